@@ -1,0 +1,1 @@
+"""PixCon pre-training on scene images, for OpenMMLab."""

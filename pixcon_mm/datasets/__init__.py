@@ -1,0 +1,1 @@
+"""Scene images and two-view transforms, registered in mmpretrain."""

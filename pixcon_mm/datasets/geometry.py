@@ -1,0 +1,127 @@
+"""Where the crops of an image lie: overlaps, cell masks, cell centres.
+
+Pure tensor functions, batched over leading dimensions, on any device. The
+loader ships crop boxes and flips only; everything else follows from them for
+whatever grid the backbone gives. B batch, V = 2 views, N cells of a grid.
+"""
+
+import torch
+from torch import Tensor
+
+# Box edges are ratios of small integers. This share of a cell is far above
+# float32 rounding and far below the distance of two such ratios.
+TIE = 1e-5
+
+
+def overlap_boxes(crop_boxes: Tensor, flips: Tensor) -> Tensor:
+    """Intersect the crops of an image, in each view's own frame.
+
+    Args:
+        crop_boxes (Tensor): (x1, y1, x2, y2) of each crop in pixels of the
+            original image. Shape (B, V, 4).
+        flips (Tensor): Whether a view was mirrored horizontally, bool.
+            Shape (B, V).
+
+    Returns:
+        Tensor: Intersection as a share of each view's width and height,
+        after its flip, in [0, 1]; zeros where the crops do not intersect.
+        Shape (B, V, 4).
+
+    Example:
+        >>> crops = torch.tensor([[[0., 0., 8., 8.], [4., 0., 12., 8.]]])
+        >>> overlap_boxes(crops, torch.tensor([[False, True]]))
+        tensor([[[0.5000, 0.0000, 1.0000, 1.0000],
+                 [0.5000, 0.0000, 1.0000, 1.0000]]])
+    """
+    top_left, bottom_right = crop_boxes.split(2, dim=-1)
+    start = top_left.amax(dim=-2, keepdim=True)
+    end = bottom_right.amin(dim=-2, keepdim=True)
+    size = bottom_right - top_left
+
+    # Mirrored before the division: 1 - 4/7 would not be 3/7 in floating
+    # point, and a whole column of cells hangs on the difference.
+    flips = flips.unsqueeze(-1) & flips.new_tensor([True, False])
+    near = torch.where(flips, bottom_right - end, start - top_left) / size
+    far = torch.where(flips, bottom_right - start, end - top_left) / size
+    boxes = torch.cat([near, far], dim=-1)
+
+    is_empty = (end <= start).any(dim=-1, keepdim=True)
+    return boxes.clamp(0, 1).masked_fill(is_empty, 0)
+
+
+def cell_mask(
+    boxes: Tensor, grid: tuple[int, int], rule: str = 'center'
+) -> Tensor:
+    """Mark the cells of a grid that lie inside a box.
+
+    Args:
+        boxes (Tensor): (x1, y1, x2, y2) as a share of the view, in [0, 1].
+            Shape (..., 4).
+        grid (tuple[int, int]): Rows and columns of the grid.
+        rule (str): ``'center'``: a cell is inside if its centre is.
+            ``'floor'``: all four edges are truncated to whole cells, as the
+            released PixCon does, so that a partly covered cell counts at the
+            left and top edge but not at the right and bottom edge.
+            Defaults to ``'center'``.
+
+    Returns:
+        Tensor: bool, True inside, cells in row-major (y, x) order.
+        Shape (..., N).
+
+    Example:
+        >>> box = torch.tensor([0.0, 0.0, 0.7, 1.0])
+        >>> cell_mask(box, (1, 4))
+        tensor([ True,  True,  True, False])
+        >>> cell_mask(box, (1, 4), rule='floor')
+        tensor([ True,  True, False, False])
+    """
+    if rule not in ('center', 'floor'):
+        raise ValueError(f"rule must be 'center' or 'floor', not {rule!r}")
+    x1, y1, x2, y2 = boxes.unsqueeze(-1).unbind(dim=-2)
+    inside = []
+    for start, end, side in ((y1, y2, grid[0]), (x1, x2, grid[1])):
+        start, end = start * side, end * side
+        position = torch.arange(side, device=boxes.device, dtype=boxes.dtype)
+        if rule == 'center':
+            position = position + (0.5 + TIE)
+        else:
+            start, end = (start + TIE).floor(), (end + TIE).floor()
+        inside.append((position >= start) & (position < end))
+    rows, columns = inside
+    return (rows.unsqueeze(-1) & columns.unsqueeze(-2)).flatten(-2)
+
+
+def cell_centers(
+    crop_boxes: Tensor, flips: Tensor, grid: tuple[int, int]
+) -> Tensor:
+    """Locate the cells of a view in the original image.
+
+    Args:
+        crop_boxes (Tensor): (x1, y1, x2, y2) of the crop in pixels of the
+            original image. Shape (..., 4).
+        flips (Tensor): Whether the view was mirrored horizontally, bool.
+            Shape (...).
+        grid (tuple[int, int]): Rows and columns of the grid.
+
+    Returns:
+        Tensor: x and y of each cell's centre in pixels of the original
+        image, cells in row-major (y, x) order. Shape (..., N, 2).
+
+    Example:
+        >>> crop = torch.tensor([10., 0., 18., 4.])
+        >>> cell_centers(crop, torch.tensor(False), (1, 2))
+        tensor([[12.,  2.],
+                [16.,  2.]])
+        >>> cell_centers(crop, torch.tensor(True), (1, 2))
+        tensor([[16.,  2.],
+                [12.,  2.]])
+    """
+    rows, columns = grid
+    x1, y1, x2, y2 = crop_boxes.unsqueeze(-1).unbind(dim=-2)
+    like = dict(device=crop_boxes.device, dtype=crop_boxes.dtype)
+    across = (torch.arange(columns, **like) + 0.5) / columns
+    down = (torch.arange(rows, **like) + 0.5) / rows
+    across = torch.where(flips.unsqueeze(-1), 1 - across, across)
+    x = (x1 + across * (x2 - x1)).unsqueeze(-2)
+    y = (y1 + down * (y2 - y1)).unsqueeze(-1)
+    return torch.stack(torch.broadcast_tensors(x, y), dim=-1).flatten(-3, -2)

@@ -1,0 +1,65 @@
+"""Shows what the loss does not: similarities, weights, collapse."""
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class MonitorHook(Hook):
+    """Logs ``model.monitors`` at logging iterations only.
+
+    The model keeps them as tensors on its device; they are read (a host
+    sync) only when a line is logged. Warns once when features collapse.
+
+    Args:
+        collapse_below (float): ``mon_feat_std`` that counts as collapse; it
+            is 1 for features spread over the sphere, 0 when all are equal.
+        patience (int): Logged values in a row below it before the warning.
+    """
+
+    # Before LoggerHook (BELOW_NORMAL) reads the message hub, and after the
+    # key encoder's update (NORMAL) has set its momentum.
+    priority = 55
+
+    def __init__(self, collapse_below: float = 0.05, patience: int = 3):
+        self.collapse_below = collapse_below
+        self.patience = patience
+        self._low = 0
+        self._warned = False
+
+    def before_train(self, runner) -> None:
+        """Take the logging interval from the logger."""
+        intervals = [
+            hook.interval
+            for hook in runner.hooks
+            if type(hook).__name__ == 'LoggerHook'
+        ]
+        self._interval = intervals[0] if intervals else 50
+
+    def after_train_iter(
+        self, runner, batch_idx, data_batch=None, outputs=None
+    ) -> None:
+        """Put the monitors of a logging iteration into the message hub."""
+        model = runner.model
+        model = model.module if is_model_wrapper(model) else model
+        monitors = getattr(model, 'monitors', None)
+        logs = self.every_n_inner_iters(batch_idx, self._interval)
+        last = self.end_of_epoch(runner.train_dataloader, batch_idx)
+        if not monitors or not (logs or last):
+            return
+        for name, value in monitors.items():
+            runner.message_hub.update_scalar(f'train/mon_{name}', value)
+        self._watch(runner, float(monitors['feat_std']))
+
+    def _watch(self, runner, feat_std: float) -> None:
+        self._low = self._low + 1 if feat_std < self.collapse_below else 0
+        if self._low < self.patience or self._warned:
+            return
+        self._warned = True
+        runner.logger.warning(
+            f'Features have collapsed: mon_feat_std is {feat_std:.3f} '
+            f'(1 is healthy, below {self.collapse_below} all images look '
+            'alike). Lower the learning rate, lengthen the warm-up, or check '
+            'that the images differ.'
+        )

@@ -1,0 +1,236 @@
+"""InfoNCE against a queue of negatives, without ever building its logits.
+
+With s = q.k+/tau, Z = logsumexp_n(q.Q_n/tau) and o = softmax_n(q.Q_n/tau) Q,
+the loss is softplus(Z - s) and its gradient sigmoid(Z - s) (o - k+)/tau.
+(Z, o) is what attention returns for keys = values = queue, so the forward
+pass already yields the gradient. N rows, C channels, K queue length.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from pixcon_mm.errors import UserError
+
+BACKENDS = ('auto', 'fused', 'chunked', 'naive')
+CHUNK = 2048  # queue rows a chunk; 256 to 8192 are equally fast on CPU
+
+
+class InfoNCE(NamedTuple):
+    """Per-row loss with its two parts; only ``loss`` carries a gradient.
+
+    Attributes:
+        loss (Tensor): softplus(negatives - positive). Shape (N, ).
+        positive (Tensor): Positive logit s. Shape (N, ).
+        negatives (Tensor): Log-sum Z of the negative logits. Shape (N, ).
+    """
+
+    loss: Tensor
+    positive: Tensor
+    negatives: Tensor
+
+
+def attend_fused(
+    query: Tensor, queue: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Log-sum and softmax mean of the queue by PyTorch's flash attention.
+
+    Args:
+        query (Tensor): Unit rows. Shape (N, C).
+        queue (Tensor): Unit rows of the same dtype. Shape (K, C).
+        temperature (float): tau.
+
+    Returns:
+        tuple[Tensor, Tensor]: Z, shape (N, ), and o, shape (N, C).
+
+    Raises:
+        NotImplementedError: If no kernel serves this device and dtype.
+    """
+    q, k = query[None, None], queue[None, None]
+    ops, scale = torch.ops.aten, 1 / temperature
+    device, dtype = query.device.type, query.dtype
+    if device == 'cpu':
+        mean, log_sum = ops._scaled_dot_product_flash_attention_for_cpu(
+            q, k, k, scale=scale
+        )
+    elif device == 'cuda' and dtype in (torch.float16, torch.bfloat16):
+        mean, log_sum = ops._scaled_dot_product_flash_attention(
+            q, k, k, scale=scale
+        )[:2]
+    elif device == 'cuda' and dtype == torch.float32:
+        mean, log_sum = ops._scaled_dot_product_efficient_attention(
+            q, k, k, None, compute_log_sumexp=True, scale=scale
+        )[:2]
+    else:
+        raise NotImplementedError(
+            f'PyTorch has no attention kernel for {dtype} on {device}'
+        )
+    # The memory-efficient kernel pads the log-sums to a multiple of 32 rows.
+    return log_sum[0, 0, : len(query)], mean[0, 0]
+
+
+def attend_chunked(
+    query: Tensor, queue: Tensor, temperature: float, chunk: int = CHUNK
+) -> tuple[Tensor, Tensor]:
+    """The same as :func:`attend_fused` in plain PyTorch, chunk by chunk.
+
+    Example:
+        >>> query, queue = torch.eye(2), torch.eye(2)
+        >>> log_sum, mean = attend_chunked(query, queue, temperature=1.0)
+        >>> torch.allclose(log_sum, (torch.eye(2)).logsumexp(1))
+        True
+    """
+    wide = torch.promote_types(query.dtype, torch.float32)
+    size, channels = query.shape
+    peak = query.new_full((size, 1), -torch.inf, dtype=wide)
+    total = query.new_zeros((size, 1), dtype=wide)
+    mean = query.new_zeros((size, channels), dtype=wide)
+    for keys in queue.split(chunk):
+        logits = (query @ keys.T).to(wide).div_(temperature)
+        new_peak = torch.maximum(peak, logits.amax(1, keepdim=True))
+        rescale = (peak - new_peak).exp_()
+        share = logits.sub_(new_peak).exp_()
+        total = total.mul_(rescale).add_(share.sum(1, keepdim=True))
+        mean = mean.mul_(rescale).add_(share.to(query.dtype) @ keys)
+        peak = new_peak
+    return (peak + total.log()).squeeze(1), mean.div_(total)
+
+
+class _QueueInfoNCE(torch.autograd.Function):
+    """The closed form above: the gradient is ready after the forward."""
+
+    @staticmethod
+    def forward(ctx, query, positive, queue, temperature, attend, dtype):
+        log_sum, mean = attend(query.to(dtype), queue.to(dtype), temperature)
+        log_sum, mean = log_sum.to(query.dtype), mean.to(query.dtype)
+        score = (query * positive).sum(1) / temperature
+        grad = (mean - positive).mul_(
+            torch.sigmoid(log_sum - score).div_(temperature)[:, None]
+        )
+        ctx.save_for_backward(grad)
+        ctx.mark_non_differentiable(score, log_sum)
+        return -F.logsigmoid(score - log_sum), score, log_sum
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_loss, *_):
+        (grad,) = ctx.saved_tensors
+        return grad * grad_loss[:, None], None, None, None, None, None
+
+
+def info_nce_naive(
+    query: Tensor, positive: Tensor, queue: Tensor, temperature: float
+) -> InfoNCE:
+    """Cross-entropy over materialised logits (N, 1 + K): the definition."""
+    positives = (query * positive).sum(1, keepdim=True)
+    logits = torch.cat([positives, query @ queue.T], dim=1) / temperature
+    target = logits.new_zeros(len(logits), dtype=torch.long)
+    loss = F.cross_entropy(logits, target, reduction='none')
+    logits = logits.detach()
+    return InfoNCE(loss, logits[:, 0], logits[:, 1:].logsumexp(1))
+
+
+def info_nce(
+    query: Tensor,
+    positive: Tensor,
+    queue: Tensor,
+    temperature: float = 0.2,
+    backend: str = 'auto',
+) -> InfoNCE:
+    """InfoNCE of every query row, positive first, negatives from the queue.
+
+    Under autocast the products with the queue run in autocast's dtype, all
+    else in float32. Neither ``positive`` nor ``queue`` gets a gradient.
+    Source: reference file, sections 1.4 (4) and 5.3.
+
+    Args:
+        query (Tensor): Unit rows. Shape (N, C).
+        positive (Tensor): Unit rows, the positive key of each query row.
+            Shape (N, C).
+        queue (Tensor): Unit rows, the negative keys. Shape (K, C).
+        temperature (float): tau, above 0.
+        backend (str): 'fused' never builds the logits, 'chunked' builds
+            some columns at a time, 'naive' builds them all, 'auto' takes
+            'fused' where PyTorch has a kernel and 'chunked' elsewhere.
+
+    Returns:
+        InfoNCE: Loss, positive logit and log-sum of negatives, by row.
+
+    Example:
+        >>> unit = torch.eye(3)
+        >>> loss, s, z = info_nce(unit, unit, unit, temperature=1.0)
+        >>> torch.allclose(loss, torch.nn.functional.softplus(z - s))
+        True
+    """
+    device = query.device.type
+    dtype = query.dtype
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+    positive, queue = positive.detach(), queue.detach()
+    if backend == 'naive':
+        return info_nce_naive(query, positive, queue, temperature)
+    if backend == 'auto':
+        backend = 'fused' if has_fused_kernel(query.device, dtype) else ''
+    attend = attend_fused if backend == 'fused' else attend_chunked
+    with torch.autocast(device, enabled=False):
+        return InfoNCE(
+            *_QueueInfoNCE.apply(
+                query, positive, queue, temperature, attend, dtype
+            )
+        )
+
+
+_FUSED: dict[tuple, bool] = {}
+
+
+def has_fused_kernel(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether :func:`attend_fused` runs here; tried once on eight rows."""
+    place = (device, dtype)
+    if place not in _FUSED:
+        rows = torch.ones(8, 128, device=device, dtype=dtype)
+        try:
+            attend_fused(rows, rows, 1.0)
+            _FUSED[place] = True
+        except (NotImplementedError, AttributeError, RuntimeError):
+            # The kernels are private to PyTorch: another version may differ.
+            _FUSED[place] = False
+    return _FUSED[place]
+
+
+@MODELS.register_module()
+class QueueInfoNCELoss(nn.Module):
+    """:func:`info_nce` with its settings, for a config.
+
+    Args:
+        temperature (float): tau, above 0.
+        backend (str): One of 'auto', 'fused', 'chunked', 'naive'.
+    """
+
+    def __init__(self, temperature: float = 0.2, backend: str = 'auto'):
+        super().__init__()
+        if backend not in BACKENDS:
+            raise UserError(
+                f'QueueInfoNCELoss: backend={backend!r} is unknown; '
+                f'choose one of {", ".join(BACKENDS)}.'
+            )
+        if temperature <= 0:
+            raise UserError(
+                f'QueueInfoNCELoss: temperature={temperature} must be '
+                'above 0; the paper uses 0.2.'
+            )
+        self.temperature = temperature
+        self.backend = backend
+
+    def forward(
+        self, query: Tensor, positive: Tensor, queue: Tensor
+    ) -> InfoNCE:
+        """See :func:`info_nce`."""
+        return info_nce(query, positive, queue, self.temperature, self.backend)
+
+    def extra_repr(self) -> str:
+        """Settings, shown when the model is printed."""
+        return f'temperature={self.temperature}, backend={self.backend!r}'

@@ -1,0 +1,99 @@
+"""The momentum encoder that makes the keys, and its schedule."""
+
+import copy
+import math
+
+import torch
+from mmpretrain.registry import MODELS
+from torch import nn
+
+from pixcon_mm.errors import UserError
+
+
+def cosine_momentum(progress: float, base: float, end: float) -> float:
+    """Momentum of the key encoder, annealed by half a cosine.
+
+    Both ends follow MMEngine: 0.01 is the paper's m = 0.99, 0 is m = 1.
+    Source: reference file, section 1.6.
+
+    Args:
+        progress (float): Share of training done, 0 to 1.
+        base (float): Momentum at the start.
+        end (float): Momentum at the end.
+
+    Returns:
+        float: Weight of the query encoder in this update, 1 - m.
+
+    Example:
+        >>> cosine_momentum(0.0, 0.01, 0.0)
+        0.01
+        >>> round(cosine_momentum(0.5, 0.01, 0.0), 6)
+        0.005
+    """
+    return end - (end - base) * (math.cos(math.pi * progress) + 1) / 2
+
+
+@MODELS.register_module()
+class KeyEncoder(nn.Module):
+    """A slowly moving copy of the query's backbone and neck.
+
+    Its parameters never get a gradient. Its batch norms keep running
+    statistics of their own: they see the key's own batches.
+
+    Args:
+        backbone (nn.Module): The query's backbone, copied.
+        neck (nn.Module): The query's neck, copied.
+        base_momentum (float): Momentum at the start (1 - m).
+        end_momentum (float): Momentum at the end (1 - m).
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        neck: nn.Module,
+        base_momentum: float = 0.01,
+        end_momentum: float = 0.0,
+    ):
+        super().__init__()
+        for name, value in (
+            ('base_momentum', base_momentum),
+            ('end_momentum', end_momentum),
+        ):
+            if not 0 <= value <= 0.5:
+                raise UserError(
+                    f'PixCon: {name}={value} must lie in [0, 0.5]: it is '
+                    "1 - m, so write 0.01 for the paper's m = 0.99."
+                )
+        self.backbone = copy.deepcopy(backbone)
+        self.neck = copy.deepcopy(neck)
+        self.base_momentum = base_momentum
+        self.end_momentum = end_momentum
+        self.requires_grad_(False)
+
+    @torch.no_grad()
+    def copy_from(self, backbone: nn.Module, neck: nn.Module) -> None:
+        """Take over the query's weights and buffers as they are."""
+        self.backbone.load_state_dict(backbone.state_dict())
+        self.neck.load_state_dict(neck.state_dict())
+
+    @torch.no_grad()
+    def update(
+        self, backbone: nn.Module, neck: nn.Module, progress: float
+    ) -> float:
+        """Move every parameter towards the query's.
+
+        Args:
+            backbone (nn.Module): The query's backbone.
+            neck (nn.Module): The query's neck.
+            progress (float): Share of training done, 0 to 1.
+
+        Returns:
+            float: The paper's m of this update.
+        """
+        momentum = cosine_momentum(
+            progress, self.base_momentum, self.end_momentum
+        )
+        keys = [*self.backbone.parameters(), *self.neck.parameters()]
+        queries = [*backbone.parameters(), *neck.parameters()]
+        torch._foreach_lerp_(keys, queries, momentum)
+        return 1 - momentum

@@ -1,0 +1,119 @@
+"""Which key cell is a query cell's positive, and how much it counts.
+
+Pure functions. B batch, D backbone channels, N query cells, M key cells;
+cells run row by row: (y, x).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+EPS = 1e-6
+
+
+def cell_similarity(query: Tensor, key: Tensor) -> Tensor:
+    """Cosine similarity of every query cell with every key cell.
+
+    Always in float32: half precision ties the maxima of every few dozen
+    rows (reference file, A2). A zero vector has similarity 0.
+
+    Args:
+        query (Tensor): Query backbone features. Shape (B, D, N).
+        key (Tensor): Key backbone features. Shape (B, D, M).
+
+    Returns:
+        Tensor: No gradient. Shape (B, N, M).
+
+    Example:
+        >>> cell_similarity(torch.eye(2)[None], 3 * torch.eye(2)[None])
+        tensor([[[1., 0.],
+                 [0., 1.]]])
+    """
+    with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
+        wide = torch.promote_types(query.dtype, torch.float32)
+        query = F.normalize(query.detach().to(wide), dim=1)
+        key = F.normalize(key.detach().to(wide), dim=1)
+        return torch.bmm(query.transpose(1, 2), key)
+
+
+def match_by_similarity(similarity: Tensor) -> tuple[Tensor, Tensor]:
+    """Pair each query cell with its most similar key cell.
+
+    Args:
+        similarity (Tensor): Shape (B, N, M).
+
+    Returns:
+        tuple[Tensor, Tensor]: The highest similarity and the index of its
+        key cell, int64. Both of shape (B, N).
+
+    Example:
+        >>> match_by_similarity(torch.eye(3)[None].flip(-1))[1]
+        tensor([[2, 1, 0]])
+    """
+    return similarity.max(dim=-1)
+
+
+def match_by_coordinate(
+    query_centers: Tensor, key_centers: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Pair each query cell with the key cell nearest in the image.
+
+    Args:
+        query_centers (Tensor): x, y in image pixels. Shape (B, N, 2).
+        key_centers (Tensor): x, y in image pixels. Shape (B, M, 2).
+
+    Returns:
+        tuple[Tensor, Tensor]: Distance in pixels to the nearest key cell,
+        and its index, int64. Both of shape (B, N).
+
+    Example:
+        >>> query = torch.tensor([[[0.0, 0.0], [9.0, 0.0]]])
+        >>> key = torch.tensor([[[8.0, 0.0], [1.0, 0.0]]])
+        >>> match_by_coordinate(query, key)[1]
+        tensor([[1, 0]])
+    """
+    # The matmul form of cdist loses the digits that decide between cells.
+    distance = torch.cdist(
+        query_centers, key_centers, compute_mode='donot_use_mm_for_euclid_dist'
+    )
+    return distance.min(dim=-1)
+
+
+def semantic_weights(
+    similarity: Tensor,
+    mask: Tensor,
+    power: float = 2.0,
+    use_mask: bool = True,
+) -> Tensor:
+    """How much each query cell counts in the dense loss (PixCon-SR).
+
+    A cell inside the overlap of the views counts 1. A cell outside counts
+    ((r - lo) / (hi - lo)) ** power, where lo is the lowest similarity of
+    all cells of its view and hi the highest of those outside. Where all are
+    equally similar, all count 1. Source: reference file, 1.4 (5) and A1.
+
+    Args:
+        similarity (Tensor): r, similarity of each query cell to its match.
+            Shape (B, N).
+        mask (Tensor): Bool, True inside the overlap. Shape (B, N).
+        power (float): p, above 0.
+        use_mask (bool): If False, all cells count r ** power, with r below
+            zero taken as zero.
+
+    Returns:
+        Tensor: In [0, 1], no gradient. Shape (B, N).
+
+    Example:
+        >>> r = torch.tensor([[0.2, 0.6, 1.0]])
+        >>> semantic_weights(r, torch.tensor([[False, False, False]]))
+        tensor([[0.0000, 0.2500, 1.0000]])
+    """
+    similarity = similarity.detach()
+    if not use_mask:
+        return similarity.clamp(min=0) ** power
+    lowest = similarity.amin(dim=1, keepdim=True)
+    outside = similarity.masked_fill(mask, -2.0)
+    highest = outside.amax(dim=1, keepdim=True)
+    spread = highest - lowest
+    weights = ((outside - lowest) / spread.clamp(min=EPS)).clamp(0, 1) ** power
+    return weights.masked_fill(mask | (spread < EPS), 1.0)

@@ -1,0 +1,43 @@
+"""The two-layer perceptron that projections and predictors share."""
+
+from mmcv.cnn import build_conv_layer, build_norm_layer
+from torch import nn
+
+
+def two_layers(
+    in_channels: int,
+    hid_channels: int,
+    out_channels: int,
+    norm_cfg: dict,
+    dense: bool = False,
+) -> nn.Sequential:
+    """Linear, norm, ReLU, linear, on rows (N, C) or on maps (B, C, H, W).
+
+    Both linear layers have a bias and nothing follows the last one, as in
+    the release (reference file, section 1.2): its layers are numbered 0, 1
+    and 3 as these are.
+
+    Args:
+        in_channels (int): Input width.
+        hid_channels (int): Width between the layers.
+        out_channels (int): Output width.
+        norm_cfg (dict): Norm layer; 'BN' stands for the batch norm that
+            fits the input.
+        dense (bool): Whether the input is a map: layers are 1x1
+            convolutions then.
+    """
+    norm_cfg = dict(norm_cfg)
+    if not dense and norm_cfg['type'] == 'BN':
+        norm_cfg['type'] = 'BN1d'
+
+    def linear(width_in: int, width_out: int) -> nn.Module:
+        if dense:
+            return build_conv_layer(None, width_in, width_out, 1)
+        return nn.Linear(width_in, width_out)
+
+    return nn.Sequential(
+        linear(in_channels, hid_channels),
+        build_norm_layer(norm_cfg, hid_channels)[1],
+        nn.ReLU(inplace=True),
+        linear(hid_channels, out_channels),
+    )

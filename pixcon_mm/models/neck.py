@@ -1,0 +1,99 @@
+"""PixConNeck: what the losses compare, from one backbone feature map."""
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmpretrain.registry import MODELS
+from torch import Tensor
+
+from pixcon_mm.errors import UserError
+from pixcon_mm.models.mlp import two_layers
+
+
+class ViewFeatures(NamedTuple):
+    """One view after backbone and neck; cells run row by row, N = H * W.
+
+    Attributes:
+        backbone (Tensor): Backbone features. Shape (B, D, N).
+        image (Tensor): Global projection. Shape (B, C).
+        cells (Tensor | None): Dense projection. Shape (B, C, N).
+        grid (tuple[int, int]): (H, W) of the feature map.
+    """
+
+    backbone: Tensor
+    image: Tensor
+    cells: Tensor | None
+    grid: tuple[int, int]
+
+
+@MODELS.register_module()
+class PixConNeck(BaseModule):
+    """Global and dense projection of one feature map, in parallel.
+
+    Global: average pool, then two linear layers. Dense: two 1x1
+    convolutions. Source: reference file, section 1.2.
+
+    Args:
+        in_channels (int): Channels D of the backbone's feature map.
+        hid_channels (int): Width between the layers.
+        out_channels (int): Embedding width C.
+        norm_cfg (dict): Norm layer between them.
+        with_dense (bool): Whether there is a dense projection.
+        init_cfg (dict, optional): PyTorch's own initialisation if None.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hid_channels: int,
+        out_channels: int,
+        norm_cfg: dict,
+        with_dense: bool = True,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(init_cfg)
+        sizes = (in_channels, hid_channels, out_channels, norm_cfg)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.image_projection = two_layers(*sizes)
+        self.dense_projection = (
+            two_layers(*sizes, dense=True) if with_dense else None
+        )
+
+    def forward(self, feats: tuple[Tensor]) -> ViewFeatures:
+        """Project one feature map.
+
+        Args:
+            feats (tuple[Tensor]): The backbone's output, one map of shape
+                (B, D, H, W).
+        """
+        feature_map = self._only_map(feats)
+        pooled = F.adaptive_avg_pool2d(feature_map, 1).flatten(1)
+        cells = None
+        if self.dense_projection is not None:
+            cells = self.dense_projection(feature_map).flatten(2)
+        return ViewFeatures(
+            backbone=feature_map.flatten(2),
+            image=self.image_projection(pooled),
+            cells=cells,
+            grid=tuple(feature_map.shape[2:]),
+        )
+
+    def _only_map(self, feats: tuple[Tensor]) -> Tensor:
+        maps = (feats,) if isinstance(feats, Tensor) else tuple(feats)
+        shapes = [tuple(m.shape) for m in maps]
+        if len(maps) != 1 or maps[0].dim() != 4:
+            raise UserError(
+                f'PixConNeck needs one feature map (B, C, H, W), but the '
+                f'backbone gave {shapes}: choose one stage in out_indices, '
+                'and a map as output (VisionTransformer: '
+                "out_type='featmap'; ConvNeXt: gap_before_final_norm=False)."
+            )
+        if maps[0].shape[1] != self.in_channels:
+            raise UserError(
+                f'PixConNeck has in_channels={self.in_channels}, but the '
+                f'backbone gave {shapes[0][1]} channels: set '
+                f'model.neck.in_channels={shapes[0][1]}.'
+            )
+        return maps[0]

@@ -1,0 +1,98 @@
+"""Two processes against one, over gloo on CPU."""
+
+import copy
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
+
+from pixcon_mm.models import FeatureQueue
+from tests.test_models import tiny
+
+
+def worker(rank, folder, work):
+    dist.init_process_group(
+        'gloo', f'file://{folder}/rendezvous', rank=rank, world_size=2
+    )
+    torch.set_num_threads(1)
+    torch.save(work(rank), f'{folder}/{rank}.pth')
+    dist.destroy_process_group()
+
+
+def on_two(work, folder):
+    mp.spawn(worker, (str(folder), work), nprocs=2)
+    return [torch.load(f'{folder}/{rank}.pth') for rank in range(2)]
+
+
+def enqueue(rank):
+    torch.manual_seed(0)
+    queue = FeatureQueue(10, 4)
+    for step in range(3):
+        queue.enqueue(torch.full((3, 4), 10.0 * step + rank))
+    return queue.state_dict()
+
+
+def test_queue_gathers_in_rank_order(tmp_path):
+    first, second = on_two(enqueue, tmp_path)
+    torch.manual_seed(0)
+    alone = FeatureQueue(10, 4)
+    for step in range(3):
+        pair = [torch.full((3, 4), 10.0 * step + rank) for rank in range(2)]
+        alone.enqueue(torch.cat(pair))
+    for name, value in alone.state_dict().items():
+        assert torch.equal(first[name], value), name
+        assert torch.equal(second[name], value), name
+
+
+def halves(data, rank):
+    part = slice(2 * rank, 2 * rank + 2)
+    samples = {k: v[part] for k, v in data['data_samples'].items()}
+    return dict(
+        inputs=[view[part] for view in data['inputs']], data_samples=samples
+    )
+
+
+def group_norm_model():
+    """Without batch statistics two halves are one whole."""
+    norm = dict(type='GN', num_groups=1)
+    torch.manual_seed(0)
+    return tiny.build(
+        backbone=dict(tiny.RESNET, norm_cfg=norm),
+        neck_norm=norm,
+        head=dict(norm_cfg=norm, reweight=None),
+    )
+
+
+def step(model, data, module=None):
+    module = module or model
+    optimizer = torch.optim.SGD(
+        [p for p in module.parameters() if p.requires_grad], lr=0.1
+    )
+    data = module.data_preprocessor(data, True)
+    losses = model(data['inputs'], data['data_samples'], mode='loss')
+    sum(losses.values()).backward()
+    optimizer.step()
+    module.after_optimizer_step(0.0)
+    state = dict(module.state_dict())
+    state['loss'] = sum(losses.values()).detach()
+    return copy.deepcopy(state)
+
+
+def train(rank):
+    model = group_norm_model()
+    torch.manual_seed(rank)  # ranks must agree whatever their own seeds
+    wrapped = DistributedDataParallel(model, broadcast_buffers=False)
+    return step(wrapped, halves(tiny.batch(), rank), module=model)
+
+
+def test_a_step_on_two_equals_one_on_one(tmp_path):
+    first, second = on_two(train, tmp_path)
+    alone = step(group_norm_model(), tiny.batch())
+    mean = (first.pop('loss') + second.pop('loss')) / 2
+    torch.testing.assert_close(mean, alone.pop('loss'))
+    for name, value in alone.items():
+        assert torch.equal(first[name], second[name]), name
+        torch.testing.assert_close(
+            first[name], value, rtol=1e-4, atol=1e-5, msg=name
+        )
