@@ -60,7 +60,9 @@ def test_never_gets_a_gradient_nor_shares_memory():
     encoder = KeyEncoder(backbone, neck)
     assert not any(p.requires_grad for p in encoder.parameters())
     assert all(p.requires_grad for p in backbone.parameters())
-    pairs = zip(encoder.backbone.parameters(), backbone.parameters())
+    pairs = zip(
+        encoder.backbone.parameters(), backbone.parameters(), strict=True
+    )
     assert all(k.data_ptr() != q.data_ptr() for k, q in pairs)
 
 

@@ -157,7 +157,7 @@ def test_one_step_equals_the_naive_implementation(seed):
     torch.testing.assert_close(ours['loss_image'], image, **close)
     torch.testing.assert_close(ours['loss_dense'], dense, **close)
 
-    for net, losses in ((model, ours.values()), (reference, (image, dense))):
+    for losses in (ours.values(), (image, dense)):
         sum(losses).backward()
     grads = dict(model.named_parameters())
     for name, p in reference.named_parameters():
