@@ -232,7 +232,9 @@ class PixConHead(BaseModule):
                     inside = mask & near
                 index = torch.where(inside, nearest, index)
             directions.append((index, self._weights(similarity, inside), mask))
-        return tuple(torch.stack(part) for part in zip(*directions))
+        return tuple(
+            torch.stack(part) for part in zip(*directions, strict=True)
+        )
 
     def _weights(self, similarity: Tensor, inside: Tensor) -> Tensor:
         if self.reweight is not None:

@@ -1,0 +1,113 @@
+"""A run that is killed and resumed ends where an unbroken one does."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from tests.test_models import tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+EPOCHS = 3
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    """The COCO recipe with the tiny model, on 24 small images."""
+    folder = tmp_path_factory.mktemp('resume')
+    images = folder / 'images'
+    images.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(24):
+        coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        picture = Image.fromarray(coarse).resize((80, 60), Image.BICUBIC)
+        picture.save(images / f'{i:02d}.png')
+    cfg = Config.fromfile(ROOT / 'configs/pretrain/pixcon_r50_coco.py')
+    cfg.model = tiny.model_config()
+    cfg.train_dataloader.update(batch_size=4, num_workers=2)
+    cfg.train_dataloader.dataset.data_root = str(images)
+    for step in cfg.train_dataloader.dataset.pipeline:
+        if step['type'] == 'TwoViewRandomResizedCrop':
+            step['scale'] = 64
+    cfg.train_cfg.max_epochs = EPOCHS
+    cfg.default_hooks.checkpoint.interval = 1
+    cfg.default_hooks.checkpoint.max_keep_ckpts = -1
+    cfg.default_hooks.logger.interval = 1
+    cfg.dump(folder / 'tiny.py')
+    return folder / 'tiny.py'
+
+
+def command(config, work_dir, *options):
+    return [
+        sys.executable,
+        ROOT / 'tools/train.py',
+        config,
+        '--work-dir',
+        work_dir,
+        *options,
+    ]
+
+
+def records(work_dir):
+    """Last logged record of each iteration."""
+    by_step = {}
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in path.read_text().splitlines():
+            record = json.loads(line)
+            by_step[record['step']] = record
+    return by_step
+
+
+def test_killed_and_resumed_equals_unbroken(config, tmp_path):
+    whole, broken = tmp_path / 'whole', tmp_path / 'broken'
+    subprocess.run(command(config, whole), check=True)
+
+    run = subprocess.Popen(command(config, broken))
+    deadline = time.monotonic() + 240
+    while not (broken / 'last_checkpoint').exists():
+        assert run.poll() is None, 'the run ended before it was killed'
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    assert not (broken / f'epoch_{EPOCHS}.pth').exists()
+
+    resumed = subprocess.run(
+        command(config, broken, '--resume'),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert 'resumed epoch' in resumed.stdout + resumed.stderr
+
+    ours, theirs = records(broken), records(whole)
+    assert list(ours) == list(theirs) == list(range(1, 6 * EPOCHS + 1))
+    same = ('loss', 'loss_image', 'loss_dense', 'lr', 'mon_momentum')
+    for step, record in theirs.items():
+        # The logged loss is a running mean, which starts anew.
+        for name in same if step <= 6 else ('lr', 'mon_momentum'):
+            assert ours[step][name] == record[name], (step, name)
+
+    ends = [
+        torch.load(folder / f'epoch_{EPOCHS}.pth', weights_only=False)
+        for folder in (broken, whole)
+    ]
+    for name, value in ends[1]['state_dict'].items():
+        assert torch.equal(ends[0]['state_dict'][name], value), name
+    momenta = [end['optimizer']['state'] for end in ends]
+    for index, state in momenta[1].items():
+        assert torch.equal(
+            momenta[0][index]['momentum_buffer'], state['momentum_buffer']
+        )
+    histories = [end['message_hub']['log_scalars'] for end in ends]
+    for name in ('train/loss', 'train/loss_image', 'train/loss_dense'):
+        old, new = (history[name].data[0] for history in histories)
+        assert np.array_equal(old, new), name
