@@ -1,1 +1,9 @@
-"""PixCon pre-training on scene images, for OpenMMLab."""
+"""PixCon pre-training on scene images, for OpenMMLab.
+
+Importing this registers the hooks and the runner that all tasks use; the
+models and data sets register when a config imports them.
+"""
+
+from pixcon_mm import engine as engine
+
+__version__ = '0.1.0'

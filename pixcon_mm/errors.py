@@ -1,5 +1,99 @@
-"""The one exception that tools show as a sentence, without a traceback."""
+"""Mistakes a user can mend, and how to say them in a sentence."""
+
+import difflib
+import inspect
+import re
+from types import TracebackType
 
 
 class UserError(RuntimeError):
-    """A mistake the user can mend: says what is wrong, where, what to do."""
+    """A mistake the user can mend: says what is wrong, where, what to do.
+
+    Tools show it as a sentence, without a traceback.
+    """
+
+
+def explain(error: BaseException) -> str | None:
+    """Put an error into a sentence, if it is a user's mistake.
+
+    Covers :class:`UserError`, also where another error followed from it,
+    and what MMEngine raises for a config with unknown keys or types.
+
+    Args:
+        error (BaseException): What ended the run.
+
+    Returns:
+        str | None: The sentence, or None for an error of ours.
+
+    Example:
+        >>> explain(UserError('No images in data/.'))
+        'No images in data/.'
+        >>> explain(ValueError('a bug')) is None
+        True
+    """
+    link = error
+    while link is not None:
+        if isinstance(link, UserError):
+            return str(link)
+        sentence = _unknown_argument(link) or _unknown_type(link)
+        if sentence:
+            return sentence
+        link = link.__cause__ or link.__context__
+    return None
+
+
+def _unknown_argument(error: BaseException) -> str | None:
+    match = re.search(
+        r"__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)
+    )
+    frame = _builder(error.__traceback__)
+    if not (isinstance(error, TypeError) and match and frame):
+        return None
+    cls, name = frame['obj_cls'], match[1]
+    if name not in frame['args']:
+        # The call that failed is one inside the constructor: a bug.
+        return None
+    known = [
+        arg
+        for base in inspect.getmro(cls)
+        if '__init__' in vars(base) and base is not object
+        for arg in inspect.signature(base.__init__).parameters
+    ]
+    return (
+        f'The config gives {cls.__name__} a key {name!r} that it does not '
+        f'take.{_suggest(name, known)}'
+    )
+
+
+def _unknown_type(error: BaseException) -> str | None:
+    match = re.match(
+        r"'?(\S+) is not in the (\S+) registry", str(error).strip('"')
+    )
+    frame = _builder(error.__traceback__)
+    if not (isinstance(error, KeyError) and match and frame):
+        return None
+    known, registry = [], frame['registry']
+    while registry is not None:
+        known += list(registry.module_dict)
+        registry = registry.parent
+    name, kind = match[1], frame['registry'].name
+    return (
+        f'The config has type={name!r}, and no {kind} of that name is '
+        f'registered.{_suggest(name, known)} If it is your own, name its '
+        'module in custom_imports.'
+    )
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    match = difflib.get_close_matches(name, known, n=1)
+    return f' Did you mean {match[0]!r}?' if match else ''
+
+
+def _builder(trace: TracebackType | None) -> dict | None:
+    """Local variables of the innermost registry build in a traceback."""
+    found = None
+    while trace is not None:
+        if trace.tb_frame.f_code.co_name == 'build_from_cfg':
+            found = trace.tb_frame.f_locals
+        trace = trace.tb_next
+    return found

@@ -1,6 +1,21 @@
 """Runner and hooks used by all three tasks, in mmengine's root registries."""
 
 from pixcon_mm.engine.key_encoder_hook import KeyEncoderUpdateHook
+from pixcon_mm.engine.log_line import ReadableLogProcessor
 from pixcon_mm.engine.monitor_hook import MonitorHook
+from pixcon_mm.engine.progress_bar_hook import ProgressBarHook
+from pixcon_mm.engine.run_summary_hook import RunSummaryHook
+from pixcon_mm.engine.runner import PixConRunner
+from pixcon_mm.engine.scene_dataset_hook import SceneDatasetHook
+from pixcon_mm.engine.warmup import WarmupLR
 
-__all__ = ['KeyEncoderUpdateHook', 'MonitorHook']
+__all__ = [
+    'KeyEncoderUpdateHook',
+    'MonitorHook',
+    'PixConRunner',
+    'ProgressBarHook',
+    'ReadableLogProcessor',
+    'RunSummaryHook',
+    'SceneDatasetHook',
+    'WarmupLR',
+]

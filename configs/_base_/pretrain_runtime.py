@@ -1,0 +1,36 @@
+"""What every pre-training run shares: imports, hooks, log, device."""
+
+default_scope = 'mmpretrain'
+custom_imports = dict(
+    imports=['pixcon_mm', 'pixcon_mm.models', 'pixcon_mm.datasets'],
+    allow_failed_imports=False,
+)
+default_hooks = dict(
+    runtime_info=dict(type='RuntimeInfoHook'),
+    timer=dict(type='IterTimerHook'),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    scene_dataset=dict(type='SceneDatasetHook'),
+    key_encoder=dict(type='KeyEncoderUpdateHook'),
+    monitors=dict(type='MonitorHook'),
+    progress_bar=dict(type='ProgressBarHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    checkpoint=dict(type='CheckpointHook', interval=50, max_keep_ckpts=3),
+)
+log_processor = dict(type='ReadableLogProcessor')
+visualizer = dict(
+    type='UniversalVisualizer',
+    vis_backends=[
+        dict(type='LocalVisBackend'),
+        dict(type='TensorboardVisBackend'),
+    ],
+)
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+# The release seeds all ranks with 0 (reference file, section 3.1).
+randomness = dict(seed=0)
+load_from = None
+resume = False

@@ -1,0 +1,72 @@
+# BYOL baseline, ResNet-50, COCO train2017, 800 epochs.
+# Source: MMPretrain's BYOL classes; optimiser, momentum and widths of
+# reference file, section 3.2 (the release's own config does not load); BYOL's
+# augmentation with independent crops.
+# 8 GPUs x 64 = 512 images. Expected result: not measured here yet.
+_base_ = [
+    '../_base_/two_view_data.py',
+    '../_base_/sgd_cosine_800e.py',
+    '../_base_/pretrain_runtime.py',
+]
+norm_cfg = dict(type='SyncBN')
+mlp = dict(
+    type='NonLinearNeck',
+    hid_channels=4096,
+    out_channels=256,
+    num_layers=2,
+    with_bias=True,
+    with_last_bn=False,
+    with_last_bias=True,
+    norm_cfg=norm_cfg,
+)
+model = dict(
+    type='BYOL',
+    # MMEngine's convention, 1 - m: the target's m goes from 0.99 to 1.
+    base_momentum=0.01,
+    data_preprocessor=dict(
+        type='SelfSupDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        to_rgb=True,
+    ),
+    backbone=dict(
+        type='ResNet', depth=50, norm_cfg=norm_cfg, zero_init_residual=False
+    ),
+    neck=dict(mlp, in_channels=2048, with_avg_pool=True),
+    head=dict(
+        type='LatentPredictHead',
+        predictor=dict(mlp, in_channels=256, with_avg_pool=False),
+        loss=dict(type='CosineSimilarityLoss'),
+    ),
+)
+crop_and_flip = [
+    dict(
+        type='RandomResizedCrop',
+        scale=224,
+        interpolation='bicubic',
+        backend='pillow',
+    ),
+    dict(type='RandomFlip', prob=0.5),
+]
+train_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            dict(type='LoadSceneImage'),
+            dict(
+                type='MultiView',
+                num_views=[1, 1],
+                transforms=[
+                    [*crop_and_flip, *_base_.view1],
+                    [*crop_and_flip, *_base_.view2],
+                ],
+            ),
+            dict(type='PackInputs'),
+        ]
+    )
+)
+# The release trains BYOL in full precision.
+optim_wrapper = dict(
+    _delete_=True,
+    type='OptimWrapper',
+    optimizer=dict(type='SGD', lr=0.4, momentum=0.9, weight_decay=1e-4),
+)

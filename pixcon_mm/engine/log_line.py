@@ -1,0 +1,88 @@
+"""The line that a person reads while training."""
+
+import datetime
+
+from mmengine.registry import LOG_PROCESSORS
+from mmengine.runner import LogProcessor
+
+
+@LOG_PROCESSORS.register_module()
+class ReadableLogProcessor(LogProcessor):
+    """Position, losses, speed and time left, then the monitors.
+
+    Adds ``images_per_second``, over all processes, to what is logged.
+    Takes LogProcessor's arguments.
+    """
+
+    def get_log_after_iter(
+        self, runner, batch_idx: int, mode: str
+    ) -> tuple[dict, str]:
+        """See :class:`mmengine.runner.LogProcessor`."""
+        tag, line = super().get_log_after_iter(runner, batch_idx, mode)
+        if mode != 'train' or 'time' not in tag:
+            return tag, line
+        batch = runner.train_dataloader.batch_size * runner.world_size
+        tag['images_per_second'] = batch / tag['time']
+        return tag, '  '.join(
+            part
+            for part in (
+                self._position(runner, batch_idx),
+                losses(tag),
+                f'lr {tag["lr"]:.3g}',
+                f'{tag["images_per_second"]:.3g} images/s '
+                f'(data {tag["data_time"] / tag["time"]:.0%})',
+                time_left(runner.message_hub.get_info('eta')),
+                f'{tag["memory"] / 1024:.1f} GiB' if 'memory' in tag else '',
+                monitors(tag),
+            )
+            if part
+        )
+
+    def _position(self, runner, batch_idx: int) -> str:
+        if not self.by_epoch:
+            return f'iteration {runner.iter + 1}/{runner.max_iters}'
+        length = len(runner.train_dataloader)
+        here = str(batch_idx + 1).rjust(len(str(length)))
+        epoch = str(runner.epoch + 1).rjust(len(str(runner.max_epochs)))
+        return f'epoch {epoch}/{runner.max_epochs} [{here}/{length}]'
+
+
+def losses(tag: dict) -> str:
+    """The total, then its parts.
+
+    Example:
+        >>> losses(dict(loss=3.0, loss_image=1.0, loss_dense=2.0, lr=0.1))
+        'loss 3.000 (image 1.000, dense 2.000)'
+    """
+    parts = ', '.join(
+        f'{name.removeprefix("loss_")} {value:.3f}'
+        for name, value in tag.items()
+        if name.startswith('loss_')
+    )
+    return f'loss {tag["loss"]:.3f}' + (f' ({parts})' if parts else '')
+
+
+def monitors(tag: dict) -> str:
+    """The monitors, without their prefix.
+
+    Example:
+        >>> monitors(dict(mon_overlap=0.5914, mon_weight=0.75, loss=1.0))
+        'overlap 0.591  weight 0.750'
+    """
+    return '  '.join(
+        f'{name.removeprefix("mon_")} {value:.3f}'
+        for name, value in tag.items()
+        if name.startswith('mon_') and name != 'mon_momentum'
+    )
+
+
+def time_left(seconds: float | None) -> str:
+    """How long the run will still take.
+
+    Example:
+        >>> time_left(93784.2)
+        'left 1 day, 2:03:04'
+    """
+    if seconds is None:
+        return ''
+    return f'left {datetime.timedelta(seconds=int(seconds))}'

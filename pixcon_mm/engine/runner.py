@@ -1,0 +1,112 @@
+"""MMEngine's Runner, made to run wherever the same command is given."""
+
+import logging
+from datetime import timedelta
+
+import torch
+from mmengine.dist import is_distributed
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import OptimWrapper
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from torch import nn
+
+from pixcon_mm.engine.run_summary_hook import RunSummaryHook
+from pixcon_mm.errors import UserError
+
+
+@RUNNERS.register_module()
+class PixConRunner(Runner):
+    """Runner for all three tasks, on GPUs or on a machine without.
+
+    Without CUDA it talks over gloo, runs SyncBN as BN and mixed precision
+    as single, and says so, a line each. It scales the learning rate by the
+    batch of an optimiser step, accumulation included.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.register_hook(RunSummaryHook())
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Start the process group that this machine can have."""
+        if (
+            self.distributed
+            and not is_distributed()
+            and not torch.cuda.is_available()
+        ):
+            if self.launcher != 'pytorch':
+                raise UserError(
+                    f'Launcher {self.launcher!r} needs CUDA, and this node '
+                    'has none: use tools/dist_train.sh (torchrun) on CPU.'
+                )
+            # MMEngine would select a CUDA device first.
+            dist_cfg = env_cfg.get('dist_cfg', {})
+            timeout = timedelta(seconds=dist_cfg.get('timeout', 1800))
+            torch.distributed.init_process_group('gloo', timeout=timeout)
+        super().setup_env(env_cfg)
+
+    def build_logger(self, *args, **kwargs) -> logging.Logger:
+        """Keep dumps of many lines in the log file, off the terminal."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.addFilter(is_readable)
+        return logger
+
+    def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
+        """Wrap for DDP, on CPU too, where SyncBN cannot run."""
+        if not self.distributed or torch.cuda.is_available():
+            return super().wrap_model(model_wrapper_cfg, model)
+        if any(isinstance(m, nn.SyncBatchNorm) for m in model.modules()):
+            self.logger.info(
+                'SyncBN needs CUDA: it runs as BN, with statistics of each '
+                "process's own batch."
+            )
+            model = revert_sync_batchnorm(model)
+        wrapper = dict(
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=self.cfg.get(
+                'find_unused_parameters', False
+            ),
+        )
+        wrapper.update(model_wrapper_cfg or {})
+        return super().wrap_model(dict(wrapper, device_ids=None), model)
+
+    def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:
+        """Build the optimiser, in single precision where AMP cannot run."""
+        is_amp = (
+            isinstance(optim_wrapper, dict)
+            and optim_wrapper.get('type') == 'AmpOptimWrapper'
+        )
+        if is_amp and not torch.cuda.is_available():
+            self.logger.info(
+                'Mixed precision needs CUDA: training runs in float32.'
+            )
+            amp_only = ('dtype', 'loss_scale', 'use_fsdp')
+            optim_wrapper = {
+                k: v for k, v in optim_wrapper.items() if k not in amp_only
+            }
+            optim_wrapper['type'] = 'OptimWrapper'
+        return super().build_optim_wrapper(optim_wrapper)
+
+    def scale_lr(self, optim_wrapper, auto_scale_lr=None) -> None:
+        """Scale the rate by the images of an optimiser step."""
+        if auto_scale_lr and auto_scale_lr.get('enable'):
+            steps = optim_wrapper._accumulative_counts
+            base = auto_scale_lr['base_batch_size'] / steps
+            auto_scale_lr = dict(auto_scale_lr, base_batch_size=base)
+        super().scale_lr(optim_wrapper, auto_scale_lr)
+
+
+def is_readable(record: logging.LogRecord) -> bool:
+    """Whether a message is for a person at a terminal, not for the file.
+
+    The file alone gets dumps of many lines, and MMEngine's notes on names
+    that it uses itself and means to retire.
+    """
+    message = record.getMessage()
+    if 'deprecated' in message:
+        return False
+    return record.levelno >= logging.WARNING or '\n' not in message.strip()

@@ -1,0 +1,83 @@
+"""Tells the dataset the epoch, and the user about broken images."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmengine.dist import all_reduce, is_main_process
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import IterBasedTrainLoop
+
+
+@HOOKS.register_module()
+class SceneDatasetHook(Hook):
+    """Connects the training run with its ``SceneImageDataset``.
+
+    Sets seed and epoch, from which the dataset derives its views, and
+    reports images found broken: one warning an epoch, all paths in
+    ``broken_images.txt`` in the work directory. Datasets of other types
+    are left alone, so that one runtime config serves all tasks.
+
+    Args:
+        max_names (int): How many paths the warning shows. Defaults to 5.
+    """
+
+    def __init__(self, max_names: int = 5):
+        self.max_names = max_names
+        self._reported: set[str] = set()
+
+    def before_train_epoch(self, runner) -> None:
+        """Choose the views of this epoch."""
+        # An iteration-based run is one long epoch; when it is resumed it
+        # should not see the first views again.
+        is_endless = isinstance(runner.train_loop, IterBasedTrainLoop)
+        epoch = runner.iter if is_endless else runner.epoch
+        for dataset in scene_datasets(runner.train_dataloader.dataset):
+            dataset.set_epoch(runner.seed, epoch)
+
+    def after_train_epoch(self, runner) -> None:
+        """Report the images that any rank found broken in this epoch."""
+        datasets = list(scene_datasets(runner.train_dataloader.dataset))
+        for dataset in datasets:
+            # Every rank learns what the others found.
+            flags = dataset.broken.clone()
+            all_reduce(flags, op='max')
+            dataset.broken.copy_(flags)
+        paths = [path for data in datasets for path in data.broken_paths()]
+        new = [path for path in paths if path not in self._reported]
+        self._reported.update(new)
+        if not new or not is_main_process():
+            return
+
+        listing = Path(runner.work_dir) / 'broken_images.txt'
+        listing.write_text('\n'.join(paths) + '\n')
+        total = sum(len(dataset) for dataset in datasets)
+        names = ', '.join(new[: self.max_names])
+        more = ', ...' if len(new) > self.max_names else ''
+        runner.logger.warning(
+            f'{len(paths)} of {total} images cannot be read and are replaced '
+            f'by others; found in this epoch: {names}{more} ({len(new)}). '
+            f'All of them are listed in {listing}.'
+        )
+
+
+def scene_datasets(dataset) -> Iterator:
+    """Find the datasets that take an epoch inside wrappers.
+
+    Args:
+        dataset: A dataset, or a ``ConcatDataset``, ``RepeatDataset`` or
+            similar wrapper of datasets.
+
+    Yields:
+        SceneImageDataset: Recognised by its methods, because a detection
+        run must not import mmpretrain to learn that it has none.
+    """
+    # Not getattr(), because the runner's slice forwards unknown attributes.
+    inner = getattr(dataset, '__dict__', {})
+    if hasattr(type(dataset), 'broken_paths'):
+        yield dataset
+    for name in ('dataset', '_dataset'):
+        if name in inner:
+            yield from scene_datasets(inner[name])
+    for part in inner.get('datasets', ()):
+        yield from scene_datasets(part)

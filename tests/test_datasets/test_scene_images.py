@@ -1,0 +1,415 @@
+"""Listing, broken images, and views that depend on (seed, epoch, index)."""
+
+import os
+import random
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import ConcatDataset, default_collate, worker_init_fn
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import DATASETS
+from torch.utils.data import DataLoader
+
+from pixcon_mm.datasets import SceneImageDataset
+from pixcon_mm.errors import UserError
+from tests.test_datasets.pictures import broken_files, write_pictures
+from tests.test_datasets.test_transforms import photometric
+
+PIPELINE = [
+    dict(type='LoadSceneImage'),
+    dict(type='TwoViewRandomResizedCrop', scale=16),
+    dict(type='TwoViewRandomFlip', prob=0.5),
+    dict(
+        type='PerViewTransforms',
+        transforms=[photometric(1.0, 0.0), photometric(0.1, 0.2)],
+    ),
+    dict(type='PackTwoViewInputs'),
+]
+
+
+def build(data_root, pipeline=PIPELINE, **options):
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return DATASETS.build(
+            dict(
+                type='SceneImageDataset',
+                data_root=data_root,
+                pipeline=pipeline,
+                **options,
+            )
+        )
+
+
+def names(dataset):
+    paths = (dataset.get_data_info(i)['img_path'] for i in range(len(dataset)))
+    return [os.path.basename(path) for path in paths]
+
+
+def touch(folder, *paths):
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
+    return folder
+
+
+# ---- listing -------------------------------------------------------------
+
+
+def test_lists_images_of_all_subfolders_in_order(tmp_path):
+    touch(tmp_path, 'b/2.PNG', 'b/1.jpg', 'a.JPeG', 'c/d/e.tiff', 'notes.txt')
+    touch(tmp_path, 'b/._1.jpg', '.trash/x.jpg', 'c/jpg', 'z.jpg.part')
+    dataset = build(str(tmp_path))
+    found = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+    assert [os.path.relpath(path, tmp_path) for path in found] == [
+        *('a.JPeG', 'b/1.jpg', 'b/2.PNG', 'c/d/e.tiff')
+    ]
+
+
+def test_several_folders_in_the_order_given(tmp_path):
+    touch(
+        tmp_path, 'train2017/2.jpg', 'train2017/1.jpg', 'unlabeled2017/0.jpg'
+    )
+    roots = [f'{tmp_path}/train2017/', f'{tmp_path}/unlabeled2017']
+    assert names(build(roots)) == ['1.jpg', '2.jpg', '0.jpg']
+
+
+def test_relative_path_and_trailing_slashes(tmp_path, monkeypatch):
+    touch(tmp_path, 'data/coco/1.jpg')
+    monkeypatch.chdir(tmp_path)
+    for root in ('data/coco', 'data/coco/', './data/coco//', 'data'):
+        assert names(build(root)) == ['1.jpg']
+
+
+def test_links_are_followed_and_circles_end(tmp_path):
+    touch(tmp_path, 'disk/deep/1.jpg', 'disk/2.jpg')
+    (tmp_path / 'data').mkdir()
+    (tmp_path / 'data/coco').symlink_to(tmp_path / 'disk')
+    (tmp_path / 'disk/deep/up').symlink_to(tmp_path / 'disk')
+    (tmp_path / 'disk/self').symlink_to('.')
+    assert names(build(str(tmp_path / 'data'))) == ['2.jpg', '1.jpg']
+    assert names(build(str(tmp_path / 'data/coco'))) == ['2.jpg', '1.jpg']
+
+
+def test_overlapping_folders_count_an_image_once(tmp_path):
+    touch(tmp_path, 'a/1.jpg', 'b/2.jpg')
+    root = str(tmp_path)
+    assert names(build([f'{root}/b', root])) == ['2.jpg', '1.jpg']
+    assert names(build([root, f'{root}/a'])) == ['1.jpg', '2.jpg']
+
+
+def test_extensions_are_an_option(tmp_path):
+    touch(tmp_path, '1.jpg', '2.JP2', '3.gif')
+    assert names(build(str(tmp_path), extensions=('jp2', '.GIF'))) == [
+        *('2.JP2', '3.gif')
+    ]
+
+
+def test_indices_keep_the_first_images(tmp_path):
+    touch(tmp_path, *(f'{i}.jpg' for i in range(5)))
+    assert names(build(str(tmp_path), indices=2)) == ['0.jpg', '1.jpg']
+    dataset = build(str(tmp_path), indices=[3, 1])
+    assert names(dataset) == ['3.jpg', '1.jpg']
+    assert len(dataset.broken) == 2
+    subset = dataset.get_subset(1)
+    dataset.get_subset_([1])
+    assert (names(subset), names(dataset)) == (['3.jpg'], ['1.jpg'])
+    assert len(subset.broken) == len(dataset.broken) == 1
+
+
+def test_lazy_init_lists_on_first_use(tmp_path):
+    dataset = build(str(tmp_path / 'later'), lazy_init=True)
+    write_pictures(tmp_path / 'later', 2)
+    assert len(dataset) == len(dataset.broken) == 2
+    assert sorted(dataset[0]) == ['data_samples', 'inputs']
+
+
+def test_file_list_is_one_array(tmp_path):
+    """No Python object an image: forked workers would copy them all."""
+    dataset = build(str(touch(tmp_path, '1.jpg', '2.jpg')))
+    assert dataset.data_list == []
+    assert dataset.data_bytes.dtype == np.uint8
+
+
+@pytest.mark.parametrize('many', [False, True])
+def test_missing_folder_shows_the_tree(tmp_path, many):
+    here = touch(tmp_path, 'here/1.jpg') / 'here'
+    gone = str(tmp_path / 'gone')
+    with pytest.raises(UserError) as error:
+        build([str(here), gone] if many else gone)
+    message = str(error.value)
+    first, *tree = message.splitlines()
+    assert first == f'Image folder {gone!r} does not exist.'
+    assert 'train2017/' in message
+    assert '000000000009.jpg' in message
+    assert tree[-1].endswith('--cfg-options data_root=/path/to/images')
+
+
+def test_relative_missing_folder_is_shown_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"'{tmp_path}/data/coco' does not"):
+        build('data/coco/')
+
+
+@pytest.mark.parametrize('nothing', [None, '', []])
+def test_no_folder_at_all(nothing):
+    with pytest.raises(UserError, match='No image folder is given'):
+        build(nothing)
+
+
+def test_a_file_is_not_a_folder(tmp_path):
+    touch(tmp_path, 'images.zip')
+    with pytest.raises(UserError, match='images.zip.* is not a folder'):
+        build(str(tmp_path / 'images.zip'))
+
+
+def test_folder_without_images_names_folder_and_extensions(tmp_path):
+    touch(tmp_path, 'full/1.jpg', 'empty/readme.md', 'empty/sub/x.npy')
+    with pytest.raises(UserError) as error:
+        build([str(tmp_path / 'full'), str(tmp_path / 'empty')])
+    message = str(error.value)
+    assert f"'{tmp_path}/empty'" in message
+    for extension in ('.jpg', '.jpeg', '.png', '.tif', '.ppm'):
+        assert extension in message
+    assert '--cfg-options data_root=' in message
+
+
+# ---- samples -------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Eleven sound images and all kinds of broken ones."""
+    root = write_pictures(tmp_path_factory.mktemp('mixed'), 11)
+    for name, content in broken_files().items():
+        (root / name).write_bytes(content)
+    return root
+
+
+def loader(dataset, workers, persistent=False, **options):
+    return DataLoader(
+        dataset,
+        batch_size=4,
+        num_workers=workers,
+        collate_fn=default_collate,
+        persistent_workers=persistent and workers > 0,
+        worker_init_fn=partial(
+            worker_init_fn, num_workers=workers, rank=0, seed=7
+        ),
+        **options,
+    )
+
+
+def error_of(batches):
+    try:
+        list(batches)
+    except Exception as error:
+        # Its frames would keep the workers waiting to be joined.
+        return error.with_traceback(None)
+
+
+def epoch_of(batches):
+    views = [torch.cat([b['inputs'][v] for b in batches]) for v in (0, 1)]
+    geometry = [b['data_samples'] for b in batches]
+    return (
+        *views,
+        torch.cat([g['crop_boxes'] for g in geometry]),
+        torch.cat([g['flips'] for g in geometry]),
+    )
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def run_epochs(folder, workers, epochs=(0, 1), seed=5, **options):
+    dataset = build(str(folder))
+    batches = loader(dataset, workers, persistent=True, **options)
+    results = []
+    for epoch in epochs:
+        dataset.set_epoch(seed, epoch)
+        results.append(epoch_of(list(batches)))
+    return dataset, results
+
+
+def test_views_do_not_depend_on_workers_or_history(folder):
+    """Broken images included, known to be so or not."""
+    alone, epochs = run_epochs(folder, 0)
+    shared, with_workers = run_epochs(folder, 2)
+    _, resumed = run_epochs(folder, 2, epochs=[1])
+    assert same(epochs[0], with_workers[0])
+    assert same(epochs[1], with_workers[1])
+    assert same(epochs[1], resumed[0])
+    # What the workers found is known here.
+    expected = sorted(broken_files())
+    for dataset in (alone, shared):
+        found = sorted(os.path.basename(p) for p in dataset.broken_paths())
+        assert found == expected
+        assert len(dataset) == 11 + len(expected)
+
+
+def test_epoch_seed_and_index_change_the_views(folder):
+    _, (first, second) = run_epochs(folder, 0)
+    _, (other_seed,) = run_epochs(folder, 0, epochs=[0], seed=6)
+    for other in (second, other_seed):
+        assert not any(
+            torch.equal(a, b) for a, b in zip(first[2], other[2], strict=True)
+        )
+    assert len(first[2].flatten(1).unique(dim=0)) == len(first[2])
+
+
+@pytest.mark.slow
+def test_spawned_workers_share_state_as_forked_ones(folder):
+    alone, epochs = run_epochs(folder, 0)
+    spawned, others = run_epochs(
+        folder, 2, multiprocessing_context='spawn', prefetch_factor=1
+    )
+    assert same(epochs[0], others[0])
+    assert same(epochs[1], others[1])
+    assert spawned.broken_paths() == alone.broken_paths()
+
+
+def test_an_index_drawn_again_gives_new_views(folder):
+    """As in a RepeatDataset or an endless sampler."""
+    dataset = build(str(folder))
+    first, again = dataset[0], dataset[0]
+    assert not torch.equal(
+        first['data_samples']['crop_boxes'],
+        again['data_samples']['crop_boxes'],
+    )
+    dataset.set_epoch(0, 0)
+    assert torch.equal(first['inputs'][0], dataset[0]['inputs'][0])
+    dataset.set_epoch(0, 0)
+    assert torch.equal(first['inputs'][0], dataset[-len(dataset)]['inputs'][0])
+    with pytest.raises(IndexError):
+        dataset[len(dataset)]
+
+
+def test_random_states_of_the_main_process_are_left_alone(folder):
+    dataset = build(str(folder))
+
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    def seed():
+        random.seed(1), np.random.seed(1), torch.manual_seed(1)
+
+    seed()
+    expected = [draw(), draw()]
+    seed()
+    got = [draw()]
+    for i in range(len(dataset)):
+        dataset[i]
+    assert [*got, draw()] == expected
+
+
+def test_samples_do_not_depend_on_the_callers_random_state(folder):
+    dataset = build(str(folder))
+    boxes = []
+    for i in range(2):
+        torch.manual_seed(i)
+        np.random.seed(i)
+        random.seed(i)
+        dataset.set_epoch(0, 0)
+        boxes.append(dataset[2]['data_samples']['crop_boxes'])
+    assert torch.equal(*boxes)
+
+
+class Count:
+    """Counts decodings; says no once, like a crop without overlap."""
+
+    def __init__(self, refuse=()):
+        self.seen = []
+        self.refuse = set(refuse)
+
+    def __call__(self, results):
+        self.seen.append(results['sample_idx'])
+        return None if results['sample_idx'] in self.refuse else results
+
+
+def test_known_broken_images_are_not_decoded_again(folder, monkeypatch):
+    reads = []
+    from pixcon_mm.datasets import loading
+
+    decode = loading.decode_whole
+    monkeypatch.setattr(
+        loading, 'decode_whole', lambda b: reads.append(b) or decode(b)
+    )
+    dataset = build(str(folder))
+    for epoch in range(3):
+        dataset.set_epoch(0, epoch)
+        for i in range(len(dataset)):
+            dataset[i]
+    count = len(dataset) * 3
+    assert len(reads) == count + len(broken_files())
+
+
+def test_refused_crops_are_not_broken_images(tmp_path):
+    count = Count(refuse=[0, 1])
+    dataset = build(
+        str(write_pictures(tmp_path, 3)), [dict(type='LoadSceneImage'), count]
+    )
+    assert [dataset[i]['sample_idx'] for i in range(3)] == [2, 2, 2]
+    assert not dataset.broken.any()
+    assert {0, 1} < set(count.seen)
+
+
+def test_images_that_are_all_refused_end_in_a_sentence(tmp_path):
+    write_pictures(tmp_path, 3, width=300, height=10)
+    pipeline = [PIPELINE[0], PIPELINE[1] | dict(area_range=(0.9, 1.0))]
+    dataset = build(str(tmp_path), pipeline, max_refetch=20)
+    with pytest.raises(UserError, match="on_no_overlap='center'") as error:
+        dataset[0]
+    assert str(tmp_path) in str(error.value)
+    assert not dataset.broken.any()
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_all_broken_ends_in_one_sentence(tmp_path, workers):
+    for name, content in broken_files().items():
+        (tmp_path / name).write_bytes(content)
+    dataset = build(str(tmp_path))
+    error = error_of(loader(dataset, workers))
+    assert isinstance(error, UserError)
+    message = str(error)
+    assert message.startswith(f'None of the {len(dataset)} images in ')
+    assert str(tmp_path) in message
+    assert message.endswith('check that the files are complete images.')
+    assert '\n' not in message
+    assert 'Traceback' not in message
+    assert dataset.broken.all()
+
+
+def test_one_sound_image_among_broken_ones_is_found(tmp_path):
+    write_pictures(tmp_path, 1)
+    for i in range(60):
+        (tmp_path / f'{i}.jpg').write_bytes(b'')
+    dataset = build(str(tmp_path), max_refetch=0, pipeline=PIPELINE[:1])
+    assert {os.path.basename(dataset[i]['img_path']) for i in range(20)} == {
+        '000.png'
+    }
+
+
+def fail(results):
+    raise ValueError('a bug in a transform')
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_bug_in_a_transform_is_raised(tmp_path, workers):
+    """Only decoding makes an image broken."""
+    dataset = build(str(write_pictures(tmp_path, 4)), [PIPELINE[0], fail])
+    error = error_of(loader(dataset, workers))
+    assert type(error) is ValueError
+    assert 'a bug in a transform' in str(error)
+    assert not dataset.broken.any()
+
+
+def test_concatenated_datasets(folder, tmp_path):
+    datasets = [build(str(folder)), build(str(write_pictures(tmp_path, 3)))]
+    both = ConcatDataset(datasets)
+    assert len(both) == 14 + len(broken_files())
+    assert both[len(both) - 1]['inputs'][0].shape == (3, 16, 16)
+
+
+def test_is_registered_in_mmpretrain():
+    assert DATASETS.get('SceneImageDataset') is SceneImageDataset

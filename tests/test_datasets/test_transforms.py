@@ -1,0 +1,449 @@
+"""Two-view transforms against slow versions and against Pillow."""
+
+import math
+import random
+
+import mmcv
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import default_collate
+from mmpretrain.registry import TRANSFORMS
+from PIL import Image
+
+from pixcon_mm.datasets import (
+    PackTwoViewInputs,
+    PerViewTransforms,
+    TwoViewRandomFlip,
+    TwoViewRandomResizedCrop,
+)
+from pixcon_mm.datasets.geometry import overlap_boxes
+from pixcon_mm.errors import UserError
+from tests.test_datasets.pictures import picture
+
+NAMES = [
+    'LoadSceneImage',
+    'PackTwoViewInputs',
+    'PerViewTransforms',
+    'TwoViewRandomFlip',
+    'TwoViewRandomResizedCrop',
+]
+
+
+@pytest.fixture(autouse=True)
+def _seeded_numpy():
+    np.random.seed(0)
+
+
+def bgr(seed=0, width=64, height=48):
+    return np.asarray(picture(seed, width, height))[..., ::-1].copy()
+
+
+def photometric(blur, solarize):
+    jitter = dict(
+        type='ColorJitter',
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.2,
+        hue=0.1,
+        backend='pillow',
+    )
+    return [
+        dict(type='RandomApply', prob=0.8, transforms=[jitter]),
+        dict(
+            type='RandomGrayscale',
+            prob=0.2,
+            keep_channels=True,
+            channel_weights=(0.114, 0.587, 0.2989),
+        ),
+        dict(
+            type='GaussianBlur',
+            magnitude_range=(0.1, 2.0),
+            magnitude_std='inf',
+            prob=blur,
+        ),
+        dict(type='Solarize', thr=128, prob=solarize),
+    ]
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_is_registered_in_mmpretrain(name):
+    assert TRANSFORMS.get(name).__module__.startswith('pixcon_mm')
+
+
+# ---- crops ---------------------------------------------------------------
+
+
+def slow_pair(width, height, draw):
+    """The release's sampler (reference 2.1), written out; None: no pair."""
+
+    def one(first):
+        for _ in range(10):
+            target = width * height * draw.uniform(0.08, 1.0)
+            aspect = math.exp(draw.uniform(math.log(3 / 4), math.log(4 / 3)))
+            w = int(round(math.sqrt(target * aspect)))
+            h = int(round(math.sqrt(target / aspect)))
+            if w <= width and h <= height and w > 0 and h > 0:
+                i, j = draw.randint(0, height - h), draw.randint(0, width - w)
+                if first is None:
+                    return j, i, j + w, i + h
+                across = min(j + w, first[2]) - max(j, first[0])
+                down = min(i + h, first[3]) - max(i, first[1])
+                if across > 0 and down > 0 and across * down >= 0.01 * target:
+                    return j, i, j + w, i + h
+        return None
+
+    first = one(None)
+    if first is None:
+        if width / height < 3 / 4:
+            w, h = width, int(round(width / (3 / 4)))
+        elif width / height > 4 / 3:
+            w, h = int(round(height * (4 / 3))), height
+        else:
+            w, h = width, height
+        i, j = (height - h) // 2, (width - w) // 2
+        first = j, i, j + w, i + h
+    second = one(first)
+    return None if second is None else (first, second)
+
+
+def describe(pairs, width, height):
+    """Mean and spread of what a pair of crops is made of."""
+    crops = torch.tensor(pairs, dtype=torch.float32)
+    size = crops[..., 2:] - crops[..., :2]
+    shared = overlap_boxes(crops, torch.zeros(len(pairs), 2).bool())
+    sides = shared[..., 2:] - shared[..., :2]
+    features = torch.cat(
+        [
+            size.prod(-1) / (width * height),
+            (size[..., 0] / size[..., 1]).log(),
+            crops[..., 0] / width,
+            crops[..., 1] / height,
+            sides.prod(-1),
+        ],
+        dim=1,
+    )
+    return features.mean(0), features.std(0)
+
+
+@pytest.mark.parametrize('size', [(640, 480), (427, 640), (640, 240)])
+def test_crops_are_distributed_as_the_slow_sampler_draws_them(size):
+    count = 3000
+    crop = TwoViewRandomResizedCrop()
+    ours = [crop.draw_boxes(*size) for _ in range(count)]
+    draw = random.Random(0)
+    theirs = [slow_pair(*size, draw) for _ in range(count)]
+    skipped = [
+        sum(p is None for p in pairs) / count for pairs in (ours, theirs)
+    ]
+    assert abs(skipped[0] - skipped[1]) < 0.02
+    if size == (640, 240):
+        # The share the audit of the release found, by simulation.
+        assert 0.08 < skipped[0] < 0.12
+    ours, theirs = ([p for p in pairs if p] for pairs in (ours, theirs))
+    (mean, std), (mean_slow, std_slow) = (
+        describe(pairs, *size) for pairs in (ours, theirs)
+    )
+    # Five standard errors of a difference of means.
+    tolerance = 5 * std_slow * (2 / count) ** 0.5
+    assert ((mean - mean_slow).abs() < tolerance).all()
+    assert ((std / std_slow).log().abs() < 0.1).all()
+
+
+@pytest.mark.parametrize('min_overlap', [0.01, 0.5])
+def test_crops_keep_their_promises(min_overlap):
+    crop = TwoViewRandomResizedCrop(min_overlap=min_overlap)
+    pairs = [crop.draw_boxes(300, 200) for _ in range(500)]
+    refused = sum(pair is None for pair in pairs)
+    assert refused > 50 if min_overlap == 0.5 else refused < 5
+    for pair in filter(None, pairs):
+        for x1, y1, x2, y2 in pair:
+            assert 0 <= x1 < x2 <= 300
+            assert 0 <= y1 < y2 <= 200
+            # Rounding moves each side by half a pixel at most.
+            assert 0.07 < (x2 - x1) * (y2 - y1) / 60000 <= 1
+            assert 0.72 < (x2 - x1) / (y2 - y1) < 1.38
+        crops = torch.tensor([pair], dtype=torch.float32)
+        shared = overlap_boxes(crops, torch.zeros(1, 2).bool())[0, 1]
+        assert (shared[2:] - shared[:2]).prod() > min_overlap * 0.95
+
+
+def test_overlap_counts_for_the_second_crop_only():
+    """A small second crop within a large first one is a pair."""
+    crop = TwoViewRandomResizedCrop(min_overlap=0.99)
+    pairs = [crop.draw_boxes(200, 200) for _ in range(300)]
+    areas = torch.tensor(
+        [[(b[2] - b[0]) * (b[3] - b[1]) for b in p] for p in pairs if p]
+    )
+    assert len(areas) > 50
+    assert (areas[:, 1] < 0.5 * areas[:, 0]).any()
+    assert not (areas[:, 1] > 1.02 * areas[:, 0]).any()
+
+
+def never_fits(**options):
+    """Draws of aspect 4:3 do not fit into a strip."""
+    return TwoViewRandomResizedCrop(area_range=(0.9, 1.0), **options)
+
+
+@pytest.mark.parametrize(
+    ('size', 'central'),
+    [((90, 10), (38, 0, 51, 10)), ((10, 90), (0, 38, 10, 51))],
+)
+def test_center_fallback_is_the_central_crop_twice(size, central):
+    crop = never_fits(on_no_overlap='center')
+    image = bgr(0, *size)
+    results = crop(dict(img=image))
+    assert results['crop_boxes'].tolist() == [list(central)] * 2
+    assert np.array_equal(*results['img'])
+    for flips in ([False, False], [True, False], [False, True], [True] * 2):
+        shared = overlap_boxes(
+            torch.from_numpy(results['crop_boxes']), torch.tensor(flips)
+        )
+        assert shared.tolist() == [[0, 0, 1, 1]] * 2
+
+
+def test_skip_returns_none():
+    assert never_fits()(dict(img=bgr(0, 90, 10))) is None
+
+
+def test_central_box_of_an_allowed_aspect_is_the_image():
+    crop = TwoViewRandomResizedCrop()
+    for size in ((64, 48), (48, 64), (50, 50), (1, 1)):
+        assert crop._central_box(*size) == (0, 0, *size)
+
+
+def test_without_overlap_condition_every_pair_counts():
+    crop = TwoViewRandomResizedCrop(min_overlap=0.0, area_range=(0.01, 0.05))
+    crops = torch.tensor(
+        [crop.draw_boxes(100, 100) for _ in range(200)], dtype=torch.float32
+    )
+    shared = overlap_boxes(crops, torch.zeros(200, 2).bool())
+    assert (shared.amax((1, 2)) == 0).any()
+
+
+@pytest.mark.parametrize('size', [(1, 1), (2, 3), (3, 1)])
+def test_tiny_images_give_views(size):
+    crop = TwoViewRandomResizedCrop(8, on_no_overlap='center')
+    for _ in range(20):
+        results = crop(dict(img=bgr(0, *size)))
+        assert [view.shape for view in results['img']] == [(8, 8, 3)] * 2
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        dict(on_no_overlap='centre'),
+        dict(area_range=(0.5, 0.1)),
+        dict(area_range=(0.0, 1.0)),
+        dict(aspect_range=(0, 1)),
+        dict(min_overlap=1.5),
+    ],
+)
+def test_wrong_arguments_are_named(wrong):
+    (name,) = wrong
+    with pytest.raises(UserError, match=name):
+        TwoViewRandomResizedCrop(**wrong)
+
+
+@pytest.mark.parametrize('scale', [24, (32, 20), 96])
+def test_resize_equals_pillow(scale):
+    """Cropped first, then bilinear with antialiasing, channel by channel."""
+    image = bgr(5, 160, 120)
+    results = TwoViewRandomResizedCrop(scale)(dict(img=image))
+    size = (scale, scale) if isinstance(scale, int) else scale
+    for view, box in zip(
+        results['img'], results['crop_boxes'].astype(int), strict=True
+    ):
+        rgb = Image.fromarray(image[..., ::-1])
+        expected = rgb.crop(box.tolist()).resize(size, Image.BILINEAR)
+        np.testing.assert_array_equal(view[..., ::-1], np.asarray(expected))
+    assert results['img_shape'] == size[::-1]
+
+
+def test_resize_does_not_alias():
+    """OpenCV's bilinear keeps stripes that antialiasing averages."""
+    stripes = np.zeros((256, 256, 3), dtype=np.uint8)
+    stripes[:, ::2] = 255
+    crop = TwoViewRandomResizedCrop(32, area_range=(0.9, 1), min_overlap=0)
+    views = crop(dict(img=stripes))['img']
+    assert all(view.std() < 30 for view in views)
+    assert mmcv.imresize(stripes[:, :250], (32, 32)).std() > 60
+
+
+# ---- flips, photometrics, packing ----------------------------------------
+
+
+def test_flips_are_independent_and_noted():
+    flip = TwoViewRandomFlip()
+    views = [bgr(0), bgr(1)]
+    seen = []
+    for _ in range(400):
+        results = flip(dict(img=list(views), crop_boxes='kept'))
+        assert results['crop_boxes'] == 'kept'
+        seen.append(results['flips'].tolist())
+        for before, after, flipped in zip(
+            views, results['img'], results['flips'], strict=True
+        ):
+            expected = before[:, ::-1] if flipped else before
+            assert np.array_equal(after, expected)
+    for case in ([False] * 2, [True] * 2, [True, False], [False, True]):
+        assert 65 < seen.count(case) < 135
+    assert not TwoViewRandomFlip(0.0)(dict(img=views))['flips'].any()
+    assert TwoViewRandomFlip(1.0)(dict(img=views))['flips'].all()
+
+
+def test_each_view_has_its_own_pipeline():
+    transform = PerViewTransforms(
+        [[], [dict(type='Solarize', thr=128, prob=1.0)]]
+    )
+    views = [bgr(0), bgr(0)]
+    results = transform(dict(img=list(views), crop_boxes='kept', sample_idx=3))
+    assert np.array_equal(results['img'][0], views[0])
+    inverted = np.where(views[1] >= 128, 255 - views[1], views[1])
+    assert np.array_equal(results['img'][1], inverted)
+    assert results['crop_boxes'] == 'kept'
+    assert results['sample_idx'] == 3
+
+
+def test_there_must_be_two_pipelines():
+    with pytest.raises(UserError, match='two pipelines, one a view, not 1'):
+        PerViewTransforms([photometric(1.0, 0.0)])
+
+
+def test_geometric_transforms_are_refused():
+    transform = PerViewTransforms([[], [dict(type='Resize', scale=(8, 8))]])
+    with pytest.raises(UserError, match='photometric'):
+        transform(dict(img=[bgr(), bgr()]))
+
+
+def jitter(**amounts):
+    step = dict(type='ColorJitter', backend='pillow', **amounts)
+    return PerViewTransforms([[step], []])
+
+
+def test_saturation_multiplies():
+    """The release added over 200 to it: colours ran to 255, greys to red."""
+    image = bgr(2)
+    saturations = []
+    for _ in range(30):
+        view = jitter(saturation=0.2)(dict(img=[image, image]))['img'][0]
+        saturations.append(
+            np.asarray(Image.fromarray(view[..., ::-1]).convert('HSV'))[
+                ..., 1
+            ].mean()
+        )
+    before = np.asarray(picture(2).convert('HSV'))[..., 1].mean()
+    assert before < 200
+    assert abs(np.mean(saturations) - before) < 0.15 * before
+    assert max(saturations) < 1.35 * before
+
+    grey = np.full((8, 8, 3), 128, dtype=np.uint8)
+    full = jitter(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
+    for _ in range(20):
+        view = full(dict(img=[grey, grey]))['img'][0]
+        assert np.ptp(view.astype(int), axis=-1).max() <= 1
+
+
+def test_hue_turns_by_a_tenth_at_most():
+    image = bgr(2)
+    before = np.asarray(picture(2).convert('HSV')).astype(int)
+    vivid = (before[..., 1] > 100) & (before[..., 2] > 100)
+    assert vivid.sum() > 200
+    turns = []
+    for _ in range(30):
+        view = jitter(hue=0.1)(dict(img=[image, image]))['img'][0]
+        after = np.asarray(
+            Image.fromarray(np.ascontiguousarray(view[..., ::-1])).convert(
+                'HSV'
+            )
+        )
+        turn = (after[..., 0].astype(int) - before[..., 0] + 128) % 256 - 128
+        turns.append(np.median(turn[vivid]))
+    assert 15 < np.abs(turns).max() <= 27
+    assert min(turns) < 0 < max(turns)
+
+
+def test_contrast_and_brightness_equal_torchvision():
+    """Same formulas, as the reference file asks; factors fixed here."""
+    from torchvision.transforms import functional
+
+    image = bgr(4)
+    rgb = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
+    for name, apply in (
+        ('brightness', functional.adjust_brightness),
+        ('contrast', functional.adjust_contrast),
+        ('saturation', functional.adjust_saturation),
+    ):
+        step = jitter(**{name: (1.3, 1.3)})
+        view = step(dict(img=[image, image]))['img'][0]
+        expected = np.asarray(apply(rgb, 1.3)).astype(int)
+        np.testing.assert_allclose(view[..., ::-1], expected, atol=1)
+
+
+def test_greyscale_weights_are_for_bgr():
+    step = photometric(0.0, 0.0)[1] | dict(prob=1.0)
+    image = np.zeros((4, 4, 3), dtype=np.uint8)
+    image[..., 2] = 200
+    view = PerViewTransforms([[step], []])(dict(img=[image, image]))['img'][0]
+    assert view.shape == (4, 4, 3)
+    assert abs(int(view[0, 0, 0]) - 0.2989 * 200) <= 1
+
+
+def test_pack():
+    views = [bgr(0)[:, ::-1], bgr(1)]
+    boxes = np.arange(8, dtype=np.float32).reshape(2, 4)
+    flips = np.array([True, False])
+    packed = PackTwoViewInputs()(
+        dict(img=views, crop_boxes=boxes, flips=flips, img_path='x')
+    )
+    assert sorted(packed) == ['data_samples', 'inputs']
+    for view, tensor in zip(views, packed['inputs'], strict=True):
+        assert tensor.dtype == torch.uint8
+        assert np.array_equal(tensor.permute(1, 2, 0), view)
+    geometry = packed['data_samples']
+    assert torch.equal(geometry['crop_boxes'], torch.from_numpy(boxes))
+    assert geometry['flips'].tolist() == [True, False]
+    assert geometry['flips'].dtype == torch.bool
+
+
+def test_pack_without_flips():
+    boxes = np.zeros((2, 4), dtype=np.float32)
+    packed = PackTwoViewInputs()(dict(img=[bgr(), bgr()], crop_boxes=boxes))
+    assert packed['data_samples']['flips'].tolist() == [False, False]
+
+
+def test_pipeline_to_batch_puts_pixels_where_the_boxes_say():
+    """Views of a coordinate image show the coordinates of their crop."""
+    width, height = 200, 150
+    image = np.zeros((height, width, 3), dtype=np.uint8)
+    image[..., 0] = np.arange(width)
+    image[..., 1] = np.arange(height)[:, None]
+    steps = [
+        TwoViewRandomResizedCrop(32),
+        TwoViewRandomFlip(),
+        PerViewTransforms([[], []]),
+        PackTwoViewInputs(),
+    ]
+    samples = []
+    while len(samples) < 16:
+        results = dict(img=image)
+        for step in steps:
+            results = step(results)
+        samples.append(results)
+    batch = default_collate(samples)
+    assert [v.shape for v in batch['inputs']] == [(16, 3, 32, 32)] * 2
+    assert [v.dtype for v in batch['inputs']] == [torch.uint8] * 2
+    geometry = batch['data_samples']
+    assert geometry['crop_boxes'].shape == (16, 2, 4)
+    assert geometry['crop_boxes'].dtype == torch.float32
+    assert geometry['flips'].shape == (16, 2)
+
+    from pixcon_mm.datasets.geometry import cell_centers
+
+    centres = cell_centers(geometry['crop_boxes'], geometry['flips'], (32, 32))
+    for v in range(2):
+        pixels = batch['inputs'][v][:, :2].flatten(2).transpose(1, 2).float()
+        # Pixel i spans [i, i + 1): its centre is half a pixel further. Edge
+        # cells of an enlarged crop repeat the outermost pixel.
+        gap = (pixels + 0.5 - centres[:, v]).view(16, 32, 32, 2)
+        assert gap[:, 3:-3, 3:-3].abs().max() <= 1.01

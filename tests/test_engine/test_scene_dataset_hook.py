@@ -1,0 +1,221 @@
+"""Epochs reach the dataset, broken images reach the user."""
+
+import logging
+import os
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.dataset import ConcatDataset, RepeatDataset, default_collate
+from mmengine.model import BaseModel
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import nn
+
+from pixcon_mm.engine.scene_dataset_hook import (
+    SceneDatasetHook,
+    scene_datasets,
+)
+from tests.test_datasets.pictures import broken_files, write_pictures
+from tests.test_datasets.test_scene_images import build
+
+
+class Recorder(BaseModel):
+    """Keeps the geometry of every batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.seen = []
+
+    def forward(self, inputs, data_samples=None, mode='loss'):
+        if isinstance(data_samples, dict):
+            self.seen.append(data_samples['crop_boxes'])
+        return dict(loss=self.weight.sum())
+
+
+def train(dataset, work_dir, workers=0, loop=None, seed=3, **options):
+    runner = Runner(
+        model=Recorder(),
+        work_dir=str(work_dir),
+        train_dataloader=dict(
+            dataset=dataset,
+            batch_size=4,
+            num_workers=workers,
+            # Persistent ones would outlive the runner until the garbage
+            # collector meets it, and then take seconds to join.
+            persistent_workers=False,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=default_collate,
+            **options,
+        ),
+        train_cfg=loop or dict(by_epoch=True, max_epochs=2),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        default_hooks=dict(
+            scene_dataset=dict(type='SceneDatasetHook'),
+            checkpoint=None,
+            timer=None,
+        ),
+        randomness=dict(seed=seed),
+        experiment_name=f'run{len(os.listdir(work_dir.parent))}_{id(dataset)}',
+        log_level='WARNING',
+        default_scope='mmpretrain',
+    )
+    records = []
+    handler = logging.Handler()
+    handler.emit = lambda record: records.append(record.getMessage())
+    runner.logger.addHandler(handler)
+    runner.train()
+    seen = torch.stack(runner.model.seen) if runner.model.seen else None
+    warnings = [text for text in records if 'cannot be read' in text]
+    # The runner has trained on a copy of the dataset.
+    return seen, warnings, runner.train_dataloader.dataset
+
+
+def test_is_registered_in_the_root():
+    assert HOOKS.get('SceneDatasetHook') is SceneDatasetHook
+
+
+def test_epochs_differ_and_runs_with_one_seed_do_not(tmp_path):
+    images = write_pictures(tmp_path / 'images', 8)
+    runs = [
+        train(build(str(images)), tmp_path / f'run{i}', workers, seed=seed)[0]
+        for i, (workers, seed) in enumerate([(0, 3), (2, 3), (0, 4)])
+    ]
+    one, two, other_seed = runs
+    assert one.shape == (4, 4, 2, 4)
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other_seed)
+    assert not torch.equal(one[:2], one[2:])
+
+
+def test_dataset_is_told_before_the_first_batch(tmp_path):
+    images = write_pictures(tmp_path / 'images', 4)
+    seen, *_ = train(build(str(images)), tmp_path / 'run', 1)
+    dataset = build(str(images))
+    for epoch in range(2):
+        dataset.set_epoch(3, epoch)
+        for i in range(4):
+            expected = dataset[i]['data_samples']['crop_boxes']
+            assert torch.equal(seen[epoch, i], expected)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_broken_images_are_reported_once(tmp_path, workers):
+    images = write_pictures(tmp_path / 'images', 8)
+    for name, content in broken_files().items():
+        (images / name).write_bytes(content)
+    work_dir = tmp_path / 'run'
+    dataset = build(str(images))
+    _, warnings, dataset = train(dataset, work_dir, workers)
+    (warning,) = warnings
+    count = len(broken_files())
+    assert warning.startswith(f'{count} of {8 + count} images cannot be read')
+    listing = (work_dir / 'broken_images.txt').read_text().split('\n')
+    assert listing == [*dataset.broken_paths(), '']
+    assert sorted(map(os.path.basename, listing[:-1])) == sorted(
+        broken_files()
+    )
+    assert sum(path in warning for path in listing[:-1]) == 5
+    assert 'broken_images.txt' in warning
+
+
+def test_nothing_is_written_when_all_is_well(tmp_path):
+    images = write_pictures(tmp_path / 'images', 4)
+    _, warnings, _ = train(build(str(images)), tmp_path / 'run')
+    assert not warnings
+    assert not (tmp_path / 'run/broken_images.txt').exists()
+
+
+def fake_runner(dataset, work_dir, epoch=0):
+    return SimpleNamespace(
+        train_loop=None,
+        train_dataloader=SimpleNamespace(dataset=dataset),
+        epoch=epoch,
+        iter=0,
+        seed=1,
+        work_dir=str(work_dir),
+        logger=logging.getLogger('fake'),
+    )
+
+
+def test_later_finds_are_named_alone(tmp_path, caplog):
+    dataset = build(str(write_pictures(tmp_path / 'images', 4)))
+    hook = SceneDatasetHook()
+    for epoch, index in enumerate((0, None, 2)):
+        hook.before_train_epoch(fake_runner(dataset, tmp_path, epoch))
+        if index is not None:
+            dataset.broken[index] = 1
+        hook.after_train_epoch(fake_runner(dataset, tmp_path, epoch))
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.startswith('1 of 4 images')
+    assert '000.png (1)' in first
+    assert second.startswith('2 of 4 images')
+    assert '002.png (1)' in second
+    assert '000.png' not in second
+    listing = (tmp_path / 'broken_images.txt').read_text().split()
+    assert [os.path.basename(path) for path in listing] == [
+        '000.png',
+        '002.png',
+    ]
+
+
+def test_finds_of_other_ranks_are_taken_over(tmp_path, monkeypatch, caplog):
+    dataset = build(str(write_pictures(tmp_path / 'images', 4)))
+    other = torch.tensor([0, 0, 1, 1], dtype=torch.uint8)
+
+    def all_reduce(flags, op):
+        assert op == 'max'
+        torch.maximum(flags, other, out=flags)
+
+    name = 'pixcon_mm.engine.scene_dataset_hook.all_reduce'
+    monkeypatch.setattr(name, all_reduce)
+    dataset.broken[0] = 1
+    SceneDatasetHook().after_train_epoch(fake_runner(dataset, tmp_path))
+    assert dataset.broken.tolist() == [1, 0, 1, 1]
+    assert dataset.broken.is_shared()
+    assert caplog.records[0].getMessage().startswith('3 of 4 images')
+
+
+def test_datasets_are_found_inside_wrappers(tmp_path):
+    a, b = (
+        build(str(write_pictures(tmp_path / name, 3))) for name in ('a', 'b')
+    )
+    nested = RepeatDataset(a, times=2)
+    nested.dataset = ConcatDataset([a, b])
+    assert list(scene_datasets(nested)) == [a, b]
+    subset = torch.utils.data.Subset(a, [0])
+    assert list(scene_datasets(subset)) == [a]
+    hook = SceneDatasetHook()
+    hook.before_train_epoch(fake_runner(nested, tmp_path, epoch=4))
+    for dataset in (a, b):
+        assert dataset._clock.tolist() == [1, 4]
+
+
+def test_sliced_dataset_is_found(tmp_path):
+    dataset = build(str(write_pictures(tmp_path / 'images', 12)))
+    *_, dataset = train(dataset, tmp_path / 'run', num_batch_per_epoch=2)
+    assert dataset._clock.tolist() == [3, 1]
+
+
+def test_iteration_based_run_gets_new_views_each_round(tmp_path):
+    dataset = build(str(write_pictures(tmp_path / 'images', 4)))
+    loop = dict(by_epoch=False, max_iters=3, val_interval=9)
+    seen, *_ = train(dataset, tmp_path / 'run', loop=loop)
+    assert len(seen) == 3
+    assert not torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[1], seen[2])
+
+
+class Plain(torch.utils.data.Dataset):
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return dict(inputs=torch.zeros(1), data_samples=torch.zeros(1))
+
+
+def test_other_datasets_are_left_alone(tmp_path):
+    _, warnings, _ = train(Plain(), tmp_path / 'run')
+    assert not warnings
+    assert list(scene_datasets([1, 2, 3])) == []

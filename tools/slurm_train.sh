@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Train on GPUS processes through Slurm's srun:
+#     bash tools/slurm_train.sh PARTITION JOB_NAME CONFIG GPUS [options]
+# GPUS_PER_NODE (8), CPUS_PER_TASK (8) and SRUN_ARGS adapt it to the cluster.
+set -euo pipefail
+
+if [ $# -lt 4 ]; then
+    echo "usage: bash tools/slurm_train.sh PARTITION JOB_NAME CONFIG GPUS" \
+        "[options]" >&2
+    exit 2
+fi
+partition=$1
+job=$2
+config=$3
+gpus=$4
+shift 4
+
+tools=$(cd "$(dirname "$0")" && pwd)
+per_node=${GPUS_PER_NODE:-8}
+per_node=$((gpus < per_node ? gpus : per_node))
+# SRUN_ARGS is a list of options.
+# shellcheck disable=SC2086
+exec srun --partition "$partition" --job-name "$job" \
+    --ntasks "$gpus" --ntasks-per-node "$per_node" \
+    --gres "gpu:$per_node" --cpus-per-task "${CPUS_PER_TASK:-8}" \
+    --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+    "${PYTHON:-python3}" -u "$tools/train.py" "$config" --launcher slurm "$@"
