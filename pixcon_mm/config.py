@@ -92,7 +92,7 @@ def _runner_keys() -> set[str]:
 
 
 def _replace(node: Any, name: str, old: Any, new: Any) -> None:
-    """Give every nested key of a name, where it held the old value, the new."""
+    """Give nested keys of a name that held the old value the new one."""
     children = node.items() if isinstance(node, dict) else enumerate(node)
     for key, child in list(children):
         if key == name and child == old:

@@ -1,0 +1,35 @@
+# `make demo` and `make test` set everything up by themselves, in .venv.
+# PYTHON=/path/to/python chooses the interpreter (3.10 to 3.12).
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: $(READY)  ## Make scenes, pre-train a ResNet-18 on them, draw the curve
+	@"$(BIN)/python" tools/demo.py
+
+test: $(READY)  ## Run the tests (README: `python -m pytest`)
+	@"$(BIN)/python" -m pytest
+
+lint: $(READY)  ## Check style
+	@"$(BIN)/ruff" check .
+	@"$(BIN)/ruff" format --check .
+
+format: $(READY)  ## Mend style
+	@"$(BIN)/ruff" check --fix .
+	@"$(BIN)/ruff" format .
+
+clean:  ## Remove .venv and the demo's files
+	rm -rf "$(VENV)" data/demo work_dirs/demo
+
+# The stamp is written last: an install that broke off is begun anew.
+$(READY): setup.py requirements/constraints.txt tools/install.sh
+	@bash tools/install.sh "$(VENV)"
+	@touch "$@"
