@@ -10,7 +10,15 @@ class UserError(RuntimeError):
     """A mistake the user can mend: says what is wrong, where, what to do.
 
     Tools show it as a sentence, without a traceback.
+
+    Example:
+        >>> print(UserError('Traceback ... pixcon_mm.errors.UserError: No.'))
+        No.
     """
+
+    def __init__(self, sentence: str):
+        # torch re-raises a loader's error with its traceback as message.
+        super().__init__(sentence.rpartition('UserError: ')[2].strip())
 
 
 def explain(error: BaseException) -> str | None:

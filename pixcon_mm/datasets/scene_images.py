@@ -15,18 +15,6 @@ from pixcon_mm.datasets.loading import BrokenImageError
 from pixcon_mm.errors import UserError
 
 
-class NoUsableImageError(UserError):
-    """Ends a run from inside a DataLoader worker.
-
-    torch re-raises a worker's error with the whole traceback as its
-    message; this one gets its sentence back.
-    """
-
-    def __init__(self, message: str):
-        _, _, sentence = message.rpartition(f'{type(self).__name__}: ')
-        super().__init__(sentence.strip())
-
-
 @DATASETS.register_module()
 class SceneImageDataset(BaseDataset):
     """All images of one or several folders, and of the folders within.
@@ -135,7 +123,7 @@ class SceneImageDataset(BaseDataset):
         """Return the sample of an image, or of another one if it fails.
 
         Raises:
-            NoUsableImageError: If no image is left to fetch.
+            UserError: If no image is left to fetch.
         """
         self.full_init()
         # An index may come from the end of the list, as in any sequence.
@@ -154,7 +142,7 @@ class SceneImageDataset(BaseDataset):
                     return sample
                 refused += not self.broken[idx]
             if self.broken.all():
-                raise NoUsableImageError(
+                raise UserError(
                     f'None of the {len(self)} images in {self._where()} can '
                     f'be read (the last was '
                     f'{self.get_data_info(idx)["img_path"]!r}): check that '
@@ -163,7 +151,7 @@ class SceneImageDataset(BaseDataset):
             # Broken images stay in the draw: what replaces an image must
             # not depend on which others have been found broken so far.
             idx = self._rand_another()
-        raise NoUsableImageError(
+        raise UserError(
             f'{refused} images in a row from {self._where()} gave no two '
             'overlapping crops, as very long and narrow images do: set '
             "on_no_overlap='center' in TwoViewRandomResizedCrop."
