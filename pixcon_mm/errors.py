@@ -2,7 +2,10 @@
 
 import difflib
 import inspect
+import os
 import re
+import sys
+from collections.abc import Callable
 from types import TracebackType
 
 
@@ -19,6 +22,23 @@ class UserError(RuntimeError):
     def __init__(self, sentence: str):
         # torch re-raises a loader's error with its traceback as message.
         super().__init__(sentence.rpartition('UserError: ')[2].strip())
+
+
+def run_tool(main: Callable[[], None]) -> None:
+    """Run a tool; exit with one sentence on a mistake the user can mend.
+
+    With ``PIXCON_MM_TRACEBACK=1`` in the environment, with a traceback.
+    """
+    try:
+        main()
+    except Exception as error:
+        sentence = explain(error)
+        if sentence is None or os.environ.get('PIXCON_MM_TRACEBACK'):
+            raise
+        # The other processes of a launcher have the same to say.
+        if int(os.environ.get('RANK', 0)) == 0:
+            print(f'error: {sentence}', file=sys.stderr)
+        sys.exit(1)
 
 
 def explain(error: BaseException) -> str | None:

@@ -18,7 +18,7 @@ from mmengine.registry import RUNNERS  # noqa: E402
 
 from pixcon_mm.config import load_config  # noqa: E402
 from pixcon_mm.engine import PixConRunner  # noqa: E402
-from pixcon_mm.errors import UserError, explain  # noqa: E402
+from pixcon_mm.errors import UserError, run_tool  # noqa: E402
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -141,18 +141,5 @@ def main() -> None:
     runner.train()
 
 
-def run(tool) -> None:
-    """Run a tool; end with one sentence if the user can mend its error."""
-    try:
-        tool()
-    except Exception as error:
-        sentence = explain(error)
-        if sentence is None or os.environ.get('PIXCON_MM_TRACEBACK'):
-            raise
-        if int(os.environ.get('RANK', 0)) == 0:
-            print(f'error: {sentence}', file=sys.stderr)
-        sys.exit(1)
-
-
 if __name__ == '__main__':
-    run(main)
+    run_tool(main)

@@ -1,0 +1,151 @@
+"""Loss and monitors of a run, from MMEngine's log to a picture."""
+
+import json
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from pixcon_mm.errors import UserError
+
+matplotlib.use('Agg')
+
+MONITORS = {
+    'mon_pos_sim': 'cosine of positives',
+    'mon_neg_lse': 'log-sum of negatives',
+    'mon_weight': 'mean semantic weight',
+    'mon_feat_std': 'spread of features (0: collapse)',
+}
+Records = list[dict[str, float]]
+
+
+def read_records(work_dir: str | Path) -> Records:
+    """Training records of a work directory, in order.
+
+    Where a resumed run has logged an iteration again, the later one holds.
+
+    Args:
+        work_dir (str | Path): What ``tools/train.py`` was given, or one
+            scalars.json of it.
+
+    Raises:
+        UserError: If nothing was logged there.
+    """
+    work_dir = Path(work_dir)
+    files = [work_dir]
+    if work_dir.is_dir():
+        files = sorted(work_dir.glob('*/vis_data/scalars.json'))
+    by_step = {}
+    for file in files:
+        text = file.read_text() if file.is_file() else ''
+        for line in text.splitlines():
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the last line of a run that was killed
+            if 'loss' in record:
+                by_step[record['step']] = record
+    if not by_step:
+        raise UserError(
+            f'{str(work_dir)!r} holds no training log '
+            '(*/vis_data/scalars.json): name the --work-dir of a run that '
+            'has logged at least once.'
+        )
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def smooth(values: np.ndarray, width: int) -> np.ndarray:
+    """Centred running mean, narrower at both ends.
+
+    Args:
+        values (np.ndarray): Shape (T, ).
+        width (int): Window, in values.
+
+    Example:
+        >>> smooth(np.array([0.0, 3.0, 6.0, 3.0]), 3).tolist()
+        [1.5, 3.0, 4.0, 4.5]
+    """
+    kernel = np.ones(width)
+    total = np.convolve(values, kernel, mode='same')
+    return total / np.convolve(np.ones_like(values), kernel, mode='same')
+
+
+def summarize(records: Records, name: str = 'loss') -> dict[str, float]:
+    """First, highest and last smoothed value, and where the peak is.
+
+    Args:
+        records (list[dict]): From :func:`read_records`.
+        name (str): Which scalar.
+
+    Returns:
+        dict[str, float]: ``start``, ``peak``, ``peak_step``, ``end``.
+    """
+    values = np.array([record[name] for record in records])
+    values = smooth(values, smoothing(len(values)))
+    peak = int(values.argmax())
+    return dict(
+        start=float(values[0]),
+        peak=float(values[peak]),
+        peak_step=records[peak]['step'],
+        end=float(values[-1]),
+    )
+
+
+def smoothing(length: int) -> int:
+    """Odd window of about a twentieth of a curve."""
+    return max(length // 20, 1) | 1
+
+
+def plot_curves(runs: dict[str, Records], path: str | Path) -> None:
+    """Draw the losses of one or several runs, with their monitors.
+
+    Args:
+        runs (dict[str, list[dict]]): Records by name of run.
+        path (str | Path): Picture to write; its suffix is the format.
+    """
+    figure = Figure(figsize=(11, 6.5), layout='constrained')
+    grid = figure.add_gridspec(2, len(MONITORS), height_ratios=[2, 1])
+    top = figure.add_subplot(grid[0, :])
+    for index, (name, records) in enumerate(runs.items()):
+        _draw_losses(top, name, records, color=f'C{index}')
+    top.set(xlabel='iteration', ylabel='loss', title='Contrastive loss')
+    top.grid(alpha=0.3)
+    top.legend()
+    for column, (key, title) in enumerate(MONITORS.items()):
+        axes = figure.add_subplot(grid[1, column])
+        for records in runs.values():
+            points = [(r['step'], r[key]) for r in records if key in r]
+            if points:
+                axes.plot(*zip(*points, strict=True))
+        axes.set_title(title, fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
+def _draw_losses(axes, name: str, records: Records, color: str) -> None:
+    steps = [record['step'] for record in records]
+    for part, style in (('', '-'), ('_image', '--'), ('_dense', ':')):
+        key = f'loss{part}'
+        if key not in records[0]:
+            continue
+        values = np.array([record[key] for record in records])
+        if not part:
+            axes.plot(steps, values, color=color, alpha=0.3, linewidth=1)
+        axes.plot(
+            steps,
+            smooth(values, smoothing(len(values))),
+            style,
+            color=color,
+            label=f'{name} {part.strip("_") or "total"}',
+        )
+    peak = summarize(records)
+    axes.annotate(
+        f'peak {peak["peak"]:.2f}',
+        (peak['peak_step'], peak['peak']),
+        xytext=(0, 8),
+        textcoords='offset points',
+        ha='center',
+        color=color,
+    )

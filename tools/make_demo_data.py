@@ -1,0 +1,269 @@
+#!/usr/bin/env python
+"""Compose a small COCO-style data set from photographs of scikit-image.
+
+Cut-outs of seven kinds of objects are pasted on photographic grounds, so
+that boxes, masks and semantic labels are exact by construction. The same
+options give the same images. Layout, below --out:
+
+    train2017/ val2017/                          images (JPEG)
+    annotations/instances_{train,val}2017.json   boxes and masks (RLE)
+    semantic/train2017/ semantic/val2017/        labels (PNG): 0 ground, 1-7
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import skimage
+from pycocotools import mask as rle
+
+PHOTOS = Path(skimage.__file__).parent / 'data'
+WIDTH, HEIGHT = 320, 240
+CLASSES = ('person', 'cat', 'cup', 'motorcycle', 'coin', 'retina', 'logo')
+GROUNDS = (
+    'grass.png',
+    'gravel.png',
+    'brick.png',
+    'hubble_deep_field.jpg',
+    'ihc.png',
+)
+MIN_VISIBLE = 0.4  # of an object, after others were pasted over it
+
+# Outlines drawn by hand, in pixels of the photograph.
+OUTLINES = {
+    'person': (
+        'astronaut.png',
+        [(154, 51), (180, 22), (222, 14), (270, 22), (300, 55), (296, 103)]
+        + [(268, 165), (308, 222), (351, 257), (363, 342), (300, 372)]
+        + [(276, 430), (300, 511), (62, 511), (60, 308), (77, 248)]
+        + [(120, 215), (128, 165), (166, 150), (157, 94)],
+    ),
+    'cat': (
+        'chelsea.png',
+        [(30, 8), (75, 40), (113, 27), (166, 3), (287, 3), (362, 30)]
+        + [(370, 90), (350, 150), (324, 241), (287, 268), (226, 283)]
+        + [(166, 271), (106, 226), (53, 181), (33, 105)],
+    ),
+    'motorcycle': (
+        'motorcycle_left.png',
+        [(85, 190), (110, 170), (160, 160), (200, 178), (260, 190)]
+        + [(330, 190), (400, 175), (440, 120), (480, 85), (530, 90)]
+        + [(560, 120), (575, 160), (565, 200), (610, 260), (655, 310)]
+        + [(680, 370), (682, 430), (655, 452), (610, 435), (560, 390)]
+        + [(530, 345), (480, 380), (400, 400), (345, 425), (325, 425)]
+        + [(270, 365), (240, 385), (190, 400), (145, 390), (118, 350)]
+        + [(112, 310), (130, 262), (90, 235)],
+    ),
+}
+
+
+def read(name: str) -> np.ndarray:
+    """A photograph of scikit-image, BGR."""
+    image = cv2.imread(str(PHOTOS / name))
+    if image is None:
+        raise SystemExit(
+            f'error: the installed scikit-image has no photograph {name}: '
+            'install the version in requirements/constraints.txt.'
+        )
+    return image
+
+
+def cut(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Crop an object out as BGR and alpha, (H, W, 4)."""
+    x, y, w, h = cv2.boundingRect(mask)
+    box = np.s_[y : y + h, x : x + w]
+    soft = cv2.GaussianBlur(mask, (3, 3), 0)
+    return np.dstack([image[box], soft[box]])
+
+
+def cut_outs() -> dict[str, list[np.ndarray]]:
+    """All objects by class; the coins are 24 different ones."""
+    objects = {}
+    for name, (photo, outline) in OUTLINES.items():
+        image = read(photo)
+        mask = np.zeros(image.shape[:2], np.uint8)
+        cv2.fillPoly(mask, [np.array(outline)], 255)
+        objects[name] = [cut(image, mask)]
+
+    image = read('coffee.png')
+    mask = np.zeros(image.shape[:2], np.uint8)
+    cv2.ellipse(mask, (278, 252), (201, 140), 0, 0, 360, 255, -1)
+    cv2.ellipse(mask, (290, 112), (116, 100), 0, 0, 360, 255, -1)
+    objects['cup'] = [cut(image, mask)]
+
+    image = read('coins.png')
+    _, mask = cv2.threshold(
+        cv2.GaussianBlur(image[..., 0], (5, 5), 0), 107, 255, 0
+    )
+    contours, _ = cv2.findContours(
+        mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
+    objects['coin'] = []
+    for contour in contours:
+        if 900 < cv2.contourArea(contour) < 5000:
+            mask = np.zeros(image.shape[:2], np.uint8)
+            cv2.fillConvexPoly(mask, cv2.convexHull(contour), 255)
+            objects['coin'].append(cut(image, mask))
+
+    image = read('retina.jpg')
+    mask = np.zeros(image.shape[:2], np.uint8)
+    half = image.shape[0] // 2
+    cv2.circle(mask, (half, half), half - 12, 255, -1)
+    objects['retina'] = [cut(image, mask)]
+
+    image = read('logo.png')
+    mask = np.zeros(image.shape[:2], np.uint8)
+    half = image.shape[0] // 2
+    cv2.circle(mask, (half, half), int(half * 0.96), 255, -1)
+    objects['logo'] = [cut(image, mask)]
+    return objects
+
+
+def draw_ground(photos: list[np.ndarray], rng) -> np.ndarray:
+    """A random part of a photograph, tinted and lit at random."""
+    image = photos[rng.integers(len(photos))]
+    height = int(rng.uniform(0.45, 1.0) * min(image.shape[:2]))
+    width = min(height * WIDTH // HEIGHT, image.shape[1])
+    y = rng.integers(image.shape[0] - height + 1)
+    x = rng.integers(image.shape[1] - width + 1)
+    part = image[y : y + height, x : x + width]
+    part = cv2.resize(part, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+    tint = rng.uniform(0.6, 1.2, 3)
+    return np.clip(part * tint, 0, 255).astype(np.uint8)
+
+
+def transform(cutout: np.ndarray, rng) -> np.ndarray:
+    """Scale, mirror, turn and light an object at random."""
+    size = rng.uniform(0.25, 0.75) * HEIGHT
+    scale = size / max(cutout.shape[:2])
+    image = cv2.resize(
+        cutout, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
+    )
+    if rng.random() < 0.5:
+        image = image[:, ::-1]
+    h, w = image.shape[:2]
+    side = int(np.hypot(h, w)) + 2
+    turn = cv2.getRotationMatrix2D((w / 2, h / 2), rng.uniform(-25, 25), 1)
+    turn[:, 2] += (side - w) / 2, (side - h) / 2
+    image = cv2.warpAffine(np.ascontiguousarray(image), turn, (side, side))
+    light = rng.uniform(0.7, 1.25) * rng.uniform(0.9, 1.1, 3)
+    image[..., :3] = np.clip(image[..., :3] * light, 0, 255)
+    x, y, w, h = cv2.boundingRect((image[..., 3] > 127).astype(np.uint8))
+    return image[y : y + h, x : x + w]
+
+
+def place(image: np.ndarray, rng) -> np.ndarray:
+    """Put an object somewhere on the canvas, at most a quarter outside."""
+    h, w = image.shape[:2]
+    x = int(rng.uniform(-0.25 * w, WIDTH - 0.75 * w))
+    y = int(rng.uniform(-0.25 * h, HEIGHT - 0.75 * h))
+    shift = np.float32([[1, 0, x], [0, 1, y]])
+    return cv2.warpAffine(image, shift, (WIDTH, HEIGHT))
+
+
+def compose(objects: dict, grounds: list, rng) -> tuple:
+    """One scene.
+
+    Returns:
+        tuple: Image (H, W, 3), and a list of (class index, visible mask).
+    """
+    scene = draw_ground(grounds, rng)
+    instances: list[tuple[int, np.ndarray, int]] = []
+    for _ in range(rng.integers(2, 7)):
+        label = int(rng.integers(len(CLASSES)))
+        kinds = objects[CLASSES[label]]
+        layer = place(transform(kinds[rng.integers(len(kinds))], rng), rng)
+        mask = layer[..., 3] > 127
+        hidden = [
+            (other & ~mask).sum() < MIN_VISIBLE * area
+            for _, other, area in instances
+        ]
+        if any(hidden) or not mask.any():
+            continue
+        alpha = layer[..., 3:] / 255.0
+        scene = (layer[..., :3] * alpha + scene * (1 - alpha)).astype(np.uint8)
+        instances = [(i, m & ~mask, area) for i, m, area in instances]
+        instances.append((label, mask, int(mask.sum())))
+    return scene, [(label, mask) for label, mask, _ in instances]
+
+
+def annotate(label: int, mask: np.ndarray) -> dict:
+    """COCO's annotation of one object."""
+    code = rle.encode(np.asfortranarray(mask, np.uint8))
+    return dict(
+        category_id=label + 1,
+        bbox=rle.toBbox(code).tolist(),
+        area=int(mask.sum()),
+        iscrowd=0,
+        segmentation=dict(
+            size=code['size'], counts=code['counts'].decode('ascii')
+        ),
+    )
+
+
+def write_split(out: Path, split: str, size: int, seed: int) -> list:
+    """Compose and write a split; returns its images."""
+    objects = cut_outs()
+    grounds = [read(name) for name in GROUNDS]
+    for folder in (split, f'semantic/{split}', 'annotations'):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    images, annotations, scenes = [], [], []
+    for index in range(size):
+        # Every scene has a seed of its own: more scenes change none.
+        rng = np.random.default_rng([seed, split == 'val2017', index])
+        scene, instances = compose(objects, grounds, rng)
+        semantic = np.zeros((HEIGHT, WIDTH), np.uint8)
+        for label, mask in instances:
+            semantic[mask] = label + 1
+            annotation = annotate(label, mask)
+            annotation.update(id=len(annotations) + 1, image_id=index)
+            annotations.append(annotation)
+        name = f'{index:06d}.jpg'
+        cv2.imwrite(
+            str(out / split / name), scene, [cv2.IMWRITE_JPEG_QUALITY, 92]
+        )
+        cv2.imwrite(
+            str(out / 'semantic' / split / f'{index:06d}.png'), semantic
+        )
+        images.append(
+            dict(id=index, file_name=name, width=WIDTH, height=HEIGHT)
+        )
+        scenes.append(scene)
+    record = dict(
+        info=dict(description='composed scenes', photographs='scikit-image'),
+        images=images,
+        annotations=annotations,
+        categories=[
+            dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)
+        ],
+    )
+    # Written last: a split with annotations is complete.
+    target = out / 'annotations' / f'instances_{split}.json'
+    target.write_text(json.dumps(record))
+    return scenes
+
+
+def main() -> None:
+    """Write both splits."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--out', type=Path, default=Path('data/demo'))
+    parser.add_argument('--train', type=int, default=512)
+    parser.add_argument('--val', type=int, default=96)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--preview', type=Path, help='write a picture of 20')
+    args = parser.parse_args()
+    scenes = write_split(args.out, 'train2017', args.train, args.seed)
+    write_split(args.out, 'val2017', args.val, args.seed)
+    print(f'{args.train} + {args.val} scenes in {args.out}')
+    if args.preview:
+        rows = [np.hstack(scenes[i : i + 5]) for i in range(0, 20, 5)]
+        cv2.imwrite(str(args.preview), np.vstack(rows))
+
+
+if __name__ == '__main__':
+    main()
