@@ -1,0 +1,87 @@
+"""The demo's scenes: exact, equal at each run, readable as COCO."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def make(out, train):
+    subprocess.run(
+        [
+            sys.executable,
+            ROOT / 'tools/make_demo_data.py',
+            *('--out', out, '--train', str(train), '--val', '6'),
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return out
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    return make(tmp_path_factory.mktemp('demo'), 12)
+
+
+def digests(folder):
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+    }
+
+
+def test_same_seed_gives_the_same_scenes(data, tmp_path):
+    """Also when there are more of them."""
+    other = make(tmp_path, 14)
+    for folder in ('train2017', 'semantic/train2017'):
+        first, second = digests(data / folder), digests(other / folder)
+        assert first.items() <= second.items()
+        assert len(set(first.values())) == 12
+    assert digests(data / 'val2017') == digests(other / 'val2017')
+
+
+def test_splits_differ(data):
+    train = digests(data / 'train2017').values()
+    assert not set(train) & set(digests(data / 'val2017').values())
+
+
+@pytest.mark.parametrize('split', ['train2017', 'val2017'])
+def test_boxes_masks_and_labels_agree(data, split):
+    coco = COCO(data / f'annotations/instances_{split}.json')
+    assert len(coco.cats) == 7
+    for image in coco.imgs.values():
+        semantic = cv2.imread(
+            str(data / f'semantic/{split}/{image["id"]:06d}.png'), -1
+        )
+        picture = cv2.imread(str(data / split / image['file_name']))
+        assert picture.shape == (image['height'], image['width'], 3)
+        seen = np.zeros_like(semantic)
+        annotations = coco.imgToAnns[image['id']]
+        assert annotations
+        for annotation in annotations:
+            mask = coco.annToMask(annotation).astype(bool)
+            assert not seen[mask].any(), 'masks overlap'
+            seen[mask] = annotation['category_id']
+            assert mask.sum() == annotation['area'] > 0
+            rows, columns = np.nonzero(mask)
+            x, y, w, h = annotation['bbox']
+            assert (x, y) == (columns.min(), rows.min())
+            assert (x + w, y + h) == (columns.max() + 1, rows.max() + 1)
+        assert np.array_equal(seen, semantic)
+
+
+def test_all_classes_occur(data):
+    record = json.loads(
+        (data / 'annotations/instances_train2017.json').read_text()
+    )
+    used = {a['category_id'] for a in record['annotations']}
+    assert used == set(range(1, 8))

@@ -1,0 +1,79 @@
+"""Curves are read from MMEngine's logs and summed up truly."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixcon_mm.errors import UserError
+from pixcon_mm.visualization.curves import (
+    plot_curves,
+    read_records,
+    smooth,
+    summarize,
+)
+
+
+def log(work_dir, stamp, steps, loss):
+    path = work_dir / stamp / 'vis_data' / 'scalars.json'
+    path.parent.mkdir(parents=True)
+    lines = [
+        json.dumps(
+            dict(
+                step=s,
+                loss=loss(s),
+                loss_image=loss(s) / 3,
+                loss_dense=loss(s) / 1.5,
+                mon_pos_sim=s / 100,
+            )
+        )
+        for s in steps
+    ]
+    path.write_text('\n'.join(lines) + '\n')
+    return path
+
+
+def hill(step):
+    return 10 - abs(step - 40) / 10
+
+
+def test_smoothing_is_a_running_mean():
+    values = np.random.default_rng(0).normal(size=23)
+    expected = [values[max(i - 3, 0) : i + 4].mean() for i in range(23)]
+    np.testing.assert_allclose(smooth(values, 7), expected)
+
+
+def test_summary_finds_start_peak_and_end(tmp_path):
+    log(tmp_path, '1', range(1, 101), hill)
+    summary = summarize(read_records(tmp_path))
+    assert summary['peak_step'] == 40
+    assert summary['peak'] == pytest.approx(10, abs=0.2)
+    assert summary['start'] == pytest.approx(hill(2), abs=0.1)
+    assert summary['end'] == pytest.approx(hill(99), abs=0.1)
+
+
+def test_resumed_run_is_one_curve(tmp_path):
+    """The second log repeats steps 31 to 40; the killed one ends badly."""
+    first = log(tmp_path, '20260101_000000', range(1, 41), hill)
+    first.write_text(first.read_text() + '{"step": 41, "lo')
+    log(tmp_path, '20260102_000000', range(31, 61), lambda s: 1.0)
+    records = read_records(tmp_path)
+    assert [record['step'] for record in records] == list(range(1, 61))
+    assert records[29]['loss'] == hill(30)
+    assert records[30]['loss'] == 1.0
+
+
+def test_picture_is_drawn(tmp_path):
+    log(tmp_path, '1', range(1, 101), hill)
+    records = read_records(tmp_path)
+    plot_curves({'a': records, 'b': records[:50]}, tmp_path / 'curve.png')
+    with Image.open(tmp_path / 'curve.png') as picture:
+        assert picture.width > 1000
+        assert len(set(picture.convert('RGB').getdata())) > 50
+
+
+@pytest.mark.parametrize('name', ['nothing', '.'])
+def test_folder_without_log_says_so(tmp_path, name):
+    with pytest.raises(UserError, match='no training log'):
+        read_records(tmp_path / name)
