@@ -41,10 +41,10 @@ fi
 echo 'Installing PyTorch and OpenMMLab (a few minutes, up to 3 GB).'
 pip=("$venv/bin/python" -m pip --disable-pip-version-check)
 constraints=requirements/constraints.txt
-"${pip[@]}" install --quiet -c "$constraints" pip setuptools wheel
-"${pip[@]}" install --quiet -c "$constraints" -e '.[openmmlab,det,seg,dev]'
+"${pip[@]}" install -qq -c "$constraints" pip setuptools wheel
+"${pip[@]}" install -qq -c "$constraints" -e '.[openmmlab,det,seg,dev]'
 # Both builds of OpenCV get installed, and share their files. The headless
 # one must come last: the other needs libGL, which a server does not have.
-"${pip[@]}" install --quiet -c "$constraints" --no-deps --force-reinstall \
+"${pip[@]}" install -qq -c "$constraints" --no-deps --force-reinstall \
     opencv-python-headless
 "$venv/bin/python" tools/check_env.py

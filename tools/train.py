@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 # Of no concern here: pre-training needs no compiled operator.
 warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformable')
+warnings.filterwarnings('ignore', 'Setting MKL_NUM_THREADS')
 
 import torch  # noqa: E402
 from mmengine.config import Config, DictAction  # noqa: E402

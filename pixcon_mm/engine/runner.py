@@ -103,10 +103,10 @@ class PixConRunner(Runner):
 def is_readable(record: logging.LogRecord) -> bool:
     """Whether a message is for a person at a terminal, not for the file.
 
-    The file alone gets dumps of many lines, and MMEngine's notes on names
-    that it uses itself and means to retire.
+    The file alone gets dumps of many lines, and what MMEngine says of its
+    own names.
     """
     message = record.getMessage()
-    if 'deprecated' in message:
+    if 'deprecated' in message or message.startswith('Exp name'):
         return False
     return record.levelno >= logging.WARNING or '\n' not in message.strip()

@@ -110,6 +110,7 @@ def plot_curves(runs: dict[str, Records], path: str | Path) -> None:
     for index, (name, records) in enumerate(runs.items()):
         _draw_losses(top, name, records, color=f'C{index}')
     top.set(xlabel='iteration', ylabel='loss', title='Contrastive loss')
+    top.margins(y=0.12)
     top.grid(alpha=0.3)
     top.legend()
     for column, (key, title) in enumerate(MONITORS.items()):
