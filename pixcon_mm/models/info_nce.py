@@ -174,7 +174,7 @@ def info_nce(
     if backend == 'naive':
         return info_nce_naive(query, positive, queue, temperature)
     if backend == 'auto':
-        backend = 'fused' if has_fused_kernel(query.device, dtype) else ''
+        backend = 'fused' if has_fused_kernel(query, dtype) else ''
     attend = attend_fused if backend == 'fused' else attend_chunked
     with torch.autocast(device, enabled=False):
         return InfoNCE(
@@ -187,11 +187,11 @@ def info_nce(
 _FUSED: dict[tuple, bool] = {}
 
 
-def has_fused_kernel(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether :func:`attend_fused` runs here; tried once on eight rows."""
-    place = (device, dtype)
+def has_fused_kernel(query: Tensor, dtype: torch.dtype) -> bool:
+    """Whether :func:`attend_fused` serves rows like these; tried once."""
+    place = (query.device, query.shape[1], dtype)
     if place not in _FUSED:
-        rows = torch.ones(8, 128, device=device, dtype=dtype)
+        rows = torch.ones(8, place[1], device=place[0], dtype=dtype)
         try:
             attend_fused(rows, rows, 1.0)
             _FUSED[place] = True
