@@ -1,7 +1,9 @@
 """Config files with overrides that cannot get lost."""
 
+import copy
 import difflib
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ from pixcon_mm.errors import UserError
 
 # Read from the config by MMEngine beside the Runner's own arguments.
 EXTRA_KEYS = {
+    'activation_checkpointing',
     'compile',
+    'efficient_conv_bn_eval',
     'find_unused_parameters',
     'model_wrapper_cfg',
     'runner_type',
@@ -25,26 +29,36 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
     Overriding a variable of the file, as in ``data_root=/images``, also
     reaches the places that took their value from it: every nested key of
-    that name which held the old value.
+    that name which held the old value. A variable that reached its places
+    under other names cannot be overridden.
 
     Args:
         path (str): Config file.
         options (dict, optional): New values by dotted key.
 
     Raises:
-        UserError: If there is no such file, or an option names nothing in
-            it.
+        UserError: If the file cannot be read, or an option would change
+            nothing.
     """
     if not Path(path).is_file():
         raise UserError(f'There is no config file {path!r}.{_similar(path)}')
-    cfg = Config.fromfile(path)
+    try:
+        cfg = Config.fromfile(path)
+    except FileNotFoundError as error:
+        raise UserError(
+            f'Config file {path!r} builds on {error.filename!r}, which does '
+            'not exist.'
+        ) from error
+    except SyntaxError as error:
+        raise UserError(f'Config file {path!r}: {error}') from error
     options = options or {}
     for key in options:
         _check_key(cfg, key, options)
-    for key, value in options.items():
-        if '.' not in key and key in cfg:
-            _replace(cfg._cfg_dict, key, cfg[key], value)
+    names = {key.split('.')[0] for key in options} & {*cfg}
+    before = copy.deepcopy({name: cfg[name] for name in names})
     cfg.merge_from_dict(options)
+    for name, old in before.items():
+        _pass_on(cfg, name, old)
     return cfg
 
 
@@ -91,11 +105,36 @@ def _runner_keys() -> set[str]:
     return {*inspect.signature(Runner).parameters, *EXTRA_KEYS}
 
 
-def _replace(node: Any, name: str, old: Any, new: Any) -> None:
-    """Give nested keys of a name that held the old value the new one."""
+def _pass_on(cfg: Config, name: str, old: Any) -> None:
+    """Give a variable's new value to the keys of its name."""
+    new = cfg[name]
+    if new == old:
+        return
+    places = [
+        (node, path)
+        for key in _runner_keys() & {*cfg}
+        for node, path in _holders(cfg._cfg_dict[key], old, key)
+    ]
+    namesakes = [node for node, path in places if path.endswith(f'.{name}')]
+    for node in namesakes:
+        node[name] = copy.deepcopy(new)
+    if not namesakes and name not in _runner_keys():
+        paths = ', '.join(sorted(path for _, path in places)[:3])
+        raise UserError(
+            f'--cfg-options {name}: the config has used its variable '
+            f'{name!r} by now, under other names; override the keys that '
+            f'took its value{f": {paths}" if paths else ""}.'
+        )
+
+
+def _holders(node: Any, value: Any, path: str) -> Iterator[tuple[Any, str]]:
+    """Dicts and lists below a node that hold a value, with its dotted key."""
+    if not isinstance(node, dict | list):
+        return
     children = node.items() if isinstance(node, dict) else enumerate(node)
     for key, child in list(children):
-        if key == name and child == old:
-            node[key] = new
-        elif isinstance(child, dict | list):
-            _replace(child, name, old, new)
+        here = f'{path}.{key}'
+        if type(child) is type(value) and child == value:
+            yield node, here
+        else:
+            yield from _holders(child, value, here)

@@ -33,6 +33,18 @@ else
         --master-port "${PORT:-29500}"
     )
 fi
-exec "$python" -m torch.distributed.run "${rendezvous[@]}" \
+# torchrun, without its traceback where a process has shown its own.
+torchrun='
+import sys
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.run import main
+try:
+    main()
+except ChildFailedError as error:
+    if error.get_first_failure()[1].exitcode != 1:
+        raise
+    sys.exit(1)
+'
+exec "$python" -c "$torchrun" "${rendezvous[@]}" \
     --nproc-per-node "$gpus" \
     "$tools/train.py" "$config" --launcher pytorch "$@"

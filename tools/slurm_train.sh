@@ -16,6 +16,14 @@ gpus=$4
 shift 4
 
 tools=$(cd "$(dirname "$0")" && pwd)
+python=${PYTHON:-python3}
+if [ -z "${PYTHON:-}${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] &&
+    [ -x "$tools/../.venv/bin/python" ]; then
+    python=$tools/../.venv/bin/python
+fi
+# Left to itself, every process would start a thread for every core.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${CPUS_PER_TASK:-8}}
+
 per_node=${GPUS_PER_NODE:-8}
 per_node=$((gpus < per_node ? gpus : per_node))
 # SRUN_ARGS is a list of options.
@@ -24,4 +32,4 @@ exec srun --partition "$partition" --job-name "$job" \
     --ntasks "$gpus" --ntasks-per-node "$per_node" \
     --gres "gpu:$per_node" --cpus-per-task "${CPUS_PER_TASK:-8}" \
     --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
-    "${PYTHON:-python3}" -u "$tools/train.py" "$config" --launcher slurm "$@"
+    "$python" -u "$tools/train.py" "$config" --launcher slurm "$@"

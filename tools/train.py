@@ -2,6 +2,9 @@
 """Train whatever a config describes: pre-training or fine-tuning."""
 
 import argparse
+import contextlib
+import importlib
+import io
 import logging
 import os
 import sys
@@ -21,6 +24,7 @@ from pixcon_mm.config import load_config  # noqa: E402
 from pixcon_mm.engine import PixConRunner  # noqa: E402
 from pixcon_mm.errors import UserError, run_tool  # noqa: E402
 
+FRAMEWORKS = ('mmpretrain', 'mmdet', 'mmseg')
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -70,10 +74,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def prepare(args: argparse.Namespace) -> Config:
     """The config with all that the command line asks for."""
-    # Importing the frameworks logs what is not compiled.
-    logging.disable(logging.WARNING)
-    cfg = load_config(args.config, args.cfg_options)
-    logging.disable(logging.NOTSET)
+    cfg = load_quietly(args)
+    for key in ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'):
+        if not cfg.get(key):
+            raise UserError(
+                f'{args.config} cannot be trained: it has no {key!r}.'
+            )
     cfg.launcher = args.launcher
     name = Path(args.config).stem
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{name}'
@@ -99,8 +105,26 @@ def prepare(args: argparse.Namespace) -> Config:
     for key in LOADERS:
         if cfg.get(key):
             fit_loader(cfg[key], args)
+            if cfg.get('default_scope') == 'mmpretrain':
+                # Its configs rely on their own launcher for this.
+                collate = dict(type='default_collate')
+                cfg[key].setdefault('collate_fn', collate)
     if args.total_batch:
         share_batch(cfg, args.total_batch, world_size(args.launcher))
+    return cfg
+
+
+def load_quietly(args: argparse.Namespace) -> Config:
+    """Load the config and the framework of its default scope."""
+    # Importing a framework logs, warns and prints what it runs without.
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            cfg = load_config(args.config, args.cfg_options)
+            if cfg.get('default_scope') in FRAMEWORKS:
+                importlib.import_module(f'{cfg.default_scope}.datasets')
+    finally:
+        logging.disable(logging.NOTSET)
     return cfg
 
 

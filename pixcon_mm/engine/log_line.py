@@ -4,6 +4,7 @@ import datetime
 
 from mmengine.registry import LOG_PROCESSORS
 from mmengine.runner import LogProcessor
+from torch.utils.data import DataLoader
 
 
 @LOG_PROCESSORS.register_module()
@@ -21,8 +22,8 @@ class ReadableLogProcessor(LogProcessor):
         tag, line = super().get_log_after_iter(runner, batch_idx, mode)
         if mode != 'train' or 'time' not in tag:
             return tag, line
-        batch = runner.train_dataloader.batch_size * runner.world_size
-        tag['images_per_second'] = batch / tag['time']
+        images = batch_size(runner.train_dataloader) * runner.world_size
+        tag['images_per_second'] = images / tag['time']
         return tag, '  '.join(
             part
             for part in (
@@ -47,6 +48,12 @@ class ReadableLogProcessor(LogProcessor):
         return f'epoch {epoch}/{runner.max_epochs} [{here}/{length}]'
 
 
+def batch_size(loader: DataLoader) -> int:
+    """Images that a process loads at a time."""
+    # A loader with a batch sampler, as MMDetection's, has no size itself.
+    return loader.batch_size or loader.batch_sampler.batch_size
+
+
 def losses(tag: dict) -> str:
     """The total, then its parts.
 
@@ -54,10 +61,11 @@ def losses(tag: dict) -> str:
         >>> losses(dict(loss=3.0, loss_image=1.0, loss_dense=2.0, lr=0.1))
         'loss 3.000 (image 1.000, dense 2.000)'
     """
+    # MMSegmentation names the head first: decode.loss_ce.
     parts = ', '.join(
-        f'{name.removeprefix("loss_")} {value:.3f}'
+        f'{name.replace("loss_", "")} {value:.3f}'
         for name, value in tag.items()
-        if name.startswith('loss_')
+        if 'loss_' in name
     )
     return f'loss {tag["loss"]:.3f}' + (f' ({parts})' if parts else '')
 

@@ -1,5 +1,7 @@
 """A bar at the foot of an interactive terminal."""
 
+import atexit
+import atexit
 import logging
 import sys
 
@@ -36,7 +38,11 @@ class ProgressBarHook(Hook):
             TimeRemainingColumn(),
             transient=True,
         )
+        # However the run ends, the terminal gets its cursor back.
+        atexit.register(self._bar.stop)
         self._bar.start()
+        # An interrupted run must give the cursor back too.
+        atexit.register(self._bar.stop)
         # rich prints above the bar what goes to the new sys.stdout.
         self._redirect(runner, sys.stdout)
         self._task = self._bar.add_task('', total=runner.max_iters)

@@ -3,7 +3,7 @@
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from pixcon_mm.errors import UserError
+from pixcon_mm.engine.log_line import batch_size
 
 
 @HOOKS.register_module()
@@ -14,29 +14,25 @@ class RunSummaryHook(Hook):
     priority = 'VERY_LOW'
 
     def before_train(self, runner) -> None:
-        """Check and report the total batch."""
+        """Report the total batch, warn if it is not the recipe's."""
         loader = runner.train_dataloader
-        if len(loader) == 0:
-            raise UserError(
-                f'The training set has {len(loader.dataset)} images, fewer '
-                f'than a batch of {loader.batch_size} on each of '
-                f'{runner.world_size} processes: lower '
-                'train_dataloader.batch_size or add images.'
-            )
+        batch = batch_size(loader)
         steps = runner.optim_wrapper._accumulative_counts
-        total = loader.batch_size * runner.world_size * steps
-        rate = runner.optim_wrapper.get_lr()['lr'][0]
-        base_rate = runner.optim_wrapper.optimizer.defaults['lr']
+        total = batch * runner.world_size * steps
+        group = runner.optim_wrapper.param_groups[0]
+        # Schedulers note the rate they start from.
+        base_rate = group.get('initial_lr', group['lr'])
         if getattr(runner, '_resume', False) and runner.iter:
             runner.logger.info(
                 f'resumed epoch {runner.epoch}, iter {runner.iter}, '
-                f'lr {rate:.6g}'
+                f'lr {group["lr"]:.6g}'
             )
         runner.logger.info(
             f'{len(loader.dataset)} images, {len(loader)} iterations an '
             f'epoch, {runner.max_iters} in all; total batch {total} = '
-            f'{runner.world_size} process(es) x {loader.batch_size} images '
-            f'x {steps} batch(es) a step; logs in {runner.work_dir}'
+            f'{runner.world_size} process(es) x {batch} images x {steps} '
+            f'batch(es) a step; learning rate {base_rate:g}; logs in '
+            f'{runner.work_dir}'
         )
         auto_scale_lr = runner.cfg.get('auto_scale_lr') or {}
         recipe = auto_scale_lr.get('base_batch_size')

@@ -8,9 +8,10 @@ from mmengine.dist import is_distributed
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
 
+from pixcon_mm.engine.log_line import batch_size
 from pixcon_mm.engine.run_summary_hook import RunSummaryHook
 from pixcon_mm.errors import UserError
 
@@ -73,6 +74,20 @@ class PixConRunner(Runner):
         )
         wrapper.update(model_wrapper_cfg or {})
         return super().wrap_model(dict(wrapper, device_ids=None), model)
+
+    def build_train_loop(self, loop) -> BaseLoop:
+        """Build the loop; stop if it would have nothing to do."""
+        loop = super().build_train_loop(loop)
+        loader = loop.dataloader
+        # A loop over iterations may draw from few images for ever.
+        if isinstance(loop, EpochBasedTrainLoop) and len(loader) == 0:
+            raise UserError(
+                f'The training set has {len(loader.dataset)} images, fewer '
+                f'than a batch of {batch_size(loader)} on each of '
+                f'{self.world_size} process(es): lower '
+                'train_dataloader.batch_size or add images.'
+            )
+        return loop
 
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:
         """Build the optimiser, in single precision where AMP cannot run."""
