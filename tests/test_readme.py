@@ -38,9 +38,7 @@ def test_no_other_kind_of_command():
     assert len(TRAIN) >= 5
 
 
-@pytest.mark.parametrize(
-    'target', [c[1] for c in COMMANDS if c[0] == 'make']
-)
+@pytest.mark.parametrize('target', [c[1] for c in COMMANDS if c[0] == 'make'])
 def test_make_targets_exist(target):
     plan = subprocess.run(
         ['make', '--dry-run', target], cwd=ROOT, capture_output=True, text=True

@@ -175,7 +175,7 @@ def check_device() -> Finding:
 
 
 def check_operators() -> Finding:
-    """mmcv's compiled operators, which pre-training does not use."""
+    """Mmcv's compiled operators, which pre-training does not use."""
     try:
         importlib.import_module('mmcv._ext')
     except Exception:

@@ -1,7 +1,6 @@
 """A bar at the foot of an interactive terminal."""
 
 import atexit
-import atexit
 import logging
 import sys
 
