@@ -1,0 +1,120 @@
+"""One command on any machine; batch and rate are said, once."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import AmpOptimWrapper
+from torch import nn
+
+from pixcon_mm.engine import PixConRunner
+from pixcon_mm.errors import UserError
+from tests import toy
+
+
+@pytest.fixture(autouse=True)
+def _no_cuda(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    cfg = Config.fromfile(toy.write_config(tmp_path))
+    cfg.work_dir = str(tmp_path / 'work')
+    # Runners built within one second would share a logger.
+    cfg.experiment_name = tmp_path.name
+    return cfg
+
+
+def train(cfg):
+    """Run the config; returns the runner and its log."""
+    runner = PixConRunner.from_cfg(cfg)
+    runner.train()
+    (log,) = Path(runner.log_dir).glob('*.log')
+    return runner, log.read_text().splitlines()
+
+
+def count(log, words):
+    return sum(words in line for line in log)
+
+
+def test_sync_bn_and_amp_run_as_what_can_run(cfg):
+    runner, log = train(cfg)
+    assert not any(
+        isinstance(module, nn.SyncBatchNorm)
+        for module in runner.model.modules()
+    )
+    assert not isinstance(runner.optim_wrapper, AmpOptimWrapper)
+    assert count(log, 'training runs in float32') == 1
+    trained = runner.optim_wrapper.param_groups[0]['params']
+    ours = list(runner.model.parameters())
+    assert [id(p) for p in trained] == [id(p) for p in ours]
+    assert runner.model.norm.num_batches_tracked == runner.max_iters
+
+
+@pytest.mark.parametrize(
+    ('batch', 'steps', 'recipe', 'warnings'),
+    [(2, 1, 2, 0), (2, 2, 4, 0), (2, 1, 512, 1), (2, 2, 2, 1), (4, 1, 2, 1)],
+)
+def test_another_total_batch_gives_one_warning(
+    cfg, batch, steps, recipe, warnings
+):
+    cfg.train_dataloader.batch_size = batch
+    cfg.optim_wrapper.accumulative_counts = steps
+    cfg.auto_scale_lr.base_batch_size = recipe
+    _, log = train(cfg)
+    total = batch * steps
+    assert count(log, f'total batch {total} = 1 process(es) x {batch}') == 1
+    assert count(log, f'8 images, {8 // batch} iterations an epoch') == 1
+    assert count(log, 'learning rate 0.4;') == 1
+    about = [line for line in log if 'The total batch is' in line]
+    assert len(about) == warnings
+    for line in about:
+        assert 'WARNING' in line
+        assert f'is {total}, ' in line
+        assert f'--total-batch {recipe}' in line
+        assert f'{0.4 * total / recipe:g}.' in line
+
+
+def test_auto_scale_lr_counts_accumulation(cfg):
+    cfg.optim_wrapper.accumulative_counts = 2
+    cfg.auto_scale_lr = dict(enable=True, base_batch_size=16)
+    runner, log = train(cfg)
+    assert runner.optim_wrapper.param_groups[0]['initial_lr'] == 0.1
+    assert count(log, 'learning rate 0.1;') == 1
+    assert count(log, 'WARNING - The total batch') == 0
+
+
+def test_batch_of_a_batch_sampler(cfg):
+    cfg.train_dataloader.pop('drop_last')
+    cfg.train_dataloader.batch_sampler = dict(type='ToyBatchSampler')
+    _, log = train(cfg)
+    assert count(log, 'total batch 2 = 1 process(es) x 2 images') == 1
+    assert count(log, 'images/s') == 8
+
+
+def test_fewer_images_than_a_batch(cfg):
+    cfg.train_dataloader.batch_size = 9
+    with pytest.raises(UserError, match='8 images, fewer than a batch of 9'):
+        PixConRunner.from_cfg(cfg).train()
+
+
+def test_iterations_may_draw_from_few_images(cfg):
+    cfg.train_dataloader.batch_size = 9
+    cfg.train_dataloader.sampler = dict(type='InfiniteSampler')
+    cfg.train_cfg = dict(by_epoch=False, max_iters=2)
+    cfg.param_scheduler = None
+    cfg.log_processor.by_epoch = False
+    cfg.default_hooks.checkpoint.by_epoch = False
+    runner, log = train(cfg)
+    assert runner.iter == 2
+    assert count(log, 'iteration 2/2') == 1
+
+
+@pytest.mark.parametrize('launcher', ['slurm', 'mpi'])
+def test_launchers_that_need_cuda_say_so(launcher):
+    runner = PixConRunner.__new__(PixConRunner)
+    runner._launcher, runner._distributed = launcher, True
+    with pytest.raises(UserError, match=f'{launcher!r} needs CUDA'):
+        runner.setup_env({})
