@@ -40,8 +40,6 @@ class ProgressBarHook(Hook):
         # However the run ends, the terminal gets its cursor back.
         atexit.register(self._bar.stop)
         self._bar.start()
-        # An interrupted run must give the cursor back too.
-        atexit.register(self._bar.stop)
         # rich prints above the bar what goes to the new sys.stdout.
         self._redirect(runner, sys.stdout)
         self._task = self._bar.add_task('', total=runner.max_iters)
