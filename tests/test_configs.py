@@ -29,7 +29,9 @@ def stem(path):
 def bases(path):
     """The files that a config builds on, all levels."""
     for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.Assign) and node.targets[0].id == '_base_':
+        if isinstance(node, ast.Assign) and (
+            getattr(node.targets[0], 'id', '') == '_base_'
+        ):
             value = ast.literal_eval(node.value)
             for name in [value] if isinstance(value, str) else value:
                 base = (path.parent / name).resolve()

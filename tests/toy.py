@@ -1,5 +1,6 @@
 """A model and data that train in milliseconds, without MMPretrain."""
 
+import os
 import textwrap
 
 import torch
@@ -7,6 +8,8 @@ from mmengine.model import BaseModel
 from mmengine.registry import DATA_SAMPLERS, DATASETS, MODELS
 from torch import nn
 from torch.utils.data import BatchSampler, Dataset
+
+from pixcon_mm.errors import UserError
 
 CONFIG = """
     custom_imports = dict(
@@ -59,7 +62,9 @@ def write_config(folder):
 class ToyModel(BaseModel):
     """One linear layer and a SyncBN."""
 
-    def __init__(self, fail_at=None):
+    def __init__(self, fail_at=None, bad_rank=None):
+        if bad_rank is not None and os.environ.get('RANK') == str(bad_rank):
+            raise UserError('Only this process cannot find its data.')
         super().__init__()
         self.linear = nn.Linear(4, 3)
         self.norm = nn.SyncBatchNorm(3)

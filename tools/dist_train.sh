@@ -33,7 +33,8 @@ else
         --master-port "${PORT:-29500}"
     )
 fi
-# torchrun, without its traceback where a process has shown its own.
+# torchrun, without its own report where rank 0 has said what is wrong. Other
+# ranks may have stopped without a word, so then the report stays.
 torchrun='
 import sys
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -41,7 +42,7 @@ from torch.distributed.run import main
 try:
     main()
 except ChildFailedError as error:
-    if error.get_first_failure()[1].exitcode != 1:
+    if 0 not in error.failures or error.failures[0].exitcode != 1:
         raise
     sys.exit(1)
 '

@@ -125,3 +125,21 @@ def cell_centers(
     x = (x1 + across * (x2 - x1)).unsqueeze(-2)
     y = (y1 + down * (y2 - y1)).unsqueeze(-1)
     return torch.stack(torch.broadcast_tensors(x, y), dim=-1).flatten(-3, -2)
+
+
+def cell_diagonal(crop_boxes: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Diagonal of one cell of a crop, in image pixels.
+
+    Args:
+        crop_boxes (Tensor): x1, y1, x2, y2 in pixels. Shape (B, 4).
+        grid (tuple[int, int]): (H, W) cells of the crop.
+
+    Returns:
+        Tensor: Shape (B, ).
+
+    Example:
+        >>> cell_diagonal(torch.tensor([[0.0, 0.0, 6.0, 8.0]]), (2, 2))
+        tensor([5.])
+    """
+    size = crop_boxes[:, 2:] - crop_boxes[:, :2]
+    return (size / size.new_tensor([grid[1], grid[0]])).norm(dim=1)

@@ -9,7 +9,12 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from pixcon_mm.datasets.geometry import cell_centers, cell_mask, overlap_boxes
+from pixcon_mm.datasets.geometry import (
+    cell_centers,
+    cell_diagonal,
+    cell_mask,
+    overlap_boxes,
+)
 from pixcon_mm.errors import UserError
 from pixcon_mm.models.feature_queue import FeatureQueue
 from pixcon_mm.models.info_nce import InfoNCE
@@ -257,21 +262,3 @@ class PixConHead(BaseModule):
             neg_lse=nce.negatives.detach().mean(),
             feat_std=spread(query),
         )
-
-
-def cell_diagonal(crop_boxes: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Diagonal of one cell of a crop, in image pixels.
-
-    Args:
-        crop_boxes (Tensor): x1, y1, x2, y2 in pixels. Shape (B, 4).
-        grid (tuple[int, int]): (H, W) cells of the crop.
-
-    Returns:
-        Tensor: Shape (B, ).
-
-    Example:
-        >>> cell_diagonal(torch.tensor([[0.0, 0.0, 6.0, 8.0]]), (2, 2))
-        tensor([5.])
-    """
-    size = crop_boxes[:, 2:] - crop_boxes[:, :2]
-    return (size / size.new_tensor([grid[1], grid[0]])).norm(dim=1)

@@ -112,14 +112,20 @@ def test_two_processes_over_gloo(config):
     assert 'UserWarning' not in result.stderr
 
 
-def test_two_processes_fail_with_a_sentence(config):
+@pytest.mark.parametrize('rank', [0, 1])
+def test_a_process_that_fails_alone_is_not_silent(config, rank):
     result = run(
         *('bash', 'tools/dist_train.sh', config, 2),
-        *('--work-dir', config.parent / 'work', '--total-batch', 3),
+        *('--work-dir', config.parent / 'work'),
+        *('--cfg-options', f'model.bad_rank={rank}'),
     )
-    assert result.returncode != 0
-    assert 'Traceback' not in result.stderr
-    assert 'ChildFailedError' not in result.stderr
+    assert result.returncode == 1
+    said = 'error: Only this process cannot find its data.' in result.stderr
+    reported = re.search(rf'rank +: {rank} ', result.stderr)
+    assert said or reported
+    if rank == 0:
+        assert said
+        assert 'Traceback' not in result.stderr
 
 
 def test_slurm_gets_what_it_needs(tmp_path, config):
