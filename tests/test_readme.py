@@ -8,6 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -97,3 +100,15 @@ def test_links_lead_somewhere():
     assert len(links) > 5
     for link in links:
         assert (ROOT / link).exists(), link
+
+
+def test_python_example_runs(tmp_path, monkeypatch):
+    """With a checkpoint of the main recipe's model, as a run writes it."""
+    (example,) = re.findall(r'```python\n(.*?)```', README, flags=re.S)
+    cfg = Config.fromfile(ROOT / 'configs/pretrain/pixcon_r50_coco.py')
+    model = MODELS.build(dict(cfg.model, queue_len=8))
+    path = re.search(r"'(work_dirs/\S+\.pth)'", example)[1]
+    (tmp_path / path).parent.mkdir(parents=True)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / path)
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})
