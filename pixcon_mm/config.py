@@ -49,6 +49,10 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
             f'Config file {path!r} builds on {error.filename!r}, which does '
             'not exist.'
         ) from error
+    except ImportError as error:
+        raise UserError(
+            f'Config file {path!r} imports a module that fails: {error}'
+        ) from error
     except SyntaxError as error:
         raise UserError(f'Config file {path!r}: {error}') from error
     options = options or {}

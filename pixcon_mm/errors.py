@@ -5,6 +5,7 @@ import inspect
 import os
 import re
 import sys
+import time
 from collections.abc import Callable
 from types import TracebackType
 
@@ -35,9 +36,11 @@ def run_tool(main: Callable[[], None]) -> None:
         sentence = explain(error)
         if sentence is None or os.environ.get('PIXCON_MM_TRACEBACK'):
             raise
-        # The other processes of a launcher have the same to say.
-        if int(os.environ.get('RANK', 0)) == 0:
-            print(f'error: {sentence}', file=sys.stderr)
+        # The first process of a machine speaks for all, and its launcher
+        # ends the others. One that is still there failed alone.
+        if int(os.environ.get('LOCAL_RANK', 0)) > 0:
+            time.sleep(2)
+        print(f'error: {sentence}', file=sys.stderr)
         sys.exit(1)
 
 
@@ -72,24 +75,30 @@ def explain(error: BaseException) -> str | None:
 
 def _unknown_argument(error: BaseException) -> str | None:
     match = re.search(
-        r"__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)
+        r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'",
+        str(error),
     )
-    frame = _builder(error.__traceback__)
-    if not (isinstance(error, TypeError) and match and frame):
+    if not (isinstance(error, TypeError) and match):
         return None
-    cls, name = frame['obj_cls'], match[1]
-    if name not in frame['args']:
+    class_name, name = match.groups()
+    frame, caller = _builder(error.__traceback__), _last(error.__traceback__)
+    if frame and name in frame['args']:
+        cls = frame['obj_cls']
+    elif caller.get('__name__', '').startswith('mmengine.'):
+        # MMEngine calls these itself: loaders, loops, schedulers.
+        cls = caller.get(class_name)
+    else:
         # The call that failed is one inside the constructor: a bug.
         return None
     known = [
         arg
-        for base in inspect.getmro(cls)
+        for base in inspect.getmro(cls or object)
         if '__init__' in vars(base) and base is not object
         for arg in inspect.signature(base.__init__).parameters
     ]
     return (
-        f'The config gives {cls.__name__} a key {name!r} that it does not '
-        f'take.{_suggest(name, known)}'
+        f'The config gives {cls.__name__ if cls else class_name} a key '
+        f'{name!r} that it does not take.{suggest(name, known)}'
     )
 
 
@@ -107,12 +116,18 @@ def _unknown_type(error: BaseException) -> str | None:
     name, kind = match[1], frame['registry'].name
     return (
         f'The config has type={name!r}, and no {kind} of that name is '
-        f'registered.{_suggest(name, known)} If it is your own, name its '
+        f'registered.{suggest(name, known)} If it is your own, name its '
         'module in custom_imports.'
     )
 
 
-def _suggest(name: str, known: list[str]) -> str:
+def suggest(name: str, known: list[str]) -> str:
+    """A sentence with the closest known name, or nothing.
+
+    Example:
+        >>> suggest('dept', ['depth', 'style'])
+        " Did you mean 'depth'?"
+    """
     match = difflib.get_close_matches(name, known, n=1)
     return f' Did you mean {match[0]!r}?' if match else ''
 
@@ -125,3 +140,10 @@ def _builder(trace: TracebackType | None) -> dict | None:
             found = trace.tb_frame.f_locals
         trace = trace.tb_next
     return found
+
+
+def _last(trace: TracebackType | None) -> dict:
+    """Global variables where an error was raised."""
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_globals if trace else {}

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 
 from pixcon_mm.config import EXTRA_KEYS, load_config
 from pixcon_mm.engine import PixConRunner
+from tests import toy
 from tests.test_datasets.pictures import write_pictures
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,6 +21,12 @@ READ_BY_RUNNER = {
     *EXTRA_KEYS,
     *('_base_', 'custom_imports'),
 }
+
+
+@pytest.fixture(autouse=True)
+def _framework_state():
+    with toy.framework_state():
+        yield
 
 
 def stem(path):

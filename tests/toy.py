@@ -2,10 +2,18 @@
 
 import os
 import textwrap
+from contextlib import contextmanager
 
 import torch
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import BaseModel
-from mmengine.registry import DATA_SAMPLERS, DATASETS, MODELS
+from mmengine.registry import (
+    DATA_SAMPLERS,
+    DATASETS,
+    MODELS,
+    DefaultScope,
+)
+from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import BatchSampler, Dataset
 
@@ -49,6 +57,21 @@ CONFIG = """
     auto_scale_lr = dict(enable=False, base_batch_size=2)
     randomness = dict(seed=0)
 """
+
+
+@contextmanager
+def framework_state():
+    """Undo what a runner leaves behind in this process: scope, loggers."""
+    kinds = (DefaultScope, MMLogger, MessageHub, Visualizer)
+    before = {kind: dict(kind._instance_dict) for kind in kinds}
+    # Loggers of earlier tests would write to where those were captured.
+    MMLogger._instance_dict.clear()
+    try:
+        yield
+    finally:
+        for kind, instances in before.items():
+            kind._instance_dict.clear()
+            kind._instance_dict.update(instances)
 
 
 def write_config(folder):

@@ -7,13 +7,13 @@ import torch
 from mmengine.dist import is_distributed
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
-from mmengine.registry import RUNNERS
+from mmengine.registry import OPTIMIZERS, RUNNERS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
 
 from pixcon_mm.engine.log_line import batch_size
 from pixcon_mm.engine.run_summary_hook import RunSummaryHook
-from pixcon_mm.errors import UserError
+from pixcon_mm.errors import UserError, suggest
 
 
 @RUNNERS.register_module()
@@ -91,10 +91,16 @@ class PixConRunner(Runner):
 
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:
         """Build the optimiser, in single precision where AMP cannot run."""
-        is_amp = (
-            isinstance(optim_wrapper, dict)
-            and optim_wrapper.get('type') == 'AmpOptimWrapper'
-        )
+        if not isinstance(optim_wrapper, dict):
+            return super().build_optim_wrapper(optim_wrapper)
+        name = (optim_wrapper.get('optimizer') or {}).get('type')
+        if isinstance(name, str) and OPTIMIZERS.get(name) is None:
+            raise UserError(
+                f'The config has optimizer type={name!r}, and no optimizer of '
+                'that name is registered.'
+                f'{suggest(name, list(OPTIMIZERS.module_dict))}'
+            )
+        is_amp = optim_wrapper.get('type') == 'AmpOptimWrapper'
         if is_amp and not torch.cuda.is_available():
             self.logger.info(
                 'Mixed precision needs CUDA: training runs in float32.'

@@ -9,8 +9,14 @@ from mmengine.optim import AmpOptimWrapper
 from torch import nn
 
 from pixcon_mm.engine import PixConRunner
-from pixcon_mm.errors import UserError
+from pixcon_mm.errors import UserError, explain
 from tests import toy
+
+
+@pytest.fixture(autouse=True)
+def _framework_state():
+    with toy.framework_state():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -118,3 +124,21 @@ def test_launchers_that_need_cuda_say_so(launcher):
     runner._launcher, runner._distributed = launcher, True
     with pytest.raises(UserError, match=f'{launcher!r} needs CUDA'):
         runner.setup_env({})
+
+
+@pytest.mark.parametrize(
+    ('option', 'sentence'),
+    [
+        ({'train_dataloader.batchsize': 3}, "DataLoader a key 'batchsize'"),
+        ({'train_cfg.max_epoch': 3}, "mean 'max_epochs'"),
+        ({'param_scheduler.0.tmax': 3}, "key 'tmax'"),
+        ({'optim_wrapper.optimizer.type': 'SDG'}, "mean 'SGD'"),
+        ({'model.type': 'ToyMode'}, "mean 'ToyModel'"),
+        ({'default_hooks.logger.intervall': 3}, "mean 'interval'"),
+    ],
+)
+def test_mistakes_of_a_config_are_put_into_a_sentence(cfg, option, sentence):
+    cfg.merge_from_dict(option)
+    with pytest.raises(Exception, match='.') as caught:
+        train(cfg)
+    assert sentence in explain(caught.value)

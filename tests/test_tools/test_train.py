@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 
 from pixcon_mm.config import load_config
 from pixcon_mm.errors import UserError
@@ -19,6 +18,12 @@ from tests.test_datasets.pictures import write_pictures
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = 'configs/pretrain/pixcon_r18_demo.py'
+
+
+@pytest.fixture(autouse=True)
+def _framework_state():
+    with toy.framework_state():
+        yield
 
 
 @pytest.fixture(scope='module')
@@ -60,8 +65,6 @@ def train(config, *options, **env):
 
 def failure(tool, monkeypatch, capsys, *arguments):
     """Exit code and standard error of a run in this process."""
-    # Loggers of earlier tests would write to where those were captured.
-    MMLogger._instance_dict.clear()
     monkeypatch.chdir(ROOT)
     monkeypatch.delenv('PIXCON_MM_TRACEBACK', raising=False)
     monkeypatch.setattr(sys, 'argv', ['train.py', *map(str, arguments)])
