@@ -4,7 +4,7 @@
 # augmentation with independent crops.
 # 8 GPUs x 64 = 512 images. Expected result: not measured here yet.
 _base_ = [
-    '../_base_/two_view_data.py',
+    '../_base_/two_byol_crops.py',
     '../_base_/sgd_cosine_800e.py',
     '../_base_/pretrain_runtime.py',
 ]
@@ -38,31 +38,6 @@ model = dict(
         predictor=dict(mlp, in_channels=256, with_avg_pool=False),
         loss=dict(type='CosineSimilarityLoss'),
     ),
-)
-crop_and_flip = [
-    dict(
-        type='RandomResizedCrop',
-        scale=224,
-        interpolation='bicubic',
-        backend='pillow',
-    ),
-    dict(type='RandomFlip', prob=0.5),
-]
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            dict(type='LoadSceneImage'),
-            dict(
-                type='MultiView',
-                num_views=[1, 1],
-                transforms=[
-                    [*crop_and_flip, *_base_.view1],
-                    [*crop_and_flip, *_base_.view2],
-                ],
-            ),
-            dict(type='PackInputs'),
-        ]
-    )
 )
 # The release trains BYOL in full precision.
 optim_wrapper = dict(

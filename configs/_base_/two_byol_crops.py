@@ -1,0 +1,28 @@
+"""Pairs of independent crops with BYOL's augmentation."""
+
+_base_ = './two_view_data.py'
+crop_and_flip = [
+    dict(
+        type='RandomResizedCrop',
+        scale=224,
+        interpolation='bicubic',
+        backend='pillow',
+    ),
+    dict(type='RandomFlip', prob=0.5),
+]
+train_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            dict(type='LoadSceneImage'),
+            dict(
+                type='MultiView',
+                num_views=[1, 1],
+                transforms=[
+                    [*crop_and_flip, *_base_.view1],
+                    [*crop_and_flip, *_base_.view2],
+                ],
+            ),
+            dict(type='PackInputs'),
+        ]
+    )
+)
