@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.runner import Runner
+from mmpretrain.registry import TRANSFORMS
 
 from pixcon_mm.config import EXTRA_KEYS, load_config
 from pixcon_mm.engine import PixConRunner
@@ -102,6 +103,17 @@ def test_header_states_the_recipe(path):
     assert int(batch[3]) == cfg.auto_scale_lr.base_batch_size
 
 
+@pytest.mark.parametrize(
+    'path',
+    [path for path in PRETRAIN if {*bases(path)} & {*PRETRAIN}],
+    ids=stem,
+)
+def test_variants_are_short(path):
+    lines = [line.strip() for line in path.read_text().splitlines()]
+    code = [line for line in lines if line and not line.startswith('#')]
+    assert len(code) < 60
+
+
 @pytest.mark.parametrize('path', PRETRAIN, ids=stem)
 def test_builds_and_feeds_the_model(path, tmp_path):
     images = write_pictures(tmp_path / 'images', 2)
@@ -152,6 +164,38 @@ def load(name):
 def test_numbers_of_the_main_recipe():
     """Reference file, sections 1.1, 2.1 and 3.1."""
     cfg = load('pixcon_r50_coco')
+    loader = cfg.train_dataloader
+    assert loader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size == 512
+    assert not cfg.auto_scale_lr.enable
+    assert 'accumulative_counts' not in cfg.optim_wrapper
+    assert loader.drop_last is True
+    assert (loader.num_workers, loader.persistent_workers) == (8, True)
+    assert loader.sampler == dict(type='DefaultSampler', shuffle=True)
+    assert cfg.default_hooks.checkpoint.interval == 50
+    assert cfg.default_hooks.logger.interval == 50
+    assert cfg.env_cfg.cudnn_benchmark is True
+    assert cfg.env_cfg.mp_cfg == dict(
+        mp_start_method='fork', opencv_num_threads=0
+    )
+    assert cfg.randomness.seed == 0
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    assert cfg.optim_wrapper.dtype == 'float16'
+    assert cfg.optim_wrapper.loss_scale == 'dynamic'
+    assert 'clip_grad' not in cfg.optim_wrapper
+
+    assert cfg.model.backbone.depth == 50
+    assert cfg.model.neck.hid_channels == cfg.model.head.hid_channels == 2048
+    assert cfg.model.neck.out_channels == cfg.model.head.channels == 128
+    for part in (cfg.model.backbone, cfg.model.neck, cfg.model.head):
+        assert part.norm_cfg.type == 'SyncBN'
+    assert cfg.model.head.matching == 'similarity'
+    preprocessor = cfg.model.data_preprocessor
+    assert preprocessor.bgr_to_rgb is True
+    for ours, theirs in (
+        (preprocessor.mean, (0.485, 0.456, 0.406)),
+        (preprocessor.std, (0.229, 0.224, 0.225)),
+    ):
+        assert [x / 255 for x in ours] == pytest.approx(theirs, abs=1e-9)
     assert cfg.model.queue_len == 65536
     assert (cfg.model.base_momentum, cfg.model.end_momentum) == (0.01, 0.0)
     assert cfg.model.loss_lambda == 0.5
@@ -179,6 +223,39 @@ def test_numbers_of_the_main_recipe():
     same = dict(RandomApply=0.8, RandomGrayscale=0.2)
     assert found[0] == dict(same, GaussianBlur=1.0)
     assert found[1] == dict(same, GaussianBlur=0.1, Solarize=0.2)
+    order = ['RandomApply', 'RandomGrayscale', 'GaussianBlur', 'Solarize']
+    assert [step.type for step in view1] == order[:3]
+    assert [step.type for step in view2] == order
+    for view in (view1, view2):
+        (jitter,) = view[0].transforms
+        assert jitter.type == 'ColorJitter'
+        names = ('brightness', 'contrast', 'saturation', 'hue')
+        assert [jitter[name] for name in names] == [0.4, 0.4, 0.2, 0.1]
+        assert view[1].keep_channels is True
+        # Rec. 601, in the order of the channels of a BGR image.
+        assert view[1].channel_weights == pytest.approx(
+            (0.114, 0.587, 0.299), abs=2e-4
+        )
+        assert view[2].magnitude_range == (0.1, 2.0)
+        # Uniform: the magnitude has no preferred value.
+        assert view[2].magnitude_std == 'inf'
+    assert view2[3].thr == 128
+
+
+def test_crops_of_the_main_recipe():
+    """Reference file, section 2.1; defaults of the classes included."""
+    cfg = load('pixcon_r50_coco')
+    crop, flip = (
+        TRANSFORMS.build(step)
+        for step in cfg.train_dataloader.dataset.pipeline[1:3]
+    )
+    assert crop.scale == (224, 224)
+    assert crop.area_range == (0.08, 1.0)
+    assert crop.aspect_range == pytest.approx((3 / 4, 4 / 3))
+    assert crop.min_overlap == 0.01
+    assert crop.max_tries == 10
+    assert crop.interpolation == 'bilinear'
+    assert flip.prob == 0.5
 
 
 def test_variants_differ_in_what_their_name_says():

@@ -8,6 +8,7 @@ options give the same images. Layout, below --out:
     train2017/ val2017/                          images (JPEG)
     annotations/instances_{train,val}2017.json   boxes and masks (RLE)
     semantic/train2017/ semantic/val2017/        labels (PNG): 0 ground, 1-7
+    README.txt                                   where the photographs are from
 """
 
 import argparse
@@ -29,6 +30,23 @@ GROUNDS = (
     'hubble_deep_field.jpg',
     'ihc.png',
 )
+SOURCES = """\
+Composed by tools/make_demo_data.py from photographs that scikit-image ships,
+with the terms that its documentation (skimage.data) gives:
+
+astronaut.png          NASA Great Images database; public domain
+brick.png              CC0Textures; CC0
+chelsea.png            Stefan van der Walt; CC0
+coffee.png             Rachel Michetti, Pikolo Espresso Bar; CC0
+coins.png              Brooklyn Museum; no known copyright restrictions
+grass.png              linolafett, DeviantArt; CC0
+gravel.png             CC0Textures; CC0
+hubble_deep_field.jpg  NASA; public domain
+ihc.png                no known copyright restrictions
+logo.png               scikit-image's logo
+motorcycle_left.png    Middlebury 2014 stereo benchmark, Middlebury College
+retina.jpg             Wikimedia Commons; CC0
+"""
 MIN_VISIBLE = 0.4  # of an object, after others were pasted over it
 
 # Outlines drawn by hand, in pixels of the photograph.
@@ -257,6 +275,8 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--preview', type=Path, help='write a picture of 20')
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / 'README.txt').write_text(SOURCES)
     scenes = write_split(args.out, 'train2017', args.train, args.seed)
     write_split(args.out, 'val2017', args.val, args.seed)
     print(f'{args.train} + {args.val} scenes in {args.out}')

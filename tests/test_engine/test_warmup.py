@@ -51,12 +51,13 @@ def load(name):
 
 
 def worst(schedulers, epoch_length, epochs):
-    """Largest deviation over all iterations."""
+    """Largest relative deviation over all iterations."""
     found = list(rates(schedulers, epoch_length, epochs))
     assert len(found) == epochs * epoch_length
+    wanted = [closed_form(i, epoch_length) for i in range(len(found))]
     return max(
-        abs(rate - closed_form(iteration, epoch_length))
-        for iteration, rate in enumerate(found)
+        abs(rate / right - 1)
+        for rate, right in zip(found, wanted, strict=True)
     )
 
 

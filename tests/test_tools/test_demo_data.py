@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -85,3 +86,10 @@ def test_all_classes_occur(data):
     )
     used = {a['category_id'] for a in record['annotations']}
     assert used == set(range(1, 8))
+
+
+def test_every_photograph_has_its_source(data):
+    tool = (ROOT / 'tools/make_demo_data.py').read_text()
+    photos = set(re.findall(r"'(\w+\.(?:png|jpg))'", tool))
+    sources = (data / 'README.txt').read_text()
+    assert photos == set(re.findall(r'^(\w+\.\w+) ', sources, flags=re.M))

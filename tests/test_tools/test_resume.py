@@ -1,6 +1,7 @@
 """A run that is killed and resumed ends where an unbroken one does."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,13 @@ from tests.test_models import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 3
+# Position, losses, rate, speed, time left, monitors.
+LINE = re.compile(
+    r'epoch [1-3]/3 \[[1-6]/6\]  '
+    r'loss \d+\.\d{3} \(image \d+\.\d{3}, dense \d+\.\d{3}\)  '
+    r'lr \S+  \S+ images/s \(data \d+%\)  left 0:\d\d:\d\d  '
+    r'.*\bfeat_std \d\.\d{3}'
+)
 
 
 @pytest.fixture(scope='module')
@@ -68,11 +76,17 @@ def records(work_dir):
 
 def test_killed_and_resumed_equals_unbroken(config, tmp_path):
     whole, broken = tmp_path / 'whole', tmp_path / 'broken'
-    subprocess.run(command(config, whole), check=True)
+    unbroken = subprocess.run(
+        command(config, whole), check=True, capture_output=True, text=True
+    )
+    lines = LINE.findall(unbroken.stdout)
+    assert len(lines) == 6 * EPOCHS
+    assert list(whole.glob('*/vis_data/events.out.tfevents.*'))
 
     run = subprocess.Popen(command(config, broken))
     deadline = time.monotonic() + 240
-    while not (broken / 'last_checkpoint').exists():
+    # Written, not just created.
+    while not any(path.read_text() for path in broken.glob('last_*')):
         assert run.poll() is None, 'the run ended before it was killed'
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -112,6 +112,10 @@ def test_two_processes_over_gloo(config):
     assert 'total batch 4 = 2 process(es) x 2 images' in result.stdout
     assert result.stdout.count('SyncBN needs CUDA') == 1
     assert result.stdout.count('epoch 2/2 [2/2]') == 1
+    # Digits only: neither nan nor inf.
+    losses = re.findall(r'\]  loss (\S+) \(image', result.stdout)
+    assert len(losses) == 4
+    assert all(re.fullmatch(r'\d+\.\d{3}', loss) for loss in losses)
     assert 'UserWarning' not in result.stderr
 
 
@@ -128,6 +132,48 @@ def test_a_process_that_fails_alone_is_not_silent(config, rank):
     assert said or reported
     if rank == 0:
         assert said
+
+
+@pytest.mark.parametrize(
+    ('env', 'expected'),
+    [
+        ({}, ['--standalone']),
+        (
+            dict(NNODES='3', NODE_RANK='2', MASTER_ADDR='node0', PORT='29511'),
+            ['--nnodes', '3', '--node-rank', '2', '--master-addr', 'node0']
+            + ['--master-port', '29511'],
+        ),
+        (
+            dict(PORT='1234'),
+            ['--nnodes', '1', '--node-rank', '0', '--master-addr']
+            + ['127.0.0.1', '--master-port', '1234'],
+        ),
+        (
+            dict(NNODES='2', MASTER_ADDR='node0'),
+            ['--nnodes', '2', '--node-rank', '0', '--master-addr', 'node0']
+            + ['--master-port', '29500'],
+        ),
+    ],
+)
+def test_torchrun_gets_the_nodes(tmp_path, monkeypatch, env, expected):
+    for name in ('NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT'):
+        monkeypatch.delenv(name, raising=False)
+    fake = tmp_path / 'python'
+    fake.write_text('#!/bin/sh\nshift 2\nprintf "%s\\n" "$@"\n')
+    fake.chmod(0o755)
+    result = run(
+        *('bash', 'tools/dist_train.sh', 'a b.py', 4, '--resume'),
+        *('--cfg-options', 'a.b=[1, 2]'),
+        PYTHON=str(fake),
+        **env,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        *expected,
+        *('--nproc-per-node', '4', f'{ROOT}/tools/train.py', 'a b.py'),
+        *('--launcher', 'pytorch', '--resume'),
+        *('--cfg-options', 'a.b=[1, 2]'),
+    ]
 
 
 def test_slurm_gets_what_it_needs(tmp_path, config):

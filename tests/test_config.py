@@ -1,0 +1,121 @@
+"""Overrides of a config arrive, or are refused with a sentence."""
+
+import textwrap
+
+import pytest
+
+from pixcon_mm.config import load_config
+from pixcon_mm.errors import UserError
+
+BASE = """
+    data_root = 'old/'
+    model = dict(type='Net', head=dict(type='Head', channels=8))
+    train_dataloader = dict(
+        dataset=dict(data_root=data_root),
+        extra=[dict(data_root=data_root), dict(data_root='theirs/')],
+    )
+    param_scheduler = [dict(end=4), dict(end=800)]
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / 'base.py').write_text(textwrap.dedent(BASE))
+    path = tmp_path / 'recipe.py'
+    path.write_text("_base_ = './base.py'\n")
+    return path
+
+
+def test_without_options_it_is_the_file(path):
+    cfg = load_config(str(path))
+    assert cfg.data_root == 'old/'
+    assert cfg.train_dataloader.extra[1].data_root == 'theirs/'
+
+
+@pytest.mark.parametrize('value', ['new/', ['a/', 'b/'], None])
+def test_variable_reaches_nested_keys_that_held_it(path, value):
+    cfg = load_config(str(path), {'data_root': value})
+    assert cfg.data_root == value
+    assert cfg.train_dataloader.dataset.data_root == value
+    assert [part.data_root for part in cfg.train_dataloader.extra] == [
+        value,
+        'theirs/',
+    ]
+
+
+def test_places_do_not_share_a_new_value(path):
+    path.write_text(
+        "norm_cfg = dict(type='BN')\n"
+        'model = dict(neck=dict(norm_cfg=norm_cfg), norm_cfg=norm_cfg)\n'
+    )
+    cfg = load_config(str(path), {'norm_cfg.type': 'SyncBN'})
+    cfg.model.neck.norm_cfg.eps = 1.0
+    assert cfg.model.norm_cfg == cfg.norm_cfg == dict(type='SyncBN')
+
+
+def test_nested_key_alone_leaves_the_variable(path):
+    cfg = load_config(
+        str(path), {'train_dataloader.dataset.data_root': 'new/'}
+    )
+    assert cfg.data_root == 'old/'
+    assert cfg.train_dataloader.extra[0].data_root == 'old/'
+    assert cfg.train_dataloader.dataset.data_root == 'new/'
+
+
+def test_entry_of_a_list(path):
+    cfg = load_config(str(path), {'param_scheduler.1.end': 200})
+    assert cfg.param_scheduler == [dict(end=4), dict(end=200)]
+
+
+def test_new_argument_of_an_object(path):
+    cfg = load_config(str(path), {'model.head.power': 2})
+    assert cfg.model.head == dict(type='Head', channels=8, power=2)
+
+
+def test_new_object_needs_its_type(path):
+    new = {'model.neck.type': 'Neck', 'model.neck.width': 3}
+    for options in (new, dict(reversed(new.items()))):
+        cfg = load_config(str(path), options)
+        assert cfg.model.neck == dict(type='Neck', width=3)
+    with pytest.raises(UserError, match="config has no 'model.neck'"):
+        load_config(str(path), {'model.neck.width': 3})
+
+
+@pytest.mark.parametrize(
+    ('key', 'words'),
+    [
+        ('data_rot', "no 'data_rot'. Did you mean 'data_root'?"),
+        ('work_dirr', "no 'work_dirr'. Did you mean 'work_dir'?"),
+        ('zzzzzz', "the config has no 'zzzzzz'."),
+        ('model.haed.channels', "'model.haed'. Did you mean 'head'?"),
+        ('param_scheduler.2.end', "'param_scheduler.2' is no entry of a li"),
+        ('param_scheduler.end', "'param_scheduler.end' is no entry of a li"),
+        ('model.type.name', "'model.type' is 'Net' in the config"),
+    ],
+)
+def test_options_that_would_be_lost(path, key, words):
+    with pytest.raises(UserError) as caught:
+        load_config(str(path), {key: 1})
+    assert str(caught.value).startswith(f'--cfg-options {key}: ')
+    assert words in str(caught.value)
+
+
+def test_variable_used_under_another_name_is_refused(path):
+    path.write_text('epochs = 3\ntrain_cfg = dict(max_epochs=epochs)\n')
+    with pytest.raises(UserError, match=r'value: train_cfg\.max_epochs\.$'):
+        load_config(str(path), {'epochs': 5})
+    assert load_config(str(path), {'epochs': 3}).epochs == 3
+
+
+def test_missing_file_names_a_similar_one(path):
+    wrong = path.with_name('recipee.py')
+    with pytest.raises(UserError) as caught:
+        load_config(str(wrong))
+    assert repr(str(wrong)) in str(caught.value)
+    assert str(caught.value).endswith(f'Did you mean {str(path)!r}?')
+
+
+def test_module_of_the_file_that_cannot_be_imported(path):
+    path.write_text("custom_imports = dict(imports=['no_such_module'])\n")
+    with pytest.raises(UserError, match='imports a module that fails'):
+        load_config(str(path))
