@@ -32,6 +32,9 @@ def run_tool(main: Callable[[], None]) -> None:
     """
     try:
         main()
+    except KeyboardInterrupt:
+        print('Stopped; --resume goes on from the last checkpoint.')
+        sys.exit(130)
     except Exception as error:
         sentence = explain(error)
         if sentence is None or os.environ.get('PIXCON_MM_TRACEBACK'):
