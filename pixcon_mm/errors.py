@@ -33,7 +33,7 @@ def run_tool(main: Callable[[], None]) -> None:
     try:
         main()
     except KeyboardInterrupt:
-        print('Stopped; --resume goes on from the last checkpoint.')
+        print('Stopped.', file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         sentence = explain(error)

@@ -40,7 +40,7 @@ def overlap_boxes(crop_boxes: Tensor, flips: Tensor) -> Tensor:
 
     # Mirrored before the division: 1 - 4/7 would not be 3/7 in floating
     # point, and a whole column of cells hangs on the difference.
-    flips = flips.unsqueeze(-1) & flips.new_tensor([True, False])
+    flips = torch.stack([flips, torch.zeros_like(flips)], dim=-1)
     near = torch.where(flips, bottom_right - end, start - top_left) / size
     far = torch.where(flips, bottom_right - start, end - top_left) / size
     boxes = torch.cat([near, far], dim=-1)

@@ -128,6 +128,8 @@ def is_readable(record: logging.LogRecord) -> bool:
     own names.
     """
     message = record.getMessage()
+    if record.levelno >= logging.ERROR:
+        return True
     if 'deprecated' in message or message.startswith('Exp name'):
         return False
     return record.levelno >= logging.WARNING or '\n' not in message.strip()

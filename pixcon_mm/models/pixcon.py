@@ -130,7 +130,8 @@ class PixCon(BaseSelfSupervisor):
             )
             losses['loss_dense'] = self.loss_lambda * dense_loss
             self._add_monitors(monitors)
-        self._keep_keys(keys)
+        if self.training:
+            self._keep_keys(keys)
         return losses
 
     @torch.no_grad()
