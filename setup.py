@@ -38,7 +38,13 @@ setup(
         ],
         'det': ['onedl-mmdetection'],
         'seg': ['onedl-mmsegmentation'],
-        'dev': ['hypothesis', 'pytest', 'ruff', 'scikit-image'],
+        'dev': [
+            'hypothesis',
+            'pycocotools',
+            'pytest',
+            'ruff',
+            'scikit-image',
+        ],
     },
     classifiers=[
         'License :: OSI Approved :: Apache Software License',

@@ -1,7 +1,6 @@
 """Config files with overrides that cannot get lost."""
 
 import copy
-import difflib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from pixcon_mm.errors import UserError
+from pixcon_mm.errors import UserError, suggest
 
 # Read from the config by MMEngine beside the Runner's own arguments.
 EXTRA_KEYS = {
@@ -69,8 +68,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
 def _similar(path: str) -> str:
     folder = Path(path).parent
     files = [str(file) for file in folder.glob('*.py')]
-    match = difflib.get_close_matches(path, files, n=1)
-    return f' Did you mean {match[0]!r}?' if match else ''
+    return suggest(path, files)
 
 
 def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> None:
@@ -97,10 +95,9 @@ def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> None:
             if is_new_argument or is_new_object or here in _runner_keys():
                 return
             known = [*node, *(_runner_keys() if depth == 0 else ())]
-            match = difflib.get_close_matches(name, known, n=1)
-            hint = f' Did you mean {match[0]!r}?' if match else ''
             raise UserError(
-                f'--cfg-options {key}: the config has no {here!r}.{hint}'
+                f'--cfg-options {key}: the config has no {here!r}.'
+                f'{suggest(name, known)}'
             )
         node = node[name]
 

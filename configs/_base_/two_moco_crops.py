@@ -22,18 +22,8 @@ view = [
             )
         ],
     ),
-    dict(
-        type='RandomGrayscale',
-        prob=0.2,
-        keep_channels=True,
-        channel_weights=(0.114, 0.587, 0.2989),
-    ),
-    dict(
-        type='GaussianBlur',
-        magnitude_range=(0.1, 2.0),
-        magnitude_std='inf',
-        prob=0.5,
-    ),
+    _base_.grayscale,
+    dict(_base_.blur, prob=0.5),
     dict(type='RandomFlip', prob=0.5),
 ]
 train_dataloader = dict(

@@ -5,6 +5,12 @@ in BYOL, the second view with little blur.
 """
 
 data_root = 'data/coco/train2017/'
+grayscale = dict(
+    type='RandomGrayscale',
+    prob=0.2,
+    keep_channels=True,
+    channel_weights=(0.114, 0.587, 0.2989),
+)
 color = [
     dict(
         type='RandomApply',
@@ -20,12 +26,7 @@ color = [
             )
         ],
     ),
-    dict(
-        type='RandomGrayscale',
-        prob=0.2,
-        keep_channels=True,
-        channel_weights=(0.114, 0.587, 0.2989),
-    ),
+    grayscale,
 ]
 blur = dict(
     type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf'

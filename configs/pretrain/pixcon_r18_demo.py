@@ -1,5 +1,5 @@
 # PixCon-SR with ResNet-18 on the demo's scenes, sized for two CPU cores.
-# Source: this project (`make demo`); a minute's version of the main recipe.
+# Source: this project (`make demo`); the main recipe in a few minutes.
 # 1 process x 32 = 32 images. Expected: the loss rises while keys replace the
 # random rows of the queue, then falls below its start.
 _base_ = './pixcon_r50_coco.py'
@@ -15,15 +15,20 @@ model = dict(
 train_dataloader = dict(
     batch_size=32,
     num_workers=1,
-    dataset=dict(data_root=data_root),
+    dataset=dict(
+        data_root=data_root,
+        pipeline=[
+            dict(type='LoadSceneImage'),
+            dict(type='TwoViewRandomResizedCrop', scale=96),
+            dict(type='TwoViewRandomFlip', prob=0.5),
+            dict(
+                type='PerViewTransforms',
+                transforms=[_base_.view1, _base_.view2],
+            ),
+            dict(type='PackTwoViewInputs'),
+        ],
+    ),
 )
-train_dataloader['dataset']['pipeline'] = [
-    dict(type='LoadSceneImage'),
-    dict(type='TwoViewRandomResizedCrop', scale=96),
-    dict(type='TwoViewRandomFlip', prob=0.5),
-    dict(type='PerViewTransforms', transforms=[_base_.view1, _base_.view2]),
-    dict(type='PackTwoViewInputs'),
-]
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',

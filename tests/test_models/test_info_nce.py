@@ -157,5 +157,7 @@ def test_fused_on_cuda(dtype):
         ours = info_nce(query, positive, queue, 0.2, 'fused')
     (grad,) = torch.autograd.grad(ours.loss.sum(), query)
     eps = torch.finfo(dtype).eps
-    torch.testing.assert_close(ours.loss, exact.loss, rtol=0, atol=64 * eps)
+    # The reference is float32 itself, and log-sums of about 11 round.
+    atol = max(4 * eps, 1e-5)
+    torch.testing.assert_close(ours.loss, exact.loss, rtol=0, atol=atol)
     torch.testing.assert_close(grad, exact_grad, rtol=0, atol=8 * eps)
