@@ -1,4 +1,4 @@
-"""Pure key maps between state dicts."""
+"""Names of the authors' release, and ours."""
 
 from torch import Tensor
 
@@ -52,18 +52,3 @@ def from_release(state_dict: StateDict) -> StateDict:
         else:
             raise KeyError(f"{name} is no tensor of the release's PixCon")
     return renamed
-
-
-def extract_backbone(state_dict: StateDict) -> StateDict:
-    """The query backbone of a pre-training state dict, without prefix.
-
-    Example:
-        >>> extract_backbone({'backbone.conv1.weight': 1, 'neck.fc': 2})
-        {'conv1.weight': 1}
-    """
-    prefix = 'backbone.'
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in state_dict.items()
-        if name.startswith(prefix)
-    }

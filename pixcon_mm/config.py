@@ -28,8 +28,9 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
     Overriding a variable of the file, as in ``data_root=/images``, also
     reaches the places that took their value from it: every nested key of
-    that name which held the old value. A variable that reached its places
-    under other names cannot be overridden.
+    that name which held the old value and, if the variable is a folder that
+    ends with a slash, every path that began with it. A variable that reached
+    its places under other names cannot be overridden.
 
     Args:
         path (str): Config file.
@@ -119,6 +120,9 @@ def _pass_on(cfg: Config, name: str, old: Any) -> None:
     namesakes = [node for node, path in places if path.endswith(f'.{name}')]
     for node in namesakes:
         node[name] = copy.deepcopy(new)
+    if isinstance(old, str) and old.endswith('/') and isinstance(new, str):
+        for key in _runner_keys() & {*cfg}:
+            _move_paths(cfg._cfg_dict[key], old, new.rstrip('/') + '/')
     if not namesakes and name not in _runner_keys():
         paths = ', '.join(sorted(path for _, path in places)[:3])
         raise UserError(
@@ -126,6 +130,18 @@ def _pass_on(cfg: Config, name: str, old: Any) -> None:
             f'{name!r} by now, under other names; override the keys that '
             f'took its value{f": {paths}" if paths else ""}.'
         )
+
+
+def _move_paths(node: Any, old: str, new: str) -> None:
+    """Let all paths below a folder begin with another."""
+    if not isinstance(node, dict | list):
+        return
+    children = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, child in list(children):
+        if isinstance(child, str) and child.startswith(old) and child != old:
+            node[key] = new + child.removeprefix(old)
+        else:
+            _move_paths(child, old, new)
 
 
 def _holders(node: Any, value: Any, path: str) -> Iterator[tuple[Any, str]]:

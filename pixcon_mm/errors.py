@@ -51,7 +51,8 @@ def explain(error: BaseException) -> str | None:
     """Put an error into a sentence, if it is a user's mistake.
 
     Covers :class:`UserError`, also where another error followed from it,
-    and what MMEngine raises for a config with unknown keys or types.
+    and what the frameworks raise for a config with unknown keys or types and
+    for an image that cannot be read.
 
     Args:
         error (BaseException): What ended the run.
@@ -69,7 +70,9 @@ def explain(error: BaseException) -> str | None:
     while link is not None:
         if isinstance(link, UserError):
             return str(link)
-        sentence = _unknown_argument(link) or _unknown_type(link)
+        sentence = (
+            _unknown_argument(link) or _unknown_type(link) or _no_image(link)
+        )
         if sentence:
             return sentence
         link = link.__cause__ or link.__context__
@@ -121,6 +124,17 @@ def _unknown_type(error: BaseException) -> str | None:
         f'The config has type={name!r}, and no {kind} of that name is '
         f'registered.{suggest(name, known)} If it is your own, name its '
         'module in custom_imports.'
+    )
+
+
+def _no_image(error: BaseException) -> str | None:
+    # mmcv's loading of images, possibly passed on by a loader's worker.
+    match = re.search(r'failed to load image: (.+)', str(error))
+    if not (isinstance(error, AssertionError) and match):
+        return None
+    return (
+        f'{match[1]} cannot be read as an image: replace it, or take it out '
+        'of the data set.'
     )
 
 

@@ -1,10 +1,9 @@
-"""Names of the release become ours, and back out comes the backbone."""
+"""Names of the release become ours."""
 
 import pytest
 import torch
-from mmpretrain.registry import MODELS
 
-from pixcon_mm.checkpoint import extract_backbone, from_release
+from pixcon_mm.checkpoint import from_release
 from tests.test_models import tiny
 
 TO_RELEASE = [
@@ -55,13 +54,3 @@ def test_release_checkpoint_loads_completely():
 def test_foreign_checkpoint_is_refused():
     with pytest.raises(KeyError, match='fc.weight'):
         from_release({'fc.weight': torch.zeros(1)})
-
-
-def test_backbone_export_gives_equal_features():
-    model = tiny.build().eval()
-    backbone = MODELS.build(dict(tiny.RESNET, type='mmpretrain.ResNet'))
-    backbone.load_state_dict(extract_backbone(model.state_dict()))
-    image = torch.randn(2, 3, 64, 64)
-    expected = model.extract_feat(image)[0]
-    backbone.eval()
-    assert torch.equal(backbone(image)[0], expected)

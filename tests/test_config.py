@@ -43,6 +43,24 @@ def test_variable_reaches_nested_keys_that_held_it(path, value):
     ]
 
 
+def test_folder_reaches_the_paths_below_it(path):
+    path.write_text(
+        "data_root = 'data/coco/'\n"
+        'train_dataloader = dict(dataset=dict(data_root=data_root))\n'
+        "val_evaluator = [dict(ann_file=data_root + 'val.json', "
+        "other='elsewhere/data/coco/val.json')]\n"
+    )
+    for folder in ('/images/coco', '/images/coco/'):
+        cfg = load_config(str(path), {'data_root': folder})
+        assert cfg.train_dataloader.dataset.data_root == folder
+        assert cfg.val_evaluator == [
+            dict(
+                ann_file='/images/coco/val.json',
+                other='elsewhere/data/coco/val.json',
+            )
+        ]
+
+
 def test_places_do_not_share_a_new_value(path):
     path.write_text(
         "norm_cfg = dict(type='BN')\n"

@@ -22,6 +22,7 @@ from mmengine.registry import RUNNERS  # noqa: E402
 
 from pixcon_mm.config import load_config  # noqa: E402
 from pixcon_mm.engine import PixConRunner  # noqa: E402
+from pixcon_mm.engine.pretrained_hook import WHERE_FROM  # noqa: E402
 from pixcon_mm.errors import UserError, run_tool  # noqa: E402
 
 FRAMEWORKS = ('mmpretrain', 'mmdet', 'mmseg')
@@ -40,6 +41,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         const='auto',
         help='go on from this checkpoint; from the newest in the work dir '
         'if none is named',
+    )
+    add(
+        '--pretrained',
+        metavar='FILE|torchvision|none',
+        help='where the weights of the backbone come from: a checkpoint or '
+        "other file of weights, torchvision's ResNet, or nowhere (random)",
     )
     add('--amp', action='store_true', help='train in mixed precision')
     add('--no-validate', action='store_true', help='leave out validation')
@@ -95,6 +102,7 @@ def prepare(args: argparse.Namespace) -> Config:
             raise UserError(
                 f'--resume: there is no checkpoint {cfg.load_from!r}.'
             )
+    set_pretrained(cfg, args.pretrained)
     if args.auto_scale_lr:
         if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
             raise UserError(
@@ -112,6 +120,27 @@ def prepare(args: argparse.Namespace) -> Config:
     if args.total_batch:
         share_batch(cfg, args.total_batch, world_size(args.launcher))
     return cfg
+
+
+def set_pretrained(cfg: Config, source: str | None) -> None:
+    """Tell the hook that fills the backbone where from."""
+    hooks = cfg.setdefault('default_hooks', {})
+    if source is not None:
+        if (
+            source not in ('torchvision', 'none')
+            and not Path(source).is_file()
+        ):
+            raise UserError(
+                f'--pretrained: there is no file of weights {source!r}.'
+            )
+        hooks['pretrained'] = dict(type='PretrainedHook', source=source)
+    hook = hooks.get('pretrained')
+    if (
+        hook
+        and not hook.get('source')
+        and not (cfg.get('resume') or cfg.get('load_from'))
+    ):
+        raise UserError(f'{cfg.filename} fine-tunes: {WHERE_FROM}.')
 
 
 def load_quietly(args: argparse.Namespace) -> Config:

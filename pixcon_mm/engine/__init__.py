@@ -3,6 +3,8 @@
 from pixcon_mm.engine.key_encoder_hook import KeyEncoderUpdateHook
 from pixcon_mm.engine.log_line import ReadableLogProcessor
 from pixcon_mm.engine.monitor_hook import MonitorHook
+from pixcon_mm.engine.precise_bn_hook import PreciseBatchNormHook
+from pixcon_mm.engine.pretrained_hook import PretrainedHook
 from pixcon_mm.engine.progress_bar_hook import ProgressBarHook
 from pixcon_mm.engine.run_summary_hook import RunSummaryHook
 from pixcon_mm.engine.runner import PixConRunner
@@ -13,6 +15,8 @@ __all__ = [
     'KeyEncoderUpdateHook',
     'MonitorHook',
     'PixConRunner',
+    'PreciseBatchNormHook',
+    'PretrainedHook',
     'ProgressBarHook',
     'ReadableLogProcessor',
     'RunSummaryHook',

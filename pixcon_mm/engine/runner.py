@@ -79,6 +79,10 @@ class PixConRunner(Runner):
         """Build the loop; stop if it would have nothing to do."""
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
+        if len(loader.dataset) == 0:
+            raise UserError(
+                f'The training set is empty: {describe(loader.dataset)}.'
+            )
         # A loop over iterations may draw from few images for ever.
         if isinstance(loop, EpochBasedTrainLoop) and len(loader) == 0:
             raise UserError(
@@ -119,6 +123,15 @@ class PixConRunner(Runner):
             base = auto_scale_lr['base_batch_size'] / steps
             auto_scale_lr = dict(auto_scale_lr, base_batch_size=base)
         super().scale_lr(optim_wrapper, auto_scale_lr)
+
+
+def describe(dataset) -> str:
+    """Where a data set looked for its samples."""
+    names = ('data_root', 'ann_file', 'data_prefix', 'img_suffix')
+    found = (
+        f'{n}={getattr(dataset, n)!r}' for n in names if hasattr(dataset, n)
+    )
+    return f'{type(dataset).__name__} found nothing for {", ".join(found)}'
 
 
 def is_readable(record: logging.LogRecord) -> bool:

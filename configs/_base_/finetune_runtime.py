@@ -1,0 +1,26 @@
+"""What every fine-tuning run shares: imports, hooks, log, device."""
+
+custom_imports = dict(imports=['pixcon_mm'], allow_failed_imports=False)
+default_hooks = dict(
+    runtime_info=dict(type='RuntimeInfoHook'),
+    timer=dict(type='IterTimerHook'),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    # Its source is the option --pretrained of tools/train.py.
+    pretrained=dict(type='PretrainedHook'),
+    progress_bar=dict(type='ProgressBarHook'),
+    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
+    checkpoint=dict(
+        type='CheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=2
+    ),
+)
+log_processor = dict(type='ReadableLogProcessor', by_epoch=False)
+env_cfg = dict(
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+randomness = dict(seed=0)
+load_from = None
+resume = False

@@ -1,0 +1,177 @@
+"""Read files of weights safely, and find the backbone in them."""
+
+import hashlib
+import pickle
+import re
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pixcon_mm.errors import UserError
+
+StateDict = dict[str, Tensor]
+
+# Where training scripts put the weights beside other things.
+CONTAINERS = ('state_dict', 'model')
+# Where checkpoints hold the backbone: the release's, ours and OpenMMLab's.
+# A file of a bare backbone has none, as torchvision's.
+PREFIXES = ('encoder_q.0.', 'backbone.')
+# What else they hold: the log's history, and arguments. It stays unread.
+IGNORED = (
+    'mmengine.logging.history_buffer.HistoryBuffer',
+    'builtins.getattr',
+    'argparse.Namespace',
+    'numpy.ndarray',
+    'numpy.dtype',
+    *(
+        f'numpy.{core}.multiarray.{name}'
+        for core in ('core', '_core')
+        for name in ('_reconstruct', 'scalar')
+    ),
+)
+TEXT = {
+    b'<': 'a web page, as a failed download leaves it',
+    b'version https://git-lfs': "Git LFS's pointer to it; run 'git lfs pull'",
+    b'{': 'JSON',
+}
+
+
+def read_tensors(path: str | Path) -> StateDict:
+    """Tensors of a checkpoint or a file of weights, on the CPU.
+
+    Nothing but tensors and plain values is unpickled: a file with code in it
+    is refused.
+
+    Args:
+        path (str | Path): File of ``torch.save`` (a training checkpoint or a
+            state dict), or of safetensors.
+
+    Raises:
+        UserError: If there is no such file, or it cannot be read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f'There is no file of weights {str(path)!r}.')
+    head = path.open('rb').read(64)
+    for start, what in TEXT.items():
+        if head.lstrip().startswith(start):
+            raise UserError(f'{path} holds no weights, but {what}.')
+    content = _load(path)
+    for name in CONTAINERS:
+        if isinstance(content, dict) and isinstance(content.get(name), dict):
+            content = content[name]
+            break
+    tensors = {
+        name: value
+        for name, value in (
+            content.items() if isinstance(content, dict) else ()
+        )
+        if isinstance(value, Tensor)
+    }
+    if not tensors:
+        raise UserError(
+            f'{path} holds no tensors by name, neither by itself nor under '
+            f'{" or ".join(map(repr, CONTAINERS))}.'
+        )
+    return tensors
+
+
+def backbone_tensors(
+    tensors: StateDict, prefix: str | None = None
+) -> StateDict:
+    """The query backbone among the tensors of a file, under bare names.
+
+    Args:
+        tensors (dict[str, Tensor]): A full pre-training checkpoint, ours or
+            the release's, or a bare backbone, or a classifier.
+        prefix (str, optional): Where a foreign file has the backbone.
+
+    Example:
+        >>> backbone_tensors({'backbone.conv1.weight': 1, 'neck.fc': 2})
+        {'conv1.weight': 1}
+        >>> backbone_tensors({'f.conv1.weight': 1}, prefix='f.')
+        {'conv1.weight': 1}
+    """
+    prefixes = PREFIXES if prefix is None else (prefix,)
+    for start in prefixes:
+        found = {
+            name.removeprefix(start): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(start)
+        }
+        if found:
+            return found
+    if prefix is not None:
+        raise UserError(
+            f'No tensor of the file begins with {prefix!r}; the first of '
+            f'{len(tensors)} is {next(iter(tensors))!r}.'
+        )
+    return dict(tensors)
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _load(path: Path) -> object:
+    if path.suffix == '.safetensors':
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise UserError(_broken(path, error)) from error
+    try:
+        with torch.serialization.safe_globals(map(_stand_in, IGNORED)):
+            return torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch says which name it refused, or that the bytes make no sense.
+        if 'GLOBAL' in str(error) or 'persistent' in str(error):
+            name = _refused_name(str(error))
+            raise UserError(
+                f'{path} holds Python objects beside tensors{name}, which '
+                'could run code, so it was not loaded: ask its author for a '
+                'file of tensors only.'
+            ) from error
+        raise UserError(_broken(path, error)) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise UserError(_broken(path, error)) from error
+
+
+class _Ignored:
+    """Stands for an object that a checkpoint holds beside tensors."""
+
+    def __init__(self, *args: object):
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def _stand_in(name: str) -> type:
+    """Class of that dotted name whose instances are empty."""
+    module, _, name = name.rpartition('.')
+    return type(name, (_Ignored,), {'__module__': module})
+
+
+def _refused_name(message: str) -> str:
+    match = re.search(r'(?:GLOBAL|global) `?([\w.]+)', message)
+    return f' ({match[1]})' if match else ''
+
+
+def _broken(path: Path, error: Exception) -> str:
+    # torch follows the reason with advice that does not fit here.
+    text = str(error).rpartition('WeightsUnpickler error: ')[2]
+    reason = re.split(r'\. |\n', text)[0]
+    reason = f'{type(error).__name__}: {reason}'.rstrip(': ')
+    return (
+        f'{path} is no file of weights, or is broken or cut short: copy or '
+        f'download it again ({reason}).'
+    )

@@ -1,0 +1,138 @@
+#!/usr/bin/env python
+"""Write the backbone of a checkpoint for another library to read."""
+
+import argparse
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from pixcon_mm import __version__  # noqa: E402
+from pixcon_mm.errors import UserError, run_tool  # noqa: E402
+from pixcon_mm.export import (  # noqa: E402
+    SUFFIXES,
+    encode,
+    nested_resnets,
+    rename,
+    resnet_depth,
+)
+from pixcon_mm.weights import (  # noqa: E402
+    backbone_tensors,
+    read_tensors,
+    sha256_of,
+)
+
+# Detectron2's defaults are for its own weights: BGR, unscaled, and stride
+# in the 1x1 convolution.
+DETECTRON2 = """Detectron2 needs these settings beside the file:
+  MODEL.WEIGHTS {out} \\
+  MODEL.RESNETS.DEPTH {depth} MODEL.RESNETS.STRIDE_IN_1X1 False \\{width}
+  INPUT.FORMAT RGB \\
+  MODEL.PIXEL_MEAN '[123.675,116.28,103.53]' \\
+  MODEL.PIXEL_STD '[58.395,57.12,57.375]'"""
+BASIC_BLOCKS = '\n  MODEL.RESNETS.RES2_OUT_CHANNELS 64 \\'
+
+
+def main() -> None:
+    """Find the backbone, rename it, write it, say what was written."""
+    args = parse_args()
+    out = args.out or args.checkpoint.with_name(
+        f'{args.checkpoint.stem}_{args.format}{SUFFIXES[args.format][0]}'
+    )
+    check_out(out, args.checkpoint, args.format)
+    backbone = find_backbone(args.checkpoint, args.prefix)
+    depth = resnet_depth(backbone)
+    tensors = rename(backbone, args.format)
+    notes = dict(
+        source=args.checkpoint.name,
+        source_sha256=sha256_of(args.checkpoint),
+        writer=f'pixcon_mm {__version__}',
+    )
+    if depth:
+        notes['architecture'] = f'resnet{depth}'
+    content = encode(tensors, args.format, notes)
+    write(out, content)
+    print(
+        f'wrote {out} ({args.format}, {len(tensors)} tensors, '
+        f'sha256 {hashlib.sha256(content).hexdigest()})'
+    )
+    if args.format == 'detectron2':
+        width = BASIC_BLOCKS if depth < 50 else ''
+        print(DETECTRON2.format(out=out, depth=depth, width=width))
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'checkpoint', type=Path, help='of pre-training, or any with a ResNet'
+    )
+    parser.add_argument('--format', required=True, choices=SUFFIXES)
+    parser.add_argument(
+        '--out', type=Path, help='default: beside the checkpoint'
+    )
+    parser.add_argument(
+        '--prefix',
+        help='where a foreign checkpoint has the backbone, for instance '
+        "'module.encoder_q.'",
+    )
+    args = parser.parse_args()
+    # As in OpenMMLab's init_cfg, the dot may be left out.
+    if args.prefix and not args.prefix.endswith('.'):
+        args.prefix += '.'
+    return args
+
+
+def check_out(out: Path, checkpoint: Path, file_format: str) -> None:
+    """Refuse a place where the file cannot be, or would not be read."""
+    if out.is_dir():
+        raise UserError(f'--out {out} is a folder: name a file in it.')
+    if out.exists() and checkpoint.exists() and out.samefile(checkpoint):
+        raise UserError(
+            f'--out {out} is the checkpoint itself, which would be lost: '
+            'name another file.'
+        )
+    # Detectron2, timm and torch choose their reader by the suffix.
+    if out.suffix not in SUFFIXES[file_format]:
+        raise UserError(
+            f'--out {out}: --format {file_format} is read only from files '
+            f'named *{" or *".join(SUFFIXES[file_format])}.'
+        )
+
+
+def find_backbone(checkpoint: Path, prefix: str | None) -> dict[str, Tensor]:
+    """Tensors of the backbone under bare names."""
+    tensors = read_tensors(checkpoint)
+    backbone = backbone_tensors(tensors, prefix)
+    places = nested_resnets(tensors)
+    if resnet_depth(backbone) is None and places:
+        raise UserError(
+            f'{checkpoint} has a ResNet under '
+            f'{" and one under ".join(map(repr, places))}: choose with '
+            f'--prefix {places[0]!r}.'
+        )
+    return backbone
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as error:
+        raise UserError(
+            f'{path} cannot be written ({error.strerror}): choose another '
+            'place with --out.'
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+if __name__ == '__main__':
+    run_tool(main)
