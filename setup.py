@@ -22,8 +22,9 @@ setup(
         'numpy',
         'pillow',
         'rich',
+        'safetensors',
         'tensorboard',
-        'torch>=2.4',
+        'torch>=2.5',
         'torchvision',
     ],
     # Two lines of packages provide mmengine, mmcv, mmpretrain, mmdet and
@@ -44,6 +45,7 @@ setup(
             'pytest',
             'ruff',
             'scikit-image',
+            'timm',
         ],
     },
     classifiers=[

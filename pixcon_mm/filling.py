@@ -102,6 +102,7 @@ def _cause(model: StateDict, given: StateDict) -> str:
             prefix = name.removesuffix(probe)
             return (
                 f'their names begin with {prefix!r}; take the backbone out '
-                f"with 'tools/export_backbone.py FILE --prefix {prefix}'"
+                "with 'python tools/export_backbone.py FILE --format mmlab "
+                f"--prefix {prefix}'"
             )
     return 'they are not of this model'

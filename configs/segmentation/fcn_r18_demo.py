@@ -1,0 +1,98 @@
+# FCN with ResNet-18 on the demo's scenes, sized for two CPU cores.
+# Source: this project (`make demo`); fine-tuning in a minute or two.
+# 1 process x 16 = 16 images. Expected: the demo prints what comes out; it is
+# a trial of the software, not a benchmark.
+_base_ = [
+    '../_base_/fcn-d6_r50-d16.py',
+    '../_base_/segmentation_runtime.py',
+]
+data_root = 'data/demo/'
+crop_size = (128, 128)
+metainfo = dict(
+    classes=(
+        'ground',
+        'person',
+        'cat',
+        'cup',
+        'motorcycle',
+        'coin',
+        'retina',
+        'logo',
+    ),
+    palette=[
+        [0, 0, 0],
+        [220, 20, 60],
+        [255, 165, 0],
+        [60, 180, 75],
+        [0, 130, 200],
+        [255, 225, 25],
+        [145, 30, 180],
+        [70, 240, 240],
+    ],
+)
+norm_cfg = dict(type='BN', requires_grad=True)
+model = dict(
+    data_preprocessor=dict(size=crop_size),
+    backbone=dict(depth=18, norm_cfg=norm_cfg),
+    decode_head=dict(
+        in_channels=512, channels=128, num_classes=8, norm_cfg=norm_cfg
+    ),
+)
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        type='BaseSegDataset',
+        data_root=data_root,
+        data_prefix=dict(
+            img_path='train2017', seg_map_path='semantic/train2017'
+        ),
+        metainfo=metainfo,
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations'),
+            dict(
+                type='RandomResize',
+                scale=(240, 180),
+                ratio_range=(0.75, 1.33),
+                keep_ratio=True,
+            ),
+            dict(type='RandomCrop', crop_size=crop_size),
+            dict(type='RandomFlip', prob=0.5),
+            dict(type='PackSegInputs'),
+        ],
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='BaseSegDataset',
+        data_root=data_root,
+        data_prefix=dict(img_path='val2017', seg_map_path='semantic/val2017'),
+        metainfo=metainfo,
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale=(240, 180), keep_ratio=True),
+            dict(type='LoadAnnotations'),
+            dict(type='PackSegInputs'),
+        ],
+    ),
+)
+test_dataloader = val_dataloader
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-4),
+)
+param_scheduler = [
+    dict(type='PolyLR', power=0.9, eta_min=1e-4, by_epoch=False, end=120)
+]
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=120, val_interval=120)
+default_hooks = dict(
+    logger=dict(interval=20), checkpoint=dict(interval=120)
+)
+auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -1,0 +1,171 @@
+"""RoIAlign by torchvision, called as mmcv's operators are.
+
+Shapes: B images, C channels, H x W cells, R regions, h x w bins.
+"""
+
+import torch
+import torchvision
+from torch import Tensor
+
+from pixcon_mm.ops.compiled_only import compiled_only
+
+AVERAGE = 1
+
+
+def roi_align_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Write the average of each bin of each region into ``output``.
+
+    Args:
+        input (Tensor): Feature maps. Shape (B, C, H, W).
+        rois (Tensor): Image index and corners x1, y1, x2, y2 in the image.
+            Shape (R, 5).
+        output (Tensor): Where to write. Shape (R, C, h, w).
+        argmax_y (Tensor): For maximum pooling; not used.
+        argmax_x (Tensor): For maximum pooling; not used.
+        aligned_height (int): Number of bins h.
+        aligned_width (int): Number of bins w.
+        spatial_scale (float): Cells of the feature map per image pixel.
+        sampling_ratio (int): Samples along each side of a bin; 0 for about
+            one a cell.
+        pool_mode (int): 1 for the average; 0, the maximum, is an error.
+        aligned (bool): Whether cell centres lie half a cell inside cells.
+
+    Example:
+        >>> input = torch.arange(16.0).reshape(1, 1, 4, 4)
+        >>> rois = torch.tensor([[0.0, 0, 0, 4, 4]])
+        >>> output, unused = torch.zeros(1, 1, 2, 2), torch.zeros(0)
+        >>> roi_align_forward(
+        ...     input, rois, output, unused, unused, 2, 2, 1.0, 0, 1, True
+        ... )
+        >>> output
+        tensor([[[[ 2.5000,  4.5000],
+                  [10.5000, 12.5000]]]])
+    """
+    _check(pool_mode)
+    dtype = _precision(input)
+    output.copy_(
+        torchvision.ops.roi_align(
+            input.to(dtype),
+            rois.to(dtype),
+            (aligned_height, aligned_width),
+            spatial_scale,
+            sampling_ratio,
+            aligned,
+        )
+    )
+
+
+def roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Write the gradient of the feature maps into ``grad_input``.
+
+    Args:
+        grad_output (Tensor): Gradient of the bins. Shape (R, C, h, w).
+        rois (Tensor): As in :func:`roi_align_forward`.
+        argmax_y (Tensor): For maximum pooling; not used.
+        argmax_x (Tensor): For maximum pooling; not used.
+        grad_input (Tensor): Where to write. Shape (B, C, H, W).
+        aligned_height (int): As in :func:`roi_align_forward`.
+        aligned_width (int): As in :func:`roi_align_forward`.
+        spatial_scale (float): As in :func:`roi_align_forward`.
+        sampling_ratio (int): As in :func:`roi_align_forward`.
+        pool_mode (int): As in :func:`roi_align_forward`.
+        aligned (bool): As in :func:`roi_align_forward`.
+
+    Example:
+        >>> grad_output, unused = torch.ones(1, 1, 1, 1), torch.zeros(0)
+        >>> rois = torch.tensor([[0.0, 0, 0, 2, 2]])
+        >>> grad_input = torch.zeros(1, 1, 2, 3)
+        >>> roi_align_backward(
+        ...     grad_output, rois, unused, unused, grad_input,
+        ...     1, 1, 1.0, 0, 1, True
+        ... )
+        >>> grad_input
+        tensor([[[[0.2500, 0.2500, 0.0000],
+                  [0.2500, 0.2500, 0.0000]]]])
+    """
+    _check(pool_mode)
+    # In half precision, sums over many regions would lose small terms.
+    dtype = _precision(grad_output)
+    backward = _by_kernel if _has_kernel(grad_output) else _by_autograd
+    grad_input.copy_(
+        backward(
+            grad_output.to(dtype),
+            rois.to(dtype),
+            grad_input.shape,
+            (aligned_height, aligned_width),
+            spatial_scale,
+            sampling_ratio,
+            aligned,
+        )
+    )
+
+
+def _check(pool_mode: int) -> None:
+    if pool_mode != AVERAGE:
+        raise compiled_only("RoIAlign with pool_mode='max'")
+
+
+def _precision(tensor: Tensor) -> torch.dtype:
+    """Single precision at least: not all kernels know a lower one."""
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def _has_kernel(grad_output: Tensor) -> bool:
+    # On a GPU it sums in no fixed order, and refuses where one is asked for.
+    if grad_output.is_cuda and torch.are_deterministic_algorithms_enabled():
+        return False
+    return hasattr(torch.ops.torchvision, '_roi_align_backward')
+
+
+def _by_kernel(
+    grad_output: Tensor,
+    rois: Tensor,
+    shape: torch.Size,
+    size: tuple[int, int],
+    spatial_scale: float,
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    return torch.ops.torchvision._roi_align_backward(
+        grad_output,
+        rois,
+        spatial_scale,
+        *size,
+        *shape,
+        sampling_ratio,
+        aligned,
+    )
+
+
+def _by_autograd(
+    grad_output: Tensor, rois: Tensor, shape: torch.Size, *arguments
+) -> Tensor:
+    # RoIAlign is linear in the feature maps: any will do.
+    zeros = grad_output.new_zeros(shape, requires_grad=True)
+    with torch.enable_grad():
+        output = torchvision.ops.roi_align(zeros, rois, *arguments)
+    return torch.autograd.grad(output, zeros, grad_output)[0]

@@ -1,0 +1,177 @@
+"""NMS, called through mmcv, against a loop over boxes."""
+
+import mmcv.ops
+import pytest
+import torch
+
+from pixcon_mm.ops.nms import nms
+
+
+def iou(a, b, offset):
+    def area(x1, y1, x2, y2):
+        return max(0, x2 - x1 + offset) * max(0, y2 - y1 + offset)
+
+    left_top = [max(a[0], b[0]), max(a[1], b[1])]
+    right_bottom = [min(a[2], b[2]), min(a[3], b[3])]
+    common = area(*left_top, *right_bottom)
+    return common / (area(*a) + area(*b) - common)
+
+
+def slow_nms(boxes, scores, threshold, offset=0, floor=0, most=-1):
+    boxes, scores = boxes.tolist(), scores.tolist()
+    left = [i for i, s in enumerate(scores) if floor <= 0 or s > floor]
+    left.sort(key=lambda i: -scores[i])
+    picked = []
+    while left:
+        best, *rest = left
+        picked.append(best)
+        left = [
+            i for i in rest if iou(boxes[i], boxes[best], offset) <= threshold
+        ]
+    return picked[:most] if most > 0 else picked
+
+
+def some_boxes(count, step=1 / 8):
+    """On a raster, where sums are exact and some IoUs equal 1/2."""
+    corner = torch.randint(0, 160, (count, 2))
+    size = torch.randint(1, 120, (count, 2))
+    return torch.cat([corner, corner + size], dim=1) * step
+
+
+@pytest.mark.parametrize('threshold', [0.25, 0.5, 0.75])
+@pytest.mark.parametrize('offset', [0, 1])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_nms(threshold, offset, dtype):
+    boxes, scores = some_boxes(80).to(dtype), torch.rand(80, dtype=dtype)
+    # Equal boxes, equal scores, and an IoU at the threshold.
+    boxes[5], scores[7:12] = boxes[6], scores[7]
+    boxes[20] = torch.tensor([0.0, 0, 8, 8]) - torch.tensor([0, 0, 1, 1]) * (
+        offset
+    )
+    boxes[21] = boxes[20] * torch.tensor([1, 1, threshold, 1])
+    if offset:
+        boxes[21, 2] = 8 * threshold - 1
+    scores[20:22] = torch.tensor([2.0, 1.5])
+    expected = slow_nms(boxes, scores, threshold, offset)
+    assert 21 in expected
+    assert 10 < len(expected) < 70
+    dets, keep = mmcv.ops.nms(boxes, scores, threshold, offset)
+    assert keep.tolist() == expected
+    assert keep.dtype == torch.int64
+    picked = torch.cat([boxes[expected], scores[expected, None]], dim=1)
+    assert torch.equal(dets, picked)
+
+
+def test_offset_matters():
+    boxes, scores = some_boxes(80), torch.rand(80)
+    assert slow_nms(boxes, scores, 0.5) != slow_nms(boxes, scores, 0.5, 1)
+
+
+@pytest.mark.parametrize(('floor', 'most'), [(0.4, -1), (0, 7), (0.4, 7)])
+def test_score_threshold_and_max_num(floor, most):
+    boxes, scores = some_boxes(80), torch.rand(80)
+    _, keep = mmcv.ops.nms(
+        boxes, scores, 0.5, score_threshold=floor, max_num=most
+    )
+    assert keep.tolist() == slow_nms(boxes, scores, 0.5, 0, floor, most)
+
+
+@pytest.mark.parametrize('offset', [0, 1])
+@pytest.mark.parametrize('floor', [0, 0.5])
+def test_no_boxes(offset, floor):
+    dets, keep = mmcv.ops.nms(
+        torch.zeros(0, 4), torch.zeros(0), 0.5, offset, floor
+    )
+    assert dets.shape == (0, 5)
+    assert (keep.shape, keep.dtype) == ((0,), torch.int64)
+
+
+def test_arrays():
+    boxes, scores = some_boxes(40), torch.rand(40)
+    _, keep = mmcv.ops.nms(boxes.numpy(), scores.numpy(), 0.5)
+    assert keep.tolist() == slow_nms(boxes, scores, 0.5)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('offset', [0, 1])
+def test_half_precision_boxes_are_compared_in_single(dtype, offset):
+    boxes, scores = some_boxes(80).to(dtype), torch.rand(80)
+    expected = slow_nms(boxes, scores, 0.5, offset)
+    assert nms(boxes, scores, 0.5, offset).tolist() == expected
+    scores = scores.to(dtype)
+    expected = slow_nms(boxes, scores, 0.5, offset)
+    assert nms(boxes, scores, 0.5, offset).tolist() == expected
+
+
+def test_offset_is_added_in_single_precision():
+    # 512 + 1 does not exist in bfloat16.
+    boxes = torch.tensor([[508.0, 0, 512, 0], [508, 0, 510, 0]])
+    for dtype in (torch.float32, torch.bfloat16):
+        kept = nms(boxes.to(dtype), torch.tensor([0.9, 0.8]), 0.62, 1)
+        # 3 pixels of 5.
+        assert kept.tolist() == [0, 1]
+
+
+def batched(boxes, scores, labels, **options):
+    return mmcv.ops.batched_nms(
+        boxes, scores, labels, dict(type='nms', iou_threshold=0.5, **options)
+    )
+
+
+def slow_batched_nms(boxes, scores, labels, offset=0):
+    picked = []
+    for label in labels.unique():
+        own = (labels == label).nonzero()[:, 0]
+        keep = slow_nms(boxes[own], scores[own], 0.5, offset)
+        picked += own[keep].tolist()
+    return sorted(picked, key=lambda i: -scores[i])
+
+
+@pytest.mark.parametrize('split_thr', [10, 10000])
+@pytest.mark.parametrize('offset', [0, 1])
+def test_classes_do_not_suppress_each_other(split_thr, offset):
+    boxes, scores = some_boxes(90), torch.rand(90)
+    labels = torch.randint(0, 3, (90,))
+    if offset:
+        # mmcv puts the classes apart by one pixel more than the boxes span,
+        # which the offset eats up: with a gap there is nothing to eat.
+        boxes[0, :2] = 0
+    expected = slow_batched_nms(boxes, scores, labels, offset)
+    assert expected != slow_nms(boxes, scores, 0.5, offset)
+    dets, keep = batched(
+        boxes, scores, labels, split_thr=split_thr, offset=offset
+    )
+    assert keep.tolist() == expected
+    assert torch.equal(dets[:, :4], boxes[expected])
+    assert torch.equal(dets[:, 4], scores[expected])
+
+
+def test_split_and_max_num():
+    boxes, scores = some_boxes(90), torch.rand(90)
+    labels = torch.randint(0, 3, (90,))
+    _, keep = batched(boxes, scores, labels, split_thr=10, max_num=9)
+    assert keep.tolist() == slow_batched_nms(boxes, scores, labels)[:9]
+
+
+def test_class_agnostic():
+    boxes, scores = some_boxes(90), torch.rand(90)
+    labels = torch.randint(0, 3, (90,))
+    _, keep = batched(boxes, scores, labels, class_agnostic=True)
+    assert keep.tolist() == slow_nms(boxes, scores, 0.5)
+
+
+def test_no_boxes_of_any_class():
+    boxes = torch.zeros(0, 4)
+    dets, keep = batched(
+        boxes, torch.zeros(0), torch.zeros(0).long(), class_agnostic=True
+    )
+    assert dets.shape == (0, 5)
+    assert keep.tolist() == []
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('offset', [0, 1])
+def test_nms_on_a_gpu(offset):
+    boxes, scores = some_boxes(80), torch.rand(80)
+    _, keep = mmcv.ops.nms(boxes.cuda(), scores.cuda(), 0.5, offset)
+    assert keep.tolist() == slow_nms(boxes, scores, 0.5, offset)

@@ -1,0 +1,241 @@
+"""The export says what it wrote, or in a sentence why it did not."""
+
+import hashlib
+import importlib.util
+import os
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmpretrain.models import ResNet, ResNetV1d
+from safetensors import safe_open
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = ROOT / 'tools/export_backbone.py'
+
+spec = importlib.util.spec_from_file_location('export_backbone', TOOL)
+tool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tool)
+
+
+@pytest.fixture(scope='module')
+def resnet():
+    torch.manual_seed(0)
+    return dict(ResNet(18).state_dict())
+
+
+def under(prefix, tensors):
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+@pytest.fixture
+def checkpoint(resnet, tmp_path):
+    """Of pre-training: a query backbone, a key backbone, and the rest."""
+    key = {name: tensor + 1 for name, tensor in resnet.items()}
+    tensors = {
+        **under('key_encoder.backbone.', key),
+        **under('backbone.', resnet),
+        'neck.image_projection.0.bias': torch.zeros(3),
+    }
+    path = tmp_path / 'epoch_2.pth'
+    torch.save(dict(state_dict=tensors, meta=dict(epoch=2)), path)
+    return path
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the tool in this process; its output, or its error's sentence."""
+
+    def _run(*args):
+        monkeypatch.setattr(
+            sys, 'argv', ['export_backbone.py', *map(str, args)]
+        )
+        try:
+            tool.run_tool(tool.main)
+        except SystemExit:
+            error = capsys.readouterr().err
+            assert error.startswith('error: ')
+            assert error.count('\n') == 1
+            return error
+        return capsys.readouterr().out
+
+    return _run
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_command_writes_beside_the_checkpoint(checkpoint, resnet):
+    done = subprocess.run(
+        [sys.executable, TOOL, checkpoint, '--format', 'torchvision'],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, OMP_NUM_THREADS='1'),
+    )
+    path = checkpoint.with_name('epoch_2_torchvision.pth')
+    assert done.stdout == (
+        f'wrote {path} (torchvision, 120 tensors, sha256 {sha256(path)})\n'
+    )
+    written = torch.load(path)
+    assert written.keys() == resnet.keys()
+    for name, tensor in resnet.items():
+        assert torch.equal(written[name], tensor), name
+
+
+@pytest.mark.parametrize(
+    ('file_format', 'name', 'count'),
+    [
+        ('mmlab', 'epoch_2_mmlab.pth', 120),
+        ('timm', 'epoch_2_timm.pth', 120),
+        ('detectron2', 'epoch_2_detectron2.pkl', 100),
+        ('safetensors', 'epoch_2_safetensors.safetensors', 120),
+    ],
+)
+def test_each_format_has_its_file(run, checkpoint, file_format, name, count):
+    path = checkpoint.with_name(name)
+    assert f'wrote {path} ({file_format}, {count} tensors, ' in run(
+        checkpoint, '--format', file_format
+    )
+    assert files(path.parent) == sorted([checkpoint.name, name])
+
+
+def test_files_say_where_they_are_from(run, checkpoint, tmp_path):
+    run(checkpoint, '--format', 'mmlab', '--out', tmp_path / 'a.pt')
+    run(checkpoint, '--format', 'safetensors')
+    notes = torch.load(tmp_path / 'a.pt', weights_only=True)['meta']
+    assert notes['source'] == 'epoch_2.pth'
+    assert notes['source_sha256'] == sha256(checkpoint)
+    assert notes['architecture'] == 'resnet18'
+    path = checkpoint.with_name('epoch_2_safetensors.safetensors')
+    with safe_open(path, 'pt') as file:
+        assert file.metadata() == dict(notes, format='pt')
+
+
+@pytest.mark.parametrize(('depth', 'narrow'), [(18, True), (50, False)])
+def test_detectron2_settings(run, tmp_path, depth, narrow):
+    torch.save(ResNet(depth).state_dict(), tmp_path / 'bare.pth')
+    printed = run(tmp_path / 'bare.pth', '--format', 'detectron2')
+    words = printed.replace('\\\n', '').partition('file:')[2].split()
+    settings = dict(zip(words[::2], words[1::2], strict=True))
+    path = tmp_path / 'bare_detectron2.pkl'
+    assert settings.pop('MODEL.WEIGHTS') == str(path)
+    assert ('MODEL.RESNETS.RES2_OUT_CHANNELS' in settings) == narrow
+    settings.pop('MODEL.RESNETS.RES2_OUT_CHANNELS', None)
+    assert settings == {
+        'MODEL.RESNETS.DEPTH': str(depth),
+        'MODEL.RESNETS.STRIDE_IN_1X1': 'False',
+        'INPUT.FORMAT': 'RGB',
+        'MODEL.PIXEL_MEAN': "'[123.675,116.28,103.53]'",
+        'MODEL.PIXEL_STD': "'[58.395,57.12,57.375]'",
+    }
+
+
+@pytest.fixture
+def foreign(resnet, tmp_path):
+    """As MoCo writes it: two encoders, whose ``fc`` is the projection."""
+    tensors = {}
+    for name, shift in (('encoder_k', 1), ('encoder_q', 0)):
+        tensors |= under(
+            f'module.{name}.', {k: v + shift for k, v in resnet.items()}
+        )
+        tensors[f'module.{name}.fc.0.weight'] = torch.zeros(8, 8)
+    path = tmp_path / 'moco.pth.tar'
+    torch.save(dict(state_dict=tensors, epoch=3), path)
+    return path
+
+
+@pytest.mark.parametrize('prefix', ['module.encoder_q.', 'module.encoder_q'])
+def test_prefix_finds_a_foreign_backbone(run, foreign, resnet, prefix):
+    out = foreign.with_name('out.pkl')
+    run(foreign, '--format', 'detectron2', '--prefix', prefix, '--out', out)
+    model = pickle.loads(out.read_bytes())['model']
+    weight = torch.from_numpy(model['res3.0.shortcut.weight'])
+    assert torch.equal(weight, resnet['layer2.0.downsample.0.weight'])
+
+
+@pytest.mark.parametrize('file_format', ['mmlab', 'timm'])
+@pytest.mark.parametrize('prefix', [None, 'module.'])
+def test_missing_prefix_is_suggested(run, foreign, file_format, prefix):
+    error = run(
+        foreign,
+        *('--format', file_format),
+        *(('--prefix', prefix) if prefix else ()),
+    )
+    places = re.findall(r"'(module\..*?)'", error)
+    assert {'module.encoder_k.', 'module.encoder_q.'} <= set(places)
+    assert '--prefix' in error
+    assert files(foreign.parent) == [foreign.name]
+
+
+def test_wrong_prefix(run, checkpoint):
+    error = run(checkpoint, '--format', 'timm', '--prefix', 'student.')
+    assert "'student.'" in error
+
+
+@pytest.mark.parametrize('way', ['same', 'relative', 'link'])
+def test_checkpoint_is_never_overwritten(run, checkpoint, monkeypatch, way):
+    monkeypatch.chdir(checkpoint.parent)
+    before = sha256(checkpoint)
+    out = {
+        'same': checkpoint,
+        'relative': Path(checkpoint.name),
+        'link': checkpoint.with_name('link.pth'),
+    }[way]
+    if way == 'link':
+        os.link(checkpoint, out)
+    error = run(checkpoint, '--format', 'timm', '--out', out)
+    assert 'is the checkpoint itself' in error
+    assert sha256(checkpoint) == before
+
+
+def test_no_plain_resnet(run, tmp_path):
+    model = ResNetV1d(depth=18, base_channels=8)
+    torch.save(model.state_dict(), tmp_path / 'v1d.pth')
+    error = run(tmp_path / 'v1d.pth', '--format', 'torchvision')
+    assert 'takes ResNet-18, 34, 50, 101 and 152' in error
+    assert files(tmp_path) == ['v1d.pth']
+
+
+@pytest.mark.parametrize(
+    ('out', 'reason'),
+    [
+        ('', 'is a folder'),
+        ('a.pth', r'\*\.pkl'),
+        ('epoch_2.pth/a.pkl', 'cannot be written'),
+    ],
+)
+def test_impossible_places(run, checkpoint, out, reason):
+    out = checkpoint.parent / out
+    error = run(checkpoint, '--format', 'detectron2', '--out', out)
+    assert re.search(reason, error)
+    assert files(checkpoint.parent) == [checkpoint.name]
+
+
+def test_failed_write_leaves_the_old_file(run, checkpoint, monkeypatch):
+    out = checkpoint.with_name('old.pth')
+    out.write_bytes(b'old')
+
+    def full(*args):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(os, 'replace', full)
+    error = run(checkpoint, '--format', 'timm', '--out', out)
+    assert 'No space left on device' in error
+    assert out.read_bytes() == b'old'
+    assert files(out.parent) == [checkpoint.name, 'old.pth']
+
+
+def test_folder_of_out_is_made(run, checkpoint, tmp_path):
+    out = tmp_path / 'release/r18.pth'
+    assert str(out) in run(checkpoint, '--format', 'timm', '--out', out)
+    assert files(out.parent) == ['r18.pth']
