@@ -6,6 +6,5 @@ models and data sets register when a config imports them.
 
 from pixcon_mm import engine as engine
 from pixcon_mm import ops as ops
-from pixcon_mm import ops as ops
 
 __version__ = '0.1.0'

@@ -219,11 +219,15 @@ def check_mmengine(
 
 
 def check_compiled_ops(ops: Probe) -> list[Finding]:
-    """Mention mmcv's compiled operators, which pre-training never calls."""
+    """Mention mmcv's compiled operators, for which torchvision stands in."""
     if ops.error is None:
         return [Finding('mmcv._ext', 'compiled', needed=False)]
     if ops.is_absent:
-        state = 'not compiled (pre-training does not need it)'
+        state = (
+            "not compiled: torchvision's nms and roi_align stand in "
+            '(pre-training needs neither, detection and segmentation no '
+            'others)'
+        )
         return [Finding('mmcv._ext', state, needed=False)]
     return [replace(check_package(ops)[0], needed=False)]
 

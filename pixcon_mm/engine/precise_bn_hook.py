@@ -1,7 +1,5 @@
 """Precise batch norm: exact statistics for the weights that are tested."""
 
-from itertools import islice
-
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
@@ -21,7 +19,8 @@ class PreciseBatchNormHook(Hook):
     batches go through the final weights, as in training (a detector samples
     the same kind of regions), and each layer gets the mean and the variance
     over all of them. Protocol of detectron2 (``TEST.PRECISE_BN``); Wu and
-    Johnson, Rethinking "Batch" in BatchNorm, section 3.
+    Johnson, Rethinking "Batch" in BatchNorm, section 3. For loops that count
+    iterations.
 
     Args:
         num_batches (int): Batches of each process.
@@ -56,9 +55,9 @@ class PreciseBatchNormHook(Hook):
         for layer in layers:
             layer.momentum = 1.0  # its statistics become the batch's
         seen, sums = 0, None
-        for batch in islice(
-            endless(runner.train_dataloader), self.num_batches
-        ):
+        for _ in range(self.num_batches):
+            # Not a new iterator: MMDetection's batch sampler allows but one.
+            batch = next(runner.train_loop.dataloader_iterator)
             with torch.no_grad(), runner.optim_wrapper.optim_context(model):
                 batch = model.data_preprocessor(batch, training=True)
                 model(**batch, mode='loss')
@@ -68,12 +67,6 @@ class PreciseBatchNormHook(Hook):
         set_statistics(layers, all_reduce_mean(sums / seen))
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
-
-
-def endless(loader):
-    """Batches of a loader, over and over."""
-    while True:
-        yield from loader
 
 
 def batch_moments(layers: list[nn.Module]) -> Tensor:

@@ -134,15 +134,21 @@ def describe(dataset) -> str:
     return f'{type(dataset).__name__} found nothing for {", ".join(found)}'
 
 
+# MMEngine's notes to itself, a line for every run or parameter.
+NOISE = ('Exp name', 'paramwise_options')
+
+
 def is_readable(record: logging.LogRecord) -> bool:
     """Whether a message is for a person at a terminal, not for the file.
 
-    The file alone gets dumps of many lines, and what MMEngine says of its
-    own names.
+    The file alone gets dumps of many lines, save tables of results, and
+    what MMEngine says of its own names.
     """
     message = record.getMessage()
     if record.levelno >= logging.ERROR:
         return True
-    if 'deprecated' in message or message.startswith('Exp name'):
+    if 'deprecated' in message or message.startswith(NOISE):
         return False
-    return record.levelno >= logging.WARNING or '\n' not in message.strip()
+    is_table = message.strip().startswith('+-')
+    is_line = '\n' not in message.strip()
+    return record.levelno >= logging.WARNING or is_line or is_table

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import types
 import warnings
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
@@ -296,6 +297,15 @@ def test_compiled_ops_do_not_matter(machine):
     )
 
 
+def test_what_stands_in_for_compiled_ops_is_named():
+    absent = Probe('mmcv._ext', error=missing('mmcv._ext'))
+    (found,) = check_env.check_compiled_ops(absent)
+    assert 'nms and roi_align stand in' in found.found
+    assert (found.problem, found.needed) == ('', False)
+    (found,) = check_env.check_compiled_ops(Probe('mmcv._ext'))
+    assert found.found == 'compiled'
+
+
 def test_no_working_driver_is_a_note(machine):
     machine.gpus = []
     problems, can_run = machine.check()
@@ -400,9 +410,15 @@ def test_this_environment_can_pretrain(tmp_path):
     assert (done.returncode, done.stderr) == (0, '')
     lines = done.stdout.splitlines()
     assert lines[-1] == 'Pre-training can run.'
+    import mmcv
     import torch
 
     assert ['torch', torch.__version__] in [line.split() for line in lines]
+
+    # Not by find_spec, which finds what stands in for it here.
+    is_compiled = PathFinder.find_spec('mmcv._ext', mmcv.__path__) is not None
+    (ops,) = (line for line in lines if line.startswith('mmcv._ext '))
+    assert ('not compiled' in ops) != is_compiled
 
 
 def test_runs_where_nothing_is_installed(tmp_path):

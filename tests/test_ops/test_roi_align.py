@@ -1,0 +1,201 @@
+"""RoIAlign, called through mmcv, against a loop over samples."""
+
+import math
+import types
+
+import mmcv.ops
+import pytest
+import torch
+
+from pixcon_mm.ops import roi_align as ours
+
+# Neither square nor of equal sides, so that swapped axes show.
+BATCH, CHANNELS, HEIGHT, WIDTH = 3, 2, 7, 9
+SIZE = (3, 2)
+TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
+
+
+def neighbours(position, length):
+    """Cells around a position, and their shares."""
+    if not -1 <= position <= length:
+        return []
+    position = min(max(position, 0), length - 1)
+    low = min(int(position), length - 2)
+    return [(low, low + 1 - position), (low + 1, position - low)]
+
+
+def slow_weights(rois, scale, ratio, aligned, size=SIZE):
+    """How much each cell counts in each bin, as a dense matrix."""
+    weights = torch.zeros(len(rois), *size, HEIGHT, WIDTH).double()
+    for r, (_, *corners) in enumerate(rois.tolist()):
+        x1, y1, x2, y2 = (c * scale - 0.5 * aligned for c in corners)
+        sides = [y2 - y1, x2 - x1]
+        if not aligned:
+            sides = [max(side, 1) for side in sides]
+        steps = [side / bins for side, bins in zip(sides, size, strict=True)]
+        counts = [ratio or math.ceil(step) for step in steps]
+        for i in range(size[0]):
+            for j in range(size[1]):
+                for a in range(counts[0]):
+                    for b in range(counts[1]):
+                        y = y1 + (i + (a + 0.5) / counts[0]) * steps[0]
+                        x = x1 + (j + (b + 0.5) / counts[1]) * steps[1]
+                        for v, share_v in neighbours(y, HEIGHT):
+                            for u, share_u in neighbours(x, WIDTH):
+                                weights[r, i, j, v, u] += (
+                                    share_v * share_u / math.prod(counts)
+                                )
+    return weights
+
+
+def some_rois(scale):
+    """Inside, over each border, outside, tiny, of no size; 3 images."""
+    cells = torch.tensor(
+        [
+            [0, 1.3, 0.7, 6.1, 4.9],
+            [2, -2.6, 1.2, 3.3, 8.7],
+            [1, 4.4, -3.1, 12.2, 2.8],
+            [2, -1.7, -1.9, 10.5, 9.6],
+            [0, 20.0, 20.0, 24.0, 23.0],
+            [1, 3.21, 2.34, 3.26, 2.37],
+            [2, 5.0, 4.0, 5.0, 4.0],
+            [1, 0.0, 0.0, 9.0, 7.0],
+        ]
+    ).double()
+    cells[:, 1:] /= scale
+    return cells
+
+
+def features(dtype):
+    return torch.randn(BATCH, CHANNELS, HEIGHT, WIDTH, dtype=dtype)
+
+
+def check(scale, ratio, aligned, dtype, layout=torch.contiguous_format):
+    input = features(dtype).to(memory_format=layout).requires_grad_()
+    rois = some_rois(scale).to(dtype)
+    output = mmcv.ops.roi_align(
+        input, rois, SIZE, scale, ratio, 'avg', aligned
+    )
+    weights = slow_weights(rois, scale, ratio, aligned)
+    images = input.detach().double()[rois[:, 0].long()]
+    expected = torch.einsum('rijvu,rcvu->rcij', weights, images)
+    exact = dict(atol=TOLERANCE[dtype], rtol=0)
+    torch.testing.assert_close(output.detach().double(), expected, **exact)
+
+    grad = torch.randn_like(output)
+    (grad_input,) = torch.autograd.grad(output, input, grad)
+    expected = torch.zeros(input.shape).double()
+    expected.index_add_(
+        0,
+        rois[:, 0].long(),
+        torch.einsum('rijvu,rcij->rcvu', weights, grad.double()),
+    )
+    torch.testing.assert_close(grad_input.double(), expected, **exact)
+    assert (output.dtype, grad_input.dtype) == (dtype, dtype)
+
+
+@pytest.mark.parametrize('scale', [1 / 16, 1 / 4, 1.0])
+@pytest.mark.parametrize('ratio', [0, 1, 2])
+@pytest.mark.parametrize('aligned', [True, False])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_values_and_gradients(scale, ratio, aligned, dtype):
+    check(scale, ratio, aligned, dtype)
+
+
+def test_channels_last():
+    check(0.25, 0, True, torch.float32, torch.channels_last)
+
+
+@pytest.mark.parametrize('aligned', [True, False])
+def test_gradcheck(aligned):
+    rois, input = some_rois(0.25), features(torch.float64).requires_grad_()
+    layer = mmcv.ops.RoIAlign(SIZE, 0.25, 0, 'avg', aligned)
+    assert torch.autograd.gradcheck(lambda x: layer(x, rois), input)
+
+
+def test_layer_and_its_defaults():
+    input, rois = features(torch.float64), some_rois(0.25)
+    output = mmcv.ops.RoIAlign(4, 0.25)(input, rois)
+    weights = slow_weights(rois, 0.25, 0, True, (4, 4))
+    images = input[rois[:, 0].long()]
+    expected = torch.einsum('rijvu,rcvu->rcij', weights, images)
+    torch.testing.assert_close(output, expected)
+
+
+def test_no_rois():
+    input = features(torch.float32).requires_grad_()
+    output = mmcv.ops.roi_align(input, torch.zeros(0, 5), SIZE, 0.25)
+    assert output.shape == (0, CHANNELS, *SIZE)
+    output.sum().backward()
+    assert torch.equal(input.grad, torch.zeros_like(input))
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('use_autocast', [True, False])
+def test_half_precision_is_rounded_once(dtype, use_autocast):
+    input = features(dtype).requires_grad_()
+    rois = some_rois(0.25).to(dtype)
+    single = input.detach().float().requires_grad_()
+    with torch.autocast('cpu', dtype, enabled=use_autocast):
+        output = mmcv.ops.roi_align(input, rois, SIZE, 0.25)
+    expected = mmcv.ops.roi_align(single, rois.float(), SIZE, 0.25)
+    assert torch.equal(output, expected.to(dtype))
+    grad = torch.randn_like(output)
+    output.backward(grad)
+    expected.backward(grad.float())
+    assert torch.equal(input.grad, single.grad.to(dtype))
+
+
+def test_rois_of_another_precision():
+    input, rois = features(torch.float32), some_rois(0.25)
+    output = mmcv.ops.roi_align(input, rois.double(), SIZE, 0.25)
+    expected = mmcv.ops.roi_align(input, rois.float(), SIZE, 0.25)
+    assert torch.equal(output, expected)
+
+
+def gradient(rois):
+    input = features(torch.float64).requires_grad_()
+    output = mmcv.ops.roi_align(input, rois, SIZE, 0.25)
+    output.backward(torch.ones_like(output))
+    return input.grad
+
+
+@pytest.mark.parametrize('count', [0, 8])
+def test_gradient_where_torchvision_lacks_its_private_kernel(
+    monkeypatch, count
+):
+    rois = some_rois(0.25)[:count]
+    expected = gradient(rois)
+    kernels = torch.ops.torchvision
+    public = types.SimpleNamespace(roi_align=kernels.roi_align)
+    monkeypatch.setattr(torch.ops, 'torchvision', public)
+    monkeypatch.setattr(ours, '_by_kernel', None)
+    torch.testing.assert_close(gradient(rois), expected)
+
+
+def test_the_private_kernel_is_used_where_it_is(monkeypatch):
+    if not hasattr(torch.ops.torchvision, '_roi_align_backward'):
+        pytest.skip('this torchvision has no such kernel')
+    monkeypatch.setattr(ours, '_by_autograd', None)
+    assert gradient(some_rois(0.25)).abs().sum() > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('dtype', [torch.float16, torch.float32])
+@pytest.mark.parametrize('deterministic', [True, False])
+def test_on_a_gpu(dtype, deterministic):
+    rois = some_rois(0.25).to(dtype)
+    here = features(dtype).requires_grad_()
+    there = here.detach().cuda().requires_grad_()
+    grad = torch.randn(len(rois), CHANNELS, *SIZE).to(dtype)
+    expected = mmcv.ops.roi_align(here, rois, SIZE, 0.25)
+    expected.backward(grad)
+    torch.use_deterministic_algorithms(deterministic)
+    try:
+        output = mmcv.ops.roi_align(there, rois.cuda(), SIZE, 0.25)
+        output.backward(grad.cuda())
+    finally:
+        torch.use_deterministic_algorithms(False)
+    close = dict(rtol=2 * torch.finfo(dtype).eps, atol=1e-5)
+    torch.testing.assert_close(output.cpu(), expected, **close)
+    torch.testing.assert_close(there.grad.cpu(), here.grad, **close)

@@ -1,0 +1,200 @@
+"""mmcv._ext: ours where there is none, and untouched where there is one."""
+
+import copy
+import importlib.util
+import inspect
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import mmcv._ext
+import mmcv.ops
+import pytest
+import torch
+
+from pixcon_mm.errors import UserError, explain
+
+ROOT = Path(__file__).resolve().parents[2]
+EXT = mmcv._ext
+
+not_compiled = pytest.mark.skipif(
+    EXT.__spec__.origin != 'pixcon_mm.ops', reason='mmcv is compiled here'
+)
+
+
+def run(script, *paths):
+    """What a fresh Python prints, which must be all that it has to say."""
+    folders = ':'.join(map(str, [*paths, ROOT]))
+    done = subprocess.run(
+        [sys.executable, '-c', script],
+        env={'PATH': '', 'PYTHONPATH': folders, 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stderr) == (0, '')
+    return done.stdout.split()
+
+
+def boxes(count=4):
+    return torch.rand(count, 4).cumsum(dim=1)
+
+
+@not_compiled
+@pytest.mark.parametrize(
+    ('name', 'call'),
+    [
+        ('softnms', lambda: mmcv.ops.soft_nms(boxes(), torch.rand(4))),
+        ('nms_match', lambda: mmcv.ops.nms_match(torch.rand(4, 5), 0.5)),
+        (
+            'deform_conv_forward',
+            lambda: mmcv.ops.DeformConv2d(2, 2, 1)(
+                torch.rand(1, 2, 3, 3), torch.rand(1, 2, 3, 3)
+            ),
+        ),
+        (
+            'roi_pool_forward',
+            lambda: mmcv.ops.roi_pool(
+                torch.rand(1, 2, 3, 3), torch.zeros(1, 5), 2
+            ),
+        ),
+        (
+            'sigmoid_focal_loss_forward',
+            lambda: mmcv.ops.sigmoid_focal_loss(
+                torch.rand(2, 3), torch.zeros(2).long()
+            ),
+        ),
+        (
+            "pool_mode='max'",
+            lambda: mmcv.ops.RoIAlign(2, pool_mode='max')(
+                torch.rand(1, 2, 3, 3), torch.zeros(1, 5)
+            ),
+        ),
+    ],
+)
+def test_other_operators_say_what_they_need(name, call):
+    with pytest.raises(UserError) as caught:
+        call()
+    sentence = explain(caught.value)
+    assert name in sentence.split('needs')[0]
+    assert 'pip install' in sentence
+    assert '\n' not in sentence
+
+
+@not_compiled
+def test_versions_say_that_nothing_is_compiled():
+    assert 'not compiled' in mmcv.ops.get_compiler_version()
+    assert 'not compiled' in mmcv.ops.get_compiling_cuda_version()
+
+
+@not_compiled
+def test_looks_like_a_module_to_python():
+    for name in ('__path__', '__wrapped__', '__file__', '_repr_html_'):
+        assert not hasattr(EXT, name)
+    with pytest.raises(AttributeError, match=r"'mmcv\._ext'.*'__path__'"):
+        EXT.__path__  # noqa: B018
+    assert inspect.ismodule(EXT)
+    assert inspect.unwrap(EXT) is EXT
+    assert inspect.getdoc(EXT) is None
+    assert importlib.util.find_spec('mmcv._ext') is EXT.__spec__
+
+
+@not_compiled
+@pytest.mark.parametrize(
+    'clone', [copy.deepcopy, lambda op: pickle.loads(pickle.dumps(op))]
+)
+def test_operators_can_be_copied_and_pickled(clone):
+    assert clone(EXT.nms) is EXT.nms
+    with pytest.raises(UserError, match="'softnms'"):
+        clone(EXT.softnms)(boxes(), name='of an argument')
+
+
+def test_nothing_else_is_stood_in_for():
+    for name in ('mmcv._no_such_module', 'no_such_package'):
+        assert importlib.util.find_spec(name) is None
+
+
+def test_import_is_light_and_adds_one_finder():
+    script = """
+import importlib, sys
+import pixcon_mm
+for name in ('mmcv', 'mmdet', 'mmpretrain', 'mmseg', 'torchvision'):
+    assert name not in sys.modules, name
+importlib.reload(pixcon_mm.ops.stand_in)
+importlib.reload(pixcon_mm.ops)
+for name in [n for n in sys.modules if n.startswith('pixcon_mm.ops')]:
+    del sys.modules[name]
+import pixcon_mm.ops
+print(*(type(finder).__name__ for finder in sys.meta_path[-1:]))
+print(sum('StandIn' in str(finder) for finder in sys.meta_path))
+"""
+    assert run(script) == ['StandInFinder', '1']
+
+
+@pytest.fixture
+def compiled(tmp_path, monkeypatch):
+    """Gives an installed mmcv whose compiled module runs some code."""
+
+    def install(code):
+        package = tmp_path / 'mmcv'
+        package.mkdir()
+        (package / '__init__.py').touch()
+        (package / '_ext.py').write_text(code)
+        for name in [n for n in sys.modules if n.split('.')[0] == 'mmcv']:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.syspath_prepend(tmp_path)
+        return package / '_ext.py'
+
+    return install
+
+
+def test_a_compiled_module_is_left_alone(compiled):
+    path = compiled("nms = 'compiled'\n")
+    ext = importlib.import_module('mmcv._ext')
+    assert (ext.nms, ext.__file__) == ('compiled', str(path))
+    assert not hasattr(ext, 'softnms')
+
+
+def test_a_compiled_module_that_fails_is_not_covered_up(compiled):
+    compiled("raise ImportError('undefined symbol: _ZN3c10')\n")
+    with pytest.raises(ImportError, match='undefined symbol: _ZN3c10'):
+        importlib.import_module('mmcv._ext')
+
+
+def test_an_mmcv_without_one_gets_ours(compiled):
+    compiled('').unlink()
+    ext = importlib.import_module('mmcv._ext')
+    assert ext is not EXT
+    assert ext.nms is importlib.import_module('pixcon_mm.ops.nms').nms
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec('mmdet') is None, reason='needs mmdet'
+)
+def test_mmdet_imports_without_a_word():
+    # Its data sets and metrics do complain, of packages of their own.
+    assert run('import pixcon_mm, mmdet.models') == []
+
+
+def test_spawned_loader_workers(tmp_path):
+    (tmp_path / 'boxes.py').write_text("""
+import pixcon_mm
+import torch
+from mmcv.ops import nms
+
+class Boxes(torch.utils.data.Dataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        boxes = torch.tensor([[0.0, 0, 2, 2], [0, 0, 2, 2]])
+        return nms(boxes, torch.tensor([0.3, 0.4]), 0.5)[1]
+""")
+    script = """
+from boxes import Boxes
+from torch.utils.data import DataLoader
+loader = DataLoader(Boxes(), num_workers=1, multiprocessing_context='spawn')
+print(next(iter(loader)).item())
+"""
+    assert run(script, tmp_path) == ['1']
