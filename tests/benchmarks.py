@@ -3,6 +3,7 @@
 Images hold two filled rectangles, so boxes, masks and labels are exact.
 """
 
+import inspect
 import json
 from pathlib import Path
 
@@ -109,22 +110,22 @@ def write_voc(dataset, folder, classes):
 
 
 def write_segmentation(dataset, kind, folder, num_classes):
-    built = kind(lazy_init=True, data_root=str(folder), **suffixes(dataset))
+    defaults = inspect.signature(kind).parameters
+    suffixes = [
+        dataset.get(name, defaults[name].default)
+        for name in ('img_suffix', 'seg_map_suffix')
+    ]
     for i in range(COUNT):
-        image = folder / dataset.data_prefix.img_path
-        label = folder / dataset.data_prefix.seg_map_path
-        write(image / f'{i:06d}{built.img_suffix}', scene(i))
         labels = np.zeros((HEIGHT, WIDTH), np.uint8)
         for k, (x, y, w, h) in enumerate(BOXES):
             labels[y : y + h, x : x + w] = min(k + 1, num_classes)
-        write(label / f'{i:06d}{built.seg_map_suffix}', labels)
+        for prefix, suffix, content in (
+            (dataset.data_prefix.img_path, suffixes[0], scene(i)),
+            (dataset.data_prefix.seg_map_path, suffixes[1], labels),
+        ):
+            write(folder / prefix / f'{i:06d}{suffix}', content)
     if dataset.get('ann_file'):
         write_list(folder / dataset.ann_file, '06d')
-
-
-def suffixes(dataset):
-    names = ('img_suffix', 'seg_map_suffix', 'ann_file', 'reduce_zero_label')
-    return {name: dataset[name] for name in names if name in dataset}
 
 
 def write_list(path, form):

@@ -6,17 +6,23 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.runner import Runner
 from mmpretrain.registry import TRANSFORMS
 
 from pixcon_mm.config import EXTRA_KEYS, load_config
 from pixcon_mm.engine import PixConRunner
-from tests import toy
+from tests import benchmarks, toy
 from tests.test_datasets.pictures import write_pictures
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / 'configs').rglob('*.py'))
 PRETRAIN = sorted((ROOT / 'configs/pretrain').glob('*.py'))
+FINETUNE = sorted(
+    path
+    for task in ('detection', 'segmentation')
+    for path in (ROOT / f'configs/{task}').glob('*.py')
+)
 READ_BY_RUNNER = {
     *inspect.signature(Runner).parameters,
     *EXTRA_KEYS,
@@ -83,7 +89,7 @@ def test_every_variable_is_used(path):
     assert defined(path) <= names
 
 
-@pytest.mark.parametrize('path', PRETRAIN, ids=stem)
+@pytest.mark.parametrize('path', PRETRAIN + FINETUNE, ids=stem)
 def test_header_states_the_recipe(path):
     header = re.match(r'(?:#.*\n){4,}', path.read_text())
     assert header, 'a recipe begins with a comment of four lines'
@@ -155,6 +161,66 @@ def test_builds_and_feeds_the_model(path, tmp_path):
         assert view.shape == (2, 3, size, size)
         assert view.is_floating_point()
     assert not batch['inputs'][0].equal(batch['inputs'][1])
+
+
+@pytest.mark.parametrize('path', FINETUNE, ids=stem)
+def test_finetuning_builds_and_feeds_the_model(path, tmp_path):
+    options = {
+        'data_root': f'{tmp_path}/data/',
+        'work_dir': f'{tmp_path}/work',
+        'experiment_name': path.stem,
+        'train_dataloader.batch_size': 2,
+        'default_hooks.pretrained.source': 'none',
+    }
+    for loader in ('train_dataloader', 'val_dataloader'):
+        options[f'{loader}.num_workers'] = 0
+        options[f'{loader}.persistent_workers'] = False
+    before = load_config(str(path))
+    cfg = load_config(str(path), options)
+    # The new folder reached every place.
+    assert before.data_root not in str(cfg._cfg_dict)
+    benchmarks.write_data(cfg, f'{tmp_path}/data')
+    runner = PixConRunner.from_cfg(cfg)
+    train = runner._train_loop = runner.build_train_loop(runner._train_loop)
+    runner._val_loop = runner.build_val_loop(runner._val_loop)
+    assert runner.test_loop.evaluator.metrics
+    assert (train.max_iters, train.val_interval) == (
+        cfg.train_cfg.max_iters,
+        cfg.train_cfg.val_interval,
+    )
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    trained = {
+        id(parameter)
+        for group in runner.optim_wrapper.param_groups
+        for parameter in group['params']
+    }
+    for name, parameter in runner.model.named_parameters():
+        assert parameter.requires_grad, name
+        assert id(parameter) in trained, name
+    schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    assert len(schedulers) == len(cfg.param_scheduler)
+    names = {type(hook).__name__ for hook in runner.hooks}
+    hooks = [*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])]
+    assert names >= {hook.type for hook in hooks}
+
+    batch = next(iter(train.dataloader))
+    assert len(batch['inputs']) == len(batch['data_samples']) == 2
+    assert batch['inputs'][0].dtype == torch.uint8
+    fed = runner.model.data_preprocessor(batch, True)
+    size = cfg.get('crop_size')
+    if size:
+        assert fed['inputs'].shape == (2, 3, *size)
+        assert fed['data_samples'][0].gt_sem_seg.shape == tuple(size)
+    else:
+        short = min(fed['data_samples'][0].img_shape)
+        step = cfg.train_dataloader.dataset
+        step = step.get('datasets', [step])[0].pipeline[2]
+        assert short in {min(scale) for scale in step.scales}
+        assert len(fed['data_samples'][0].gt_instances) == 2
+    assert fed['inputs'].is_floating_point()
+    # One image is tested at a time, at one size.
+    (image,) = next(iter(runner.val_loop.dataloader))['inputs']
+    assert image.dtype == torch.uint8
 
 
 def load(name):
