@@ -92,7 +92,5 @@ param_scheduler = [
     dict(type='PolyLR', power=0.9, eta_min=1e-4, by_epoch=False, end=120)
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=120, val_interval=120)
-default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(interval=120)
-)
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=120))
 auto_scale_lr = dict(enable=False, base_batch_size=16)

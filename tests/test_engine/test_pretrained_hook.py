@@ -1,0 +1,145 @@
+"""Continued pre-training and torchvision's weights."""
+
+import copy
+from types import SimpleNamespace
+from urllib.error import URLError
+
+import pytest
+import torch
+import torchvision
+from mmpretrain.registry import MODELS
+
+from pixcon_mm.engine.pretrained_hook import (
+    PretrainedHook,
+    download,
+    fill_model,
+)
+from pixcon_mm.errors import UserError
+from tests.test_checkpoint import as_release
+from tests.test_models import tiny
+
+
+def perturbed(**options):
+    """A model as after some training: key and query differ."""
+    model = tiny.build(**options)
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            if tensor.is_floating_point():
+                tensor += torch.rand_like(tensor)
+    return model
+
+
+def parts(model, *names):
+    return {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if name.startswith(names)
+    }
+
+
+NETWORKS = ('backbone', 'neck', 'head', 'key_encoder')
+
+
+@pytest.mark.parametrize('layout', [dict, as_release])
+def test_continued_pretraining_takes_all_networks(layout):
+    model, other = tiny.build(), perturbed()
+    queue = model.image_queue.features.clone()
+    lines = fill_model(model, layout(other.state_dict()), 'FILE')
+    expected = parts(other, *NETWORKS)
+    for name, tensor in parts(model, *NETWORKS).items():
+        assert torch.equal(tensor, expected[name]), name
+    assert [line.split(':')[0] for line in lines] == [*NETWORKS]
+    assert lines[0] == 'backbone: 120/120 tensors from FILE'
+    assert torch.equal(model.image_queue.features, queue)
+
+
+def test_backbone_alone_starts_the_key_encoder_too():
+    model, other = tiny.build(), perturbed()
+    neck = copy.deepcopy(model.neck.state_dict())
+    lines = fill_model(model, other.backbone.state_dict(), 'FILE')
+    assert 'neck: starts anew' in lines[1]
+    assert 'head: starts anew' in lines[2]
+    assert lines[3] == 'key_encoder: a copy of the query encoder'
+    for name, tensor in other.backbone.state_dict().items():
+        assert torch.equal(model.backbone.state_dict()[name], tensor)
+        key = model.key_encoder.backbone.state_dict()[name]
+        assert torch.equal(key, tensor)
+    for name, tensor in neck.items():
+        assert torch.equal(model.neck.state_dict()[name], tensor)
+        assert torch.equal(model.key_encoder.neck.state_dict()[name], tensor)
+
+
+def test_neck_of_another_size_starts_anew():
+    model, other = tiny.build(), perturbed()
+    tensors = other.state_dict()
+    name = 'neck.image_projection.0.weight'
+    tensors[name] = tensors[name][:-1]
+    lines = fill_model(model, tensors, 'FILE')
+    assert 'neck: starts anew' in lines[1]
+    assert torch.equal(
+        model.backbone.conv1.weight, other.backbone.conv1.weight
+    )
+
+
+@pytest.fixture
+def resnet18():
+    return MODELS.build(dict(type='mmpretrain.ResNet', depth=18))
+
+
+@pytest.fixture
+def weights(monkeypatch):
+    """Torchvision's weights for a ResNet-18, without a network."""
+    tensors = torchvision.models.resnet18().state_dict()
+    enum = torchvision.models.ResNet18_Weights
+    monkeypatch.setattr(
+        enum, 'get_state_dict', lambda self, **options: tensors
+    )
+    return tensors
+
+
+def test_torchvision_fills_the_backbone(resnet18, weights):
+    tensors, origin = download(resnet18)
+    assert origin == 'torchvision ResNet18_Weights.IMAGENET1K_V1'
+    model = SimpleNamespace(backbone=resnet18)
+    (line,) = fill_model(model, tensors, origin)
+    assert line == f'backbone: 120/120 tensors from {origin}'
+    image = torch.randn(1, 3, 64, 64)
+    expected = torchvision.models.resnet18()
+    expected.load_state_dict(weights)
+    expected.fc = expected.avgpool = torch.nn.Identity()
+    resnet18.eval()
+    torch.testing.assert_close(
+        resnet18(image)[0].flatten(1), expected.eval()(image)
+    )
+
+
+def test_download_that_fails_is_a_sentence(resnet18, monkeypatch):
+    def fail(self, **options):
+        raise URLError('Name or service not known')
+
+    enum = torchvision.models.ResNet18_Weights
+    monkeypatch.setattr(enum, 'get_state_dict', fail)
+    with pytest.raises(UserError) as caught:
+        download(resnet18)
+    said = str(caught.value)
+    assert 'could not be downloaded from https://' in said
+    assert 'Name or service not known' in said
+    assert 'checkpoints, or give a file of weights with --pretrained' in said
+
+
+def test_torchvision_has_no_such_backbone():
+    backbone = MODELS.build(dict(type='mmpretrain.ResNetV1c', depth=18))
+    with pytest.raises(UserError, match='the backbone is a ResNetV1c, and'):
+        download(backbone)
+
+
+def test_hook_warns_of_a_caffe_style_backbone(tmp_path):
+    model = tiny.build()
+    model.backbone.style = 'caffe'
+    path = tmp_path / 'weights.pth'
+    torch.save(model.state_dict(), path)
+    said = []
+    logger = SimpleNamespace(info=said.append, warning=said.append)
+    runner = SimpleNamespace(model=model, logger=logger, _has_loaded=False)
+    PretrainedHook(str(path)).before_train(runner)
+    assert "has style='caffe'" in said[-1]
