@@ -10,17 +10,18 @@ from pixcon_mm.errors import UserError
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
-def check_data(cfg: Config) -> None:
+def check_data(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
     """Stop if files or folders of a data set are not there.
 
     Args:
         cfg (Config): Config with data sets in the manner of MMEngine:
             ``data_root``, ``data_prefix``, ``ann_file``.
+        loaders (tuple[str, ...]): The loaders that will be used.
 
     Raises:
         UserError: With all that ``data_root`` should hold.
     """
-    for name in LOADERS:
+    for name in loaders:
         for dataset in leaves((cfg.get(name) or {}).get('dataset') or {}):
             root = dataset.get('data_root')
             wanted = parts(dataset)

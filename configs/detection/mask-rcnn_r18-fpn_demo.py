@@ -1,0 +1,98 @@
+# Mask R-CNN R18-FPN on the demo's scenes, sized for two CPU cores.
+# Source: this project (`make demo`); fine-tuning in a minute or two.
+# 1 process x 4 = 4 images. Expected: the demo prints what comes out; it is
+# a trial of the software, not a benchmark.
+_base_ = [
+    '../_base_/mask-rcnn_r50-fpn.py',
+    '../_base_/coco_instances.py',
+    '../_base_/detection_runtime.py',
+]
+data_root = 'data/demo/'
+metainfo = dict(
+    classes=('person', 'cat', 'cup', 'motorcycle', 'coin', 'retina', 'logo')
+)
+norm_cfg = dict(type='BN', requires_grad=True)
+channels = 64
+model = dict(
+    backbone=dict(depth=18, norm_cfg=norm_cfg),
+    neck=dict(
+        in_channels=[64, 128, 256, 512],
+        out_channels=channels,
+        norm_cfg=norm_cfg,
+    ),
+    rpn_head=dict(in_channels=channels, feat_channels=channels),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=channels),
+        bbox_head=dict(
+            in_channels=channels,
+            conv_out_channels=channels,
+            fc_out_channels=256,
+            num_classes=7,
+            norm_cfg=norm_cfg,
+        ),
+        mask_roi_extractor=dict(out_channels=channels),
+        mask_head=dict(
+            in_channels=channels,
+            conv_out_channels=channels,
+            num_classes=7,
+            norm_cfg=norm_cfg,
+        ),
+    ),
+    train_cfg=dict(
+        rpn_proposal=dict(max_per_img=200), rcnn=dict(sampler=dict(num=64))
+    ),
+    test_cfg=dict(rpn=dict(max_per_img=100), rcnn=dict(max_per_img=30)),
+)
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=1,
+    dataset=dict(
+        data_root=data_root,
+        metainfo=metainfo,
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+            dict(
+                type='RandomChoiceResize',
+                scales=[(213, 160), (256, 192)],
+                keep_ratio=True,
+            ),
+            dict(type='RandomFlip', prob=0.5),
+            dict(type='PackDetInputs'),
+        ],
+    ),
+)
+val_dataloader = dict(
+    num_workers=1,
+    dataset=dict(
+        data_root=data_root,
+        metainfo=metainfo,
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale=(256, 192), keep_ratio=True),
+            dict(
+                type='PackDetInputs',
+                meta_keys=(
+                    'img_id',
+                    'img_path',
+                    'ori_shape',
+                    'img_shape',
+                    'scale_factor',
+                ),
+            ),
+        ],
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(
+    ann_file=data_root + 'annotations/instances_val2017.json'
+)
+test_evaluator = val_evaluator
+custom_hooks = [dict(type='PreciseBatchNormHook', num_batches=20)]
+param_scheduler = [
+    dict(type='WarmupLR', start_factor=1e-3, by_epoch=False, end=30),
+    dict(type='CosineAnnealingLR', by_epoch=False, end=200, T_max=200),
+]
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=200, val_interval=200)
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=200))
+auto_scale_lr = dict(base_batch_size=4)

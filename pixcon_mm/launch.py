@@ -1,0 +1,113 @@
+"""What the tools that run a config have in common."""
+
+import argparse
+import contextlib
+import importlib
+import io
+import logging
+import os
+import warnings
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from pixcon_mm.config import load_config
+from pixcon_mm.data_paths import LOADERS
+from pixcon_mm.engine import PixConRunner
+
+FRAMEWORKS = ('mmpretrain', 'mmdet', 'mmseg')
+# Of no concern here: optional packages, and settings that recipes choose.
+IRRELEVANT = (
+    'Fail to import ``MultiScaleDeformable',
+    'Setting MKL_NUM_THREADS',
+    'faster_coco_eval is not installed',
+    'Default ``avg_non_ignore`` is False',
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every tool that runs a config."""
+    add = parser.add_argument
+    add('--work-dir', help='where logs and results go')
+    add('--no-pin-memory', action='store_true')
+    add('--no-persistent-workers', action='store_true')
+    add(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override the config: data_root=/images a.b=1 c=[1,2]',
+    )
+    add(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+    )
+    add('--local_rank', '--local-rank', type=int, default=0)
+
+
+def prepare_config(args: argparse.Namespace, work_dir: str) -> Config:
+    """Load a config and its framework; fit it to machine and options.
+
+    Args:
+        args (argparse.Namespace): ``config`` and what :func:`add_options`
+            adds.
+        work_dir (str): Used if neither option nor config names one.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = load_quietly(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or work_dir
+    for key in LOADERS:
+        if cfg.get(key):
+            fit_loader(cfg[key], args)
+            if cfg.get('default_scope') == 'mmpretrain':
+                # Its configs rely on their own launcher for this.
+                collate = dict(type='default_collate')
+                cfg[key].setdefault('collate_fn', collate)
+    return cfg
+
+
+def load_quietly(path: str, options: dict | None) -> Config:
+    """Load a config and the framework of its default scope."""
+    for message in IRRELEVANT:
+        warnings.filterwarnings('ignore', message)
+    # Importing a framework logs, warns and prints what it runs without.
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            cfg = load_config(path, options)
+            scope = cfg.get('default_scope')
+            if scope in FRAMEWORKS:
+                importlib.import_module(f'{scope}.datasets')
+                importlib.import_module(f'{scope}.models')
+                importlib.import_module(f'{scope}.evaluation')
+    finally:
+        logging.disable(logging.NOTSET)
+    return cfg
+
+
+def fit_loader(loader: dict, args: argparse.Namespace) -> None:
+    """Leave out what the machine or the options do not allow."""
+    loader.setdefault('pin_memory', True)
+    loader.setdefault('persistent_workers', True)
+    if args.no_pin_memory or not torch.cuda.is_available():
+        loader['pin_memory'] = False
+    if args.no_persistent_workers or not loader.get('num_workers'):
+        loader['persistent_workers'] = False
+
+
+def world_size(launcher: str) -> int:
+    """Number of processes that a launcher has started."""
+    names = dict(
+        pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE'
+    )
+    return int(os.environ.get(names.get(launcher, ''), 1))
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The runner that the config names, or this project's."""
+    if cfg.get('runner_type'):
+        return RUNNERS.build(cfg)
+    return PixConRunner.from_cfg(cfg)

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Run a tool on GPUS processes of this machine:
+#     bash tools/launch.sh TOOL GPUS [arguments of the tool]
+# On several machines, run it on each with NNODES, NODE_RANK, MASTER_ADDR and
+# PORT set. Without CUDA the processes talk over gloo.
+set -euo pipefail
+
+tool=$1
+gpus=$2
+shift 2
+
+tools=$(cd "$(dirname "$0")" && pwd)
+python=${PYTHON:-python3}
+if [ -z "${PYTHON:-}${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] &&
+    [ -x "$tools/../.venv/bin/python" ]; then
+    python=$tools/../.venv/bin/python
+fi
+# Left to itself, every process would start a thread for every core.
+cores=$(nproc 2>/dev/null || echo 1)
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > gpus ? cores / gpus : 1))}
+
+if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then
+    # A free port, so that two runs on one machine do not meet.
+    rendezvous=(--standalone)
+else
+    rendezvous=(
+        --nnodes "${NNODES:-1}" --node-rank "${NODE_RANK:-0}"
+        --master-addr "${MASTER_ADDR:-127.0.0.1}"
+        --master-port "${PORT:-29500}"
+    )
+fi
+# torchrun, without its own report where rank 0 has said what is wrong. Other
+# ranks may have stopped without a word, so then the report stays.
+torchrun='
+import sys
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.run import main
+try:
+    main()
+except ChildFailedError as error:
+    if 0 not in error.failures or error.failures[0].exitcode != 1:
+        raise
+    sys.exit(1)
+'
+exec "$python" -c "$torchrun" "${rendezvous[@]}" \
+    --nproc-per-node "$gpus" \
+    "$tools/$tool" "$@" --launcher pytorch

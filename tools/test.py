@@ -1,0 +1,111 @@
+#!/usr/bin/env python
+"""Evaluate a fine-tuned detector or segmentor; write the metrics as JSON."""
+
+import argparse
+import json
+import math
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mmengine.config import Config  # noqa: E402
+from mmengine.dist import is_main_process  # noqa: E402
+from mmengine.model import is_model_wrapper  # noqa: E402
+from torch import nn  # noqa: E402
+
+from pixcon_mm.data_paths import check_data  # noqa: E402
+from pixcon_mm.errors import UserError, run_tool  # noqa: E402
+from pixcon_mm.filling import fill  # noqa: E402
+from pixcon_mm.launch import (  # noqa: E402
+    add_options,
+    build_runner,
+    prepare_config,
+)
+from pixcon_mm.weights import read_tensors, sha256_of  # noqa: E402
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Command line: the options of OpenMMLab's test.py scripts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='the whole model, fine-tuned')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        help='metrics (JSON); default: metrics.json in the work dir',
+    )
+    add_options(parser)
+    return parser.parse_args(argv)
+
+
+def prepare(args: argparse.Namespace) -> Config:
+    """The config with all that the command line asks for."""
+    cfg = prepare_config(args, f'work_dirs/{Path(args.config).stem}_test')
+    for key in ('test_dataloader', 'test_evaluator', 'test_cfg'):
+        if not cfg.get(key):
+            raise UserError(
+                f'{args.config} cannot be tested: it has no {key!r}.'
+            )
+    # They are for training alone.
+    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = None
+    cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
+    cfg.param_scheduler = None
+    return cfg
+
+
+def load(model: nn.Module, checkpoint: str) -> str:
+    """Fill the whole model; returns the SHA-256 of the file."""
+    tensors = read_tensors(checkpoint)
+    if 'image_queue.features' in tensors and not hasattr(model, 'image_queue'):
+        raise UserError(
+            f'{checkpoint} is a checkpoint of pre-training and has but a '
+            'backbone for this model: fine-tune first, with tools/train.py '
+            f'CONFIG --pretrained {checkpoint}.'
+        )
+    fill(model.state_dict(), tensors, 'model', checkpoint)
+    return sha256_of(checkpoint)
+
+
+def write(path: Path, content: dict) -> None:
+    """Write JSON whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    part.write_text(json.dumps(content, indent=2) + '\n')
+    os.replace(part, path)
+
+
+def main() -> None:
+    """Evaluate."""
+    args = parse_args()
+    cfg = prepare(args)
+    check_data(cfg)
+    runner = build_runner(cfg)
+    model = runner.model
+    model = model.module if is_model_wrapper(model) else model
+    digest = load(model, args.checkpoint)
+    metrics = {
+        name: float(value) if math.isfinite(value) else None
+        for name, value in runner.test().items()
+    }
+    if not is_main_process():
+        return
+    out = args.out or Path(cfg.work_dir) / 'metrics.json'
+    write(
+        out,
+        dict(
+            config=args.config,
+            checkpoint=args.checkpoint,
+            sha256=digest,
+            metrics=metrics,
+        ),
+    )
+    width = max(map(len, metrics))
+    for name, value in metrics.items():
+        print(f'{name:<{width}}  {value}')
+    print(f'metrics in {out}')
+
+
+if __name__ == '__main__':
+    run_tool(main)
