@@ -52,7 +52,7 @@ def small(name, folder, source, **options):
         'default_hooks.pretrained.source': str(source),
         'default_hooks.logger.interval': 1,
     }
-    for loader in ('train_dataloader', 'val_dataloader'):
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         common[f'{loader}.num_workers'] = 0
         common[f'{loader}.persistent_workers'] = False
     cfg = load_config(str(ROOT / f'configs/{name}.py'), {**common, **options})
