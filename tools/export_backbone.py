@@ -13,14 +13,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pixcon_mm import __version__  # noqa: E402
 from pixcon_mm.errors import UserError, run_tool  # noqa: E402
-from pixcon_mm.export import (  # noqa: E402
+from pixcon_mm.weights.export import (  # noqa: E402
     SUFFIXES,
     encode,
     nested_resnets,
     rename,
     resnet_depth,
 )
-from pixcon_mm.weights import (  # noqa: E402
+from pixcon_mm.weights.reading import (  # noqa: E402
     backbone_tensors,
     read_tensors,
     sha256_of,

@@ -17,13 +17,13 @@ from torch import nn  # noqa: E402
 
 from pixcon_mm.data_paths import check_data  # noqa: E402
 from pixcon_mm.errors import UserError, run_tool  # noqa: E402
-from pixcon_mm.filling import fill  # noqa: E402
 from pixcon_mm.launch import (  # noqa: E402
     add_options,
     build_runner,
     prepare_config,
 )
-from pixcon_mm.weights import read_tensors, sha256_of  # noqa: E402
+from pixcon_mm.weights.filling import fill  # noqa: E402
+from pixcon_mm.weights.reading import read_tensors, sha256_of  # noqa: E402
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -15,8 +15,8 @@ from pixcon_mm.engine.pretrained_hook import (
     fill_model,
 )
 from pixcon_mm.errors import UserError
-from tests.test_checkpoint import as_release
 from tests.test_models import tiny
+from tests.test_weights.test_release import as_release
 
 
 def perturbed(**options):

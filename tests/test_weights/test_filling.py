@@ -5,7 +5,7 @@ import torch
 from torchvision.models import resnet18, resnet50, resnet101
 
 from pixcon_mm.errors import UserError
-from pixcon_mm.filling import fill
+from pixcon_mm.weights.filling import fill
 
 
 def names_of(model):

@@ -12,7 +12,7 @@ from mmengine.logging import HistoryBuffer
 from safetensors.torch import save_file
 
 from pixcon_mm.errors import UserError
-from pixcon_mm.weights import backbone_tensors, read_tensors, sha256_of
+from pixcon_mm.weights.reading import backbone_tensors, read_tensors, sha256_of
 
 TENSORS = OrderedDict(a=torch.arange(3.0), b=torch.ones(2, 2))
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pixcon_mm.errors import UserError
-from pixcon_mm.export import SUFFIXES, encode, rename, resnet_depth
+from pixcon_mm.weights.export import SUFFIXES, encode, rename, resnet_depth
 
 PLAIN_ONLY = [name for name in SUFFIXES if name != 'mmlab']
 SMALL = {

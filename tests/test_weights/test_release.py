@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pixcon_mm.checkpoint import from_release
+from pixcon_mm.weights.release import from_release
 from tests.test_models import tiny
 
 TO_RELEASE = [

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from pixcon_mm.errors import UserError
-from pixcon_mm.export import resnet_depth
-from pixcon_mm.weights import StateDict
+from pixcon_mm.weights.export import resnet_depth
+from pixcon_mm.weights.reading import StateDict
 
 
 @torch.no_grad()

@@ -1,0 +1,1 @@
+"""Files of weights: read, renamed, filled into models, exported."""
