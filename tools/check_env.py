@@ -40,6 +40,8 @@ MORE_SHM = (
 
 REINSTALL = dict(torch=TORCH, torchvision=TORCH, cv2=HEADLESS, numpy=NUMPY)
 EXTRAS = {'mmdet': 'det', 'mmseg': 'seg'}
+# Detection and segmentation need these, pre-training does not.
+TRANSFER = ('mmcv.ops', 'mmdet', 'mmseg')
 # Two lines of packages bring the same modules, and write the same files:
 # those of one line have to go before those of the other come.
 DISTRIBUTIONS = {
@@ -163,9 +165,9 @@ def check_package(package: Probe) -> list[Finding]:
 def check_torch(torch: Probe) -> list[Finding]:
     """Does PyTorch import, and is it new enough?"""
     (found,) = check_package(torch)
-    if found.problem or release(torch.version) >= (2, 4):
+    if found.problem or release(torch.version) >= (2, 5):
         return [found]
-    return [replace(found, problem='is older than 2.4', remedy=NEWER_TORCH)]
+    return [replace(found, problem='is older than 2.5', remedy=NEWER_TORCH)]
 
 
 def check_torchvision(torchvision: Probe, torch: Probe) -> list[Finding]:
@@ -181,7 +183,7 @@ def check_torchvision(torchvision: Probe, torch: Probe) -> list[Finding]:
     base, wanted = torch.version.split('+')[0], f'0.{left[1] + 15}'
     problem = f'does not go with torch {base}, which wants {wanted}'
     remedy = f"pip install 'torch=={base}' 'torchvision=={wanted}.*'"
-    if left < (2, 4):
+    if left < (2, 5):
         remedy = NEWER_TORCH
     return [replace(found, problem=problem, remedy=remedy)]
 
@@ -352,15 +354,26 @@ def collect() -> list[Finding]:
     # Before pixcon_mm, which may stand in for it.
     if mmcv.module is not None:
         findings += check_compiled_ops(probe('mmcv._ext'))
-    for name in ('mmpretrain', 'mmdet', 'mmseg'):
-        findings += check_package(probe(name))
+    findings += check_package(probe('mmpretrain'))
     sys.path.insert(0, str(ROOT))
-    return findings + check_package(probe('pixcon_mm', 'models', 'datasets'))
+    findings += check_package(probe('pixcon_mm', 'models', 'datasets'))
+    # With the stand-in that pixcon_mm brings along, if there is need of it.
+    for name in TRANSFER:
+        if name == 'mmcv.ops' and mmcv.module is None:
+            continue
+        (found,) = check_package(probe(*name.split('.')))
+        findings.append(replace(found, name=name, needed=False))
+    return findings
 
 
 def can_pretrain(findings: list[Finding]) -> bool:
     """Whether nothing that is needed has a problem."""
     return not any(f.problem and f.needed for f in findings)
+
+
+def can_transfer(findings: list[Finding]) -> bool:
+    """Whether detection and segmentation can run, too."""
+    return not any(f.problem and f.name in TRANSFER for f in findings)
 
 
 def report(findings: list[Finding], pip: str = 'pip') -> list[tuple[str, str]]:
@@ -388,9 +401,13 @@ def report(findings: list[Finding], pip: str = 'pip') -> list[tuple[str, str]]:
     lines.append(('', ''))
     if problems and Path.cwd() != ROOT:
         lines.append((f'The commands are to be run in {ROOT}', ''))
-    if can_pretrain(findings):
-        return [*lines, ('Pre-training can run.', 'green')]
-    return [*lines, ('Pre-training cannot run yet.', 'red')]
+    if not can_pretrain(findings):
+        return [*lines, ('Pre-training cannot run yet.', 'red')]
+    if not can_transfer(findings):
+        line = 'Pre-training can run, detection and segmentation cannot yet.'
+        return [*lines, (line, 'yellow')]
+    line = 'Pre-training, detection and segmentation can run.'
+    return [*lines, (line, 'green')]
 
 
 def own_pip() -> str:

@@ -166,7 +166,7 @@ def test_torch_is_too_old(machine):
 @pytest.mark.parametrize(
     ('torch', 'torchvision', 'wanted'),
     [
-        ('2.4.1', '0.19.1', None),
+        ('2.5.1', '0.20.1', None),
         ('2.10.0+cpu', '0.25.0', None),
         ('2.11.0+cu130', '0.25.0', '0.26'),
         ('2.5.1', '0.26.0+cu130', '0.20'),
@@ -359,7 +359,11 @@ def test_report_says_a_command_once():
     ]
     assert lines[-1] == 'Pre-training cannot run yet.'
     lines = check_env.report(findings[:1] + findings[3:])
-    assert lines[-1][0] == 'Pre-training can run.'
+    said = 'Pre-training can run, detection and segmentation cannot yet.'
+    assert lines[-1][0] == said
+    lines = check_env.report(findings[:1])
+    said = 'Pre-training, detection and segmentation can run.'
+    assert lines[-1][0] == said
 
 
 def test_brackets_survive_rich(capsys):
@@ -409,7 +413,8 @@ def test_this_environment_can_pretrain(tmp_path):
     done = run(cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, '')
     lines = done.stdout.splitlines()
-    assert lines[-1] == 'Pre-training can run.'
+    said = 'Pre-training, detection and segmentation can run.'
+    assert lines[-1] == said
     import mmcv
     import torch
 
