@@ -105,4 +105,6 @@ def _cause(model: StateDict, given: StateDict) -> str:
                 "with 'python tools/export_backbone.py FILE --format mmlab "
                 f"--prefix {prefix}'"
             )
+    if model.keys() & given.keys():
+        return 'only a part of the weights is for this model'
     return 'they are not of this model'

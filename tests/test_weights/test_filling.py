@@ -72,7 +72,8 @@ def test_classifier_and_absent_stage_are_left_out(resnets):
     [
         (
             lambda given: given.pop('bn1.running_mean'),
-            '1 of 3 tensors are not in FILE, the first is bn1.running_mean',
+            '1 of 3 tensors are not in FILE, the first is bn1.running_mean: '
+            'only a part of the weights is for this model',
         ),
         (
             lambda given: given.update({'conv1.weight': torch.ones(3, 2)}),
