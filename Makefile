@@ -12,7 +12,7 @@ READY := $(VENV)/.installed
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-demo: $(READY)  ## Make scenes, pre-train a ResNet-18 on them, draw the curve
+demo: $(READY)  ## Make scenes, pre-train a ResNet-18 on them, transfer it
 	@"$(BIN)/python" tools/demo.py
 
 test: $(READY)  ## Run the tests (README: `python -m pytest`)

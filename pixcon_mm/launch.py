@@ -27,8 +27,10 @@ IRRELEVANT = (
 )
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of every tool that runs a config."""
+def parse(
+    parser: argparse.ArgumentParser, argv: list[str] | None
+) -> argparse.Namespace:
+    """Parse a tool's own options and those of every tool with a config."""
     add = parser.add_argument
     add('--work-dir', help='where logs and results go')
     add('--no-pin-memory', action='store_true')
@@ -45,17 +47,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default='none',
     )
     add('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
 
 
 def prepare_config(args: argparse.Namespace, work_dir: str) -> Config:
     """Load a config and its framework; fit it to machine and options.
 
     Args:
-        args (argparse.Namespace): ``config`` and what :func:`add_options`
-            adds.
+        args (argparse.Namespace): ``config`` and what :func:`parse` adds.
         work_dir (str): Used if neither option nor config names one.
     """
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = load_quietly(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or work_dir

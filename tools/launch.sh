@@ -44,4 +44,4 @@ except ChildFailedError as error:
 '
 exec "$python" -c "$torchrun" "${rendezvous[@]}" \
     --nproc-per-node "$gpus" \
-    "$tools/$tool" "$@" --launcher pytorch
+    "$tools/$tool" --launcher pytorch "$@"

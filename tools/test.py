@@ -18,8 +18,8 @@ from torch import nn  # noqa: E402
 from pixcon_mm.data_paths import check_data  # noqa: E402
 from pixcon_mm.errors import UserError, run_tool  # noqa: E402
 from pixcon_mm.launch import (  # noqa: E402
-    add_options,
     build_runner,
+    parse,
     prepare_config,
 )
 from pixcon_mm.weights.filling import fill  # noqa: E402
@@ -36,8 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=Path,
         help='metrics (JSON); default: metrics.json in the work dir',
     )
-    add_options(parser)
-    return parser.parse_args(argv)
+    return parse(parser, argv)
 
 
 def prepare(args: argparse.Namespace) -> Config:

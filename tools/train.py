@@ -13,8 +13,8 @@ from pixcon_mm.data_paths import check_data  # noqa: E402
 from pixcon_mm.engine.pretrained_hook import WHERE_FROM  # noqa: E402
 from pixcon_mm.errors import UserError, run_tool  # noqa: E402
 from pixcon_mm.launch import (  # noqa: E402
-    add_options,
     build_runner,
+    parse,
     prepare_config,
     world_size,
 )
@@ -50,8 +50,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=int,
         help='images a step over all processes, whatever their number',
     )
-    add_options(parser)
-    return parser.parse_args(argv)
+    return parse(parser, argv)
 
 
 def prepare(args: argparse.Namespace) -> Config:

@@ -170,8 +170,8 @@ def test_torchrun_gets_the_nodes(tmp_path, monkeypatch, env, expected):
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines() == [
         *expected,
-        *('--nproc-per-node', '4', f'{ROOT}/tools/train.py', 'a b.py'),
-        *('--launcher', 'pytorch', '--resume'),
+        *('--nproc-per-node', '4', f'{ROOT}/tools/train.py'),
+        *('--launcher', 'pytorch', 'a b.py', '--resume'),
         *('--cfg-options', 'a.b=[1, 2]'),
     ]
 
@@ -241,7 +241,8 @@ def test_scripts_choose_an_interpreter(
     # The command begins after srun's last option.
     install('bin/srun', 'while [ "$2" != -u ]; do shift; done; exec "$@"')
     (tmp_path / 'tools').mkdir()
-    shutil.copy(ROOT / 'tools' / script, tmp_path / 'tools')
+    for name in (script, 'launch.sh'):
+        shutil.copy(ROOT / 'tools' / name, tmp_path / 'tools')
     names = ('PYTHON', 'VIRTUAL_ENV', 'CONDA_PREFIX')
     env = {k: v for k, v in os.environ.items() if k not in names}
     env['PATH'] = f'{tmp_path}/bin:{env["PATH"]}'
@@ -254,7 +255,9 @@ def test_scripts_choose_an_interpreter(
     assert shown.stdout == f'{expected}\n', shown.stderr
 
 
-@pytest.mark.parametrize('script', ['dist_train.sh', 'slurm_train.sh'])
+@pytest.mark.parametrize(
+    'script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh']
+)
 def test_scripts_show_their_usage(script):
     result = run('bash', f'tools/{script}', 'only-one')
     assert result.returncode == 2
