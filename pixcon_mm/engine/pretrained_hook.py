@@ -165,7 +165,7 @@ def download(backbone: nn.Module) -> tuple[StateDict, str]:
         barrier()
     try:
         tensors = weights.get_state_dict(
-            progress=is_main_process(), check_hash=True
+            progress=is_main_process(), check_hash=True, weights_only=True
         )
     except (URLError, OSError, RuntimeError) as error:
         folder = Path(torch.hub.get_dir()) / 'checkpoints'
