@@ -86,7 +86,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-4),
+    optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=1e-4),
 )
 param_scheduler = [
     dict(type='PolyLR', power=0.9, eta_min=1e-4, by_epoch=False, end=120)

@@ -116,7 +116,10 @@ def fill_pretraining(
 ) -> list[str]:
     """Fill what a pre-training has beside its backbone, as far as given."""
     if 'encoder_q.0.conv1.weight' in tensors:
-        tensors = from_release(tensors)
+        try:
+            tensors = from_release(tensors)
+        except KeyError:
+            tensors = {}  # of another method, whose backbone alone fits
     lines = []
     for part in ('neck', 'head', 'key_encoder'):
         target = getattr(model, part).state_dict()

@@ -81,6 +81,20 @@ def test_neck_of_another_size_starts_anew():
     )
 
 
+def test_another_method_of_the_release_gives_its_backbone():
+    model, other = tiny.build(), perturbed()
+    tensors = {
+        f'encoder_q.0.{name}': tensor
+        for name, tensor in other.backbone.state_dict().items()
+    }
+    tensors['prototypes.weight'] = torch.zeros(3)
+    lines = fill_model(model, tensors, 'FILE')
+    assert 'neck: starts anew' in lines[1]
+    assert torch.equal(
+        model.backbone.conv1.weight, other.backbone.conv1.weight
+    )
+
+
 @pytest.fixture
 def resnet18():
     return MODELS.build(dict(type='mmpretrain.ResNet', depth=18))
