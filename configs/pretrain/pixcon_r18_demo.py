@@ -7,7 +7,8 @@ data_root = 'data/demo/train2017/'
 norm_cfg = dict(type='BN')
 epochs = 8
 model = dict(
-    queue_len=2048,
+    # Shorter than the data set: keys of an image are no negatives of it.
+    queue_len=256,
     backbone=dict(depth=18, norm_cfg=norm_cfg),
     neck=dict(in_channels=512, hid_channels=512, norm_cfg=norm_cfg),
     head=dict(hid_channels=512, norm_cfg=norm_cfg),
@@ -32,7 +33,7 @@ train_dataloader = dict(
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4),
+    optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-4),
 )
 param_scheduler = [
     dict(
