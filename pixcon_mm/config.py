@@ -28,9 +28,10 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
     Overriding a variable of the file, as in ``data_root=/images``, also
     reaches the places that took their value from it: every nested key of
-    that name which held the old value and, if the variable is a folder that
-    ends with a slash, every path that began with it. A variable that reached
-    its places under other names cannot be overridden.
+    that name which held the old value, keys of any name if it is a tuple, a
+    list or a dict and, if it is a folder that ends with a slash, every path
+    that began with it. A number or word that reached its places under other
+    names cannot be overridden. A list becomes a tuple where one was.
 
     Args:
         path (str): Config file.
@@ -56,8 +57,10 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     except SyntaxError as error:
         raise UserError(f'Config file {path!r}: {error}') from error
     options = options or {}
-    for key in options:
-        _check_key(cfg, key, options)
+    for key, value in options.items():
+        old = _check_key(cfg, key, options)
+        if isinstance(old, tuple) and isinstance(value, list):
+            options = {**options, key: tuple(value)}
     names = {key.split('.')[0] for key in options} & {*cfg}
     before = copy.deepcopy({name: cfg[name] for name in names})
     cfg.merge_from_dict(options)
@@ -72,8 +75,11 @@ def _similar(path: str) -> str:
     return suggest(path, files)
 
 
-def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> None:
-    """Stop at an option that would silently change nothing."""
+def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> Any:
+    """Stop at an option that would silently change nothing.
+
+    Returns the value that it changes, None for a new key.
+    """
     node, names = cfg._cfg_dict, key.split('.')
     for depth, name in enumerate(names):
         here = '.'.join(names[: depth + 1])
@@ -94,13 +100,14 @@ def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> None:
             is_new_argument = depth == len(names) - 1 and depth > 0
             is_new_object = depth > 0 and f'{here}.type' in options
             if is_new_argument or is_new_object or here in _runner_keys():
-                return
+                return None
             known = [*node, *(_runner_keys() if depth == 0 else ())]
             raise UserError(
                 f'--cfg-options {key}: the config has no {here!r}.'
                 f'{suggest(name, known)}'
             )
         node = node[name]
+    return node
 
 
 def _runner_keys() -> set[str]:
@@ -117,13 +124,20 @@ def _pass_on(cfg: Config, name: str, old: Any) -> None:
         for key in _runner_keys() & {*cfg}
         for node, path in _holders(cfg._cfg_dict[key], old, key)
     ]
-    namesakes = [node for node, path in places if path.endswith(f'.{name}')]
-    for node in namesakes:
-        node[name] = copy.deepcopy(new)
+    # Two equal containers are no coincidence, two equal numbers may be.
+    is_container = isinstance(old, dict | list | tuple) and len(old) > 0
+    reached = [
+        (node, path)
+        for node, path in places
+        if is_container or path.endswith(f'.{name}')
+    ]
+    for node, path in reached:
+        key = path.rpartition('.')[2]
+        node[int(key) if isinstance(node, list) else key] = copy.deepcopy(new)
     if isinstance(old, str) and old.endswith('/') and isinstance(new, str):
         for key in _runner_keys() & {*cfg}:
             _move_paths(cfg._cfg_dict[key], old, new.rstrip('/') + '/')
-    if not namesakes and name not in _runner_keys():
+    if not reached and name not in _runner_keys():
         paths = ', '.join(sorted(path for _, path in places)[:3])
         raise UserError(
             f'--cfg-options {name}: the config has used its variable '

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
+from types import FrameType
 
 
 class UserError(RuntimeError):
@@ -71,7 +71,10 @@ def explain(error: BaseException) -> str | None:
         if isinstance(link, UserError):
             return str(link)
         sentence = (
-            _unknown_argument(link) or _unknown_type(link) or _no_image(link)
+            _unknown_argument(link)
+            or _unknown_type(link)
+            or _no_image(link)
+            or _no_samples(link)
         )
         if sentence:
             return sentence
@@ -87,7 +90,8 @@ def _unknown_argument(error: BaseException) -> str | None:
     if not (isinstance(error, TypeError) and match):
         return None
     class_name, name = match.groups()
-    frame, caller = _builder(error.__traceback__), _last(error.__traceback__)
+    frame, frames = _builder(error), _frames(error)
+    caller = frames[-1].f_globals if frames else {}
     if frame and name in frame['args']:
         cls = frame['obj_cls']
     elif caller.get('__name__', '').startswith('mmengine.'):
@@ -112,7 +116,7 @@ def _unknown_type(error: BaseException) -> str | None:
     match = re.match(
         r"'?(\S+) is not in the (\S+) registry", str(error).strip('"')
     )
-    frame = _builder(error.__traceback__)
+    frame = _builder(error)
     if not (isinstance(error, KeyError) and match and frame):
         return None
     known, registry = [], frame['registry']
@@ -138,6 +142,24 @@ def _no_image(error: BaseException) -> str | None:
     )
 
 
+def _no_samples(error: BaseException) -> str | None:
+    # MMEngine's data sets join their samples into one array.
+    frames = [
+        f for f in _frames(error) if f.f_code.co_name == '_serialize_data'
+    ]
+    if not (isinstance(error, ValueError) and frames):
+        return None
+    return f'A data set is empty: {describe(frames[-1].f_locals["self"])}.'
+
+
+def describe(dataset: object) -> str:
+    """Where a data set of OpenMMLab looked for its samples."""
+    names = ('data_prefix', 'ann_file', 'img_suffix', 'seg_map_suffix')
+    values = {n: getattr(dataset, n, None) for n in names}
+    found = ', '.join(f'{n}={v!r}' for n, v in values.items() if v)
+    return f'{type(dataset).__name__} found nothing with {found}'
+
+
 def suggest(name: str, known: list[str]) -> str:
     """A sentence with the closest known name, or nothing.
 
@@ -149,18 +171,18 @@ def suggest(name: str, known: list[str]) -> str:
     return f' Did you mean {match[0]!r}?' if match else ''
 
 
-def _builder(trace: TracebackType | None) -> dict | None:
-    """Local variables of the innermost registry build in a traceback."""
-    found = None
+def _frames(error: BaseException) -> list[FrameType]:
+    """Frames of a traceback, the innermost last."""
+    frames, trace = [], error.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code.co_name == 'build_from_cfg':
-            found = trace.tb_frame.f_locals
+        frames.append(trace.tb_frame)
         trace = trace.tb_next
-    return found
+    return frames
 
 
-def _last(trace: TracebackType | None) -> dict:
-    """Global variables where an error was raised."""
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace.tb_frame.f_globals if trace else {}
+def _builder(error: BaseException) -> dict | None:
+    """Local variables of the innermost registry build in a traceback."""
+    for frame in reversed(_frames(error)):
+        if frame.f_code.co_name == 'build_from_cfg':
+            return frame.f_locals
+    return None

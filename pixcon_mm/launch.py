@@ -24,6 +24,8 @@ IRRELEVANT = (
     'Setting MKL_NUM_THREADS',
     'faster_coco_eval is not installed',
     'Default ``avg_non_ignore`` is False',
+    # Under gradient accumulation the first iterations have no step.
+    'Detected call of `scheduler.step',
 )
 
 
@@ -47,7 +49,13 @@ def parse(
         default='none',
     )
     add('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args(argv)
+    try:
+        args = parser.parse_args(argv)
+    except ValueError:
+        # MMEngine's DictAction, which splits at the sign of equality.
+        parser.error(
+            '--cfg-options takes key=value, without spaces around the ='
+        )
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 

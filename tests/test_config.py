@@ -61,6 +61,25 @@ def test_folder_reaches_the_paths_below_it(path):
         ]
 
 
+def test_container_reaches_keys_of_other_names(path):
+    path.write_text(
+        'crop_size = (512, 1024)\n'
+        'steps = [dict(scale=(8, 8)), dict(crop_size=crop_size)]\n'
+        'model = dict(size=crop_size, other=(512, 512))\n'
+        'train_dataloader = dict(pipeline=steps)\n'
+    )
+    # From the command line a tuple is easily a list.
+    for value in ((64, 64), [64, 64]):
+        cfg = load_config(str(path), {'crop_size': value})
+        assert cfg.crop_size == cfg.model.size == (64, 64)
+        assert isinstance(cfg.model.size, tuple)
+        assert cfg.train_dataloader.pipeline[1].crop_size == (64, 64)
+        assert cfg.model.other == (512, 512)
+    cfg = load_config(str(path), {'steps.0.scale': [4, 4]})
+    assert cfg.train_dataloader.pipeline[0].scale == (4, 4)
+    assert cfg.train_dataloader.pipeline[1].crop_size == (512, 1024)
+
+
 def test_places_do_not_share_a_new_value(path):
     path.write_text(
         "norm_cfg = dict(type='BN')\n"

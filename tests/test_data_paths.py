@@ -6,7 +6,8 @@ import pytest
 
 from pixcon_mm.config import load_config
 from pixcon_mm.data_paths import check_data
-from pixcon_mm.errors import UserError
+from pixcon_mm.engine import PixConRunner
+from pixcon_mm.errors import UserError, explain
 from tests import benchmarks, toy
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,3 +53,17 @@ def test_what_is_missing_is_named(name, path, tmp_path):
 def test_pretraining_and_object_stores_are_not_looked_at(tmp_path):
     check_data(load('pretrain/pixcon_r50_coco', f'{tmp_path}/none'))
     check_data(load('detection/mask-rcnn_r50-fpn_1x_coco', 's3://coco/'))
+
+
+def test_folders_without_a_matching_file(tmp_path):
+    cfg = load('segmentation/fcn_r50-d8_40k_cityscapes', f'{tmp_path}/data/')
+    benchmarks.write_data(cfg, tmp_path / 'data')
+    cfg.train_dataloader.dataset.img_suffix = '.jpg'
+    cfg.work_dir = str(tmp_path)
+    runner = PixConRunner.from_cfg(cfg)
+    with pytest.raises(ValueError, match='concatenate') as caught:
+        runner.build_train_loop(cfg.train_cfg)
+    said = explain(caught.value)
+    assert said.startswith('A data set is empty: CityscapesDataset found')
+    assert "img_suffix='.jpg'" in said
+    assert f'{tmp_path}/data/leftImg8bit/train' in said

@@ -26,11 +26,12 @@ from pixcon_mm.weights.reading import (  # noqa: E402
     sha256_of,
 )
 
-# Detectron2's defaults are for its own weights: BGR, unscaled, and stride
-# in the 1x1 convolution.
+# Detectron2's defaults are for its own weights: BGR, unscaled, stride in the
+# 1x1 convolution, batch norms and the first layers frozen.
 DETECTRON2 = """Detectron2 needs these settings beside the file:
   MODEL.WEIGHTS {out} \\
   MODEL.RESNETS.DEPTH {depth} MODEL.RESNETS.STRIDE_IN_1X1 False \\{width}
+  MODEL.RESNETS.NORM SyncBN MODEL.BACKBONE.FREEZE_AT 0 \\
   INPUT.FORMAT RGB \\
   MODEL.PIXEL_MEAN '[123.675,116.28,103.53]' \\
   MODEL.PIXEL_STD '[58.395,57.12,57.375]'"""

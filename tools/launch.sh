@@ -8,6 +8,10 @@ set -euo pipefail
 tool=$1
 gpus=$2
 shift 2
+if [[ ! $gpus =~ ^[1-9][0-9]*$ ]]; then
+    echo "error: GPUS is the number of processes to start, not '$gpus'." >&2
+    exit 2
+fi
 
 tools=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3}
@@ -29,18 +33,25 @@ else
         --master-port "${PORT:-29500}"
     )
 fi
-# torchrun, without its own report where rank 0 has said what is wrong. Other
-# ranks may have stopped without a word, so then the report stays.
+# torchrun, without its own report where rank 0 has said what is wrong: it has
+# ended with 1 (an error), with 2 (the usage), or was interrupted. Other ranks
+# may have stopped without a word, so then the report stays.
 torchrun='
+import logging
 import sys
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
+name = "torch.distributed.elastic.multiprocessing.api"
+logging.getLogger(name).setLevel(logging.CRITICAL)
 try:
     main()
 except ChildFailedError as error:
-    if 0 not in error.failures or error.failures[0].exitcode != 1:
+    if 0 not in error.failures or error.failures[0].exitcode not in (1, 2):
         raise
-    sys.exit(1)
+    sys.exit(error.failures[0].exitcode)
+except SignalException:
+    sys.exit(130)
 '
 exec "$python" -c "$torchrun" "${rendezvous[@]}" \
     --nproc-per-node "$gpus" \

@@ -23,7 +23,11 @@ from pixcon_mm.launch import (  # noqa: E402
     prepare_config,
 )
 from pixcon_mm.weights.filling import fill  # noqa: E402
-from pixcon_mm.weights.reading import read_tensors, sha256_of  # noqa: E402
+from pixcon_mm.weights.reading import (  # noqa: E402
+    StateDict,
+    read_tensors,
+    sha256_of,
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -54,9 +58,8 @@ def prepare(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def load(model: nn.Module, checkpoint: str) -> str:
-    """Fill the whole model; returns the SHA-256 of the file."""
-    tensors = read_tensors(checkpoint)
+def load(model: nn.Module, tensors: StateDict, checkpoint: str) -> None:
+    """Fill the whole model."""
     if 'image_queue.features' in tensors and not hasattr(model, 'image_queue'):
         raise UserError(
             f'{checkpoint} is a checkpoint of pre-training and has but a '
@@ -64,7 +67,6 @@ def load(model: nn.Module, checkpoint: str) -> str:
             f'CONFIG --pretrained {checkpoint}.'
         )
     fill(model.state_dict(), tensors, 'model', checkpoint)
-    return sha256_of(checkpoint)
 
 
 def write(path: Path, content: dict) -> None:
@@ -79,11 +81,12 @@ def main() -> None:
     """Evaluate."""
     args = parse_args()
     cfg = prepare(args)
-    check_data(cfg)
+    tensors = read_tensors(args.checkpoint)
+    check_data(cfg, ('test_dataloader',))
     runner = build_runner(cfg)
     model = runner.model
     model = model.module if is_model_wrapper(model) else model
-    digest = load(model, args.checkpoint)
+    load(model, tensors, args.checkpoint)
     metrics = {
         name: float(value) if math.isfinite(value) else None
         for name, value in runner.test().items()
@@ -96,7 +99,8 @@ def main() -> None:
         dict(
             config=args.config,
             checkpoint=args.checkpoint,
-            sha256=digest,
+            sha256=sha256_of(args.checkpoint),
+            cfg_options=args.cfg_options,
             metrics=metrics,
         ),
     )

@@ -18,6 +18,7 @@ from pixcon_mm.launch import (  # noqa: E402
     prepare_config,
     world_size,
 )
+from pixcon_mm.weights.reading import read_tensors  # noqa: E402
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -90,13 +91,6 @@ def set_pretrained(cfg: Config, source: str | None) -> None:
     """Tell the hook that fills the backbone where from."""
     hooks = cfg.setdefault('default_hooks', {})
     if source is not None:
-        if (
-            source not in ('torchvision', 'none')
-            and not Path(source).is_file()
-        ):
-            raise UserError(
-                f'--pretrained: there is no file of weights {source!r}.'
-            )
         hooks['pretrained'] = dict(type='PretrainedHook', source=source)
     hook = hooks.get('pretrained')
     if (
@@ -121,7 +115,10 @@ def share_batch(cfg: Config, total: int, processes: int) -> None:
 
 def main() -> None:
     """Train."""
-    cfg = prepare(parse_args())
+    args = parse_args()
+    cfg = prepare(args)
+    if args.pretrained not in (None, 'torchvision', 'none'):
+        read_tensors(args.pretrained)  # better now than after loading data
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
     build_runner(cfg).train()
 

@@ -1,6 +1,7 @@
 """Says at the start what this run is, and whether it is the recipe."""
 
 from mmengine.hooks import Hook
+from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.registry import HOOKS
 
 from pixcon_mm.engine.log_line import batch_size
@@ -27,6 +28,11 @@ class RunSummaryHook(Hook):
                 f'resumed epoch {runner.epoch}, iter {runner.iter}, '
                 f'lr {group["lr"]:.6g}'
             )
+        elif getattr(runner, '_resume', False):
+            runner.logger.warning(
+                f'There is no checkpoint in {runner.work_dir} to resume: '
+                'the run begins anew.'
+            )
         runner.logger.info(
             f'{len(loader.dataset)} images, {len(loader)} iterations an '
             f'epoch, {runner.max_iters} in all; total batch {total} = '
@@ -34,6 +40,7 @@ class RunSummaryHook(Hook):
             f'batch(es) a step; learning rate {base_rate:g}; logs in '
             f'{runner.work_dir}'
         )
+        warn_of_long_schedule(runner)
         auto_scale_lr = runner.cfg.get('auto_scale_lr') or {}
         recipe = auto_scale_lr.get('base_batch_size')
         if recipe in (None, total):
@@ -50,3 +57,19 @@ class RunSummaryHook(Hook):
             f'{recipe} to keep the recipe, or --auto-scale-lr for a rate of '
             f'{base_rate * total / recipe:g}.'
         )
+
+
+def warn_of_long_schedule(runner) -> None:
+    """Say if the run ends long before its learning rate would."""
+    schedulers = runner.param_schedulers or []
+    if isinstance(schedulers, dict):
+        schedulers = sum(schedulers.values(), [])
+    for index, scheduler in enumerate(schedulers):
+        run = runner.max_epochs if scheduler.by_epoch else runner.max_iters
+        if run < scheduler.end < INF:
+            unit = 'epochs' if scheduler.by_epoch else 'iterations'
+            runner.logger.warning(
+                f'The run has {run} {unit}, but param_scheduler.{index} '
+                f'({type(scheduler).__name__}) is for {scheduler.end}: '
+                'override its end (and T_max) together with the length.'
+            )

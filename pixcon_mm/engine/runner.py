@@ -13,7 +13,7 @@ from torch import nn
 
 from pixcon_mm.engine.log_line import batch_size
 from pixcon_mm.engine.run_summary_hook import RunSummaryHook
-from pixcon_mm.errors import UserError, suggest
+from pixcon_mm.errors import UserError, describe, suggest
 
 
 @RUNNERS.register_module()
@@ -125,17 +125,13 @@ class PixConRunner(Runner):
         super().scale_lr(optim_wrapper, auto_scale_lr)
 
 
-def describe(dataset) -> str:
-    """Where a data set looked for its samples."""
-    names = ('data_root', 'ann_file', 'data_prefix', 'img_suffix')
-    found = (
-        f'{n}={getattr(dataset, n)!r}' for n in names if hasattr(dataset, n)
-    )
-    return f'{type(dataset).__name__} found nothing for {", ".join(found)}'
-
-
-# MMEngine's notes to itself, a line for every run or parameter.
-NOISE = ('Exp name', 'paramwise_options')
+# MMEngine's notes to itself, and what holds by design.
+NOISE = (
+    'Exp name',
+    'paramwise_options',
+    'Gradient accumulative may slightly',
+    'The prefix is not set in metric class',
+)
 
 
 def is_readable(record: logging.LogRecord) -> bool:

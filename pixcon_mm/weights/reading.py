@@ -51,6 +51,8 @@ def read_tensors(path: str | Path) -> StateDict:
         UserError: If there is no such file, or it cannot be read.
     """
     path = Path(path)
+    if path.is_dir():
+        raise UserError(f'{path} is a folder: name a file of weights in it.')
     if not path.is_file():
         raise UserError(f'There is no file of weights {str(path)!r}.')
     head = path.open('rb').read(64)

@@ -142,3 +142,20 @@ def test_mistakes_of_a_config_are_put_into_a_sentence(cfg, option, sentence):
     with pytest.raises(Exception, match='.') as caught:
         train(cfg)
     assert sentence in explain(caught.value)
+
+
+def test_schedule_longer_than_the_run_is_said(cfg):
+    _, log = train(cfg)
+    assert count(log, 'but param_scheduler.') == 0
+    cfg.train_cfg.max_epochs = 1
+    cfg.experiment_name += '_short'
+    _, log = train(cfg)
+    said = 'The run has 4 iterations, but param_scheduler.0 (CosineAnnealingLR'
+    assert count(log, said) == 1
+    assert count(log, 'is for 8: override its end') == 1
+
+
+def test_nothing_to_resume_is_said(cfg):
+    cfg.resume = True
+    _, log = train(cfg)
+    assert count(log, 'to resume: the run begins anew') == 1

@@ -134,6 +134,8 @@ def test_detectron2_settings(run, tmp_path, depth, narrow):
     assert settings == {
         'MODEL.RESNETS.DEPTH': str(depth),
         'MODEL.RESNETS.STRIDE_IN_1X1': 'False',
+        'MODEL.RESNETS.NORM': 'SyncBN',
+        'MODEL.BACKBONE.FREEZE_AT': '0',
         'INPUT.FORMAT': 'RGB',
         'MODEL.PIXEL_MEAN': "'[123.675,116.28,103.53]'",
         'MODEL.PIXEL_STD': "'[58.395,57.12,57.375]'",

@@ -264,6 +264,28 @@ def test_scripts_show_their_usage(script):
     assert result.stderr.startswith(f'usage: bash tools/{script} ')
 
 
+@pytest.mark.parametrize('gpus', ['one', '0', '--resume'])
+def test_number_of_processes_is_checked(gpus):
+    result = run('bash', 'tools/dist_train.sh', DEMO, gpus)
+    assert result.returncode == 2
+    said = f"error: GPUS is the number of processes to start, not '{gpus}'."
+    assert result.stderr.strip() == said
+
+
+def test_wrong_arguments_end_with_the_usage_alone():
+    result = run('bash', 'tools/dist_train.sh', DEMO, 1, '--pretraned', 'x')
+    assert result.returncode == 2
+    assert 'error: unrecognized arguments: --pretraned x' in result.stderr
+    assert 'Traceback' not in result.stderr
+    assert 'elastic' not in result.stderr
+
+
+def test_spaces_around_the_sign_of_equality(tool, capsys):
+    with pytest.raises(SystemExit):
+        tool.parse_args(['c.py', '--cfg-options', 'data_root', '=', '/x'])
+    assert 'key=value, without spaces' in capsys.readouterr().err
+
+
 ERRORS = {
     'no config': (['configs/pretrain/pixcon_r18_dem.py'], f'mean {DEMO!r}?'),
     'top-level typo': ('dataroot=/x', "Did you mean 'data_root'?"),
