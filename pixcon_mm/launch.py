@@ -122,3 +122,9 @@ def build_runner(cfg: Config) -> Runner:
     if cfg.get('runner_type'):
         return RUNNERS.build(cfg)
     return PixConRunner.from_cfg(cfg)
+
+
+def end_process_group() -> None:
+    """Leave it in order: its threads must not outlive the interpreter."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -19,6 +19,7 @@ from pixcon_mm.data_paths import check_data  # noqa: E402
 from pixcon_mm.errors import UserError, run_tool  # noqa: E402
 from pixcon_mm.launch import (  # noqa: E402
     build_runner,
+    end_process_group,
     parse,
     prepare_config,
 )
@@ -55,6 +56,8 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = None
     cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
     cfg.param_scheduler = None
+    # MMEngine would load these over the checkpoint that is tested.
+    cfg.load_from, cfg.resume = None, False
     return cfg
 
 
@@ -69,9 +72,21 @@ def load(model: nn.Module, tensors: StateDict, checkpoint: str) -> None:
     fill(model.state_dict(), tensors, 'model', checkpoint)
 
 
+def check_out(path: Path) -> None:
+    """Stop before a long evaluation whose metrics could not be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f'--out {path}: its folder cannot be made ({error.strerror}): '
+            'name another file.'
+        ) from error
+    if path.is_dir():
+        raise UserError(f'--out {path} is a folder: name a file in it.')
+
+
 def write(path: Path, content: dict) -> None:
     """Write JSON whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'.{path.name}.{os.getpid()}.part')
     part.write_text(json.dumps(content, indent=2) + '\n')
     os.replace(part, path)
@@ -81,8 +96,10 @@ def main() -> None:
     """Evaluate."""
     args = parse_args()
     cfg = prepare(args)
+    out = args.out or Path(cfg.work_dir) / 'metrics.json'
     tensors = read_tensors(args.checkpoint)
     check_data(cfg, ('test_dataloader',))
+    check_out(out)
     runner = build_runner(cfg)
     model = runner.model
     model = model.module if is_model_wrapper(model) else model
@@ -91,9 +108,10 @@ def main() -> None:
         name: float(value) if math.isfinite(value) else None
         for name, value in runner.test().items()
     }
-    if not is_main_process():
+    is_main = is_main_process()
+    end_process_group()
+    if not is_main:
         return
-    out = args.out or Path(cfg.work_dir) / 'metrics.json'
     write(
         out,
         dict(
@@ -104,7 +122,8 @@ def main() -> None:
             metrics=metrics,
         ),
     )
-    width = max(map(len, metrics))
+    # A detector that finds nothing has no metrics.
+    width = max(map(len, metrics), default=0)
     for name, value in metrics.items():
         print(f'{name:<{width}}  {value}')
     print(f'metrics in {out}')

@@ -14,6 +14,7 @@ from pixcon_mm.engine.pretrained_hook import WHERE_FROM  # noqa: E402
 from pixcon_mm.errors import UserError, run_tool  # noqa: E402
 from pixcon_mm.launch import (  # noqa: E402
     build_runner,
+    end_process_group,
     parse,
     prepare_config,
     world_size,
@@ -121,6 +122,7 @@ def main() -> None:
         read_tensors(args.pretrained)  # better now than after loading data
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
     build_runner(cfg).train()
+    end_process_group()
 
 
 if __name__ == '__main__':

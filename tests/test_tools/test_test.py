@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
 from pixcon_mm.engine import PixConRunner
 from pixcon_mm.errors import UserError
@@ -54,6 +56,14 @@ def trained(tmp_path_factory):
 def run(tool, monkeypatch, *arguments):
     monkeypatch.setattr(sys, 'argv', ['test.py', *map(str, arguments)])
     tool.main()
+
+
+def variant(config, path, **values):
+    """Another config file, with some top-level values changed."""
+    cfg = Config.fromfile(config)
+    cfg.update(values)
+    cfg.dump(path)
+    return path
 
 
 def test_metrics_are_those_of_the_evaluator(
@@ -129,3 +139,72 @@ def test_missing_checkpoint_and_missing_test_set(
     recipe = ROOT / 'configs/pretrain/pixcon_r50_coco.py'
     with pytest.raises(UserError, match="has no 'test_dataloader'"):
         run(tool, monkeypatch, recipe, tmp_path / 'none.pth', *work)
+
+
+def test_nothing_is_loaded_over_the_checkpoint(
+    tool, trained, tmp_path, monkeypatch
+):
+    config, checkpoint, expected = trained
+    tensors = torch.load(checkpoint, weights_only=False)['state_dict']
+    # This model would see the same class everywhere.
+    bias = tensors['decode_head.conv_seg.bias']
+    bias.copy_(1e6 * torch.arange(len(bias)))
+    other = save(tmp_path / 'other.pth', tensors)
+    out = tmp_path / 'metrics.json'
+    # As train.py --resume leaves them in the config of a work dir.
+    for case in (dict(load_from=str(other)), dict(resume=True)):
+        path = variant(config, tmp_path / 'variant.py', **case)
+        # The newest checkpoint of the training is in its work dir.
+        run(tool, monkeypatch, path, checkpoint, '--out', out)
+        found = json.loads(out.read_text())['metrics']
+        assert found == pytest.approx(expected), case
+
+
+def test_values_that_are_no_numbers(
+    tool, trained, tmp_path, monkeypatch, capsys
+):
+    config, checkpoint, _ = trained
+    out = tmp_path / 'metrics.json'
+
+    def evaluate(metrics):
+        monkeypatch.setattr(PixConRunner, 'test', lambda runner: metrics)
+        work = ['--work-dir', tmp_path / 'work']
+        run(tool, monkeypatch, config, checkpoint, '--out', out, *work)
+        # Strict JSON has neither NaN nor Infinity.
+        return json.loads(out.read_text(), parse_constant=pytest.fail)
+
+    given = dict(a=np.float32('nan'), b=float('inf'), c=np.float32(0.5))
+    assert evaluate(given)['metrics'] == dict(a=None, b=None, c=0.5)
+    # MMDetection has no metrics for a detector that finds nothing.
+    assert evaluate({})['metrics'] == {}
+    assert f'metrics in {out}' in capsys.readouterr().out
+
+
+def test_place_of_the_metrics_is_checked_before_the_evaluation(
+    tool, trained, tmp_path, monkeypatch
+):
+    config, checkpoint, _ = trained
+    monkeypatch.setattr(
+        PixConRunner, 'test', lambda runner: pytest.fail('ran')
+    )
+    (tmp_path / 'file').touch()
+    work = ['--work-dir', tmp_path / 'work']
+    for out, words in (
+        (tmp_path, 'is a folder: name a file in it'),
+        (tmp_path / 'file/metrics.json', 'its folder cannot be made'),
+    ):
+        with pytest.raises(UserError, match=words):
+            run(tool, monkeypatch, config, checkpoint, '--out', out, *work)
+
+
+def test_a_mistake_is_one_sentence_and_exit_code_1(
+    tool, trained, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.delenv('PIXCON_MM_TRACEBACK', raising=False)
+    missing = str(tmp_path / 'none.pth')
+    monkeypatch.setattr(sys, 'argv', ['test.py', str(trained[0]), missing])
+    with pytest.raises(SystemExit) as stop:
+        tool.run_tool(tool.main)
+    assert stop.value.code == 1
+    said = capsys.readouterr().err
+    assert said == f'error: There is no file of weights {missing!r}.\n'
