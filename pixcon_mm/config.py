@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,26 +119,23 @@ def _pass_on(cfg: Config, name: str, old: Any) -> None:
     new = cfg[name]
     if new == old:
         return
-    places = [
-        (node, path)
-        for key in _runner_keys() & {*cfg}
-        for node, path in _holders(cfg._cfg_dict[key], old, key)
-    ]
+    places = [*_places(cfg, lambda x: type(x) is type(old) and x == old)]
     # Two equal containers are no coincidence, two equal numbers may be.
     is_container = isinstance(old, dict | list | tuple) and len(old) > 0
     reached = [
-        (node, path)
-        for node, path in places
-        if is_container or path.endswith(f'.{name}')
+        (node, key) for node, key, _ in places if is_container or key == name
     ]
-    for node, path in reached:
-        key = path.rpartition('.')[2]
-        node[int(key) if isinstance(node, list) else key] = copy.deepcopy(new)
+    for node, key in reached:
+        node[key] = copy.deepcopy(new)
     if isinstance(old, str) and old.endswith('/') and isinstance(new, str):
-        for key in _runner_keys() & {*cfg}:
-            _move_paths(cfg._cfg_dict[key], old, new.rstrip('/') + '/')
+        below = _places(
+            cfg,
+            lambda x: isinstance(x, str) and x.startswith(old) and x != old,
+        )
+        for node, key, _ in below:
+            node[key] = f'{new.rstrip("/")}/{node[key].removeprefix(old)}'
     if not reached and name not in _runner_keys():
-        paths = ', '.join(sorted(path for _, path in places)[:3])
+        paths = ', '.join(sorted(path for _, _, path in places)[:3])
         raise UserError(
             f'--cfg-options {name}: the config has used its variable '
             f'{name!r} by now, under other names; override the keys that '
@@ -146,26 +143,26 @@ def _pass_on(cfg: Config, name: str, old: Any) -> None:
         )
 
 
-def _move_paths(node: Any, old: str, new: str) -> None:
-    """Let all paths below a folder begin with another."""
-    if not isinstance(node, dict | list):
-        return
-    children = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, child in list(children):
-        if isinstance(child, str) and child.startswith(old) and child != old:
-            node[key] = new + child.removeprefix(old)
-        else:
-            _move_paths(child, old, new)
+def _places(
+    cfg: Config, matches: Callable[[Any], bool]
+) -> Iterator[tuple[Any, Any, str]]:
+    """Where in what the runner reads a value matches.
+
+    Gives the dict or list, the key or index in it, and the dotted key.
+    """
+    for key in _runner_keys() & {*cfg}:
+        yield from _below(cfg._cfg_dict[key], matches, key)
 
 
-def _holders(node: Any, value: Any, path: str) -> Iterator[tuple[Any, str]]:
-    """Dicts and lists below a node that hold a value, with its dotted key."""
+def _below(
+    node: Any, matches: Callable[[Any], bool], path: str
+) -> Iterator[tuple[Any, Any, str]]:
     if not isinstance(node, dict | list):
         return
     children = node.items() if isinstance(node, dict) else enumerate(node)
     for key, child in list(children):
         here = f'{path}.{key}'
-        if type(child) is type(value) and child == value:
-            yield node, here
+        if matches(child):
+            yield node, key, here
         else:
-            yield from _holders(child, value, here)
+            yield from _below(child, matches, here)

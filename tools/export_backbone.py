@@ -3,7 +3,6 @@
 
 import argparse
 import hashlib
-import os
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pixcon_mm import __version__  # noqa: E402
 from pixcon_mm.errors import UserError, run_tool  # noqa: E402
+from pixcon_mm.files import write_whole  # noqa: E402
 from pixcon_mm.weights.export import (  # noqa: E402
     SUFFIXES,
     encode,
@@ -56,7 +56,7 @@ def main() -> None:
     if depth:
         notes['architecture'] = f'resnet{depth}'
     content = encode(tensors, args.format, notes)
-    write(out, content)
+    write_whole(out, content)
     print(
         f'wrote {out} ({args.format}, {len(tensors)} tensors, '
         f'sha256 {hashlib.sha256(content).hexdigest()})'
@@ -117,22 +117,6 @@ def find_backbone(checkpoint: Path, prefix: str | None) -> dict[str, Tensor]:
             f'--prefix {places[0]!r}.'
         )
     return backbone
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        os.replace(part, path)
-    except OSError as error:
-        raise UserError(
-            f'{path} cannot be written ({error.strerror}): choose another '
-            'place with --out.'
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 if __name__ == '__main__':

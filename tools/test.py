@@ -4,7 +4,6 @@
 import argparse
 import json
 import math
-import os
 import sys
 from pathlib import Path
 
@@ -12,11 +11,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmengine.config import Config  # noqa: E402
 from mmengine.dist import is_main_process  # noqa: E402
-from mmengine.model import is_model_wrapper  # noqa: E402
 from torch import nn  # noqa: E402
 
 from pixcon_mm.data_paths import check_data  # noqa: E402
+from pixcon_mm.engine.unwrap import unwrap  # noqa: E402
 from pixcon_mm.errors import UserError, run_tool  # noqa: E402
+from pixcon_mm.files import write_whole  # noqa: E402
 from pixcon_mm.launch import (  # noqa: E402
     build_runner,
     end_process_group,
@@ -85,13 +85,6 @@ def check_out(path: Path) -> None:
         raise UserError(f'--out {path} is a folder: name a file in it.')
 
 
-def write(path: Path, content: dict) -> None:
-    """Write JSON whole or not at all."""
-    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    part.write_text(json.dumps(content, indent=2) + '\n')
-    os.replace(part, path)
-
-
 def main() -> None:
     """Evaluate."""
     args = parse_args()
@@ -101,9 +94,7 @@ def main() -> None:
     check_data(cfg, ('test_dataloader',))
     check_out(out)
     runner = build_runner(cfg)
-    model = runner.model
-    model = model.module if is_model_wrapper(model) else model
-    load(model, tensors, args.checkpoint)
+    load(unwrap(runner.model), tensors, args.checkpoint)
     metrics = {
         name: float(value) if math.isfinite(value) else None
         for name, value in runner.test().items()
@@ -112,16 +103,14 @@ def main() -> None:
     end_process_group()
     if not is_main:
         return
-    write(
-        out,
-        dict(
-            config=args.config,
-            checkpoint=args.checkpoint,
-            sha256=sha256_of(args.checkpoint),
-            cfg_options=args.cfg_options,
-            metrics=metrics,
-        ),
+    report = dict(
+        config=args.config,
+        checkpoint=args.checkpoint,
+        sha256=sha256_of(args.checkpoint),
+        cfg_options=args.cfg_options,
+        metrics=metrics,
     )
+    write_whole(out, f'{json.dumps(report, indent=2)}\n'.encode())
     # A detector that finds nothing has no metrics.
     width = max(map(len, metrics), default=0)
     for name, value in metrics.items():

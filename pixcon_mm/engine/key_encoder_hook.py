@@ -1,8 +1,9 @@
 """Calls the model after each optimiser step: key encoder, then queues."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
+
+from pixcon_mm.engine.unwrap import unwrap
 
 
 @HOOKS.register_module()
@@ -19,8 +20,7 @@ class KeyEncoderUpdateHook(Hook):
         self, runner, batch_idx, data_batch=None, outputs=None
     ) -> None:
         """Update if the optimiser has just stepped."""
-        model = runner.model
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrap(runner.model)
         if not hasattr(model, 'after_optimizer_step'):
             return
         if runner.optim_wrapper.should_update():

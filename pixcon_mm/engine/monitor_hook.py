@@ -1,8 +1,9 @@
 """Shows what the loss does not: similarities, weights, collapse."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
+
+from pixcon_mm.engine.unwrap import unwrap
 
 
 @HOOKS.register_module()
@@ -41,8 +42,7 @@ class MonitorHook(Hook):
         self, runner, batch_idx, data_batch=None, outputs=None
     ) -> None:
         """Put the monitors of a logging iteration into the message hub."""
-        model = runner.model
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrap(runner.model)
         monitors = getattr(model, 'monitors', None)
         logs = self.every_n_inner_iters(batch_idx, self._interval)
         last = self.end_of_epoch(runner.train_dataloader, batch_idx)

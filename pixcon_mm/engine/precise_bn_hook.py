@@ -3,10 +3,11 @@
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
+
+from pixcon_mm.engine.unwrap import unwrap
 
 BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 
@@ -38,8 +39,7 @@ class PreciseBatchNormHook(Hook):
         """Run at the end of the training."""
         if runner.iter + 1 != runner.max_iters:
             return
-        model = runner.model
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrap(runner.model)
         layers = [
             layer
             for layer in model.modules()
@@ -54,17 +54,17 @@ class PreciseBatchNormHook(Hook):
         momenta = [layer.momentum for layer in layers]
         for layer in layers:
             layer.momentum = 1.0  # its statistics become the batch's
-        seen, sums = 0, None
+        sums = 0.0
         for _ in range(self.num_batches):
             # Not a new iterator: MMDetection's batch sampler allows but one.
             batch = next(runner.train_loop.dataloader_iterator)
             with torch.no_grad(), runner.optim_wrapper.optim_context(model):
                 batch = model.data_preprocessor(batch, training=True)
                 model(**batch, mode='loss')
-            moments = batch_moments(layers)
-            sums = moments if sums is None else sums + moments
-            seen += 1
-        set_statistics(layers, all_reduce_mean(sums / seen))
+            sums = sums + batch_moments(layers)
+        moments = sums / self.num_batches
+        all_reduce(moments, 'mean')
+        set_statistics(layers, moments)
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
 
@@ -81,12 +81,6 @@ def batch_moments(layers: list[nn.Module]) -> Tensor:
     mean = torch.cat([layer.running_mean for layer in layers]).double()
     var = torch.cat([layer.running_var for layer in layers]).double()
     return torch.stack([mean, var + mean**2])
-
-
-def all_reduce_mean(moments: Tensor) -> Tensor:
-    """Mean over the processes."""
-    all_reduce(moments, 'mean')
-    return moments
 
 
 def set_statistics(layers: list[nn.Module], moments: Tensor) -> None:

@@ -6,11 +6,11 @@ from urllib.error import URLError
 
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
+from pixcon_mm.engine.unwrap import unwrap
 from pixcon_mm.errors import UserError
 from pixcon_mm.weights.filling import fill
 from pixcon_mm.weights.reading import (
@@ -62,8 +62,7 @@ class PretrainedHook(Hook):
         if self.source == 'none':
             runner.logger.info('backbone: random weights (--pretrained none)')
             return
-        model = runner.model
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrap(runner.model)
         if self.source == 'torchvision':
             tensors, origin = download(model.backbone)
         else:

@@ -8,11 +8,9 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pixcon_mm.errors import UserError
-
-StateDict = dict[str, Tensor]
+from pixcon_mm.weights.reading import StateDict
 
 # The first suffix is the default. Detectron2, timm and torch choose their
 # reader by it.

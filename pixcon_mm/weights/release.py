@@ -1,8 +1,6 @@
 """Names of the authors' release, and ours."""
 
-from torch import Tensor
-
-StateDict = dict[str, Tensor]
+from pixcon_mm.weights.reading import StateDict
 
 # Release (reference file, section 1.2) -> this project.
 _RELEASE_PREFIXES = {
