@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import gc
 import importlib
 import io
 import logging
@@ -125,6 +126,11 @@ def build_runner(cfg: Config) -> Runner:
 
 
 def end_process_group() -> None:
-    """Leave it in order: its threads must not outlive the interpreter."""
+    """Leave it in order: its threads must not outlive the interpreter.
+
+    The group lives as long as a wrapped model that communicates over it, so
+    drop the runner before.
+    """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+        gc.collect()  # a runner is part of cycles

@@ -100,6 +100,7 @@ def main() -> None:
         for name, value in runner.test().items()
     }
     is_main = is_main_process()
+    del runner
     end_process_group()
     if not is_main:
         return
