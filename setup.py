@@ -36,6 +36,8 @@ setup(
             'onedl-mmengine',
             'onedl-mmpretrain',
             'opencv-python-headless',
+            # Optional: OpenCV decodes where it is missing.
+            'simplejpeg',
         ],
         'det': ['onedl-mmdetection'],
         'seg': ['onedl-mmsegmentation'],

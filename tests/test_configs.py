@@ -280,9 +280,27 @@ def test_numbers_of_the_main_recipe():
         'LoadSceneImage',
         'TwoViewRandomResizedCrop',
         'TwoViewRandomFlip',
-        'PerViewTransforms',
+        'DrawPhotometrics',
         'PackTwoViewInputs',
     ]
+    view1, view2 = cfg.train_dataloader.dataset.pipeline[3].views
+    assert view1 == dict(
+        jitter=0.8,
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.2,
+        hue=0.1,
+        grayscale=0.2,
+        blur=1.0,
+        sigma=(0.1, 2.0),
+        solarize=0.0,
+    )
+    assert view2 == dict(view1, blur=0.1, solarize=0.2)
+
+
+def test_photometrics_in_the_loader():
+    """The same numbers in the words of MMPretrain's transforms."""
+    cfg = load('pixcon_r50_cpu-aug_coco')
     view1, view2 = cfg.train_dataloader.dataset.pipeline[3].transforms
     found = [
         {step.type: step.get('prob', 1.0) for step in view}

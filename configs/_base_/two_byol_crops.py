@@ -1,6 +1,6 @@
 """Pairs of independent crops with BYOL's augmentation."""
 
-_base_ = './two_view_data.py'
+_base_ = ['./two_view_data.py', './cpu_photometrics.py']
 crop_and_flip = [
     dict(
         type='RandomResizedCrop',
@@ -18,8 +18,8 @@ train_dataloader = dict(
                 type='MultiView',
                 num_views=[1, 1],
                 transforms=[
-                    [*crop_and_flip, *_base_.view1],
-                    [*crop_and_flip, *_base_.view2],
+                    [*crop_and_flip, *_base_.cpu_view1],
+                    [*crop_and_flip, *_base_.cpu_view2],
                 ],
             ),
             dict(type='PackInputs'),

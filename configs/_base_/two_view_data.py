@@ -1,42 +1,23 @@
 """Pairs of overlapping crops of the images of a folder.
 
 Source: reference file, section 2.1; colour jitter, blur and solarisation as
-in BYOL, the second view with little blur.
+in BYOL, the second view with little blur. Drawn in the loader, done on the
+model's device; cpu_photometrics.py has the same for the loader.
 """
 
 data_root = 'data/coco/train2017/'
-grayscale = dict(
-    type='RandomGrayscale',
-    prob=0.2,
-    keep_channels=True,
-    channel_weights=(0.114, 0.587, 0.2989),
+view1 = dict(
+    jitter=0.8,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.2,
+    hue=0.1,
+    grayscale=0.2,
+    blur=1.0,
+    sigma=(0.1, 2.0),
+    solarize=0.0,
 )
-color = [
-    dict(
-        type='RandomApply',
-        prob=0.8,
-        transforms=[
-            dict(
-                type='ColorJitter',
-                brightness=0.4,
-                contrast=0.4,
-                saturation=0.2,
-                hue=0.1,
-                backend='pillow',
-            )
-        ],
-    ),
-    grayscale,
-]
-blur = dict(
-    type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf'
-)
-view1 = [*color, dict(blur, prob=1.0)]
-view2 = [
-    *color,
-    dict(blur, prob=0.1),
-    dict(type='Solarize', thr=128, prob=0.2),
-]
+view2 = dict(view1, blur=0.1, solarize=0.2)
 train_dataloader = dict(
     batch_size=64,
     num_workers=8,
@@ -58,7 +39,7 @@ train_dataloader = dict(
                 on_no_overlap='skip',
             ),
             dict(type='TwoViewRandomFlip', prob=0.5),
-            dict(type='PerViewTransforms', transforms=[view1, view2]),
+            dict(type='DrawPhotometrics', views=[view1, view2]),
             dict(type='PackTwoViewInputs'),
         ],
     ),

@@ -1,5 +1,6 @@
 """Scene images and two-view transforms, registered in mmpretrain."""
 
+from pixcon_mm.datasets.draw_photometrics import DrawPhotometrics
 from pixcon_mm.datasets.loading import LoadSceneImage
 from pixcon_mm.datasets.scene_images import SceneImageDataset
 from pixcon_mm.datasets.transforms import (
@@ -10,6 +11,7 @@ from pixcon_mm.datasets.transforms import (
 )
 
 __all__ = [
+    'DrawPhotometrics',
     'LoadSceneImage',
     'PackTwoViewInputs',
     'PerViewTransforms',

@@ -10,8 +10,14 @@ from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
+try:
+    import simplejpeg
+except ImportError:
+    simplejpeg = None
+
+JPEG = b'\xff\xd8'
 # How a complete file of a format starts and ends.
-ENDINGS = {b'\xff\xd8': b'\xff\xd9', b'\x89PNG': b'IEND\xaeB`\x82'}
+ENDINGS = {JPEG: b'\xff\xd9', b'\x89PNG': b'IEND\xaeB`\x82'}
 
 
 class BrokenImageError(ValueError):
@@ -22,10 +28,11 @@ class BrokenImageError(ValueError):
 class LoadSceneImage(BaseTransform):
     """Load any 8- or 16-bit image as BGR, or say that it is broken.
 
-    OpenCV decodes; it is the faster one, but depending on its version it
+    simplejpeg decodes JPEG files where it is installed, and OpenCV what is
+    left; they are the faster ones, but depending on its version OpenCV
     returns the upper half of a truncated file without a word. So files
-    that do not end as their format says, or that OpenCV refuses, get a
-    second opinion from Pillow, which raises. Grey, palette, transparent and
+    that do not end as their format says, or that both refuse, get a second
+    opinion from Pillow, which raises. All three give the same pixels. Grey, palette, transparent and
     CMYK images become three channels; the EXIF orientation is ignored, as
     in the released PixCon.
 
@@ -73,15 +80,30 @@ def decode_whole(content: bytes) -> np.ndarray:
         content.startswith(start) and not tail.endswith(end)
         for start, end in ENDINGS.items()
     )
-    image = None
     if not is_cut:
-        try:
-            image = mmcv.imfrombytes(
-                content, flag='color_ignore_orientation', backend='cv2'
-            )
-        except cv2.error:
-            image = None
-    return _decode_with_pillow(content) if image is None else image
+        for decode in (_decode_jpeg, _decode_with_opencv):
+            image = decode(content)
+            if image is not None:
+                return image
+    return _decode_with_pillow(content)
+
+
+def _decode_jpeg(content: bytes) -> np.ndarray | None:
+    if simplejpeg is None or not content.startswith(JPEG):
+        return None
+    try:
+        return simplejpeg.decode_jpeg(content, 'BGR')
+    except ValueError:
+        return None  # CMYK, or something that others may make sense of
+
+
+def _decode_with_opencv(content: bytes) -> np.ndarray | None:
+    try:
+        return mmcv.imfrombytes(
+            content, flag='color_ignore_orientation', backend='cv2'
+        )
+    except cv2.error:
+        return None
 
 
 def _decode_with_pillow(content: bytes) -> np.ndarray:

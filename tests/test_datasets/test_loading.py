@@ -1,5 +1,7 @@
 """Odd images load, broken ones never half."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -32,10 +34,24 @@ def test_a_decoder_that_guesses_is_not_asked(monkeypatch, kind):
         return np.zeros((48, 64, 3), dtype=np.uint8)
 
     monkeypatch.setattr('mmcv.imfrombytes', guess)
+    monkeypatch.setattr('pixcon_mm.datasets.loading.simplejpeg', None)
     content = encode(picture(3), kind)
     assert not decode_whole(content).any()
     with pytest.raises(OSError, match='truncated'):
         decode_whole(content[: len(content) * 2 // 3])
+
+
+@pytest.mark.parametrize(
+    'options',
+    [{}, dict(quality=30), dict(subsampling=2), dict(progressive=True)],
+    ids=str,
+)
+def test_decoders_give_the_same_pixels(monkeypatch, options):
+    content = encode(picture(3, 150, 101), 'JPEG', **options)
+    expected = np.asarray(Image.open(io.BytesIO(content)))[..., ::-1]
+    np.testing.assert_array_equal(decode_whole(content), expected)
+    monkeypatch.setattr('pixcon_mm.datasets.loading.simplejpeg', None)
+    np.testing.assert_array_equal(decode_whole(content), expected)
 
 
 def test_vanished_file_and_folder_are_refused(tmp_path):

@@ -237,6 +237,7 @@ def test_tiny_images_give_views(size):
         dict(area_range=(0.0, 1.0)),
         dict(aspect_range=(0, 1)),
         dict(min_overlap=1.5),
+        dict(interpolation='lanczos'),
     ],
 )
 def test_wrong_arguments_are_named(wrong):
@@ -245,18 +246,24 @@ def test_wrong_arguments_are_named(wrong):
         TwoViewRandomResizedCrop(**wrong)
 
 
-@pytest.mark.parametrize('scale', [24, (32, 20), 96])
-def test_resize_equals_pillow(scale):
-    """Cropped first, then bilinear with antialiasing, channel by channel."""
+@pytest.mark.parametrize('scale', [24, (32, 20), 96, 224])
+@pytest.mark.parametrize('interpolation', ['bilinear', 'bicubic'])
+def test_resize_equals_pillow(scale, interpolation):
+    """Cropped first, then resized with antialiasing, up to rounding."""
+    levels = dict(bilinear=1, bicubic=2)[interpolation]
     image = bgr(5, 160, 120)
-    results = TwoViewRandomResizedCrop(scale)(dict(img=image))
+    crop = TwoViewRandomResizedCrop(scale, interpolation=interpolation)
+    results = crop(dict(img=image))
     size = (scale, scale) if isinstance(scale, int) else scale
     for view, box in zip(
         results['img'], results['crop_boxes'].astype(int), strict=True
     ):
         rgb = Image.fromarray(image[..., ::-1])
-        expected = rgb.crop(box.tolist()).resize(size, Image.BILINEAR)
-        np.testing.assert_array_equal(view[..., ::-1], np.asarray(expected))
+        how = Image.Resampling[interpolation.upper()]
+        expected = rgb.crop(box.tolist()).resize(size, how)
+        np.testing.assert_allclose(
+            view[..., ::-1].astype(int), np.asarray(expected, int), atol=levels
+        )
     assert results['img_shape'] == size[::-1]
 
 
