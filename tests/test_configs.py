@@ -271,7 +271,7 @@ def test_numbers_of_the_main_recipe():
     assert cfg.model.head.reweight == dict(power=2, use_mask=True)
     assert cfg.model.backbone.zero_init_residual is False
     assert cfg.optim_wrapper.optimizer == dict(
-        type='SGD', lr=0.4, momentum=0.9, weight_decay=1e-4
+        type='SGD', lr=0.4, momentum=0.9, weight_decay=1e-4, fused=True
     )
     assert cfg.train_cfg.max_epochs == 800
     assert 'paramwise_cfg' not in cfg.optim_wrapper

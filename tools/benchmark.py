@@ -1,181 +1,230 @@
 #!/usr/bin/env python
-"""Compare, side by side in one run, what a step costs.
+"""Compare, side by side in one run, what training costs.
 
-    python tools/benchmark.py loss                # InfoNCE, on CPU or CUDA
+    python tools/benchmark.py loss                    # InfoNCE by each backend
+    python tools/benchmark.py queue                   # ... by queue length
+    python tools/benchmark.py step                    # the whole training step
+    python tools/benchmark.py data --data FOLDER      # the loader, on one core
+    python tools/benchmark.py train --data FOLDER     # loader and step together
+    python tools/benchmark.py scale                   # two processes against one
+    python tools/benchmark.py memory                  # peak by batch size
 
-Every figure is a median of interleaved rounds in this one process; peak
-memory is what a call needs beyond its inputs.
+Every figure is a median of interleaved rounds of one run. Sizes are the
+recipe's on CUDA, small ones on CPU; peak memory is what a call needs beyond
+what was held before it.
 """
 
 import argparse
-import json
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from pixcon_mm.benchmark.measure import compare  # noqa: E402
+from pixcon_mm.benchmark.quiet import quiet  # noqa: E402
+from pixcon_mm.benchmark.report import show, write  # noqa: E402
+from pixcon_mm.errors import run_tool  # noqa: E402
 
-def synchronize(device: str) -> None:
-    """Wait for the device, so that a clock reads its work."""
-    if device == 'cuda':
-        torch.cuda.synchronize()
-
-
-def seconds(call: Callable, device: str) -> float:
-    """Wall time of one call."""
-    synchronize(device)
-    start = time.perf_counter()
-    call()
-    synchronize(device)
-    return time.perf_counter() - start
+Result = tuple[str, list[dict], str, int, dict[str, float]]
 
 
-def peak_memory(call: Callable, device: str) -> int | None:
-    """Bytes that a call needs at its peak beyond those held before it.
+def loss(args: argparse.Namespace) -> Result:
+    """InfoNCE against the release's formulation."""
+    from pixcon_mm.benchmark.loss import RELEASE, loss_calls
 
-    On CPU, the resident set as Linux counts it; None elsewhere.
-    """
-    if device == 'cuda':
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        call()
-        return torch.cuda.max_memory_allocated() - before
-    try:
-        # 5 resets the high-water mark of the resident set.
-        Path('/proc/self/clear_refs').write_text('5')
-    except OSError:
-        return None
-    before = resident('VmRSS')
-    call()
-    return max(resident('VmHWM') - before, 0)
+    rows = compare(loss_calls(args), args.rounds, args.device)
+    title = (
+        f'InfoNCE forward + backward, 2 x {args.batch} x {args.cells} '
+        f'queries, queue {args.queue}'
+    )
+    return title, rows, RELEASE, 0, {}
 
 
-def resident(field: str) -> int:
-    """A memory field of this process, in bytes."""
-    for line in Path('/proc/self/status').read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) * 1024
-    raise ValueError(f'/proc/self/status has no field {field}')
+def queue(args: argparse.Namespace) -> Result:
+    """InfoNCE against queues of growing length."""
+    from pixcon_mm.benchmark.loss import queue_calls
+
+    rows = compare(queue_calls(args), args.rounds, args.device)
+    title = (
+        f'Fused InfoNCE forward + backward by queue length, 2 x {args.batch} '
+        f'x {args.cells} queries'
+    )
+    return title, rows, rows[0]['name'], 0, {}
 
 
-def compare(
-    calls: dict[str, Callable], rounds: int, device: str
-) -> dict[str, dict]:
-    """Time and memory of each call, rounds interleaved.
+def step(args: argparse.Namespace) -> Result:
+    """A training step against the release's, MMPretrain's and the limit."""
+    from pixcon_mm.benchmark.step import (
+        DENSECL,
+        LIMIT,
+        OURS,
+        RELEASE,
+        step_calls,
+    )
 
-    Returns:
-        dict: By name, median ``seconds``, their ``spread`` (min, max) and
-        ``bytes`` of extra peak memory.
-    """
-    for call in calls.values():
-        call()
-    times = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            times[name].append(seconds(call, device))
-    return {
-        name: dict(
-            seconds=statistics.median(times[name]),
-            spread=(min(times[name]), max(times[name])),
-            bytes=peak_memory(call, device),
-        )
-        for name, call in calls.items()
+    rows = compare(step_calls(args), args.rounds, args.device)
+    time = {row['name']: row['seconds'] for row in rows}
+    ratios = {
+        'times faster than the release': time[RELEASE] / time[OURS],
+        'times faster than DenseCL, which runs one direction': time[DENSECL]
+        / time[OURS],
+        'the same per direction': 2 * time[DENSECL] / time[OURS],
+        'share of the limit': time[LIMIT] / time[OURS],
     }
+    title = f'Training step, {sizes(args)}, queue {args.queue}'
+    return title, rows, RELEASE, args.batch, ratios
 
 
-def loss_calls(args: argparse.Namespace) -> dict[str, Callable]:
-    """Forward and backward of the dense InfoNCE by each backend."""
-    from pixcon_mm.models.info_nce import info_nce
+def data(args: argparse.Namespace) -> Result:
+    """What the loader costs."""
+    from pixcon_mm.benchmark.data import (
+        BYOL,
+        OURS,
+        data_calls,
+        device_call,
+    )
 
-    def unit(rows: int) -> torch.Tensor:
-        features = torch.randn(rows, args.channels, device=args.device)
-        return F.normalize(features, dim=1)
-
-    rows = args.batch * args.cells
-    query, positive, queue = unit(rows), unit(rows), unit(args.queue)
-    query.requires_grad_()
-    dtype = getattr(torch, args.dtype)
-
-    def run(backend: str) -> None:
-        amp = dtype != torch.float32
-        with torch.autocast(args.device, dtype, enabled=amp):
-            nce = info_nce(query, positive, queue, 0.2, backend)
-        torch.autograd.grad(nce.loss.mean(), query)
-
-    names = ('naive', 'chunked', 'fused')
-    return {name: lambda name=name: run(name) for name in names}
+    rows = compare(data_calls(args), args.rounds, 'cpu')
+    for row in rows:
+        row['bytes'] = None
+    time = {row['name']: row['seconds'] for row in rows}
+    (device,) = compare(
+        dict(device=device_call(args)), args.rounds, args.device
+    )
+    ratios = {
+        'times faster than the BYOL pipeline': time[BYOL] / time[OURS],
+        f'ms an image on the device ({args.device})': 1e3
+        * device['seconds']
+        / args.batch,
+    }
+    title = f'Loader on one core, two views of {args.size} px'
+    return title, rows, BYOL, args.images, ratios
 
 
-def show(title: str, results: dict[str, dict], baseline: str) -> None:
-    """Print the results as a table, as ratios to the baseline."""
-    table = Table(title=title)
-    table.add_column('what')
-    for column in ('ms', 'min-max', 'times faster', 'extra MB', 'of memory'):
-        table.add_column(column, justify='right')
-    base = results[baseline]
-    for name, row in results.items():
-        low, high = (1e3 * value for value in row['spread'])
-        memory = ('?', '?')
-        if row['bytes'] is not None and base['bytes']:
-            share = row['bytes'] / base['bytes']
-            memory = (f'{row["bytes"] / 1e6:.1f}', f'{share:.3f}')
-        table.add_row(
-            name,
-            f'{1e3 * row["seconds"]:.1f}',
-            f'{low:.1f}-{high:.1f}',
-            f'{base["seconds"] / row["seconds"]:.2f}',
-            *memory,
-        )
-    Console(width=max(Console().width, 79)).print(table)
+def train(args: argparse.Namespace) -> Result:
+    """Loader and step together."""
+    from pixcon_mm.benchmark.train import DENSECL, TRAINING, hours, train_rows
+
+    rows = train_rows(args)
+    time = {row['name']: row['seconds'] for row in rows}
+    ratios = {
+        f'hours for 800 epochs of {name}': value
+        for name, value in hours(args.batch / time[TRAINING]).items()
+    }
+    title = f'Training, {sizes(args)}, {args.workers} workers'
+    return title, rows, DENSECL, args.batch, ratios
+
+
+def scale(args: argparse.Namespace) -> Result:
+    """Several processes against one."""
+    from pixcon_mm.benchmark.scale import ALONE, APART, TOGETHER, scale_rows
+
+    rows = scale_rows(args)
+    time = {row['name']: row['seconds'] for row in rows}
+    ratios = {
+        'share of the step that is exchange of gradients': 1
+        - time[APART] / time[TOGETHER],
+        f'efficiency of {args.processes} processes': time[ALONE]
+        / time[TOGETHER],
+    }
+    title = f'{args.processes} processes, each {sizes(args)}'
+    return title, rows, ALONE, args.batch, ratios
+
+
+def memory(args: argparse.Namespace) -> Result:
+    """Peak memory of a step on CUDA by batch size, traced without one."""
+    from pixcon_mm.benchmark.memory import memory_rows
+
+    return memory_rows(args)
+
+
+def sizes(args: argparse.Namespace) -> str:
+    """The settings that a step depends on, for a title."""
+    return (
+        f'ResNet-{args.depth}, {args.size} px, batch {args.batch}, '
+        f'{args.dtype}, {args.device}'
+    )
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Command line."""
+    """Command line; sizes as in the recipe on CUDA, small on CPU."""
+    cuda = torch.cuda.is_available()
+    shared = argparse.ArgumentParser(add_help=False)
+    add = shared.add_argument
+    add('--device', default='cuda' if cuda else 'cpu')
+    add(
+        '--dtype',
+        default='float16' if cuda else 'float32',
+        choices=('float32', 'float16', 'bfloat16'),
+        help='of mixed precision; float32 for none',
+    )
+    add('--rounds', type=int, default=7)
+    add('--json', type=Path, help='also write the figures here')
+    add('--batch', type=int, default=256 if cuda else 16)
+    add('--queue', type=int, default=65536)
+
+    model = argparse.ArgumentParser(add_help=False)
+    model.add_argument('--depth', type=int, default=50 if cuda else 18)
+    model.add_argument('--size', type=int, default=224 if cuda else 128)
+    model.add_argument(
+        '--compile', action='store_true', help='torch.compile the backbones'
+    )
+    rows = argparse.ArgumentParser(add_help=False)
+    rows.add_argument('--cells', type=int, default=49)
+    rows.add_argument('--channels', type=int, default=128)
+    images = argparse.ArgumentParser(add_help=False)
+    images.add_argument('--data', required=True, help='folder of images')
+
     parser = argparse.ArgumentParser(
-        description='Compare what a training step costs.'
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest='command', required=True)
-    loss = commands.add_parser('loss', help='InfoNCE, forward + backward')
-    loss.add_argument('--batch', type=int, default=16)
-    loss.add_argument('--cells', type=int, default=49)
-    loss.add_argument('--queue', type=int, default=65536)
-    loss.add_argument('--channels', type=int, default=128)
-    loss.add_argument('--rounds', type=int, default=7)
-    loss.add_argument(
-        '--dtype',
-        default='float32',
-        choices=('float32', 'float16', 'bfloat16'),
+
+    def command(call, *parents) -> argparse.ArgumentParser:
+        parents = [shared, *parents]
+        sub = commands.add_parser(
+            call.__name__, parents=parents, help=call.__doc__
+        )
+        sub.set_defaults(call=call)
+        return sub
+
+    command(loss, rows)
+    command(queue, rows).add_argument(
+        '--lengths',
+        type=int,
+        nargs='+',
+        default=[4096, 16384, 65536, 262144],
     )
-    loss.add_argument(
-        '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
-    )
-    loss.add_argument('--json', type=Path, help='also write the figures here')
+    command(step, model)
+    sub = command(data, images)
+    sub.add_argument('--size', type=int, default=224)
+    sub.add_argument('--images', type=int, default=64, help='a round')
+    sub = command(train, model, images)
+    sub.add_argument('--workers', type=int, default=16 if cuda else 1)
+    sub.add_argument('--iters', type=int, default=20 if cuda else 4)
+    sub = command(scale, model)
+    sub.add_argument('--processes', type=int, default=2)
+    sub.add_argument('--port', type=int, default=29611)
+    command(memory)
     return parser.parse_args(argv)
 
 
 def main() -> None:
     """Run the comparison that was asked for."""
     args = parse_args()
+    quiet()
     torch.manual_seed(0)
-    results = compare(loss_calls(args), args.rounds, args.device)
-    show(
-        f'InfoNCE forward + backward, {args.batch} x {args.cells} queries, '
-        f'queue {args.queue}, {args.dtype}, {args.device}',
-        results,
-        baseline='naive',
-    )
+    title, rows, baseline, images, ratios = args.call(args)
+    show(title, rows, baseline, images)
+    for name, value in ratios.items():
+        print(f'{name}: {value:.3g}')
     if args.json:
-        record = dict(settings=vars(args), results=results)
-        args.json.write_text(json.dumps(record, default=str, indent=2))
+        settings = {k: v for k, v in vars(args).items() if k != 'call'}
+        write(args.json, settings, rows, ratios)
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

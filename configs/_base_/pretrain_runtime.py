@@ -6,7 +6,7 @@ custom_imports = dict(
     allow_failed_imports=False,
 )
 default_hooks = dict(
-    runtime_info=dict(type='RuntimeInfoHook'),
+    runtime_info=dict(type='DeferredRuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     param_scheduler=dict(type='ParamSchedulerHook'),
@@ -24,6 +24,15 @@ visualizer = dict(
         dict(type='LocalVisBackend'),
         dict(type='TensorboardVisBackend'),
     ],
+)
+# Every parameter gets a gradient at every step, and the gradients lie in the
+# buffers that are exchanged: no search for unused ones, no second copy.
+model_wrapper_cfg = dict(
+    type='MMDistributedDataParallel',
+    broadcast_buffers=False,
+    find_unused_parameters=False,
+    gradient_as_bucket_view=True,
+    static_graph=True,
 )
 env_cfg = dict(
     cudnn_benchmark=True,

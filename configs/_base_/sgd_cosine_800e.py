@@ -5,10 +5,14 @@ Source: reference file, section 3.1; written for a total batch of 512.
 
 optim_wrapper = dict(
     type='AmpOptimWrapper',
+    # As the release; eight times finer than bfloat16, and older GPUs have it.
+    # Its scaler costs no host sync with a fused optimiser.
     dtype='float16',
     loss_scale='dynamic',
     # One group: everything trained is decayed, norms and biases too.
-    optimizer=dict(type='SGD', lr=0.4, momentum=0.9, weight_decay=1e-4),
+    optimizer=dict(
+        type='SGD', lr=0.4, momentum=0.9, weight_decay=1e-4, fused=True
+    ),
 )
 param_scheduler = [
     dict(

@@ -30,7 +30,9 @@ train_dataloader = dict(
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-4),
+    optimizer=dict(
+        type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-4, fused=True
+    ),
 )
 param_scheduler = [
     dict(

@@ -141,5 +141,5 @@ def cell_diagonal(crop_boxes: Tensor, grid: tuple[int, int]) -> Tensor:
         >>> cell_diagonal(torch.tensor([[0.0, 0.0, 6.0, 8.0]]), (2, 2))
         tensor([5.])
     """
-    size = crop_boxes[:, 2:] - crop_boxes[:, :2]
-    return (size / size.new_tensor([grid[1], grid[0]])).norm(dim=1)
+    width, height = (crop_boxes[:, 2:] - crop_boxes[:, :2]).unbind(dim=1)
+    return torch.hypot(width / grid[1], height / grid[0])

@@ -32,9 +32,9 @@ class LoadSceneImage(BaseTransform):
     left; they are the faster ones, but depending on its version OpenCV
     returns the upper half of a truncated file without a word. So files
     that do not end as their format says, or that both refuse, get a second
-    opinion from Pillow, which raises. All three give the same pixels. Grey, palette, transparent and
-    CMYK images become three channels; the EXIF orientation is ignored, as
-    in the released PixCon.
+    opinion from Pillow, which raises. All three give the same pixels. Grey,
+    palette, transparent and CMYK images become three channels; the EXIF
+    orientation is ignored, as in the released PixCon.
 
     Required keys: ``img_path``. Added keys: ``img`` (uint8, (H, W, 3), BGR),
     ``img_shape``, ``ori_shape``.

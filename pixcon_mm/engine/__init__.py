@@ -1,5 +1,6 @@
 """Runner and hooks used by all three tasks, in mmengine's root registries."""
 
+from pixcon_mm.engine.deferred_info_hook import DeferredRuntimeInfoHook
 from pixcon_mm.engine.key_encoder_hook import KeyEncoderUpdateHook
 from pixcon_mm.engine.log_line import ReadableLogProcessor
 from pixcon_mm.engine.monitor_hook import MonitorHook
@@ -12,6 +13,7 @@ from pixcon_mm.engine.scene_dataset_hook import SceneDatasetHook
 from pixcon_mm.engine.warmup import WarmupLR
 
 __all__ = [
+    'DeferredRuntimeInfoHook',
     'KeyEncoderUpdateHook',
     'MonitorHook',
     'PixConRunner',

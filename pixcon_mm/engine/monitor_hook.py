@@ -3,6 +3,7 @@
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from pixcon_mm.engine.logging_iteration import is_logging_iteration
 from pixcon_mm.engine.unwrap import unwrap
 
 
@@ -29,24 +30,13 @@ class MonitorHook(Hook):
         self._low = 0
         self._warned = False
 
-    def before_train(self, runner) -> None:
-        """Take the logging interval from the logger."""
-        intervals = [
-            hook.interval
-            for hook in runner.hooks
-            if type(hook).__name__ == 'LoggerHook'
-        ]
-        self._interval = intervals[0] if intervals else 50
-
     def after_train_iter(
         self, runner, batch_idx, data_batch=None, outputs=None
     ) -> None:
         """Put the monitors of a logging iteration into the message hub."""
         model = unwrap(runner.model)
         monitors = getattr(model, 'monitors', None)
-        logs = self.every_n_inner_iters(batch_idx, self._interval)
-        last = self.end_of_epoch(runner.train_dataloader, batch_idx)
-        if not monitors or not (logs or last):
+        if not monitors or not is_logging_iteration(runner, batch_idx):
             return
         for name, value in monitors.items():
             runner.message_hub.update_scalar(f'train/mon_{name}', value)

@@ -21,7 +21,7 @@ class PixConRunner(Runner):
     """Runner for all three tasks, on GPUs or on a machine without.
 
     Without CUDA it talks over gloo, runs SyncBN as BN and mixed precision
-    as single, and says so, a line each. It scales the learning rate by the
+    as single, and says so, a line each. bfloat16 needs no loss scaling. It scales the learning rate by the
     batch of an optimiser step, accumulation included.
     """
 
@@ -114,6 +114,11 @@ class PixConRunner(Runner):
                 k: v for k, v in optim_wrapper.items() if k not in amp_only
             }
             optim_wrapper['type'] = 'OptimWrapper'
+        elif is_amp and optim_wrapper.get('dtype') == 'bfloat16':
+            # It has the range of float32: there is nothing to scale.
+            optim_wrapper = dict(
+                optim_wrapper, loss_scale=dict(enabled=False)
+            )
         return super().build_optim_wrapper(optim_wrapper)
 
     def scale_lr(self, optim_wrapper, auto_scale_lr=None) -> None:

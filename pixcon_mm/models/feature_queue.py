@@ -38,6 +38,29 @@ class FeatureQueue(nn.Module):
         self.register_buffer('num_enqueued', torch.zeros((), dtype=torch.long))
         # Reading a pointer from the device would cost a host sync each step.
         self.count = 0
+        self._cast: Tensor | None = None
+        self._cast_version = -1
+
+    def rows(self, dtype: torch.dtype) -> Tensor:
+        """All rows in a dtype, cast once and kept up to date since.
+
+        Args:
+            dtype (torch.dtype): Of the product with the queries.
+
+        Returns:
+            Tensor: Shape (K, C). Read only.
+        """
+        if dtype == self.features.dtype:
+            return self.features
+        kept = self._cast
+        if (
+            kept is None
+            or (kept.dtype, kept.device) != (dtype, self.features.device)
+            or self._cast_version != self.features._version
+        ):
+            self._cast = self.features.to(dtype)
+            self._cast_version = self.features._version
+        return self._cast
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
@@ -51,8 +74,13 @@ class FeatureQueue(nn.Module):
         start = (self.count + max(added - length, 0)) % length
         keys = keys[-length:]
         first = min(len(keys), length - start)
-        self.features[start : start + first] = keys[:first]
-        self.features[: len(keys) - first] = keys[first:]
+        is_current = self._cast_version == self.features._version
+        kept = [self._cast] if self._cast is not None and is_current else []
+        for rows in (self.features, *kept):
+            rows[start : start + first] = keys[:first]
+            rows[: len(keys) - first] = keys[first:]
+        if kept:
+            self._cast_version = self.features._version
         self.count += added
         self.num_enqueued.fill_(self.count)
 

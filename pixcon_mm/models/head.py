@@ -17,7 +17,7 @@ from pixcon_mm.datasets.geometry import (
 )
 from pixcon_mm.errors import UserError
 from pixcon_mm.models.feature_queue import FeatureQueue
-from pixcon_mm.models.info_nce import InfoNCE
+from pixcon_mm.models.info_nce import InfoNCE, product_dtype
 from pixcon_mm.models.matching import (
     cell_similarity,
     match_by_coordinate,
@@ -149,7 +149,7 @@ class PixConHead(BaseModule):
             [normalize(self.image_predictor(view.image)) for view in queries]
         )
         positive = torch.cat([normalize(view.image) for view in keys[::-1]])
-        nce = self.contrast(query, positive, queue.features)
+        nce = self.contrast(query, positive, queue.rows(product_dtype(query)))
         # Both directions have B rows: the sum of two means.
         return 2 * nce.loss.mean(), self._monitors(nce, query)
 
@@ -183,7 +183,9 @@ class PixConHead(BaseModule):
             ]
         )
         nce = self.contrast(
-            query.flatten(0, 2), positive.flatten(0, 2), queue.features
+            query.flatten(0, 2),
+            positive.flatten(0, 2),
+            queue.rows(product_dtype(query)),
         )
         weight = weight.flatten(1)
         row_loss = nce.loss.view_as(weight)

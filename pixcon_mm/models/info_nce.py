@@ -122,6 +122,20 @@ class _QueueInfoNCE(torch.autograd.Function):
         return grad * grad_loss[:, None], None, None, None, None, None
 
 
+def product_dtype(query: Tensor) -> torch.dtype:
+    """Dtype of the products with the queue: autocast's where it is on.
+
+    Example:
+        >>> with torch.autocast('cpu', torch.bfloat16):
+        ...     product_dtype(torch.ones(1))
+        torch.bfloat16
+    """
+    device = query.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return query.dtype
+
+
 def info_nce_naive(
     query: Tensor, positive: Tensor, queue: Tensor, temperature: float
 ) -> InfoNCE:
@@ -151,7 +165,8 @@ def info_nce(
         query (Tensor): Unit rows. Shape (N, C).
         positive (Tensor): Unit rows, the positive key of each query row.
             Shape (N, C).
-        queue (Tensor): Unit rows, the negative keys. Shape (K, C).
+        queue (Tensor): Unit rows, the negative keys; in the dtype of the
+            product it is read where it lies. Shape (K, C).
         temperature (float): tau, above 0.
         backend (str): 'fused' never builds the logits, 'chunked' builds
             some columns at a time, 'naive' builds them all, 'auto' takes
@@ -166,17 +181,14 @@ def info_nce(
         >>> torch.allclose(loss, torch.nn.functional.softplus(z - s))
         True
     """
-    device = query.device.type
-    dtype = query.dtype
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
+    dtype = product_dtype(query)
     positive, queue = positive.detach(), queue.detach()
     if backend == 'naive':
         return info_nce_naive(query, positive, queue, temperature)
     if backend == 'auto':
         backend = 'fused' if has_fused_kernel(query, dtype) else ''
     attend = attend_fused if backend == 'fused' else attend_chunked
-    with torch.autocast(device, enabled=False):
+    with torch.autocast(query.device.type, enabled=False):
         return InfoNCE(
             *_QueueInfoNCE.apply(
                 query, positive, queue, temperature, attend, dtype

@@ -5,10 +5,10 @@ cells run row by row: (y, x).
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 EPS = 1e-6
+TINY = 1e-12
 
 
 def cell_similarity(query: Tensor, key: Tensor) -> Tensor:
@@ -31,9 +31,12 @@ def cell_similarity(query: Tensor, key: Tensor) -> Tensor:
     """
     with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
         wide = torch.promote_types(query.dtype, torch.float32)
-        query = F.normalize(query.detach().to(wide), dim=1)
-        key = F.normalize(key.detach().to(wide), dim=1)
-        return torch.bmm(query.transpose(1, 2), key)
+        query, key = query.detach().to(wide), key.detach().to(wide)
+        product = torch.bmm(query.transpose(1, 2), key)
+        # Norms divide N x M numbers here instead of N x D there.
+        query_norm = query.norm(dim=1).clamp_(min=TINY)
+        key_norm = key.norm(dim=1).clamp_(min=TINY)
+        return product.div_(query_norm[:, :, None]).div_(key_norm[:, None])
 
 
 def match_by_similarity(similarity: Tensor) -> tuple[Tensor, Tensor]:

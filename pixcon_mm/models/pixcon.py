@@ -51,6 +51,12 @@ class PixCon(BaseSelfSupervisor):
         base_momentum (float): Momentum of the key encoder at the start, in
             MMEngine's convention 1 - m.
         end_momentum (float): The same at the end, after a cosine.
+        channels_last (bool): Keep feature maps pixel by pixel in memory, as
+            the convolutions of GPUs with tensor cores and of oneDNN want
+            them. The same numbers up to rounding.
+        compile_backbone (bool): Run both backbones through torch.compile.
+            Needs a C++ compiler, and minutes at the first step. The same
+            numbers up to rounding.
         data_preprocessor (dict): Config of
             :class:`TwoViewDataPreprocessor`.
         init_cfg (dict, optional): Initialisation.
@@ -65,6 +71,8 @@ class PixCon(BaseSelfSupervisor):
         loss_lambda: float = 0.5,
         base_momentum: float = 0.01,
         end_momentum: float = 0.0,
+        channels_last: bool = False,
+        compile_backbone: bool = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
@@ -92,6 +100,14 @@ class PixCon(BaseSelfSupervisor):
         self.dense_queue = (
             FeatureQueue(queue_len, channels) if with_dense else None
         )
+        self.memory_format = (
+            torch.channels_last if channels_last else torch.contiguous_format
+        )
+        self.to(memory_format=self.memory_format)
+        if compile_backbone:
+            # In place, so that the names of the weights stay.
+            self.backbone.compile()
+            self.key_encoder.backbone.compile()
         self.monitors: dict[str, Tensor | float] = {}
         self._pending: list[tuple[Tensor, Tensor | None]] = []
 
@@ -114,6 +130,9 @@ class PixCon(BaseSelfSupervisor):
         Returns:
             dict[str, Tensor]: ``loss_image`` and ``loss_dense``, scalars.
         """
+        inputs = [
+            v.contiguous(memory_format=self.memory_format) for v in inputs
+        ]
         queries = [self.neck(self.backbone(view)) for view in inputs]
         with torch.no_grad():
             keys = [
