@@ -1,12 +1,20 @@
 """Two processes against one, over gloo on CPU."""
 
 import copy
+import logging
+import os
+from functools import partial
+from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
 from torch.nn.parallel import DistributedDataParallel
 
+from pixcon_mm.engine import PixConRunner
 from pixcon_mm.models import FeatureQueue
 from tests.test_models import tiny
 
@@ -53,7 +61,7 @@ def halves(data, rank):
     )
 
 
-def group_norm_model():
+def group_norm_model(**options):
     """Without batch statistics two halves are one whole."""
     norm = dict(type='GN', num_groups=1)
     torch.manual_seed(0)
@@ -61,6 +69,7 @@ def group_norm_model():
         backbone=dict(tiny.RESNET, norm_cfg=norm),
         neck_norm=norm,
         head=dict(norm_cfg=norm, reweight=None),
+        **options,
     )
 
 
@@ -96,3 +105,57 @@ def test_a_step_on_two_equals_one_on_one(tmp_path):
         torch.testing.assert_close(
             first[name], value, rtol=1e-4, atol=1e-5, msg=name
         )
+
+
+RUNTIME = Path(__file__).parents[1] / 'configs/_base_/pretrain_runtime.py'
+FAST = dict(channels_last=True)
+
+
+def some_steps(model, parts, accumulate, wrapped=None):
+    """Six batches, as the runner makes optimiser steps of them."""
+    params = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(params, lr=1e-3, momentum=0.9, fused=True)
+    optim = OptimWrapper(optimizer, accumulative_counts=accumulate)
+    optim.initialize_count_status(model, 0, 6)
+    for batch in range(6):
+        (wrapped or model).train_step(parts(batch), optim)
+        if optim.should_update():
+            model.after_optimizer_step(batch / 6)
+    return copy.deepcopy(dict(model.state_dict()))
+
+
+def train_as_configured(rank, accumulate):
+    cfg = Config.fromfile(RUNTIME)
+    cfg.optim_wrapper = dict(accumulative_counts=accumulate)
+    # The runner's own choice of wrapper, without all else of a runner.
+    runner = PixConRunner.__new__(PixConRunner)
+    runner.cfg, runner.logger = cfg, logging.getLogger()
+    runner._distributed = True
+    os.environ['LOCAL_RANK'] = str(rank)
+    model = group_norm_model(**FAST)
+    wrapped = runner.wrap_model(cfg.model_wrapper_cfg, model)
+    assert wrapped.gradient_as_bucket_view
+    assert wrapped.static_graph == (accumulate == 1)
+    return some_steps(
+        model, lambda i: halves(tiny.batch(seed=i), rank), accumulate, wrapped
+    )
+
+
+@pytest.mark.parametrize('accumulate', [1, 2])
+def test_configured_wrapper_trains_as_one_process(tmp_path, accumulate):
+    work = partial(train_as_configured, accumulate=accumulate)
+    first, second = on_two(work, tmp_path)
+    alone = some_steps(
+        group_norm_model(**FAST), lambda i: tiny.batch(seed=i), accumulate
+    )
+    start = dict(group_norm_model(**FAST).state_dict())
+    moved = 0
+    for name, value in alone.items():
+        assert torch.equal(first[name], second[name]), name
+        # One process enqueues the halves of the batches in another order.
+        if 'queue' not in name or accumulate == 1:
+            torch.testing.assert_close(
+                first[name], value, rtol=1e-4, atol=1e-5, msg=name
+            )
+            moved += not torch.equal(start[name], value)
+    assert moved > 50

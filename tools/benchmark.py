@@ -1,13 +1,13 @@
 #!/usr/bin/env python
 """Compare, side by side in one run, what training costs.
 
-    python tools/benchmark.py loss                    # InfoNCE by each backend
-    python tools/benchmark.py queue                   # ... by queue length
-    python tools/benchmark.py step                    # the whole training step
-    python tools/benchmark.py data --data FOLDER      # the loader, on one core
-    python tools/benchmark.py train --data FOLDER     # loader and step together
-    python tools/benchmark.py scale                   # two processes against one
-    python tools/benchmark.py memory                  # peak by batch size
+    python tools/benchmark.py loss                 # InfoNCE by each backend
+    python tools/benchmark.py queue                # InfoNCE by queue length
+    python tools/benchmark.py step                 # the whole training step
+    python tools/benchmark.py data --data FOLDER   # the loader, on one core
+    python tools/benchmark.py train --data FOLDER  # loader and step together
+    python tools/benchmark.py scale                # two processes against one
+    python tools/benchmark.py memory               # peak by batch, traced
 
 Every figure is a median of interleaved rounds of one run. Sizes are the
 recipe's on CUDA, small ones on CPU; peak memory is what a call needs beyond
@@ -134,10 +134,21 @@ def scale(args: argparse.Namespace) -> Result:
 
 
 def memory(args: argparse.Namespace) -> Result:
-    """Peak memory of a step on CUDA by batch size, traced without one."""
+    """Peak memory of a step on CUDA by batch size, traced without a GPU."""
     from pixcon_mm.benchmark.memory import memory_rows
+    from pixcon_mm.benchmark.step import pixcon_config
 
-    return memory_rows(args)
+    rows = memory_rows(
+        pixcon_config(args, channels_last=True),
+        args.batches,
+        args.size,
+        getattr(torch, args.dtype),
+    )
+    title = (
+        f'Peak memory on CUDA, traced, ResNet-{args.depth}, {args.size} px, '
+        f'{args.dtype}, queue {args.queue}'
+    )
+    return title, rows, rows[0]['name'], 0, {}
 
 
 def sizes(args: argparse.Namespace) -> str:
@@ -208,7 +219,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     sub = command(scale, model)
     sub.add_argument('--processes', type=int, default=2)
     sub.add_argument('--port', type=int, default=29611)
-    command(memory)
+    sub = command(memory)
+    sub.add_argument('--depth', type=int, default=50)
+    sub.add_argument('--size', type=int, default=224)
+    sub.add_argument(
+        '--batches', type=int, nargs='+', default=[32, 64, 128, 256, 512]
+    )
+    sub.set_defaults(dtype='float16')
     return parser.parse_args(argv)
 
 

@@ -38,7 +38,7 @@ class ReleaseInfoNCE(nn.Module):
             logits = logits / self.temperature
             target = logits.new_zeros(len(logits), dtype=torch.long)
             losses.append(F.cross_entropy(logits, target, reduction='none'))
-            scores.append(logits.detach()[:, 0])
+            scores.append(logits.detach()[:, 0].clone())
         loss = torch.cat(losses)
         return InfoNCE(loss, torch.cat(scores), torch.zeros_like(loss))
 

@@ -16,19 +16,21 @@ def show(title: str, rows: list[dict], baseline: str, images: int) -> None:
     Args:
         title (str): What was measured, with its settings.
         rows (list[dict]): As :func:`measure.compare` gives them, with
-            ``data_share`` if known.
+            ``data_share`` if known; or as :func:`memory.memory_rows` does.
         baseline (str): Name of the row that the others are compared with.
         images (int): Images in a call; 0 if that means nothing.
     """
-    table = Table(title=title)
-    table.add_column('what')
-    headings = ['ms', 'min-max', 'times faster']
-    headings += ['images/s'] if images else []
-    headings += ['waits for data'] if 'data_share' in rows[0] else []
-    headings += ['extra MB', 'of memory'] if rows[0].get('bytes') else []
+    if 'peak' in rows[0]:
+        headings = ['peak GB', 'before the step GB', 'after the forward GB']
+    else:
+        headings = ['ms', 'min-max', 'times faster']
+        headings += ['images/s'] if images else []
+        headings += ['waits for data'] if 'data_share' in rows[0] else []
+        headings += ['extra MB', 'of memory'] if rows[0].get('bytes') else []
+    base = next(row for row in rows if row['name'] == baseline)
+    table = Table('what', title=title)
     for heading in headings:
         table.add_column(heading, justify='right')
-    base = next(row for row in rows if row['name'] == baseline)
     for row in rows:
         cells = cells_of(row, base, images)
         table.add_row(row['name'], *[cells[heading] for heading in headings])
@@ -45,6 +47,12 @@ def cells_of(row: dict, base: dict, images: int) -> dict[str, str]:
         >>> cells['times faster'], cells['images/s'], cells['of memory']
         ('2.00', '320', '0.250')
     """
+    if 'peak' in row:
+        return {
+            'peak GB': f'{row["peak"] / 1e9:.2f}',
+            'before the step GB': f'{row["static"] / 1e9:.2f}',
+            'after the forward GB': f'{row["kept"] / 1e9:.2f}',
+        }
     low, high = (1e3 * value for value in row['spread'])
     cells = {
         'ms': f'{1e3 * row["seconds"]:.1f}',

@@ -21,8 +21,9 @@ class PixConRunner(Runner):
     """Runner for all three tasks, on GPUs or on a machine without.
 
     Without CUDA it talks over gloo, runs SyncBN as BN and mixed precision
-    as single, and says so, a line each. bfloat16 needs no loss scaling. It scales the learning rate by the
-    batch of an optimiser step, accumulation included.
+    as single, and says so, a line each. It leaves bfloat16 unscaled, and
+    scales the learning rate by the batch of an optimiser step, accumulation
+    included.
     """
 
     def __init__(self, *args, **kwargs):
@@ -57,6 +58,11 @@ class PixConRunner(Runner):
 
     def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
         """Wrap for DDP, on CPU too, where SyncBN cannot run."""
+        optim_wrapper = self.cfg.get('optim_wrapper') or {}
+        if optim_wrapper.get('accumulative_counts', 1) > 1:
+            # PyTorch asserts when batches without an exchange come first.
+            model_wrapper_cfg = dict(model_wrapper_cfg or {})
+            model_wrapper_cfg.pop('static_graph', None)
         if not self.distributed or torch.cuda.is_available():
             return super().wrap_model(model_wrapper_cfg, model)
         if any(isinstance(m, nn.SyncBatchNorm) for m in model.modules()):
@@ -116,9 +122,7 @@ class PixConRunner(Runner):
             optim_wrapper['type'] = 'OptimWrapper'
         elif is_amp and optim_wrapper.get('dtype') == 'bfloat16':
             # It has the range of float32: there is nothing to scale.
-            optim_wrapper = dict(
-                optim_wrapper, loss_scale=dict(enabled=False)
-            )
+            optim_wrapper = dict(optim_wrapper, loss_scale=dict(enabled=False))
         return super().build_optim_wrapper(optim_wrapper)
 
     def scale_lr(self, optim_wrapper, auto_scale_lr=None) -> None:

@@ -103,7 +103,6 @@ class PixCon(BaseSelfSupervisor):
         self.memory_format = (
             torch.channels_last if channels_last else torch.contiguous_format
         )
-        self.to(memory_format=self.memory_format)
         if compile_backbone:
             # In place, so that the names of the weights stay.
             self.backbone.compile()
@@ -115,6 +114,9 @@ class PixCon(BaseSelfSupervisor):
         """Initialise the query encoder and start the key encoder there."""
         super().init_weights()
         self.key_encoder.copy_from(self.backbone, self.neck)
+        # Random numbers fill a tensor in the order of its memory: only now,
+        # so that a seed gives the same weights in either format.
+        self.to(memory_format=self.memory_format)
 
     def loss(
         self, inputs: list[Tensor], data_samples: dict[str, Tensor]
@@ -133,12 +135,14 @@ class PixCon(BaseSelfSupervisor):
         inputs = [
             v.contiguous(memory_format=self.memory_format) for v in inputs
         ]
-        queries = [self.neck(self.backbone(view)) for view in inputs]
+        # The keys first: what their passes need in between is gone before
+        # the queries' activations pile up.
         with torch.no_grad():
             keys = [
                 self.key_encoder.neck(self.key_encoder.backbone(view))
                 for view in inputs
             ]
+        queries = [self.neck(self.backbone(view)) for view in inputs]
         image_loss, self.monitors = self.head.image_loss(
             queries, keys, self.image_queue
         )
@@ -183,7 +187,8 @@ class PixCon(BaseSelfSupervisor):
         view = keys[toss(self.image_queue.count, len(self._pending))]
         dense_keys = None
         if view.cells is not None:
-            dense_keys = normalize(view.cells.float().mean(-1))
+            wide = torch.promote_types(view.cells.dtype, torch.float32)
+            dense_keys = normalize(view.cells.mean(-1, dtype=wide))
         self._pending.append((normalize(view.image), dense_keys))
 
     def _add_monitors(self, dense: dict[str, Tensor]) -> None:

@@ -29,7 +29,15 @@ class Pairs(Dataset):
         )
 
 
-def run(work_dir, epochs=1, images=12, accumulate=1, interval=1, **kwargs):
+def run(
+    work_dir,
+    epochs=1,
+    images=12,
+    accumulate=1,
+    interval=1,
+    runtime_info='DeferredRuntimeInfoHook',
+    **kwargs,
+):
     """Train the tiny model; returns the runner and its logged records."""
     name = f'{work_dir.name}-{len(list(work_dir.iterdir()))}'
     runner = Runner(
@@ -47,6 +55,7 @@ def run(work_dir, epochs=1, images=12, accumulate=1, interval=1, **kwargs):
             accumulative_counts=accumulate,
         ),
         default_hooks=dict(
+            runtime_info=dict(type=runtime_info),
             logger=dict(type='LoggerHook', interval=interval),
             key_encoder=dict(type='KeyEncoderUpdateHook'),
             monitors=dict(type='MonitorHook', **kwargs),
@@ -140,3 +149,52 @@ def test_other_models_are_left_alone(tmp_path):
     hook = MonitorHook()
     hook.before_train(runner)
     hook.after_train_iter(runner, 0)
+
+
+@pytest.mark.parametrize('interval', [1, 4, 100])
+def test_losses_are_the_same_when_they_are_read_late(tmp_path, interval):
+    """18 iterations in two epochs; 4 does not divide an epoch of 9."""
+    kept = ('loss', 'loss_image', 'loss_dense', 'step', 'mon_feat_std')
+    histories, all_records = [], []
+    for hook in ('RuntimeInfoHook', 'DeferredRuntimeInfoHook'):
+        torch.manual_seed(0)
+        (folder := tmp_path / hook).mkdir()
+        runner, records = run(
+            folder, epochs=2, images=18, interval=interval, runtime_info=hook
+        )
+        hub = runner.message_hub
+        histories.append(
+            {
+                name: hub.get_scalar(f'train/{name}').data[0].tolist()
+                for name in ('loss', 'loss_image', 'loss_dense')
+            }
+        )
+        all_records.append([[r[k] for k in kept] for r in records])
+    assert len(histories[0]['loss']) == 18
+    assert histories[0] == histories[1]
+    assert all_records[0] == all_records[1]
+    assert all_records[0]
+
+
+def test_losses_are_read_only_when_a_line_is_logged(tmp_path, monkeypatch):
+    from mmengine.logging import MessageHub
+
+    received = []
+    update = MessageHub.update_scalar
+
+    def spy(self, key, value, *args, **kwargs):
+        if key == 'train/loss':
+            received[-1] += 1
+            assert isinstance(value, float)
+        update(self, key, value, *args, **kwargs)
+
+    monkeypatch.setattr(MessageHub, 'update_scalar', spy)
+    step = tiny.MODELS.get('mmpretrain.PixCon').train_step
+
+    def counted(*args, **kwargs):
+        received.append(0)
+        return step(*args, **kwargs)
+
+    monkeypatch.setattr('pixcon_mm.models.PixCon.train_step', counted)
+    run(tmp_path, images=18, interval=4)
+    assert received == [0, 0, 0, 4, 0, 0, 0, 4, 1]

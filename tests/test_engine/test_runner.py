@@ -159,3 +159,25 @@ def test_nothing_to_resume_is_said(cfg):
     cfg.resume = True
     _, log = train(cfg)
     assert count(log, 'to resume: the run begins anew') == 1
+
+
+@pytest.mark.parametrize('dtype', ['float16', 'bfloat16'])
+def test_only_float16_is_scaled(tmp_path, monkeypatch, dtype):
+    built = []
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(
+        'mmengine.runner.Runner.build_optim_wrapper',
+        lambda self, options: built.append(options),
+    )
+    runner = PixConRunner.__new__(PixConRunner)
+    optimizer = dict(type=torch.optim.SGD, lr=0.1)
+    runner.build_optim_wrapper(
+        dict(
+            type='AmpOptimWrapper',
+            dtype=dtype,
+            loss_scale='dynamic',
+            optimizer=optimizer,
+        )
+    )
+    expected = 'dynamic' if dtype == 'float16' else dict(enabled=False)
+    assert built[0]['loss_scale'] == expected

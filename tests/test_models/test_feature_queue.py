@@ -49,3 +49,26 @@ def test_pointer_is_restored_with_the_features():
 def test_empty_queue_says_so():
     with pytest.raises(UserError, match='length=0'):
         FeatureQueue(0, 4)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_rows_in_half_follow_the_queue(dtype):
+    queue = FeatureQueue(7, 4)
+    assert queue.rows(torch.float32) is queue.features
+    before = queue.rows(dtype)
+    assert before is queue.rows(dtype)
+    for size in (3, 5, 9):  # the second wraps, the third fills it anew
+        queue.enqueue(torch.randn(size, 4))
+        assert queue.rows(dtype) is before
+        assert torch.equal(before, queue.features.to(dtype))
+
+
+def test_rows_in_half_follow_what_others_write():
+    queue, other = FeatureQueue(7, 4), FeatureQueue(7, 4)
+    queue.rows(torch.float16)
+    queue.load_state_dict(other.state_dict())
+    assert torch.equal(queue.rows(torch.float16), other.features.half())
+    with torch.no_grad():
+        queue.features.mul_(2)
+    queue.enqueue(torch.randn(2, 4))
+    assert torch.equal(queue.rows(torch.float16), queue.features.half())

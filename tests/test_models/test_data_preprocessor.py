@@ -1,0 +1,53 @@
+"""The device half of the pipeline against MMPretrain's preprocessor."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import default_collate
+from mmpretrain.models import SelfSupDataPreprocessor
+
+from pixcon_mm.datasets import DrawPhotometrics
+from pixcon_mm.datasets.photometrics import augment
+from pixcon_mm.models import TwoViewDataPreprocessor
+from tests.test_models import tiny
+
+STATISTICS = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+
+
+@pytest.mark.parametrize(
+    'options', [{}, STATISTICS, dict(bgr_to_rgb=True, **STATISTICS)], ids=str
+)
+def test_normalises_as_mmpretrain(options):
+    data = tiny.batch(pixels=8)
+    ours = TwoViewDataPreprocessor(**options)(data, True)
+    theirs = SelfSupDataPreprocessor(**options)(
+        dict(inputs=data['inputs'], data_samples=None), True
+    )
+    for a, b in zip(ours['inputs'], theirs['inputs'], strict=True):
+        torch.testing.assert_close(a, b)
+    for name, value in data['data_samples'].items():
+        assert torch.equal(ours['data_samples'][name], value)
+
+
+@pytest.mark.parametrize('to_rgb', [True, False])
+def test_augments_each_view_by_its_own_numbers(to_rgb):
+    np.random.seed(0)
+    data, size = tiny.batch(size=6, pixels=16), 6
+    draw = DrawPhotometrics([dict(blur=0.5), dict(solarize=0.5)])
+    samples = [draw(dict())['photometrics'] for _ in range(size)]
+    data['data_samples']['photometrics'] = default_collate(samples)
+    before = [view.clone() for view in data['inputs']]
+    finished = TwoViewDataPreprocessor(bgr_to_rgb=to_rgb)(data, True)
+    for index, view in enumerate(before):
+        rgb = view.flip(1).float() / 255
+        numbers = {
+            name: torch.stack(
+                [torch.as_tensor(s[name][index]) for s in samples]
+            )
+            for name in samples[0]
+        }
+        expected = 255 * augment(rgb, numbers)
+        expected = expected if to_rgb else expected.flip(1)
+        torch.testing.assert_close(finished['inputs'][index], expected)
+        assert torch.equal(data['inputs'][index], view)  # left as they were
+    assert 'photometrics' not in finished['data_samples']

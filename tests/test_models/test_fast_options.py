@@ -1,0 +1,135 @@
+"""Twenty steps with the fast options and without give the same model."""
+
+import shutil
+
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+
+from pixcon_mm.benchmark.release import as_released, sgd_by_parameter
+from tests.test_models import tiny
+
+# Embeddings that are hardly apart yet, through batch norm over six of them,
+# would magnify rounding by hundreds; the backbone keeps its batch norms.
+NORM = dict(type='GN', num_groups=1)
+MODEL = dict(neck_norm=NORM, head=dict(norm_cfg=NORM))
+SGD = dict(momentum=0.9, weight_decay=1e-4)
+STEPS = 20
+# Learning rate and relative tolerance. A match that flips by rounding sends a
+# run elsewhere; in single precision, steps must be small to keep them all.
+SETTINGS = {torch.float32: (2e-5, 1e-5), torch.float64: (0.05, 1e-10)}
+
+
+def one_group(model, **options):
+    params = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.SGD(params, **SGD, **options)
+
+
+def slow(cfg):
+    model = as_released(cfg)
+    return model, sgd_by_parameter(model, foreach=False, **SGD)
+
+
+def fast(backend='auto', optimizer=None, **options):
+    def make(cfg):
+        cfg = dict(cfg, **options)
+        loss = dict(cfg['head']['loss'], backend=backend)
+        cfg['head'] = dict(cfg['head'], loss=loss)
+        model = MODELS.build(cfg)
+        return model, one_group(model, **(optimizer or {}))
+
+    return make
+
+
+def train(make, dtype):
+    """Losses of twenty steps and what they leave behind."""
+    torch.manual_seed(0)
+    model, optimizer = make(tiny.model_config(**MODEL))
+    torch.manual_seed(1)
+    model.init_weights()
+    model.to(dtype).train()
+    for group in optimizer.param_groups:
+        group['lr'] = SETTINGS[dtype][0]
+    losses = []
+    for step in range(STEPS):
+        data = model.data_preprocessor(tiny.batch(size=6, seed=step), True)
+        inputs = [view.to(dtype) for view in data['inputs']]
+        parts = model.loss(inputs, data['data_samples'])
+        loss = sum(parts.values())
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        model.after_optimizer_step(step / STEPS)
+        losses.append(loss.detach())
+    return torch.stack(losses), model.state_dict()
+
+
+@pytest.fixture(scope='module')
+def slowly():
+    return {dtype: train(slow, dtype) for dtype in SETTINGS}
+
+
+OPTIONS = dict(
+    fused_loss=fast('fused'),
+    chunked_loss=fast('chunked'),
+    channels_last=fast('naive', channels_last=True),
+    foreach_sgd=fast('naive', dict(foreach=True)),
+    fused_sgd=fast('naive', dict(fused=True)),
+    all=fast('auto', dict(fused=True), channels_last=True),
+)
+
+
+def vector(state, part):
+    """All weights (or statistics, or queues) in one vector."""
+    return torch.cat(
+        [
+            value.flatten()
+            for name, value in state.items()
+            if value.is_floating_point() and kind(name) == part
+        ]
+    )
+
+
+def kind(name):
+    if 'running' in name:
+        return 'statistics'
+    return 'queues' if 'queue' in name else 'weights'
+
+
+def assert_same(actual, expected, dtype):
+    (losses, state), (slow_losses, slow_state) = actual, expected
+    tolerance = SETTINGS[dtype][1]
+    assert losses.dtype == dtype
+    torch.testing.assert_close(losses, slow_losses, rtol=tolerance, atol=0)
+    assert state.keys() == slow_state.keys()
+    for part in ('weights', 'statistics', 'queues'):
+        ours, theirs = vector(state, part), vector(slow_state, part)
+        assert (ours - theirs).norm() < tolerance * theirs.norm(), part
+
+
+def test_the_comparison_can_fail(slowly):
+    """A thousandth more weight decay is seen."""
+    dtype = torch.float64
+
+    def other(cfg):
+        model, optimizer = OPTIONS['all'](cfg)
+        optimizer.param_groups[0]['weight_decay'] *= 1.001
+        return model, optimizer
+
+    with pytest.raises(AssertionError):
+        assert_same(train(other, dtype), slowly[dtype], dtype)
+
+
+@pytest.mark.parametrize('dtype', SETTINGS, ids=str)
+@pytest.mark.parametrize('option', OPTIONS)
+def test_an_option_changes_nothing(slowly, option, dtype):
+    assert_same(train(OPTIONS[option], dtype), slowly[dtype], dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    shutil.which('g++') is None, reason='torch.compile needs a C++ compiler'
+)
+def test_compiling_changes_nothing(slowly):
+    compiled = train(fast('auto', compile_backbone=True), torch.float32)
+    assert_same(compiled, slowly[torch.float32], torch.float32)

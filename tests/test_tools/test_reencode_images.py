@@ -1,0 +1,314 @@
+"""The copies are complete, continue after a stop, and never mix."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from pixcon_mm.datasets.loading import decode_whole
+from tests.test_datasets.pictures import (
+    broken_files,
+    encode,
+    picture,
+    write_pictures,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = ROOT / 'tools/reencode_images.py'
+
+spec = importlib.util.spec_from_file_location('reencode_images', TOOL)
+tool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tool)
+
+
+@pytest.fixture
+def src(tmp_path):
+    return write_pictures(tmp_path / 'src', 3)
+
+
+@pytest.fixture
+def dst(tmp_path):
+    return tmp_path / 'dst'
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the tool in this process; its output, or its error's sentence."""
+
+    def _run(*args):
+        words = ['reencode_images.py', *map(str, args), '--workers', '1']
+        monkeypatch.setattr(sys, 'argv', words)
+        try:
+            tool.run_tool(tool.main)
+        except SystemExit:
+            error = capsys.readouterr().err
+            assert error.startswith('error: ')
+            return error
+        return capsys.readouterr().out
+
+    return _run
+
+
+def tree(folder):
+    paths = folder.rglob('*')
+    return {p.relative_to(folder).as_posix() for p in paths if p.is_file()}
+
+
+def record(dst):
+    return json.loads((dst / 'reencode.json').read_text())
+
+
+def test_tree_and_sizes(run, src, dst):
+    write_pictures(src / 'b/c', 1, width=120, height=200)
+    write_pictures(src / 'd', 1, width=20, height=30)
+    (src / 'notes.txt').write_text('no image')
+    originals = tree(src)
+    said = run(src, dst, '--short-side', '40')
+    sizes = {
+        '000.jpg': (53, 40),
+        '001.jpg': (53, 40),
+        '002.jpg': (53, 40),
+        'b/c/000.jpg': (40, 67),
+        'd/000.jpg': (20, 30),
+    }
+    assert tree(dst) == {*sizes, 'reencode.json'}
+    for name, size in sizes.items():
+        with Image.open(dst / name) as image:
+            assert (image.format, image.size) == ('JPEG', size)
+    assert tree(src) == originals
+    done = record(dst)
+    assert (done['images'], done['broken']) == (5, {})
+    assert done['bytes_before'] == sum(
+        (src / name).stat().st_size for name in originals - {'notes.txt'}
+    )
+    assert done['bytes_after'] == sum(
+        (dst / name).stat().st_size for name in sizes
+    )
+    assert f'--cfg-options data_root={dst}' in said
+    assert 'times faster' in said
+    assert '5 of them new' in said
+
+
+def test_kinds_look_as_pretraining_saw_them(run, dst, tmp_path):
+    rgb = picture(3)
+    deep = np.asarray(rgb.convert('L')).astype(np.uint16) * 256
+    contents = {
+        'cmyk.jpg': encode(rgb.convert('CMYK'), 'JPEG', quality=95),
+        'grey.jpg': encode(rgb.convert('L'), 'JPEG', quality=100),
+        'palette.png': encode(rgb.quantize(32)),
+        'alpha.png': encode(rgb.convert('RGBA')),
+        'clear.webp': encode(rgb.convert('RGBA'), 'WEBP'),
+        'deep.png': encode(Image.fromarray(deep)),
+        'plain.bmp': encode(rgb, 'BMP'),
+    }
+    (tmp_path / 'src').mkdir()
+    for name, content in contents.items():
+        (tmp_path / 'src' / name).write_bytes(content)
+    run(tmp_path / 'src', dst, '--quality', '97')
+    assert record(dst)['images'] == len(contents)
+    for name, content in contents.items():
+        copy = (dst / name).with_suffix('.jpg').read_bytes()
+        # Dithering loses its colours to the chroma's half resolution.
+        blocks = [
+            np.asarray(Image.fromarray(decode_whole(c)).reduce(8)).astype(int)
+            for c in (copy, content)
+        ]
+        assert np.abs(blocks[0] - blocks[1]).max() < 8, name
+
+
+@pytest.mark.parametrize('short_side', [[], ['--short-side', '24']])
+def test_orientation_is_neither_applied_nor_kept(
+    run, tmp_path, dst, short_side
+):
+    tags = Image.Exif()
+    tags[ExifTags.Base.Orientation] = 6
+    folder = tmp_path / 'src'
+    folder.mkdir()
+    picture(3, 90, 60).save(folder / 'a.jpg', exif=tags, quality=100)
+    run(folder, dst, *short_side)
+    with Image.open(dst / 'a.jpg') as image:
+        assert image.size == ((36, 24) if short_side else (90, 60))
+        assert ExifTags.Base.Orientation not in image.getexif()
+
+
+def test_same_name_twice(run, src, dst):
+    (src / '000.jpg').write_bytes(encode(picture(7), 'JPEG'))
+    run(src, dst)
+    names = {'000.jpg', '000.png.jpg', '001.jpg', '002.jpg'}
+    assert tree(dst) == {*names, 'reencode.json'}
+    sources = {'000.jpg': '000.jpg', '000.png.jpg': '000.png'}
+    for copy, source in sources.items():
+        pixels = [
+            decode_whole(path.read_bytes()).astype(int)
+            for path in (dst / copy, src / source)
+        ]
+        assert np.abs(pixels[0] - pixels[1]).mean() < 5
+
+
+def test_second_run_does_what_is_missing(run, src, dst):
+    run(src, dst)
+    before = {}
+    for i in range(3):
+        os.utime(dst / f'{i:03d}.jpg', ns=(i, i))
+        before[i] = (dst / f'{i:03d}.jpg').read_bytes()
+    (dst / '001.jpg').unlink()
+    # It comes after its name was given away.
+    (src / '000.jpg').write_bytes(encode(picture(7), 'JPEG'))
+    assert '2 of them new' in run(src, dst)
+    assert (dst / '000.jpg').stat().st_mtime_ns == 0
+    assert (dst / '002.jpg').stat().st_mtime_ns == 2
+    assert (dst / '001.jpg').stat().st_mtime_ns > 2
+    assert (dst / '001.jpg').read_bytes() == before[1]
+    assert (dst / '000.jpg.jpg').exists()
+    assert record(dst)['images'] == 4
+    assert '0 of them new' in run(src, dst)
+
+
+def test_stopped_in_the_middle(run, src, dst, monkeypatch):
+    convert = tool.reencode
+
+    def interrupted(paths, **options):
+        if paths[0].name == '001.png':
+            raise KeyboardInterrupt
+        return convert(paths, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tool, 'reencode', interrupted)
+        patch.setattr(sys, 'argv', ['', str(src), str(dst), '--workers=1'])
+        with pytest.raises(KeyboardInterrupt):
+            tool.main()
+    assert tree(dst) == {'000.jpg', 'reencode.json'}
+    assert '2 of them new' in run(src, dst)
+    assert record(dst)['images'] == 3
+
+
+@pytest.mark.parametrize(
+    ('first', 'second', 'said'),
+    [
+        ([], ['--quality', '80'], '--quality 90 (now 80)'),
+        ([], ['--short-side', '32'], '--short-side left out (now 32)'),
+        (['--short-side', '32'], [], '--short-side 32 (now left out)'),
+    ],
+)
+def test_other_settings_are_refused(run, src, dst, first, second, said):
+    run(src, dst, *first)
+    before = (dst / 'reencode.json').read_bytes()
+    error = run(src, dst, *second)
+    assert said in error
+    assert error.count('\n') == 1
+    assert (dst / 'reencode.json').read_bytes() == before
+
+
+def test_other_source_is_refused(run, src, dst, tmp_path):
+    run(src, dst)
+    other = write_pictures(tmp_path / 'other', 4)
+    assert str(other) in run(other, dst)
+    assert '003.jpg' not in tree(dst)
+
+
+def test_broken_images_are_named(run, src, dst):
+    (src / 'odd').mkdir()
+    for name, content in broken_files().items():
+        (src / 'odd' / name).write_bytes(content)
+    said = run(src, dst)
+    done = record(dst)
+    assert set(done['broken']) == {f'odd/{name}' for name in broken_files()}
+    assert done['broken']['odd/empty.jpg'] == 'the file is empty'
+    assert done['images'] == 3
+    assert f'{len(broken_files())} broken' in said
+    assert tree(dst) == {'000.jpg', '001.jpg', '002.jpg', 'reencode.json'}
+
+
+def test_all_broken(run, tmp_path, dst):
+    folder = tmp_path / 'src'
+    folder.mkdir()
+    (folder / 'a.jpg').write_bytes(b'')
+    (folder / 'b.jpg').write_bytes(b'\xff\xd8')
+    error = run(folder, dst)
+    assert 'None of the 2 images in' in error
+    assert "'a.jpg': the file is empty" in error
+    assert set(record(dst)['broken']) == {'a.jpg', 'b.jpg'}
+
+
+@pytest.mark.parametrize('place', ['src', 'src/small', 'src/.small', 'link/x'])
+def test_dst_in_src_is_refused(run, src, tmp_path, place):
+    (tmp_path / 'elsewhere').mkdir()
+    (src / 'linked').symlink_to(tmp_path / 'elsewhere')
+    (tmp_path / 'link').symlink_to(tmp_path / 'elsewhere')
+    before = tree(tmp_path)
+    assert 'would mix' in run(src, tmp_path / place)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize('kind', ['missing', 'empty', 'file'])
+def test_no_images(run, tmp_path, dst, kind):
+    folder = tmp_path / 'none'
+    if kind == 'empty':
+        folder.mkdir()
+    elif kind == 'file':
+        folder.write_text('')
+    said = {
+        'missing': 'does not exist',
+        'empty': 'hold no image',
+        'file': 'is not a folder',
+    }
+    assert said[kind] in run(folder, dst)
+    assert not dst.exists()
+
+
+def test_dst_that_is_something_else(run, src, dst):
+    dst.mkdir()
+    (dst / '000.jpg').write_bytes(b'of another tool')
+    assert 'name a new folder' in run(src, dst)
+    (dst / 'reencode.json').write_text('[]')
+    assert 'not what this tool wrote' in run(src, dst)
+    assert (dst / '000.jpg').read_bytes() == b'of another tool'
+    assert 'is a file' in run(src, dst / '000.jpg')
+
+
+@pytest.mark.parametrize(
+    'option', ['--quality=0', '--quality=101', '--short-side=0', '--workers=0']
+)
+def test_senseless_numbers(src, dst, monkeypatch, capsys, option):
+    monkeypatch.setattr(sys, 'argv', ['', str(src), str(dst), option])
+    with pytest.raises(SystemExit):
+        tool.main()
+    assert f'{option.replace("=", " ")}: must be' in capsys.readouterr().err
+    assert not dst.exists()
+
+
+def test_full_disk_ends_the_run(run, src, dst, monkeypatch):
+    replace = os.replace
+
+    def full(part, path):
+        if Path(path).name == '001.jpg':
+            raise OSError(28, 'No space left on device')
+        replace(part, path)
+
+    monkeypatch.setattr(os, 'replace', full)
+    error = run(src, dst)
+    assert '001.jpg cannot be written (No space left on device)' in error
+    assert '--out' not in error
+    assert tree(dst) == {'000.jpg', 'reencode.json'}
+
+
+def test_processes_write_the_same(run, src, dst, tmp_path):
+    (src / 'broken.jpg').write_bytes(b'')
+    run(src, dst)
+    other = tmp_path / 'other'
+    result = subprocess.run(
+        [sys.executable, TOOL, src, other, '--workers', '2'],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 0, result.stderr
+    assert tree(other) == tree(dst)
+    for name in tree(dst):
+        assert (other / name).read_bytes() == (dst / name).read_bytes()
