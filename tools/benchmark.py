@@ -16,6 +16,7 @@ what was held before it.
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -48,7 +49,7 @@ def queue(args: argparse.Namespace) -> Result:
 
     rows = compare(queue_calls(args), args.rounds, args.device)
     title = (
-        f'Fused InfoNCE forward + backward by queue length, 2 x {args.batch} '
+        f'InfoNCE forward + backward by queue length, 2 x {args.batch} '
         f'x {args.cells} queries'
     )
     return title, rows, rows[0]['name'], 0, {}
@@ -162,61 +163,61 @@ def sizes(args: argparse.Namespace) -> str:
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Command line; sizes as in the recipe on CUDA, small on CPU."""
     cuda = torch.cuda.is_available()
-    shared = argparse.ArgumentParser(add_help=False)
-    add = shared.add_argument
-    add('--device', default='cuda' if cuda else 'cpu')
-    add(
-        '--dtype',
-        default='float16' if cuda else 'float32',
-        choices=('float32', 'float16', 'bfloat16'),
-        help='of mixed precision; float32 for none',
-    )
-    add('--rounds', type=int, default=7)
-    add('--json', type=Path, help='also write the figures here')
-    add('--batch', type=int, default=256 if cuda else 16)
-    add('--queue', type=int, default=65536)
-
-    model = argparse.ArgumentParser(add_help=False)
-    model.add_argument('--depth', type=int, default=50 if cuda else 18)
-    model.add_argument('--size', type=int, default=224 if cuda else 128)
-    model.add_argument(
-        '--compile', action='store_true', help='torch.compile the backbones'
-    )
-    rows = argparse.ArgumentParser(add_help=False)
-    rows.add_argument('--cells', type=int, default=49)
-    rows.add_argument('--channels', type=int, default=128)
-    images = argparse.ArgumentParser(add_help=False)
-    images.add_argument('--data', required=True, help='folder of images')
-
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest='command', required=True)
 
-    def command(call, *parents) -> argparse.ArgumentParser:
-        parents = [shared, *parents]
-        sub = commands.add_parser(
-            call.__name__, parents=parents, help=call.__doc__
-        )
+    def command(call: Callable[..., Result]) -> argparse.ArgumentParser:
+        sub = commands.add_parser(call.__name__, help=call.__doc__)
         sub.set_defaults(call=call)
+        add = sub.add_argument
+        add('--device', default='cuda' if cuda else 'cpu')
+        add(
+            '--dtype',
+            default='float16' if cuda else 'float32',
+            choices=('float32', 'float16', 'bfloat16'),
+            help='of mixed precision; float32 for none',
+        )
+        add('--rounds', type=int, default=7)
+        add('--json', type=Path, help='also write the figures here')
+        add('--batch', type=int, default=256 if cuda else 16)
+        add('--queue', type=int, default=65536)
         return sub
 
-    command(loss, rows)
-    command(queue, rows).add_argument(
+    def model(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        sub.add_argument('--depth', type=int, default=50 if cuda else 18)
+        sub.add_argument('--size', type=int, default=224 if cuda else 128)
+        sub.add_argument(
+            '--compile', action='store_true', help='torch.compile backbones'
+        )
+        return sub
+
+    def rows(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        sub.add_argument('--cells', type=int, default=49)
+        sub.add_argument('--channels', type=int, default=128)
+        return sub
+
+    def images(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        sub.add_argument('--data', required=True, help='folder of images')
+        return sub
+
+    rows(command(loss))
+    rows(command(queue)).add_argument(
         '--lengths',
         type=int,
         nargs='+',
         default=[4096, 16384, 65536, 262144],
     )
-    command(step, model)
-    sub = command(data, images)
+    model(command(step))
+    sub = images(command(data))
     sub.add_argument('--size', type=int, default=224)
     sub.add_argument('--images', type=int, default=64, help='a round')
-    sub = command(train, model, images)
+    sub = images(model(command(train)))
     sub.add_argument('--workers', type=int, default=16 if cuda else 1)
     sub.add_argument('--iters', type=int, default=20 if cuda else 4)
-    sub = command(scale, model)
+    sub = model(command(scale))
     sub.add_argument('--processes', type=int, default=2)
     sub.add_argument('--port', type=int, default=29611)
     sub = command(memory)

@@ -91,7 +91,7 @@ def main() -> None:
     print(summary(args.dst, record, len(missing) - len(broken), pairs))
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -111,7 +111,7 @@ def parse_args() -> argparse.Namespace:
         default=os.cpu_count(),
         help='processes; default: one for each core',
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if not 1 <= args.quality <= 100:
         parser.error(f'--quality {args.quality}: must be 1 to 100')
     if args.short_side is not None and args.short_side < 1:
