@@ -164,10 +164,13 @@ BACKBONES = {
 }
 
 
+@pytest.mark.parametrize('channels_last', [False, True])
 @pytest.mark.parametrize('name', BACKBONES)
-def test_any_backbone_with_one_map(name):
+def test_any_backbone_with_one_map(name, channels_last):
     backbone, channels, pixels = BACKBONES[name]
-    model = tiny.build(backbone=backbone, in_channels=channels)
+    model = tiny.build(
+        backbone=backbone, in_channels=channels, channels_last=channels_last
+    )
     result = losses(model, tiny.batch(size=2, pixels=pixels))
     sum(result.values()).backward()
     assert all(torch.isfinite(value) for value in result.values())
