@@ -17,10 +17,13 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10,<3.13',
     packages=find_packages(include=['pixcon_mm', 'pixcon_mm.*']),
+    package_data={'pixcon_mm.reproduce': ['*.j2']},
     install_requires=[
+        'jinja2',
         'matplotlib',
         'numpy',
         'pillow',
+        'pyyaml',
         'rich',
         'safetensors',
         'tensorboard',

@@ -99,9 +99,9 @@ def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> Any:
         if name not in node:
             is_new_argument = depth == len(names) - 1 and depth > 0
             is_new_object = depth > 0 and f'{here}.type' in options
-            if is_new_argument or is_new_object or here in _runner_keys():
+            if is_new_argument or is_new_object or here in runner_keys():
                 return None
-            known = [*node, *(_runner_keys() if depth == 0 else ())]
+            known = [*node, *(runner_keys() if depth == 0 else ())]
             raise UserError(
                 f'--cfg-options {key}: the config has no {here!r}.'
                 f'{suggest(name, known)}'
@@ -110,7 +110,7 @@ def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> Any:
     return node
 
 
-def _runner_keys() -> set[str]:
+def runner_keys() -> set[str]:
     return {*inspect.signature(Runner).parameters, *EXTRA_KEYS}
 
 
@@ -134,7 +134,7 @@ def _pass_on(cfg: Config, name: str, old: Any) -> None:
         )
         for node, key, _ in below:
             node[key] = f'{new.rstrip("/")}/{node[key].removeprefix(old)}'
-    if not reached and name not in _runner_keys():
+    if not reached and name not in runner_keys():
         paths = ', '.join(sorted(path for _, _, path in places)[:3])
         raise UserError(
             f'--cfg-options {name}: the config has used its variable '
@@ -150,7 +150,7 @@ def _places(
 
     Gives the dict or list, the key or index in it, and the dotted key.
     """
-    for key in _runner_keys() & {*cfg}:
+    for key in runner_keys() & {*cfg}:
         yield from _below(cfg._cfg_dict[key], matches, key)
 
 

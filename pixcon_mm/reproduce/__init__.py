@@ -1,0 +1,1 @@
+"""Plans of many runs: what they are, how far they got, what came out."""

@@ -1,0 +1,198 @@
+"""Run what can run here, in order, each once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+import torch
+
+from pixcon_mm.errors import UserError
+from pixcon_mm.reproduce.attempt import attempt, conclude
+from pixcon_mm.reproduce.command import command, readable
+from pixcon_mm.reproduce.folder import Folder
+from pixcon_mm.reproduce.runs import Run
+from pixcon_mm.reproduce.state import RUNNABLE, State, Status, Survey
+
+WAIT = 2.0  # seconds between two looks at what another process runs
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which runs are meant, and how they run.
+
+    Args:
+        only (list[str]): Patterns of names, as a shell has them; all runs
+            if there is none.
+        gpus (int, optional): Processes of each, instead of the plan's.
+        redo (bool): Whether stale runs are set aside and begun anew.
+    """
+
+    only: tuple[str, ...] = ()
+    gpus: int | None = None
+    redo: bool = False
+
+    def has(self, run: Run) -> bool:
+        """Whether a run is meant."""
+        return not self.only or any(fnmatch(run.name, p) for p in self.only)
+
+    def processes(self, run: Run) -> int:
+        """Processes of a run, a GPU each; 0 for one without a launcher."""
+        return run.gpus if self.gpus is None else self.gpus
+
+
+def make_data(
+    survey: Survey, choice: Choice, say: Callable[[str], None]
+) -> None:
+    """Make what the plan can make of the data that its runs lack."""
+    for name, data in survey.plan.data.items():
+        is_used = any(
+            name in run.data and choice.has(run)
+            for run in survey.runs.values()
+        )
+        if not (data.make and is_used):
+            continue
+        folder = Folder(Path(survey.plan.work_dir) / 'data' / name)
+        while not survey.data[name].is_complete:
+            with folder.locked() as lock:
+                survey.check_data()  # another process may have made them
+                if lock is not None and not survey.data[name].is_complete:
+                    say(f'{name}: {survey.data[name].sentence}')
+                    say(f'{name}: python {data.make}')
+                    make = [sys.executable, *data.make.split()]
+                    subprocess.run(make, check=True)
+                    survey.check_data()
+                    if not survey.data[name].is_complete:
+                        raise UserError(
+                            f'{data.make} has run, and still: '
+                            f'{survey.data[name].sentence}'
+                        )
+            if lock is None:
+                time.sleep(WAIT)
+
+
+def execute(
+    survey: Survey,
+    choice: Choice,
+    say: Callable[[str], None],
+    watch: Callable[[str, str], None] = lambda *_: None,
+) -> bool:
+    """Run all that is meant, not complete and possible.
+
+    Several processes can do so at once: each run is locked while it runs.
+    A run that another process has is waited for if others depend on it.
+
+    Args:
+        survey (Survey): The plan and its state.
+        choice (Choice): Which runs, and how.
+        say (Callable): Told what happens, a line each.
+        watch (Callable): Told a run's name and the last line of its log.
+
+    Returns:
+        bool: Whether all that is meant is complete in the end.
+    """
+    make_data(survey, choice, say)
+    meant = [run for run in survey.runs.values() if choice.has(run)]
+    if not meant:
+        raise UserError(
+            f'No run matches {" ".join(choice.only)}: their names are, for '
+            f'example, {next(iter(survey.runs))}.'
+        )
+    tried: set[str] = set()
+    while True:
+        survey.forget()
+        ready = [
+            run
+            for run in meant
+            if run.name not in tried
+            and is_wanted(survey, run, survey.status(run), choice)
+            and fits(choice.processes(run))
+        ]
+        done = False
+        for run in ready:
+            done = run_one(survey, run, choice, say, watch)
+            if done:
+                tried.add(run.name)
+                break
+        states = {survey.status(run).state for run in meant}
+        if done:
+            continue
+        if State.RUNNING not in states and not ready:
+            return states == {State.COMPLETE}
+        time.sleep(WAIT)
+
+
+def is_wanted(
+    survey: Survey, run: Run, status: Status, choice: Choice
+) -> bool:
+    """Whether a run is to be run, now that all is as it is."""
+    needed = survey.needed(run)
+    if needed and needed.state is not State.COMPLETE:
+        return False
+    if status.state is State.STALE:
+        return choice.redo
+    if status.state is State.LOST:
+        # It has given its result; only a run that is to start from the
+        # checkpoint needs it again.
+        return any(
+            other.needs == run.name
+            and choice.has(other)
+            and survey.status(other).state is State.WAITING
+            for other in survey.runs.values()
+        )
+    return status.state in RUNNABLE
+
+
+def fits(processes: int) -> bool:
+    """Whether this machine has the GPUs that a run wants."""
+    return processes <= torch.cuda.device_count() or processes <= 1
+
+
+def run_one(
+    survey: Survey,
+    run: Run,
+    choice: Choice,
+    say: Callable[[str], None],
+    watch: Callable[[str, str], None],
+) -> bool:
+    """Run one run, if no other process has it.
+
+    Returns:
+        bool: Whether it was run here, well or not.
+    """
+    folder = survey.folder(run)
+    with folder.locked() as lock:
+        if lock is None:
+            return False
+        # Another process may have been faster.
+        survey.forget()
+        status = survey.judge_files(run)
+        if not is_wanted(survey, run, status, choice):
+            return False
+        if status.state is State.STALE:
+            say(f'{run.name}: the stale one is now {folder.set_aside()}')
+        needed = survey.needed(run)
+        start = needed.metrics['checkpoint']['sha256'] if needed else None
+        processes = choice.processes(run)
+        line = command(survey, run, processes)
+        say(f'{run.name}: {readable(line)}')
+        error = attempt(
+            run,
+            folder,
+            line,
+            max(processes, 1),
+            lock,
+            start,
+            lambda text: watch(run.name, text),
+        )
+        if error is None:
+            conclude(run, folder, start)
+            say(f'{run.name}: complete')
+        else:
+            say(f'{run.name}: failed: {error} (see {folder.log_file})')
+    return True

@@ -1,0 +1,160 @@
+"""The files of a run: what was asked, what it took, what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pixcon_mm.files import write_whole
+from pixcon_mm.weights.reading import sha256_of
+
+
+class DamagedError(Exception):
+    """A file that says nothing one can rely on; the message says why."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where a run keeps its files, beside those of the tool it runs.
+
+    ``run.json`` what the run was asked for, written when it first starts;
+    ``attempts.json`` times and exits; ``metrics.json`` the result, written
+    when it is complete; ``log.txt`` what the tool printed.
+
+    Args:
+        path (Path): The folder; need not exist.
+    """
+
+    path: Path
+
+    @property
+    def metrics_file(self) -> Path:
+        """The result."""
+        return self.path / 'metrics.json'
+
+    @property
+    def log_file(self) -> Path:
+        """What the tool printed."""
+        return self.path / 'log.txt'
+
+    def write(self, name: str, content: Any) -> None:
+        """Write a JSON file with a digest of its content, whole."""
+        report = dict(content=content, digest=digest_of(content))
+        text = json.dumps(report, indent=2)
+        write_whole(self.path / name, f'{text}\n'.encode())
+
+    def read(self, name: str) -> Any:
+        """The content of a JSON file, None if there is no file.
+
+        Raises:
+            DamagedError: If it is not as it was written.
+        """
+        path = self.path / name
+        try:
+            report = json.loads(path.read_text(encoding='utf-8'))
+            content = report['content']
+            is_whole = report['digest'] == digest_of(content)
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise DamagedError(f'{path} cannot be read ({error})') from error
+        if not is_whole:
+            raise DamagedError(f'{path} was changed after it was written')
+        return content
+
+    @property
+    def lock_file(self) -> Path:
+        """Beside the folder, which may be renamed while it is locked."""
+        return self.path.with_name(f'.{self.path.name}.lock')
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[int | None]:
+        """Hold the run's lock; gives its file descriptor, None if taken.
+
+        The lock goes with the last process that has the descriptor, however
+        it ends. A tool that inherits it keeps the run locked even if the
+        process that started it is killed.
+        """
+        self.lock_file.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.lock_file, 'a') as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield None
+                return
+            yield file.fileno()
+
+    def is_running(self) -> bool:
+        """Whether some process holds the lock."""
+        if not self.lock_file.exists():
+            return False
+        with self.locked() as lock:
+            return lock is None
+
+    def newest_checkpoint(self) -> Path | None:
+        """What a resumed run would go on from."""
+        try:
+            name = (self.path / 'last_checkpoint').read_text().strip()
+        except OSError:
+            return None  # nothing was ever saved whole
+        # The tool wrote a path as seen from where it ran.
+        path = self.path / Path(name).name
+        if path.is_file():
+            return path
+        saved = {
+            int(match[1]): file
+            for file in self.path.glob('*.pth')
+            if (match := re.fullmatch(r'(?:epoch|iter)_(\d+)\.pth', file.name))
+        }
+        return saved[max(saved)] if saved else None
+
+    def set_aside(self) -> Path:
+        """Rename the folder, so that the run can begin anew beside it."""
+        number = 1
+        while (
+            aside := self.path.with_name(f'{self.path.name}.old{number}')
+        ).exists():
+            number += 1
+        return self.path.rename(aside)
+
+
+def digest_of(content: Any) -> str:
+    """SHA-256 of JSON content, however it is laid out in a file."""
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """A checkpoint by content, and by what shows quickly that it is the same.
+
+    Returns:
+        dict: ``name`` in its folder, ``sha256``, ``size`` in bytes,
+        ``mtime_ns``.
+    """
+    stat = path.stat()
+    return dict(
+        name=path.name,
+        sha256=sha256_of(path),
+        size=stat.st_size,
+        mtime_ns=stat.st_mtime_ns,
+    )
+
+
+def is_same_file(path: Path, known: dict[str, Any]) -> bool:
+    """Whether a file is what :func:`describe_file` described.
+
+    Reads it only if its time stamp has changed.
+    """
+    stat = path.stat()
+    if stat.st_size != known['size']:
+        return False
+    if stat.st_mtime_ns == known['mtime_ns']:
+        return True
+    return sha256_of(path) == known['sha256']

@@ -1,0 +1,145 @@
+"""The state of a plan, for a person at a terminal."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pixcon_mm.reproduce import results
+from pixcon_mm.reproduce.collect import cost_of
+from pixcon_mm.reproduce.execute import fits
+from pixcon_mm.reproduce.formats import cell_of, cell_text
+from pixcon_mm.reproduce.runs import Run, Start, chain, starts
+from pixcon_mm.reproduce.state import State, Survey
+
+COLOURS = {
+    State.COMPLETE: 'green',
+    State.RUNNING: 'cyan',
+    State.READY: 'white',
+    State.WAITING: 'dim',
+}
+
+
+def show_data(survey: Survey, console: Console) -> None:
+    """A verdict for each data set, with the tree of what is missing."""
+    console.print('[bold]Data[/]')
+    for name, verdict in survey.data.items():
+        mark = '[green]✓[/]' if verdict.is_complete else '[red]✗[/]'
+        console.print(f'  {mark} {name}: ', end='')
+        console.print(verdict.sentence, markup=False, highlight=False)
+        data = survey.plan.data[name]
+        if verdict.is_complete:
+            continue
+        console.print(verdict.tree, markup=False, highlight=False)
+        if data.make:
+            console.print(f'      made by `run`, with python {data.make}')
+        elif data.hint:
+            console.print(f'      from {data.hint}', markup=False)
+
+
+def show_runs(survey: Survey, console: Console) -> None:
+    """A line for each start, with the states of its seeds."""
+    plan = survey.plan
+    wanted: dict[Start, set[str]] = {}
+    for name, table in plan.tables.items():
+        for start in starts(plan, name):
+            wanted.setdefault(start, set()).update(table.benchmarks)
+    grid = Table(title='Runs', title_justify='left')
+    for heading in ('start', 'pre-training', *plan.benchmarks):
+        grid.add_column(heading, overflow='fold')
+    for start, benchmarks in wanted.items():
+        cells = []
+        first: dict[str, Run] = {}
+        for benchmark in plan.benchmarks:
+            last = []
+            for seed in plan.seeds if benchmark in benchmarks else ():
+                *before, finetune, test = chain(plan, start, benchmark, seed)
+                first.update({run.name: run for run in before})
+                last.append(unfinished(survey, finetune, test))
+            cells.append(states(survey, last))
+        grid.add_row(start.name, states(survey, [*first.values()]), *cells)
+    console.print(grid)
+
+
+def unfinished(survey: Survey, finetune: Run, test: Run) -> Run:
+    """Which of a fine-tuning and its test says more."""
+    done = (State.COMPLETE, State.LOST)
+    return test if survey.status(finetune).state in done else finetune
+
+
+def states(survey: Survey, runs: list[Run]) -> str:
+    """States in colour, with their numbers if there are several."""
+    counts = Counter(survey.status(run).state for run in runs)
+    return ', '.join(
+        f'[{COLOURS.get(state, "yellow")}]'
+        f'{f"{count} " if len(runs) > 1 else ""}{state.value}[/]'
+        for state, count in counts.items()
+    )
+
+
+def show_tables(tables: list[results.Table], console: Console) -> None:
+    """The cells of each table; the files that `table` writes have more."""
+    for table in tables:
+        grid = Table(title=table.title, title_justify='left')
+        for heading in ('method', 'pre-trained on', 'epochs'):
+            grid.add_column(heading)
+        for column in table.columns:
+            heading = f'{column.benchmark}\n{column.metric}'
+            grid.add_column(heading, justify='right')
+        for row in filter(lambda row: row.is_ours, table.rows):
+            grid.add_row(
+                escape(row.title),
+                escape(row.images),
+                '' if row.epochs is None else str(row.epochs),
+                *(cell_text(cell_of(row, column)) for column in table.columns),
+            )
+        console.print(grid)
+
+
+def problems(survey: Survey) -> list[str]:
+    """What is missing or wrong, a sentence each; the same ones once."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for run in survey.runs.values():
+        status = survey.status(run)
+        if status.state is State.NO_DATA:
+            names = ', '.join(
+                name for name in run.data if not survey.data[name].is_complete
+            )
+            found[f'data missing: {names}'].append(run.name)
+        elif status.state not in COLOURS:
+            found[f'{status.state.value}: {status.why}'].append(run.name)
+        if run.weights == 'torchvision' and status.state in (
+            State.READY,
+            State.NO_DATA,
+        ):
+            text = "torchvision's weights are downloaded when the run starts"
+            found[text].append(run.name)
+        if status.state is State.READY and not fits(run.gpus):
+            text = (
+                f'needs {run.gpus} GPUs, more than this machine has: use '
+                '`run --gpus N` (the total batch stays), or `submit`'
+            )
+            found[text].append(run.name)
+    sentences = []
+    for text, names in found.items():
+        more = f' and {len(names) - 1} more runs' if len(names) > 1 else ''
+        sentences.append(f'{names[0]}{more}: {text}')
+    return sentences
+
+
+def summary(survey: Survey) -> str:
+    """How many runs are in which state, and what they have taken."""
+    states = [survey.status(run).state for run in survey.runs.values()]
+    counts = ', '.join(
+        f'{states.count(state)} {state.value}'
+        for state in State
+        if state in states
+    )
+    cost = cost_of(survey, survey.runs.values())
+    so_far = 'nothing yet'
+    if cost:
+        so_far = f'{cost.device_hours:.2f} hours of {cost.device}'
+    return f'{len(states)} runs: {counts}. So far: {so_far}.'

@@ -1,0 +1,289 @@
+"""A plan: methods x pre-training sets x benchmarks x seeds, in one file."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pixcon_mm.errors import UserError, suggest
+
+# Weights that need no pre-training of the plan.
+GIVEN = ('none', 'torchvision')
+
+
+@dataclass(frozen=True)
+class Data:
+    """A tree of files that runs read.
+
+    Args:
+        root (str): Folder; ``{name}`` in options of the plan stands for it.
+        files (dict[str, int]): How many files match a pattern below it.
+        make (str, optional): Tool of this repository that makes the files.
+        hint (str, optional): Where they are to be had.
+    """
+
+    root: str
+    files: dict[str, int]
+    make: str | None = None
+    hint: str | None = None
+
+
+@dataclass(frozen=True)
+class PretrainSet:
+    """Images to pre-train on.
+
+    Args:
+        title (str): For tables and for published numbers.
+        data (list[str]): Names in the plan's ``data``.
+        options (dict): Overrides of the methods' configs.
+    """
+
+    title: str
+    data: list[str]
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Method:
+    """Where a backbone's weights come from.
+
+    Args:
+        title (str): For tables and for published numbers.
+        config (str, optional): Pre-training config; or
+        weights (str, optional): ``none`` (random) or ``torchvision``.
+        options (dict): Overrides of the config.
+        gpus (int): Processes, a GPU each; 0 for one process on whatever
+            there is.
+        pretrain_data (str): For tables, with ``weights``.
+        epochs (int, optional): For tables, with ``weights``.
+    """
+
+    title: str
+    config: str | None = None
+    weights: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    gpus: int = 0
+    pretrain_data: str = '-'
+    epochs: int | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of a table.
+
+    Args:
+        title (str): Heading.
+        scale (float): From what the evaluator gives to percent.
+        published (str, optional): Its name in the file of published numbers.
+    """
+
+    title: str
+    scale: float = 1.0
+    published: str | None = None
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A fine-tuning and its test.
+
+    Args:
+        title (str): For tables.
+        protocol (str): In words; a published number is shown beside ours
+            only if its protocol is the same to the letter.
+        config (str): Fine-tuning config.
+        metrics (dict[str, Metric]): By their name in the evaluator.
+        data (list[str]): Names in the plan's ``data``.
+        options (dict): Overrides of the config.
+        gpus (int): As :class:`Method` has it.
+        published (str, optional): Its name in the file of published numbers.
+    """
+
+    title: str
+    protocol: str
+    config: str
+    metrics: dict[str, Metric]
+    data: list[str]
+    options: dict[str, Any] = field(default_factory=dict)
+    gpus: int = 0
+    published: str | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a table: each method on each set."""
+
+    methods: list[str]
+    sets: list[str]
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """A table: which rows, which benchmarks."""
+
+    title: str
+    rows: list[Rows]
+    benchmarks: list[str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of it.
+
+    Args:
+        title (str): For the page.
+        work_dir (str): Where runs and tables go.
+        seeds (list[int]): A fine-tuning each. It starts from the
+            pre-training of the same seed, or else of the first one.
+        pretrain_seeds (list[int]): A pre-training each.
+        published (str, optional): CSV file of published numbers.
+        slurm (dict): Options of sbatch for every job, such as ``time``.
+    """
+
+    title: str
+    work_dir: str
+    seeds: list[int]
+    pretrain_seeds: list[int]
+    data: dict[str, Data]
+    pretrain_sets: dict[str, PretrainSet]
+    methods: dict[str, Method]
+    benchmarks: dict[str, Benchmark]
+    tables: dict[str, TablePlan]
+    published: str | None = None
+    slurm: dict[str, Any] = field(default_factory=dict)
+
+
+def read_plan(path: str | Path) -> Plan:
+    """Read a plan and check that it holds together.
+
+    Args:
+        path (str | Path): YAML file; ``plans/demo.yaml`` shows every key.
+
+    Raises:
+        UserError: With the place in the file and what is wrong there.
+    """
+    path = Path(path)
+    if not path.is_file():
+        plans = [str(p) for p in path.parent.glob('*.yaml')]
+        raise UserError(
+            f'There is no plan {str(path)!r}.{suggest(str(path), plans)}'
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f'Plan {path} is no YAML: {error}') from error
+    plan = _build(Plan, content, str(path))
+    _check_names(plan, str(path))
+    return plan
+
+
+def _build(cls: type, content: Any, where: str) -> Any:
+    """A dataclass from a mapping, with its nested dataclasses."""
+    if not isinstance(content, dict):
+        raise UserError(f'{where}: expected keys with values, not {content!r}')
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for key in content:
+        if key not in fields:
+            raise UserError(
+                f'{where} has a key {key!r} that means nothing there.'
+                f'{suggest(str(key), list(fields))}'
+            )
+    values = {}
+    for name, spec in fields.items():
+        if name in content:
+            here = f'{where}: {name}'
+            values[name] = _value(str(spec.type), content[name], here)
+        elif (
+            spec.default is dataclasses.MISSING
+            and spec.default_factory is dataclasses.MISSING
+        ):
+            raise UserError(f'{where} lacks the key {name!r}.')
+    return cls(**values)
+
+
+def _value(kind: str, value: Any, where: str) -> Any:
+    """A value checked against the annotation of its field."""
+    if kind.endswith(' | None'):
+        return None if value is None else _value(kind[:-7], value, where)
+    nested = re.match(r'(dict|list)\[(?:str, )?(\w+)\]', kind)
+    if nested:
+        container, inner = nested.groups()
+        if container == 'list':
+            _expect(isinstance(value, list), 'a list', value, where)
+            return [_value(inner, v, where) for v in value]
+        _expect(isinstance(value, dict), 'keys with values', value, where)
+        return {
+            str(k): _value(inner, v, f'{where}: {k}') for k, v in value.items()
+        }
+    if kind in CLASSES:
+        return _build(CLASSES[kind], value, where)
+    if kind == 'str':
+        # YAML reads a bare none, yes or 1x as it likes.
+        _expect(isinstance(value, str), 'a word or sentence', value, where)
+    elif kind == 'int':
+        good = isinstance(value, int) and not isinstance(value, bool)
+        _expect(good and value >= 0, 'a whole number from 0', value, where)
+    elif kind == 'float':
+        good = isinstance(value, int | float) and not isinstance(value, bool)
+        _expect(good, 'a number', value, where)
+    return value
+
+
+def _expect(is_good: bool, what: str, value: Any, where: str) -> None:
+    if not is_good:
+        raise UserError(f'{where}: expected {what}, not {value!r}.')
+
+
+CLASSES = {
+    c.__name__: c
+    for c in (Data, PretrainSet, Method, Metric, Benchmark, Rows, TablePlan)
+}
+
+
+def _check_names(plan: Plan, path: str) -> None:
+    """Every name that is used is defined, and can be a folder's."""
+    for kind in ('data', 'pretrain_sets', 'methods', 'benchmarks', 'tables'):
+        for name in getattr(plan, kind):
+            if not re.fullmatch(r'[a-z0-9][a-z0-9_.+-]*', name):
+                raise UserError(
+                    f'{path}: {kind}: {name!r} becomes part of a path: use '
+                    'small letters, digits and -_.+ only.'
+                )
+    if not plan.seeds or not plan.pretrain_seeds:
+        raise UserError(
+            f'{path}: seeds and pretrain_seeds need one seed each.'
+        )
+    for name, method in plan.methods.items():
+        if (method.config is None) == (method.weights is None):
+            raise UserError(
+                f'{path}: methods: {name} takes either a config to pre-train '
+                f'with, or weights: {" or ".join(GIVEN)}.'
+            )
+        if method.weights not in (None, *GIVEN):
+            raise UserError(
+                f'{path}: methods: {name}: weights are {" or ".join(GIVEN)}, '
+                f'not {method.weights!r}.'
+            )
+    used = [
+        (f'{kind}: {name}', 'data', part.data)
+        for kind in ('pretrain_sets', 'benchmarks')
+        for name, part in getattr(plan, kind).items()
+    ]
+    for name, table in plan.tables.items():
+        here = f'tables: {name}'
+        used.append((here, 'benchmarks', table.benchmarks))
+        for rows in table.rows:
+            used.append((here, 'methods', rows.methods))
+            used.append((here, 'pretrain_sets', rows.sets))
+    for where, kind, names in used:
+        known = getattr(plan, kind)
+        for name in names:
+            if name not in known:
+                raise UserError(
+                    f'{path}: {where}: there is no {name!r} in {kind}.'
+                    f'{suggest(name, list(known))}'
+                )

@@ -1,0 +1,193 @@
+"""The runs of a plan as jobs of Slurm.
+
+sbatch with --dependency, and no library for it: a job is a script that a
+person can read, change and submit again, and each just calls `reproduce.py
+run` for one run, which resumes and takes note as it does anywhere. (submitit
+submits pickled functions, and leaves dependencies to sbatch's option anyway.)
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from pixcon_mm.errors import UserError
+from pixcon_mm.reproduce.execute import Choice
+from pixcon_mm.reproduce.folder import DamagedError, Folder
+from pixcon_mm.reproduce.plan import Plan
+from pixcon_mm.reproduce.runs import Run
+from pixcon_mm.reproduce.state import State, Status, Survey
+
+GPUS_PER_NODE = 8
+CPUS_PER_GPU = 8  # the workers of a pre-training's loader
+NOTICE = 180  # seconds between Slurm's notice and the end of a job's time
+
+SCRIPT = """\
+#!/usr/bin/env bash
+{directives}
+set -euo pipefail
+# Before its time is up the job goes back into the queue, and on from the
+# newest checkpoint; after the failure of a node Slurm sends it there itself.
+trap 'scontrol requeue "$SLURM_JOB_ID"' USR1
+cd {root}
+{command} &
+wait "$!"
+"""
+
+
+def submit(
+    survey: Survey, choice: Choice, plan_file: str, is_dry: bool = False
+) -> None:
+    """Submit every run that is meant, not complete and not in the queue.
+
+    Args:
+        survey (Survey): The plan and its state.
+        choice (Choice): Which runs.
+        plan_file (str): The plan's file, for the jobs.
+        is_dry (bool): Print scripts and commands, and submit nothing.
+
+    Raises:
+        UserError: If data are missing, a run is stale or wants more GPUs
+            than a node has, or there is no Slurm.
+    """
+    pending = {
+        run.name: run
+        for run in survey.runs.values()
+        if choice.has(run)
+        and survey.status(run).state not in (State.COMPLETE, State.LOST)
+    }
+    if not is_dry:
+        check(survey, pending)
+    jobs: dict[str, str] = {}
+    for run in pending.values():
+        folder = survey.folder(run)
+        job = None if is_dry else queued(folder)
+        if job:
+            jobs[run.name] = job
+            print(f'{run.name}: job {job} is in the queue')
+            continue
+        script = script_of(survey.plan, run, folder, plan_file, choice.redo)
+        line = ['sbatch', '--parsable']
+        if run.needs in pending:
+            # A run not meant here is complete, or this one will say so.
+            job = f'<job of {run.needs}>' if is_dry else jobs[run.needs]
+            line.append(f'--dependency=afterok:{job}')
+        file = folder.path / 'job.sh'
+        line.append(str(file))
+        if is_dry:
+            print(f'# {" ".join(line)}\n{script}')
+            continue
+        folder.path.mkdir(parents=True, exist_ok=True)
+        file.write_text(script, encoding='utf-8')
+        jobs[run.name] = call(line)
+        folder.write('job.json', jobs[run.name])
+        print(f'{run.name}: job {jobs[run.name]}')
+    if is_dry:
+        for sentence in obstacles(survey, pending):
+            print(f'# {sentence}')
+    print(f'{"# " if is_dry else ""}{len(pending)} runs are not complete.')
+
+
+def script_of(
+    plan: Plan, run: Run, folder: Folder, plan_file: str, redo: bool = False
+) -> str:
+    """The script of a job, without its dependency."""
+    options = {
+        'job-name': run.name,
+        'nodes': 1,
+        'ntasks': 1,
+        'gres': f'gpu:{run.gpus}' if run.gpus else None,
+        'cpus-per-task': max(run.gpus, 1) * CPUS_PER_GPU,
+        'requeue': True,
+        'open-mode': 'append',
+        'signal': f'B:USR1@{NOTICE}',
+        'kill-on-invalid-dep': 'yes',
+        'output': folder.path / 'slurm-%j.txt',
+        **plan.slurm,
+    }
+    directives = [
+        f'#SBATCH --{key}' + ('' if value is True else f'={value}')
+        for key, value in options.items()
+        if value is not None
+    ]
+    command = [sys.executable, 'tools/reproduce.py', 'run', plan_file]
+    command += ['--only', run.name]
+    if redo:
+        command.append('--redo-stale')
+    return SCRIPT.format(
+        directives='\n'.join(directives),
+        root=shlex.quote(str(Path.cwd())),
+        command=shlex.join(command),
+    )
+
+
+def obstacles(survey: Survey, pending: dict[str, Run]) -> list[str]:
+    """Why runs would fail as soon as they start."""
+    found: dict[str, None] = {}
+    for run in pending.values():
+        status: Status = survey.status(run)
+        if status.state is State.NO_DATA:
+            found[f'data missing: {status.why}'] = None
+        elif status.state is State.STALE:
+            found[f'stale: {run.name}: {status.why}'] = None
+    return list(found)
+
+
+def check(survey: Survey, pending: dict[str, Run]) -> None:
+    """Stop before jobs that could but fail are in the queue."""
+    found = obstacles(survey, pending)
+    if found:
+        raise UserError(
+            'Nothing is submitted: '
+            + '; '.join(found)
+            + '. Mend it, or choose runs with --only.'
+        )
+    for run in pending.values():
+        if run.gpus > GPUS_PER_NODE:
+            raise UserError(
+                f'{run.name} wants {run.gpus} GPUs, and a job has one node '
+                f'of {GPUS_PER_NODE}: lower its gpus in the plan.'
+            )
+        if run.needs and run.needs not in pending:
+            needed = survey.needed(run)
+            if needed.state is not State.COMPLETE:
+                raise UserError(
+                    f'{run.name} needs {run.needs}, which is '
+                    f'{needed.state.value}: choose it too, with --only.'
+                )
+    if shutil.which('sbatch') is None:
+        raise UserError(
+            'There is no sbatch on PATH: submit from a machine of the '
+            'cluster, or use `run`.'
+        )
+
+
+def queued(folder: Folder) -> str | None:
+    """The job of a run if it is still in the queue or running."""
+    try:
+        job = folder.read('job.json')
+    except DamagedError:
+        return None
+    if job is None or shutil.which('squeue') is None:
+        return None
+    said = subprocess.run(
+        ['squeue', '--noheader', '--jobs', job, '--format', '%T'],
+        capture_output=True,
+        text=True,
+    )
+    # squeue fails for a job that it has forgotten.
+    return job if said.returncode == 0 and said.stdout.strip() else None
+
+
+def call(line: list[str]) -> str:
+    """Submit; gives the job's number."""
+    said = subprocess.run(line, capture_output=True, text=True)
+    if said.returncode:
+        raise UserError(
+            f'{" ".join(line)} failed: {said.stderr.strip()} What was '
+            'submitted before stays; submit again to go on.'
+        )
+    return said.stdout.strip().split(';')[0]

@@ -1,0 +1,106 @@
+"""Plans are read whole, or refused with the place and the reason."""
+
+import pytest
+import yaml
+
+from pixcon_mm.errors import UserError
+from pixcon_mm.reproduce.plan import read_plan
+from pixcon_mm.reproduce.runs import Start, pretrain_seed, runs_of, starts
+from tests.test_reproduce.plans import plan_dict, write_plan
+
+
+def test_runs_of_a_plan(tmp_path):
+    runs = runs_of(read_plan(write_plan(tmp_path)))
+    assert list(runs) == [
+        'pretrain/sr-toy-seed0',
+        'pretrain/sr-toy-seed1',
+        'finetune/seg/random-seed0',
+        'finetune/seg/random-seed1',
+        'finetune/seg/sr-toy-seed0',
+        'finetune/seg/sr-toy-seed1',
+        'test/seg/random-seed0',
+        'test/seg/random-seed1',
+        'test/seg/sr-toy-seed0',
+        'test/seg/sr-toy-seed1',
+    ]
+    names = list(runs)
+    for run in runs.values():
+        if run.needs:
+            assert names.index(run.needs) < names.index(run.name)
+    random = runs['finetune/seg/random-seed1']
+    assert (random.needs, random.weights, random.seed) == (None, 'none', 1)
+    ours = runs['finetune/seg/sr-toy-seed1']
+    assert (ours.needs, ours.weights) == ('pretrain/sr-toy-seed1', None)
+    assert runs['test/seg/sr-toy-seed1'].needs == ours.name
+
+
+def test_a_seed_without_pretraining_takes_the_first(tmp_path):
+    path = write_plan(tmp_path, seeds=[1, 2, 3], pretrain_seeds=[1, 2])
+    plan = read_plan(path)
+    assert [pretrain_seed(plan, seed) for seed in plan.seeds] == [1, 2, 1]
+    runs = runs_of(plan)
+    assert len([r for r in runs.values() if r.kind == 'pretrain']) == 2
+
+
+def test_tables_share_runs(tmp_path):
+    tables = plan_dict(tmp_path)['tables']
+    tables['again'] = tables['main']
+    plan = read_plan(write_plan(tmp_path, tables=tables))
+    assert len(runs_of(plan)) == 10
+    assert starts(plan, 'again') == [Start('random', None), Start('sr', 'toy')]
+
+
+def changed(folder, *path, value):
+    """The plan with a value at a path; without it if that is None."""
+    plan = plan_dict(folder)
+    node = plan
+    for key in path[:-1]:
+        node = node[key]
+    if value is None:
+        del node[path[-1]]
+    else:
+        node[path[-1]] = value
+    return plan
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'said'),
+    [
+        (('titel',), 'x', "'titel'.*Did you mean 'title'"),
+        (('work_dir',), None, "lacks the key 'work_dir'"),
+        (('seeds',), [], 'one seed each'),
+        (('seeds',), ['0'], "seeds: expected a whole number.*'0'"),
+        (('seeds',), 3, 'seeds: expected a list'),
+        (('methods', 'sr', 'gpus'), -1, 'methods: sr: gpus.*from 0'),
+        (('methods', 'sr', 'weights'), 'none', 'sr takes either'),
+        (('methods', 'random', 'weights'), 'timm', "not 'timm'"),
+        (('methods', 'random', 'weights'), 5, 'expected a word'),
+        (('methods', 'a b'), dict(title='x', weights='none'), "'a b'"),
+        (('methods', 'sr'), 'PixCon', 'methods: sr: expected keys'),
+        (('benchmarks', 'seg', 'data'), ['toys'], "'toys'.*mean 'toy'"),
+        (('tables', 'main', 'benchmarks'), ['sag'], "main.*mean 'seg'"),
+        (
+            ('benchmarks', 'seg', 'metrics', 'mIoU', 'scale'),
+            'high',
+            'mIoU: scale: expected a number',
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, path, value, said):
+    file = tmp_path / 'plan.yaml'
+    file.write_text(yaml.safe_dump(changed(tmp_path, *path, value=value)))
+    with pytest.raises(UserError, match=said) as error:
+        read_plan(file)
+    assert str(file) in str(error.value)
+
+
+def test_missing_and_unreadable_files(tmp_path):
+    write_plan(tmp_path)
+    with pytest.raises(UserError, match='mean .*plan.yaml'):
+        read_plan(tmp_path / 'plam.yaml')
+    (tmp_path / 'bad.yaml').write_text('a: [1')
+    with pytest.raises(UserError, match='no YAML'):
+        read_plan(tmp_path / 'bad.yaml')
+    (tmp_path / 'empty.yaml').write_text('')
+    with pytest.raises(UserError, match='expected keys'):
+        read_plan(tmp_path / 'empty.yaml')

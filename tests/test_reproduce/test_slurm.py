@@ -1,0 +1,202 @@
+"""Jobs for Slurm: a fake sbatch on PATH receives them."""
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pixcon_mm.errors import UserError
+from pixcon_mm.reproduce.execute import Choice, execute
+from pixcon_mm.reproduce.plan import read_plan
+from pixcon_mm.reproduce.slurm import script_of, submit
+from pixcon_mm.reproduce.state import Survey
+from tests.test_reproduce.plans import plan_dict, survey_of, write_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+SBATCH = """#!/usr/bin/env bash
+# Keeps the command line and the script; numbers the jobs from 101.
+count=$(ls "{box}" | grep -c '^[0-9]*$')
+job=$((101 + count))
+mkdir "{box}/$job"
+printf '%s\\n' "$@" > "{box}/$job/arguments"
+cp "${{@: -1}}" "{box}/$job/script"
+echo "$job;cluster"
+"""
+SQUEUE = """#!/usr/bin/env bash
+# All jobs that are not named in the file 'ended' wait.
+job=$3
+[ -d "{box}/$job" ] || exit 1
+grep -qx "$job" "{box}/ended" 2>/dev/null || echo PENDING
+"""
+
+
+@pytest.fixture
+def box(tmp_path, monkeypatch):
+    """A cluster of two scripts; gives the folder of its jobs."""
+    box, bin_ = tmp_path / 'jobs', tmp_path / 'bin'
+    box.mkdir()
+    bin_.mkdir()
+    for name, text in (('sbatch', SBATCH), ('squeue', SQUEUE)):
+        file = bin_ / name
+        file.write_text(text.format(box=box))
+        file.chmod(file.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv('PATH', f'{bin_}:{os.environ["PATH"]}')
+    return box
+
+
+def jobs(box):
+    """What sbatch was given: run, dependency and script of each job."""
+    found = {}
+    for folder in sorted(box.glob('[0-9]*')):
+        arguments = (folder / 'arguments').read_text().split('\n')
+        script = (folder / 'script').read_text()
+        name = re.search('--job-name=(.+)', script)[1]
+        needs = [a for a in arguments if a.startswith('--dependency')]
+        found[name] = (folder.name, needs, script)
+    return found
+
+
+def test_sbatch_receives_every_run_after_what_it_needs(tmp_path, box):
+    survey = survey_of(tmp_path)
+    submit(survey, Choice(), 'plan.yaml')
+    found = jobs(box)
+    assert list(found) == list(survey.runs)
+    numbers = {name: job for name, (job, _, _) in found.items()}
+    for name, run in survey.runs.items():
+        _, dependency, script = found[name]
+        job = numbers.get(run.needs)
+        assert dependency == ([f'--dependency=afterok:{job}'] if job else [])
+        assert f' run plan.yaml --only {name} &' in script
+
+
+def test_a_second_submit_leaves_the_queue_alone(tmp_path, box, capsys):
+    submit(survey_of(tmp_path), Choice(('pretrain/*',)), 'plan.yaml')
+    assert len(jobs(box)) == 2
+    submit(survey_of(tmp_path), Choice(), 'plan.yaml')
+    found = jobs(box)
+    assert len(found) == 10
+    assert 'pretrain/sr-toy-seed0: job 101 is in the queue' in (
+        capsys.readouterr().out
+    )
+    assert found['finetune/seg/sr-toy-seed0'][1] == [
+        '--dependency=afterok:101'
+    ]
+    # A job that has ended without completing its run is submitted anew.
+    (box / 'ended').write_text('101\n')
+    submit(survey_of(tmp_path), Choice(('pretrain/*',)), 'plan.yaml')
+    assert len(list(box.glob('[0-9]*'))) == 11
+
+
+def test_complete_runs_are_no_jobs(tmp_path, box, fake_tools):
+    execute(survey_of(tmp_path), Choice(('pretrain/*',)), lambda _: None)
+    submit(survey_of(tmp_path), Choice(), 'plan.yaml')
+    found = jobs(box)
+    assert not any(name.startswith('pretrain') for name in found)
+    assert found['finetune/seg/sr-toy-seed0'][1] == []
+    assert found['test/seg/sr-toy-seed0'][1]
+
+
+def test_script_resumes_on_requeue(tmp_path):
+    benchmarks = plan_dict(tmp_path)['benchmarks']
+    benchmarks['seg']['gpus'] = 4
+    slurm = {'time': '24:00:00', 'partition': 'gpu', 'requeue': None}
+    survey = survey_of(tmp_path, benchmarks=benchmarks, slurm=slurm)
+    run = survey.runs['finetune/seg/random-seed0']
+    folder = survey.folder(run)
+    script = script_of(survey.plan, run, folder, 'plan.yaml')
+    lines = script.split('\n')
+    assert lines[0] == '#!/usr/bin/env bash'
+    for line in (
+        '--gres=gpu:4',
+        '--cpus-per-task=32',
+        '--ntasks=1',
+        '--time=24:00:00',
+        '--partition=gpu',
+        '--open-mode=append',
+        '--kill-on-invalid-dep=yes',
+        f'--output={folder.path}/slurm-%j.txt',
+    ):
+        assert f'#SBATCH {line}' in lines
+    assert '#SBATCH --requeue' not in lines  # the plan took it out
+    checked = subprocess.run(['bash', '-n'], input=script, text=True)
+    assert checked.returncode == 0
+
+
+def test_notice_of_slurm_requeues_the_job(tmp_path):
+    """The script's own shell, with scontrol and the run as stand-ins."""
+    survey = survey_of(tmp_path)
+    run = survey.runs['pretrain/sr-toy-seed0']
+    script = script_of(survey.plan, run, survey.folder(run), 'plan.yaml')
+    assert '#SBATCH --requeue' in script
+    assert '#SBATCH --signal=B:USR1@180' in script
+    bin_ = tmp_path / 'bin'
+    bin_.mkdir()
+    scontrol = bin_ / 'scontrol'
+    scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    scontrol.chmod(0o755)
+    started = tmp_path / 'started'
+    script = re.sub(r'.* &\n', f'{{ touch {started}; sleep 5; }} &\n', script)
+    shell = subprocess.Popen(
+        ['bash', '-c', script],
+        env={
+            **os.environ,
+            'PATH': f'{bin_}:{os.environ["PATH"]}',
+            'SLURM_JOB_ID': '7',
+        },
+    )
+    while not started.exists():
+        assert shell.poll() is None
+    shell.send_signal(10)
+    shell.wait(timeout=4)
+    assert (tmp_path / 'asked').read_text() == 'requeue 7\n'
+
+
+def test_dry_run_of_the_paper_plan(box):
+    said = subprocess.run(
+        [sys.executable, 'tools/reproduce.py', 'submit', '--dry-run'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert list(box.iterdir()) == []  # nothing was submitted
+    plan = read_plan(ROOT / 'plans/paper.yaml')
+    runs = Survey(plan).runs
+    parts = said.split('# sbatch ')[1:]
+    assert len(parts) == len(runs)
+    for part, run in zip(parts, runs.values(), strict=True):
+        command, script = part.split('\n', 1)
+        assert f'#SBATCH --job-name={run.name}\n' in script
+        assert f'#SBATCH --gres=gpu:{run.gpus}\n' in script
+        assert '#SBATCH --requeue\n' in script
+        assert f'--only {run.name} &' in script
+        if run.needs:
+            assert f'--dependency=afterok:<job of {run.needs}>' in command
+        else:
+            assert '--dependency' not in command
+
+
+def test_what_would_fail_is_not_submitted(tmp_path, box, fake_tools):
+    missing = dict(toy=dict(root=str(tmp_path / 'no'), files={'*.jpg': 1}))
+    survey = survey_of(tmp_path, data=missing)
+    with pytest.raises(UserError, match='Nothing is submitted: data missing'):
+        submit(survey, Choice(), 'plan.yaml')
+    with pytest.raises(UserError, match='needs pretrain/.*: choose it too'):
+        submit(survey_of(tmp_path), Choice(('finetune/*',)), 'plan.yaml')
+    benchmarks = plan_dict(tmp_path)['benchmarks']
+    benchmarks['seg']['gpus'] = 16
+    survey = survey_of(tmp_path, benchmarks=benchmarks)
+    with pytest.raises(UserError, match='wants 16 GPUs'):
+        submit(survey, Choice(), 'plan.yaml')
+    assert jobs(box) == {}
+
+
+def test_without_slurm(tmp_path, monkeypatch):
+    write_plan(tmp_path)
+    monkeypatch.setenv('PATH', str(tmp_path))
+    with pytest.raises(UserError, match='no sbatch on PATH'):
+        submit(survey_of(tmp_path), Choice(), 'plan.yaml')

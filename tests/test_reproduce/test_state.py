@@ -1,0 +1,164 @@
+"""What is damaged, lost or missing is named."""
+
+import json
+
+import pytest
+
+from pixcon_mm.reproduce.collect import collect
+from pixcon_mm.reproduce.execute import Choice, execute
+from pixcon_mm.reproduce.overview import problems, summary
+from pixcon_mm.reproduce.settings import difference, settings_of
+from pixcon_mm.reproduce.state import State
+from tests.test_reproduce.plans import metrics_of, survey_of, tamper
+
+PRETRAINED = 'pretrain/sr-toy-seed0'
+FINETUNED = 'finetune/seg/sr-toy-seed0'
+TEST = 'test/seg/sr-toy-seed0'
+
+
+@pytest.fixture
+def done(tmp_path, fake_tools):
+    """A complete plan; gives its state anew."""
+    execute(survey_of(tmp_path), Choice(), lambda _: None)
+    return lambda: survey_of(tmp_path)
+
+
+def file_of(survey, name, file='metrics.json'):
+    return survey.folder(survey.runs[name]).path / file
+
+
+def status(survey, name):
+    return survey.status(survey.runs[name])
+
+
+@pytest.mark.parametrize('name', [PRETRAINED, FINETUNED, TEST])
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda path: path.write_text('{"content": '),
+        lambda path: path.write_text('[]'),
+        lambda path: path.write_bytes(b'\xff\xfe'),
+        lambda path: tamper(path, '"seed": 0', '"seed": 1'),
+        lambda path: path.write_text(
+            json.dumps(dict(content={}, digest='beef'))
+        ),
+    ],
+)
+def test_damaged_metrics(done, tmp_path, fake_tools, name, damage):
+    before = collect(done())
+    path = file_of(done(), name)
+    damage(path)
+    survey = done()
+    assert status(survey, name).state is State.DAMAGED
+    (said,) = [s for s in problems(survey) if 'damaged' in s]
+    assert str(path) in said
+    assert name in said
+    assert execute(survey, Choice(), lambda _: None)
+    after = collect(done())
+    assert [r.cells for r in after[0].rows] == [
+        r.cells for r in before[0].rows
+    ]
+
+
+def test_a_number_changed_by_hand(done):
+    value = metrics_of(done(), TEST)['metrics']['mIoU']
+    path = file_of(done(), TEST)
+    tamper(path, f'"mIoU": {value}', f'"mIoU": {value + 10}')
+    survey = done()
+    assert status(survey, TEST).state is State.DAMAGED
+    assert 'was changed after it was written' in status(survey, TEST).why
+    (table,) = collect(survey)
+    assert len(table.rows[1].cells['seg/mIoU'].values) == 1
+
+
+def test_missing_checkpoint(done, fake_tools):
+    path = file_of(done(), PRETRAINED, 'epoch_3.pth')
+    path.unlink()
+    survey = done()
+    assert status(survey, PRETRAINED).state is State.LOST
+    assert any(
+        'checkpoint missing' in s and str(path) in s for s in problems(survey)
+    )
+    # Its results hold, so nothing is done again ...
+    assert status(survey, TEST).state is State.COMPLETE
+    execute(survey, Choice(), lambda _: None)
+    assert fake_tools()[PRETRAINED] == 1
+    # ... until something is to start from it.
+    for file in file_of(done(), FINETUNED, '').iterdir():
+        if file.is_file():
+            file.unlink()
+    assert execute(done(), Choice(), lambda _: None)
+    assert fake_tools()[PRETRAINED] == 2
+    assert status(done(), PRETRAINED).state is State.COMPLETE
+
+
+def test_another_checkpoint_in_its_place(done):
+    path = file_of(done(), PRETRAINED, 'epoch_3.pth')
+    path.write_text('something else')
+    survey = done()
+    for name in (PRETRAINED, FINETUNED, TEST):
+        assert status(survey, name).state is State.STALE
+    assert str(path) in status(survey, PRETRAINED).why
+
+
+def test_the_same_file_copied_back(done):
+    path = file_of(done(), PRETRAINED, 'epoch_3.pth')
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content)
+    assert status(done(), PRETRAINED).state is State.COMPLETE
+
+
+def test_files_missing_from_a_data_folder(tmp_path, fake_tools):
+    survey_of(tmp_path)
+    (tmp_path / 'data/1.jpg').unlink()
+    data = dict(
+        toy=dict(
+            root=str(tmp_path / 'data'), files={'*.jpg': 4}, hint='a friend'
+        )
+    )
+    survey = survey_of(tmp_path, data=data)
+    assert status(survey, PRETRAINED).state is State.NO_DATA
+    assert survey.data['toy'].sentence == (
+        'incomplete: *.jpg has 3 of 4 files'
+    )
+    assert any('data missing: toy' in s for s in problems(survey))
+    assert not execute(survey, Choice(), lambda _: None)
+    assert fake_tools() == {}
+    # What is complete stays so without its data.
+    assert execute(survey_of(tmp_path), Choice(), lambda _: None)
+    survey = survey_of(tmp_path, data=data)
+    assert status(survey, TEST).state is State.COMPLETE
+
+
+def test_seed_and_start_are_part_of_what_is_asked(tmp_path):
+    survey = survey_of(tmp_path)
+    first, second = (
+        settings_of(survey.runs[f'finetune/seg/sr-toy-seed{i}'])
+        for i in (0, 1)
+    )
+    assert difference(first, first) == ''
+    assert difference(first, second) == (
+        "seed was 0, is 1; start was 'pretrain/sr-toy-seed0', is "
+        "'pretrain/sr-toy-seed1'"
+    )
+
+
+def test_moving_data_or_workers_changes_nothing(done, tmp_path):
+    moved = tmp_path / 'moved'
+    (tmp_path / 'data').rename(moved)
+    plan = dict(toy=dict(root=str(moved), files={'*.jpg': 3}))
+    benchmark = dict(
+        title='Other words',
+        protocol='other',
+        config='configs/segmentation/fcn_r18_demo.py',
+        data=['toy'],
+        metrics=dict(mIoU=dict(title='mIoU')),
+        options={
+            'train_dataloader.num_workers': 3,
+            'default_hooks.logger.interval': 7,
+        },
+    )
+    survey = survey_of(tmp_path, data=plan, benchmarks=dict(seg=benchmark))
+    assert status(survey, TEST).state is State.COMPLETE
+    assert summary(survey).startswith('10 runs: 10 complete. So far: 0.0')
