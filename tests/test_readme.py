@@ -14,6 +14,8 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
 from pixcon_mm.config import load_config
+from pixcon_mm.reproduce.plan import read_plan
+from pixcon_mm.reproduce.runs import runs_of
 from tests import toy
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,6 +29,7 @@ COMMANDS = [
 ]
 TRAIN = [c for c in COMMANDS if c[1:2] == ['tools/dist_train.sh']]
 TEST = [c for c in COMMANDS if c[1:2] == ['tools/dist_test.sh']]
+REPRODUCE = [c for c in COMMANDS if c[1:2] == ['tools/reproduce.py']]
 EXPORT = [c for c in COMMANDS if c[1:2] == ['tools/export_backbone.py']]
 
 
@@ -124,6 +127,13 @@ def test_export_commands_are_understood(command, monkeypatch):
     monkeypatch.setattr(sys, 'argv', command[1:])
     args = module_of('export_backbone').parse_args()
     assert str(args.checkpoint) == 'work_dirs/pixcon_r50_coco/epoch_800.pth'
+
+
+@pytest.mark.parametrize('command', REPRODUCE, ids=' '.join)
+def test_commands_of_plans_are_understood(command):
+    args = module_of('reproduce').parse_args(command[2:])
+    runs = runs_of(read_plan(ROOT / args.plan))
+    assert all(pattern in runs for pattern in args.only)
 
 
 def test_export_formats_are_listed():

@@ -48,7 +48,9 @@ def status(survey: Survey, args: argparse.Namespace) -> bool:
     """Data, runs, what is missing, cost, and the tables so far."""
     console = wide_console()
     overview.show_data(survey, console)
-    overview.show_runs(survey, console)
+    overview.show_starts(survey, console)
+    if args.runs:
+        overview.show_runs(survey, console)
     for sentence in overview.problems(survey):
         console.print(f'  ! {sentence}', markup=False, highlight=False)
     console.print(overview.summary(survey), highlight=False)
@@ -98,15 +100,15 @@ def table(survey: Survey, args: argparse.Namespace) -> bool:
     """Write the tables."""
     tables = collect(survey)
     folder = Path(args.out or survey.plan.work_dir)
-    created = datetime.datetime.now().strftime('%Y-%m-%d %H:%M')
+    now = datetime.datetime.now().strftime('%Y-%m-%d %H:%M')
+    created = f'{now}: {overview.summary(survey).rstrip(".")}'
     repeat = f'python tools/reproduce.py run {args.plan}'
-    missing = [*overview.problems(survey), overview.summary(survey)]
+    missing = overview.problems(survey)
+    title = survey.plan.title
     texts = {
         'table.md': to_markdown(tables),
         'table.csv': to_csv(tables),
-        'table.html': page(
-            survey.plan.title, tables, missing, created, repeat
-        ),
+        'table.html': page(title, tables, missing, created, repeat),
     }
     for name, text in texts.items():
         write_whole(folder / name, text.encode())
@@ -131,10 +133,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         if call in (run, submit):
             sub.add_argument(
                 '--only',
-                nargs='+',
+                action='append',
                 default=[],
                 metavar='PATTERN',
-                help="runs of these names, such as 'pretrain/*'",
+                help="runs of such names alone, for example 'pretrain/*'; "
+                'can be given several times',
             )
         if call is run:
             sub.add_argument(
@@ -153,6 +156,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                 '--dry-run',
                 action='store_true',
                 help='print what would be submitted',
+            )
+        if call is status:
+            sub.add_argument(
+                '--runs', action='store_true', help='a line for each run too'
             )
         if call is table:
             sub.add_argument('--out', help="folder; default: the plan's")

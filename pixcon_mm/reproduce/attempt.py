@@ -88,7 +88,7 @@ def attempt(
             if note['seconds'] - noted >= HEARTBEAT:
                 noted = note['seconds']
                 folder.write('attempts.json', notes)
-                watch(last_line(folder.log_file, before))
+                watch(folder.last_line(before))
             time.sleep(POLL)
     except BaseException:
         # The command has the lock: it must not stay behind.
@@ -100,7 +100,7 @@ def attempt(
     child.returncode = note['exit'] = os.waitstatus_to_exitcode(status)
     note['resident_gib'] = round(usage.ru_maxrss / 2**20, 3)
     if note['exit']:
-        note['error'] = failure(folder.log_file, before, note['exit'])
+        note['error'] = failure(folder, before, note['exit'])
     folder.write('attempts.json', notes)
     return note['error']
 
@@ -120,17 +120,9 @@ def device_name() -> str:
     return 'CPU'
 
 
-def last_line(log: Path, offset: int = 0) -> str:
-    """The last line of a log that says something."""
-    with open(log, 'rb') as file:
-        file.seek(max(offset, file.seek(0, os.SEEK_END) - 4096))
-        lines = file.read().decode(errors='replace').split('\n')
-    return next((x.strip() for x in reversed(lines) if x.strip()), '')
-
-
-def failure(log: Path, offset: int, code: int) -> str:
+def failure(folder: Folder, offset: int, code: int) -> str:
     """Why a command failed, in its own words as far as there are any."""
-    with open(log, 'rb') as file:
+    with open(folder.log_file, 'rb') as file:
         file.seek(offset)
         lines = file.read().decode(errors='replace').split('\n')
     said = [x for x in lines if x.startswith('error: ')]
@@ -138,7 +130,7 @@ def failure(log: Path, offset: int, code: int) -> str:
         return said[-1].removeprefix('error: ').strip()
     if code < 0:
         return f'it was ended by signal {signal.Signals(-code).name}'
-    return f'it ended with exit code {code}: {last_line(log, offset)}'
+    return f'it ended with exit code {code}: {folder.last_line(offset)}'
 
 
 def conclude(run: Run, folder: Folder, start_sha256: str | None) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -114,6 +115,17 @@ class Folder:
             if (match := re.fullmatch(r'(?:epoch|iter)_(\d+)\.pth', file.name))
         }
         return saved[max(saved)] if saved else None
+
+    def last_line(self, offset: int = 0) -> str:
+        """The last line of the log, after an offset, that says something."""
+        try:
+            with open(self.log_file, 'rb') as file:
+                end = file.seek(0, os.SEEK_END)
+                file.seek(max(offset, end - 4096))
+                lines = file.read().decode(errors='replace').split('\n')
+        except FileNotFoundError:
+            return ''
+        return next((x.strip() for x in reversed(lines) if x.strip()), '')
 
     def set_aside(self) -> Path:
         """Rename the folder, so that the run can begin anew beside it."""

@@ -40,7 +40,7 @@ def show_data(survey: Survey, console: Console) -> None:
             console.print(f'      from {data.hint}', markup=False)
 
 
-def show_runs(survey: Survey, console: Console) -> None:
+def show_starts(survey: Survey, console: Console) -> None:
     """A line for each start, with the states of its seeds."""
     plan = survey.plan
     wanted: dict[Start, set[str]] = {}
@@ -48,20 +48,45 @@ def show_runs(survey: Survey, console: Console) -> None:
         for start in starts(plan, name):
             wanted.setdefault(start, set()).update(table.benchmarks)
     grid = Table(title='Runs', title_justify='left')
-    for heading in ('start', 'pre-training', *plan.benchmarks):
+    for heading in ('start', 'pre-training', *plan.benchmarks, 'hours'):
         grid.add_column(heading, overflow='fold')
     for start, benchmarks in wanted.items():
         cells = []
-        first: dict[str, Run] = {}
+        runs: dict[str, Run] = {}
         for benchmark in plan.benchmarks:
             last = []
             for seed in plan.seeds if benchmark in benchmarks else ():
-                *before, finetune, test = chain(plan, start, benchmark, seed)
-                first.update({run.name: run for run in before})
-                last.append(unfinished(survey, finetune, test))
+                steps = chain(plan, start, benchmark, seed)
+                runs.update({run.name: run for run in steps})
+                last.append(unfinished(survey, *steps[-2:]))
             cells.append(states(survey, last))
-        grid.add_row(start.name, states(survey, [*first.values()]), *cells)
+        first = [run for run in runs.values() if run.kind == 'pretrain']
+        grid.add_row(
+            start.name,
+            states(survey, first),
+            *cells,
+            hours(survey, [*runs.values()]),
+        )
     console.print(grid)
+
+
+def show_runs(survey: Survey, console: Console) -> None:
+    """A line for each run: state, device hours so far, and why."""
+    grid = Table('run', 'state', 'hours', 'what', box=None)
+    for run in survey.runs.values():
+        grid.add_row(
+            run.name,
+            states(survey, [run]),
+            hours(survey, [run]),
+            escape(survey.status(run).why),
+        )
+    console.print(grid)
+
+
+def hours(survey: Survey, runs: list[Run]) -> str:
+    """What runs have taken so far, times devices."""
+    cost = cost_of(survey, runs)
+    return f'{cost.device_hours:.2f}' if cost else ''
 
 
 def unfinished(survey: Survey, finetune: Run, test: Run) -> Run:
@@ -109,7 +134,9 @@ def problems(survey: Survey) -> list[str]:
                 name for name in run.data if not survey.data[name].is_complete
             )
             found[f'data missing: {names}'].append(run.name)
-        elif status.state not in COLOURS:
+        elif status.state not in COLOURS or (
+            status.state is State.RUNNING and status.why
+        ):
             found[f'{status.state.value}: {status.why}'].append(run.name)
         if run.weights == 'torchvision' and status.state in (
             State.READY,

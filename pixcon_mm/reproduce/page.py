@@ -10,6 +10,9 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from pixcon_mm.reproduce import charts, formats
+from pixcon_mm.reproduce.bar_chart import bars
+from pixcon_mm.reproduce.cost_chart import costs
+from pixcon_mm.reproduce.loss_chart import losses
 from pixcon_mm.reproduce.results import Column, Row, Table
 
 TEMPLATE = Path(__file__).with_name('page.html.j2')
@@ -32,7 +35,7 @@ def page(
         command (str): What repeats it all.
     """
     looks = charts.looks_of(tables)
-    losses = charts.losses(tables, looks)
+    curves = losses(tables, looks)
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
@@ -52,7 +55,7 @@ def page(
             for cell in row.cells.values()
         ),
         sections=[_section(table, looks) for table in tables],
-        losses=losses and _picture(losses, 'losses', 'Losses'),
+        losses=curves and _picture(curves, 'losses', 'Losses'),
         cost_headings=formats.COST_HEADINGS,
     )
 
@@ -79,8 +82,8 @@ def _section(table: Table, looks: dict[charts.Key, charts.Look]) -> dict:
             dict(row=row, cells=formats.cost_cells(row))
             for row in formats.cost_rows(table)
         ],
-        bars=_pictures(table, looks, charts.bars),
-        cost_charts=_pictures(table, looks, charts.costs),
+        bars=_pictures(table, looks, bars),
+        cost_charts=_pictures(table, looks, costs),
     )
 
 

@@ -97,8 +97,9 @@ class Survey:
         return self.folder(run).path / name
 
     def _judge(self, run: Run) -> Status:
-        if self.folder(run).is_running():
-            return Status(State.RUNNING)
+        folder = self.folder(run)
+        if folder.is_running():
+            return Status(State.RUNNING, folder.last_line())
         return self.judge_files(run)
 
     def judge_files(self, run: Run) -> Status:

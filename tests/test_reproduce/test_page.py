@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pixcon_mm.reproduce import charts
+from pixcon_mm.reproduce import bar_chart, charts, cost_chart, loss_chart
 from pixcon_mm.reproduce.page import page
 from pixcon_mm.reproduce.results import Cell, Cost, Published, Row, Table
 from tests.test_reproduce.test_formats import (
@@ -134,7 +134,7 @@ def test_a_page_before_anything_has_run(tables):
     assert '<svg' not in text
 
 
-def axes_of(table: Table, column=BOX, draw=charts.bars):
+def axes_of(table: Table, column=BOX, draw=bar_chart.bars):
     figure = draw(table, column, charts.looks_of([table]))
     return figure.axes[0]
 
@@ -165,7 +165,7 @@ def test_seeds_and_published_numbers_are_marked():
 def test_a_missing_bar_says_so():
     texts = [t.get_text() for t in axes_of(make_table(), MIOU).texts]
     assert texts == ['not run yet', '51.0 ± 1.4 (2 of 3)']
-    assert charts.bars(EMPTY, BOX, charts.looks_of([EMPTY])) is None
+    assert bar_chart.bars(EMPTY, BOX, charts.looks_of([EMPTY])) is None
 
 
 def test_bars_of_published_numbers_alone():
@@ -198,11 +198,11 @@ def test_costs_are_of_one_pretraining():
     )
     unknown = dataclasses.replace(row, title='B', pretrain=None)
     given = make_table().rows[1]
-    assert charts.hours_of(row) == 100.0
-    assert charts.hours_of(unknown) is None
-    assert charts.hours_of(given) == 0.0
+    assert cost_chart.hours_of(row) == 100.0
+    assert cost_chart.hours_of(unknown) is None
+    assert cost_chart.hours_of(given) == 0.0
     axes = axes_of(
-        Table('t', 'T', [BOX], [row, unknown, given]), draw=charts.costs
+        Table('t', 'T', [BOX], [row, unknown, given]), draw=cost_chart.costs
     )
     (x, y), (x_given, _) = (
         container.lines[0].get_xydata()[0] for container in axes.containers
@@ -221,11 +221,11 @@ def test_costs_of_a_wide_range_are_on_a_log_axis():
         for i in range(3)
     ]
     rows.append(make_table().rows[1])
-    axes = axes_of(Table('t', 'T', [BOX], rows), draw=charts.costs)
+    axes = axes_of(Table('t', 'T', [BOX], rows), draw=cost_chart.costs)
     assert axes.get_xscale() == 'log'
     x = axes.containers[3].lines[0].get_xdata()[0]
     assert 0 < axes.get_xlim()[0] < x < 1
-    assert charts.costs(make_table(), MIOU, {}) is None
+    assert cost_chart.costs(make_table(), MIOU, {}) is None
 
 
 def test_labels_of_equal_points_do_not_overlap():
@@ -233,7 +233,7 @@ def test_labels_of_equal_points_do_not_overlap():
         dataclasses.replace(make_table().rows[0], title=f'R{i}')
         for i in range(8)
     ]
-    axes = axes_of(Table('t', 'T', [BOX], rows), draw=charts.costs)
+    axes = axes_of(Table('t', 'T', [BOX], rows), draw=cost_chart.costs)
     heights = sorted(text.get_position()[1] for text in axes.texts)
     assert (
         min(b - a for a, b in zip(heights, heights[1:], strict=False)) > 0.06
@@ -250,7 +250,7 @@ def test_losses_of_all_pretrainings_once():
     )
     table = dataclasses.replace(make_table(), rows=[row])
     looks = charts.looks_of([table])
-    figure = charts.losses([table, table], looks)
+    figure = loss_chart.losses([table, table], looks)
     lines = figure.axes[0].lines
     assert len(lines) == 2
     assert {line.get_color() for line in lines} == {'#332288'}
@@ -260,7 +260,7 @@ def test_losses_of_all_pretrainings_once():
     assert lines[0].get_ydata() == pytest.approx(5.0)
     labels = [t.get_text() for t in figure.legends[0].get_texts()]
     assert labels == ['A <b> & |c|', 'seed 0', 'seed 1']
-    assert charts.losses([EMPTY], looks) is None
+    assert loss_chart.losses([EMPTY], looks) is None
 
 
 def test_labels_say_what_tells_rows_apart():
@@ -286,7 +286,7 @@ def test_pictures_are_the_same_each_time_with_text_as_text():
     table = make_table()
     looks = charts.looks_of([table])
     first, second = (
-        charts.svg(charts.bars(table, BOX, looks), 'name', 'COCO & "AP"')
+        charts.svg(bar_chart.bars(table, BOX, looks), 'name', 'COCO & "AP"')
         for _ in range(2)
     )
     assert first == second
