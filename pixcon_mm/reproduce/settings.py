@@ -48,10 +48,29 @@ def settings_of(run: Run) -> Settings:
     Returns:
         dict: Values by dotted key, as JSON has them.
     """
-    flat = dict(_config_settings(run.config, json.dumps(run.options)))
+    flat = {
+        key: value
+        for key, value in _config_settings(run.config, json.dumps(run.options))
+        if concerns(run.kind, key)
+    }
     flat['seed'] = run.seed
     flat['start'] = run.needs or run.weights
     return flat
+
+
+def concerns(kind: str, key: str) -> bool:
+    """Whether a run's result depends on a setting.
+
+    So another way to test makes no fine-tuning stale, only its test.
+
+    Example:
+        >>> concerns('finetune', 'test_evaluator.type')
+        False
+    """
+    is_evaluation = key.startswith(('val_', 'test_'))
+    if kind == 'test':
+        return is_evaluation or key.startswith('model.')
+    return not is_evaluation
 
 
 @functools.cache

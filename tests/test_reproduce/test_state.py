@@ -162,3 +162,18 @@ def test_moving_data_or_workers_changes_nothing(done, tmp_path):
     survey = survey_of(tmp_path, data=plan, benchmarks=dict(seg=benchmark))
     assert status(survey, TEST).state is State.COMPLETE
     assert summary(survey).startswith('10 runs: 10 complete. So far: 0.0')
+
+
+def test_another_evaluation_makes_only_the_test_stale(done, tmp_path):
+    benchmark = dict(
+        title='Segmentation',
+        protocol='a protocol',
+        config='configs/segmentation/fcn_r18_demo.py',
+        data=['toy'],
+        metrics=dict(mIoU=dict(title='mIoU')),
+        options={'test_evaluator.iou_metrics': ['mIoU', 'mFscore']},
+    )
+    survey = survey_of(tmp_path, benchmarks=dict(seg=benchmark))
+    assert status(survey, FINETUNED).state is State.COMPLETE
+    assert status(survey, TEST).state is State.STALE
+    assert 'test_evaluator.iou_metrics' in status(survey, TEST).why
