@@ -4,9 +4,12 @@
 import argparse
 import json
 import math
+import os
 import sys
 from pathlib import Path
 
+# As in train.py: threads that wait must not spin.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmengine.config import Config  # noqa: E402

@@ -2,9 +2,13 @@
 """Train whatever a config describes: pre-training or fine-tuning."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
+# Before torch starts its threads: if they spin while they wait, they take the
+# cores from the loader's workers, and from whatever else runs here.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmengine.config import Config  # noqa: E402

@@ -6,6 +6,7 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     param_scheduler=dict(type='ParamSchedulerHook'),
+    reproducible_resume=dict(type='ReproducibleResumeHook'),
     # Its source is the option --pretrained of tools/train.py.
     pretrained=dict(type='PretrainedHook'),
     progress_bar=dict(type='ProgressBarHook'),

@@ -7,6 +7,7 @@ from pixcon_mm.engine.monitor_hook import MonitorHook
 from pixcon_mm.engine.precise_bn_hook import PreciseBatchNormHook
 from pixcon_mm.engine.pretrained_hook import PretrainedHook
 from pixcon_mm.engine.progress_bar_hook import ProgressBarHook
+from pixcon_mm.engine.reproducible_resume_hook import ReproducibleResumeHook
 from pixcon_mm.engine.run_summary_hook import RunSummaryHook
 from pixcon_mm.engine.runner import PixConRunner
 from pixcon_mm.engine.scene_dataset_hook import SceneDatasetHook
@@ -21,6 +22,7 @@ __all__ = [
     'PretrainedHook',
     'ProgressBarHook',
     'ReadableLogProcessor',
+    'ReproducibleResumeHook',
     'RunSummaryHook',
     'SceneDatasetHook',
     'WarmupLR',

@@ -130,8 +130,10 @@ def _load(path: Path) -> object:
             return load_file(path)
         except SafetensorError as error:
             raise UserError(_broken(path, error)) from error
+    # A list: torch walks it again to forget them at the end.
+    stand_ins = [_stand_in(name) for name in IGNORED]
     try:
-        with torch.serialization.safe_globals(map(_stand_in, IGNORED)):
+        with torch.serialization.safe_globals(stand_ins):
             return torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         # torch says which name it refused, or that the bytes make no sense.

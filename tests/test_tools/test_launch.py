@@ -139,3 +139,20 @@ def test_runner_of_the_config(monkeypatch):
     cfg.runner_type = 'Theirs'
     launch.build_runner(cfg)
     assert chosen == [cfg]
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+@pytest.mark.parametrize('chosen', [None, 'ACTIVE'])
+def test_waiting_threads_leave_the_cores_to_others(tool, chosen):
+    """OpenMP itself says what it was told before its threads started."""
+    env = {k: v for k, v in os.environ.items() if k != 'OMP_WAIT_POLICY'}
+    if chosen:
+        env['OMP_WAIT_POLICY'] = chosen
+    said = subprocess.run(
+        [sys.executable, ROOT / f'tools/{tool}.py', '--help'],
+        env=dict(env, OMP_DISPLAY_ENV='true'),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+    assert f"OMP_WAIT_POLICY = '{chosen or 'PASSIVE'}'" in said

@@ -53,6 +53,14 @@ def test_tensors_of_checkpoints(content, zipped, tmp_path):
     assert all(torch.equal(found[name], TENSORS[name]) for name in TENSORS)
 
 
+def test_reading_leaves_no_stand_ins_behind(tmp_path):
+    """They would stand in for the real classes when a run resumes."""
+    before = torch.serialization.get_safe_globals()
+    torch.save(TENSORS, tmp_path / 'weights.pth')
+    read_tensors(tmp_path / 'weights.pth')
+    assert torch.serialization.get_safe_globals() == before
+
+
 def test_tensors_of_safetensors(tmp_path):
     save_file(dict(TENSORS), tmp_path / 'weights.safetensors')
     found = read_tensors(tmp_path / 'weights.safetensors')
