@@ -27,7 +27,7 @@ format: $(READY)  ## Mend style
 	@"$(BIN)/ruff" format .
 
 clean:  ## Remove .venv and the demo's files
-	rm -rf "$(VENV)" data/demo work_dirs/demo
+	rm -rf "$(VENV)" data/demo work_dirs/demo work_dirs/plan_demo
 
 # The stamp is written last: an install that broke off is begun anew.
 $(READY): setup.py requirements/constraints.txt tools/install.sh

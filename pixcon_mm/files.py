@@ -19,7 +19,10 @@ def write_whole(path: Path, content: bytes) -> None:
     part = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
+        with open(part, 'wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may leave it empty
         os.replace(part, path)
     except OSError as error:
         raise UserError(

@@ -77,7 +77,7 @@ def run(survey: Survey, args: argparse.Namespace) -> bool:
         if console.is_terminal:
             bar.update(f'{name}: {line[-100:]}')
 
-    choice = Choice(tuple(args.only), args.gpus, args.redo_stale)
+    choice = Choice(tuple(args.only), args.gpus, args.redo)
     with bar:
         is_complete = execute(survey, choice, say, watch)
     survey.forget()
@@ -92,7 +92,8 @@ def run(survey: Survey, args: argparse.Namespace) -> bool:
 
 def submit(survey: Survey, args: argparse.Namespace) -> bool:
     """Hand what is not complete to Slurm."""
-    slurm.submit(survey, Choice(tuple(args.only)), args.plan, args.dry_run)
+    choice = Choice(tuple(args.only), redo=args.redo)
+    slurm.submit(survey, choice, args.plan, args.dry_run)
     return True
 
 
@@ -139,17 +140,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                 help="runs of such names alone, for example 'pretrain/*'; "
                 'can be given several times',
             )
+            sub.add_argument(
+                '--redo',
+                action='store_true',
+                help='also what is stale (its old files are kept beside) or '
+                'has lost its checkpoint',
+            )
         if call is run:
             sub.add_argument(
                 '--gpus',
                 type=int,
                 help="processes of each run, instead of the plan's; 0 for "
                 'one on whatever there is. The total batch stays',
-            )
-            sub.add_argument(
-                '--redo-stale',
-                action='store_true',
-                help='begin stale runs anew; the old files are kept beside',
             )
         if call is submit:
             sub.add_argument(

@@ -15,7 +15,8 @@ default_hooks = dict(
     monitors=dict(type='MonitorHook'),
     progress_bar=dict(type='ProgressBarHook'),
     logger=dict(type='LoggerHook', interval=50),
-    checkpoint=dict(type='CheckpointHook', interval=50, max_keep_ckpts=3),
+    # Often enough that a job with a time limit gets on.
+    checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=3),
 )
 log_processor = dict(type='ReadableLogProcessor')
 visualizer = dict(

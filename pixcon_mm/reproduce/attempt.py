@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -54,18 +55,7 @@ def attempt(
     """
     asked = dict(settings=settings_of(run), start_sha256=start_sha256)
     folder.write('run.json', asked)
-    note = dict(
-        command=line,
-        started=datetime.datetime.now().isoformat(timespec='seconds'),
-        seconds=0.0,
-        devices=devices,
-        device=device_name(),
-        host=socket.gethostname(),
-        version=pixcon_mm.__version__,
-        exit=None,
-        error=None,
-        resident_gib=None,
-    )
+    note = new_note(command=line, devices=devices)
     notes = [*earlier_attempts(folder), note]
     before = folder.log_file.stat().st_size if folder.log_file.exists() else 0
     began = time.monotonic()
@@ -87,7 +77,9 @@ def attempt(
                 break
             if note['seconds'] - noted >= HEARTBEAT:
                 noted = note['seconds']
-                folder.write('attempts.json', notes)
+                # A disk that hiccups must not end a training of days.
+                with contextlib.suppress(UserError):
+                    folder.write('attempts.json', notes)
                 watch(folder.last_line(before))
             time.sleep(POLL)
     except BaseException:
@@ -103,6 +95,29 @@ def attempt(
         note['error'] = failure(folder, before, note['exit'])
     folder.write('attempts.json', notes)
     return note['error']
+
+
+def new_note(**known: Any) -> dict[str, Any]:
+    """What is written down of an attempt; ``exit`` None until it ends."""
+    blank = dict(
+        command=[],
+        started=datetime.datetime.now().isoformat(timespec='seconds'),
+        seconds=0.0,
+        devices=1,
+        device=device_name(),
+        host=socket.gethostname(),
+        version=pixcon_mm.__version__,
+        exit=None,
+        error=None,
+        resident_gib=None,
+    )
+    return {**blank, **known}
+
+
+def note_failure(folder: Folder, error: str) -> None:
+    """Write down that a run failed before or after its command."""
+    notes = earlier_attempts(folder)
+    folder.write('attempts.json', [*notes, new_note(exit=1, error=error)])
 
 
 def earlier_attempts(folder: Folder) -> list[dict[str, Any]]:
@@ -141,7 +156,8 @@ def conclude(run: Run, folder: Folder, start_sha256: str | None) -> None:
     """
     result: dict[str, Any] = dict(
         run=run.name,
-        settings=settings_of(run),
+        # Of when it started: the config may have been edited since.
+        settings=folder.read('run.json')['settings'],
         seed=run.seed,
         start_sha256=start_sha256,
         checkpoint=None,
@@ -151,7 +167,7 @@ def conclude(run: Run, folder: Folder, start_sha256: str | None) -> None:
     )
     if run.kind == 'test':
         outcome = folder.path / OUTCOME
-        result.update(read_outcome(outcome, start_sha256))
+        result['metrics'] = read_outcome(outcome, start_sha256)
         folder.write('metrics.json', result)
         outcome.unlink()
         return
@@ -171,13 +187,16 @@ def conclude(run: Run, folder: Folder, start_sha256: str | None) -> None:
 
 def read_outcome(path: Path, start_sha256: str | None) -> dict[str, Any]:
     """What tools/test.py wrote, checked to be of the right checkpoint."""
-    outcome = json.loads(path.read_text(encoding='utf-8'))
+    try:
+        outcome = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise UserError(f'The test has left no {path} ({error}).') from error
     if outcome['sha256'] != start_sha256:
         raise UserError(
             f'{path} is of another checkpoint ({outcome["sha256"]:.12}) than '
             f'the run was started for ({start_sha256:.12}): run it again.'
         )
-    return dict(metrics=outcome['metrics'])
+    return outcome['metrics']
 
 
 def cost_of(attempts: list[dict[str, Any]]) -> dict[str, Any]:

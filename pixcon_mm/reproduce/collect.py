@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pixcon_mm.errors import UserError
+from pixcon_mm.reproduce.attempt import cost_of as cost_of_attempts
 from pixcon_mm.reproduce.folder import DamagedError
 from pixcon_mm.reproduce.published import (
     Number,
@@ -110,9 +111,9 @@ def _cell(
         status = survey.status(test)
         if status.state is not State.COMPLETE:
             continue
-        value = _value(test, status.metrics['metrics'], metric)
+        value = status.metrics['metrics'].get(metric)
         if value is None:
-            continue
+            continue  # `missing_metrics` names it
         values.append(spec.scale * value)
         pretrainings |= {r.name for r in before if r.kind == 'pretrain'}
     published = []
@@ -127,20 +128,6 @@ def _cell(
             spec.published,
         )
     return Cell(values, len(plan.seeds), len(pretrainings), published)
-
-
-def _value(
-    test: Run, metrics: dict[str, float | None], metric: str
-) -> float | None:
-    """A metric of a test; None if the evaluator got no number."""
-    if not metrics:
-        return 0.0  # the evaluators of detectors say so if nothing is found
-    if metric not in metrics:
-        raise UserError(
-            f'{test.name} has no metric {metric!r}, which the plan wants; '
-            f'it has {", ".join(metrics)}.'
-        )
-    return metrics[metric]
 
 
 def _published_rows(
@@ -188,6 +175,26 @@ def _published_rows(
     return found
 
 
+def missing_metrics(survey: Survey) -> list[str]:
+    """Complete tests that gave no number where the plan wants one."""
+    sentences = []
+    for run in survey.runs.values():
+        status = survey.status(run)
+        if run.kind != 'test' or status.state is not State.COMPLETE:
+            continue
+        found = status.metrics['metrics']
+        wanted = survey.plan.benchmarks[run.name.split('/')[1]].metrics
+        missing = [name for name in wanted if found.get(name) is None]
+        if missing:
+            sentences.append(
+                f'{run.name}: the evaluator gave no {", ".join(missing)}, but '
+                f'{", ".join(found) or "nothing at all"}: a detector that '
+                'finds nothing has no metrics; otherwise mend the names in '
+                'the plan (nothing has to run again)'
+            )
+    return sentences
+
+
 def epochs_of(run: Run) -> int | None:
     """Length of a pre-training."""
     return settings_of(run).get('train_cfg.max_epochs')
@@ -204,19 +211,25 @@ def curve_of(survey: Survey, run: Run) -> list[dict[str, Any]]:
 
 
 def cost_of(survey: Survey, runs: Iterable[Run]) -> Cost | None:
-    """What runs have taken so far, unfinished ones too; None for nothing."""
+    """What runs have taken so far, unfinished ones too; None for nothing.
+
+    The time of a command that outlived the `run` that started it is not
+    known.
+    """
     hours, devices, memory, speeds = 0.0, [], [], []
     for run in runs:
+        known = (survey.status(run).metrics or {}).get('cost')
         try:
-            attempts = survey.folder(run).read('attempts.json') or []
+            notes = survey.folder(run).read('attempts.json') or []
         except DamagedError:
-            attempts = []
-        for note in attempts:
-            hours += note['seconds'] * note['devices'] / 3600
-            devices.append(note['device'])
-        cost = (survey.status(run).metrics or {}).get('cost', {})
-        memory.append(cost.get('memory_gib'))
-        speeds.append(cost.get('images_per_second'))
+            notes = []
+        cost = known or cost_of_attempts(notes)
+        hours += cost['device_hours']
+        if cost['device']:
+            devices.append(cost['device'])
+        if known:
+            memory.append(cost['memory_gib'])
+            speeds.append(cost['images_per_second'])
     if not devices:
         return None
     known = [speed for speed in speeds if speed]

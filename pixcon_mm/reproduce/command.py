@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def command(
         line += ['--pretrained', start(survey, run)]
     if run.kind == 'finetune':
         line += ['--no-validate']  # its test follows
-    if run.kind != 'test' and gpus != run.gpus:
+    if run.kind != 'test' and (gpus or gpus != run.gpus):
         line += ['--total-batch', str(total_batch(run))]
     return [*line, '--cfg-options', f'randomness.seed={run.seed}', *options]
 
@@ -66,15 +67,13 @@ def total_batch(run: Run) -> int:
     if not base:
         raise UserError(
             f'{run.config} does not state its total batch as auto_scale_lr='
-            'dict(base_batch_size=...), so it runs on the number of GPUs '
-            'that the plan gives, and no other.'
+            'dict(base_batch_size=...), which several processes must know '
+            'to share it.'
         )
     return base
 
 
 def readable(line: list[str]) -> str:
     """A command for a person to read and paste."""
-    import shlex
-
     words = [Path(line[0]).name if line[0] == sys.executable else line[0]]
     return shlex.join([*words, *line[1:]])

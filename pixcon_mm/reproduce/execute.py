@@ -13,11 +13,18 @@ from pathlib import Path
 import torch
 
 from pixcon_mm.errors import UserError
-from pixcon_mm.reproduce.attempt import attempt, conclude
+from pixcon_mm.reproduce.attempt import attempt, conclude, note_failure
 from pixcon_mm.reproduce.command import command, readable
 from pixcon_mm.reproduce.folder import Folder
 from pixcon_mm.reproduce.runs import Run
-from pixcon_mm.reproduce.state import RUNNABLE, State, Status, Survey
+from pixcon_mm.reproduce.settings import read_configs_anew
+from pixcon_mm.reproduce.state import (
+    RUNNABLE,
+    TO_REDO,
+    State,
+    Status,
+    Survey,
+)
 
 WAIT = 2.0  # seconds between two looks at what another process runs
 
@@ -30,7 +37,8 @@ class Choice:
         only (list[str]): Patterns of names, as a shell has them; all runs
             if there is none.
         gpus (int, optional): Processes of each, instead of the plan's.
-        redo (bool): Whether stale runs are set aside and begun anew.
+        redo (bool): Whether runs that are stale or have lost their
+            checkpoint are done again; old files of the stale are kept.
     """
 
     only: tuple[str, ...] = ()
@@ -65,7 +73,8 @@ def make_data(
                     say(f'{name}: {survey.data[name].sentence}')
                     say(f'{name}: python {data.make}')
                     make = [sys.executable, *data.make.split()]
-                    subprocess.run(make, check=True)
+                    # The lock goes with it, as with a run's command.
+                    subprocess.run(make, check=True, pass_fds=(lock,))
                     survey.check_data()
                     if not survey.data[name].is_complete:
                         raise UserError(
@@ -85,7 +94,7 @@ def execute(
     """Run all that is meant, not complete and possible.
 
     Several processes can do so at once: each run is locked while it runs.
-    A run that another process has is waited for if others depend on it.
+    One that another process has is waited for.
 
     Args:
         survey (Survey): The plan and its state.
@@ -103,49 +112,57 @@ def execute(
             f'No run matches {" ".join(choice.only)}: their names are, for '
             f'example, {next(iter(survey.runs))}.'
         )
+    fitting = [run for run in meant if fits(choice.processes(run))]
     tried: set[str] = set()
     while True:
         survey.forget()
         ready = [
             run
-            for run in meant
+            for run in fitting
             if run.name not in tried
             and is_wanted(survey, run, survey.status(run), choice)
-            and fits(choice.processes(run))
         ]
-        done = False
-        for run in ready:
-            done = run_one(survey, run, choice, say, watch)
-            if done:
-                tried.add(run.name)
-                break
-        states = {survey.status(run).state for run in meant}
+        done = next(
+            (r for r in ready if run_one(survey, r, choice, say, watch)), None
+        )
         if done:
+            tried.add(done.name)
             continue
+        survey.forget()
+        states = {survey.status(run).state for run in meant}
         if State.RUNNING not in states and not ready:
-            return states == {State.COMPLETE}
+            break
         time.sleep(WAIT)
+    unfit = [
+        run
+        for run in meant
+        if run not in fitting
+        and is_wanted(survey, run, survey.status(run), choice)
+    ]
+    if unfit:
+        say(
+            f'{unfit[0].name} and {len(unfit) - 1} more want '
+            f'{choice.processes(unfit[0])} GPUs, and this machine has '
+            f'{torch.cuda.device_count()}: choose another number with --gpus '
+            '(the total batch stays), or submit.'
+        )
+    return states == {State.COMPLETE}
 
 
 def is_wanted(
     survey: Survey, run: Run, status: Status, choice: Choice
 ) -> bool:
     """Whether a run is to be run, now that all is as it is."""
-    needed = survey.needed(run)
-    if needed and needed.state is not State.COMPLETE:
+    if status.state in TO_REDO:
+        if not choice.redo:
+            return False
+    elif status.state not in RUNNABLE:
         return False
-    if status.state is State.STALE:
-        return choice.redo
-    if status.state is State.LOST:
-        # It has given its result; only a run that is to start from the
-        # checkpoint needs it again.
-        return any(
-            other.needs == run.name
-            and choice.has(other)
-            and survey.status(other).state is State.WAITING
-            for other in survey.runs.values()
-        )
-    return status.state in RUNNABLE
+    needed = survey.needed(run)
+    if needed is None or needed.state is State.COMPLETE:
+        return True
+    # One that has begun does not read the lost checkpoint again.
+    return needed.state is State.LOST and status.state is State.INTERRUPTED
 
 
 def fits(processes: int) -> bool:
@@ -169,30 +186,48 @@ def run_one(
     with folder.locked() as lock:
         if lock is None:
             return False
-        # Another process may have been faster.
+        # Another process may have been faster, a config may have been edited.
+        read_configs_anew()
         survey.forget()
         status = survey.judge_files(run)
         if not is_wanted(survey, run, status, choice):
             return False
         if status.state is State.STALE:
-            say(f'{run.name}: the stale one is now {folder.set_aside()}')
-        needed = survey.needed(run)
-        start = needed.metrics['checkpoint']['sha256'] if needed else None
-        processes = choice.processes(run)
-        line = command(survey, run, processes)
-        say(f'{run.name}: {readable(line)}')
-        error = attempt(
-            run,
-            folder,
-            line,
-            max(processes, 1),
-            lock,
-            start,
-            lambda text: watch(run.name, text),
-        )
-        if error is None:
-            conclude(run, folder, start)
-            say(f'{run.name}: complete')
-        else:
-            say(f'{run.name}: failed: {error} (see {folder.log_file})')
+            say(f'{run.name}: the old one is now {folder.set_aside()}')
+        try:
+            error = start_and_conclude(survey, run, choice, lock, say, watch)
+        except UserError as mistake:
+            # It is this run's alone: others go on.
+            error = str(mistake)
+            note_failure(folder, error)
+    say(f'{run.name}: {f"failed: {error}" if error else "complete"}')
     return True
+
+
+def start_and_conclude(
+    survey: Survey,
+    run: Run,
+    choice: Choice,
+    lock: int,
+    say: Callable[[str], None],
+    watch: Callable[[str, str], None],
+) -> str | None:
+    """Run one run that is locked; gives what went wrong, in a sentence."""
+    folder = survey.folder(run)
+    needed = survey.needed(run)
+    start = needed.metrics['checkpoint']['sha256'] if needed else None
+    processes = choice.processes(run)
+    line = command(survey, run, processes)
+    say(f'{run.name}: {readable(line)}')
+    error = attempt(
+        run,
+        folder,
+        line,
+        max(processes, 1),
+        lock,
+        start,
+        lambda text: watch(run.name, text),
+    )
+    if error is None:
+        conclude(run, folder, start)
+    return error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -11,8 +12,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from pixcon_mm.errors import UserError
 from pixcon_mm.files import write_whole
 from pixcon_mm.weights.reading import sha256_of
 
@@ -85,19 +87,16 @@ class Folder:
         """
         self.lock_file.parent.mkdir(parents=True, exist_ok=True)
         with open(self.lock_file, 'a') as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield None
-                return
-            yield file.fileno()
+            yield file.fileno() if lock(file, fcntl.LOCK_EX) else None
 
     def is_running(self) -> bool:
         """Whether some process holds the lock."""
-        if not self.lock_file.exists():
+        try:
+            # Shared, so that two who look do not take each other for a run.
+            with open(self.lock_file) as file:
+                return not lock(file, fcntl.LOCK_SH)
+        except FileNotFoundError:
             return False
-        with self.locked() as lock:
-            return lock is None
 
     def newest_checkpoint(self) -> Path | None:
         """What a resumed run would go on from."""
@@ -115,6 +114,11 @@ class Folder:
             if (match := re.fullmatch(r'(?:epoch|iter)_(\d+)\.pth', file.name))
         }
         return saved[max(saved)] if saved else None
+
+    @property
+    def job_file(self) -> Path:
+        """Number of the run's job of Slurm; beside the folder, as the lock."""
+        return self.path.with_name(f'.{self.path.name}.job')
 
     def last_line(self, offset: int = 0) -> str:
         """The last line of the log, after an offset, that says something."""
@@ -135,6 +139,25 @@ class Folder:
         ).exists():
             number += 1
         return self.path.rename(aside)
+
+
+def lock(file: IO, kind: int) -> bool:
+    """Lock a file as long as it is open; False if another process has it.
+
+    Raises:
+        UserError: If its file system has no locks.
+    """
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise UserError(
+            f'{file.name} cannot be locked ({error.strerror}), so two runs '
+            'could meet: choose a work_dir on a file system with locks, or '
+            'mount it with them (flock).'
+        ) from error
+    return True
 
 
 def digest_of(content: Any) -> str:
@@ -169,4 +192,10 @@ def is_same_file(path: Path, known: dict[str, Any]) -> bool:
         return False
     if stat.st_mtime_ns == known['mtime_ns']:
         return True
-    return sha256_of(path) == known['sha256']
+    return _sha256_at(path, stat.st_mtime_ns) == known['sha256']
+
+
+@functools.cache
+def _sha256_at(path: Path, mtime_ns: int) -> str:
+    """Of a file as it was at a time; read once."""
+    return sha256_of(path)

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pixcon_mm.reproduce import results
-from pixcon_mm.reproduce.collect import cost_of
+from pixcon_mm.reproduce.collect import cost_of, missing_metrics
 from pixcon_mm.reproduce.execute import fits
 from pixcon_mm.reproduce.formats import cell_of, cell_text
 from pixcon_mm.reproduce.runs import Run, Start, chain, starts
@@ -146,11 +146,11 @@ def problems(survey: Survey) -> list[str]:
             found[text].append(run.name)
         if status.state is State.READY and not fits(run.gpus):
             text = (
-                f'needs {run.gpus} GPUs, more than this machine has: use '
+                f'wants {run.gpus} GPUs, more than this machine has: use '
                 '`run --gpus N` (the total batch stays), or `submit`'
             )
             found[text].append(run.name)
-    sentences = []
+    sentences = missing_metrics(survey)
     for text, names in found.items():
         more = f' and {len(names) - 1} more runs' if len(names) > 1 else ''
         sentences.append(f'{names[0]}{more}: {text}')

@@ -157,11 +157,28 @@ class Plan:
     slurm: dict[str, Any] = field(default_factory=dict)
 
 
+class StrictLoader(yaml.SafeLoader):
+    """YAML in which a key that is there twice is a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False):
+        """A mapping; see :class:`yaml.SafeLoader`."""
+        keys = [key.value for key, _ in node.value if key.value != '<<']
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None,
+                    None,
+                    f'the key {key!r} is there twice',
+                    node.start_mark,
+                )
+        return super().construct_mapping(node, deep)
+
+
 def read_plan(path: str | Path) -> Plan:
     """Read a plan and check that it holds together.
 
     Args:
-        path (str | Path): YAML file; ``plans/demo.yaml`` shows every key.
+        path (str | Path): YAML file with the keys of :class:`Plan`.
 
     Raises:
         UserError: With the place in the file and what is wrong there.
@@ -173,7 +190,7 @@ def read_plan(path: str | Path) -> Plan:
             f'There is no plan {str(path)!r}.{suggest(str(path), plans)}'
         )
     try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+        content = yaml.load(path.read_text(encoding='utf-8'), StrictLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f'Plan {path} is no YAML: {error}') from error
     plan = _build(Plan, content, str(path))
@@ -257,6 +274,9 @@ def _check_names(plan: Plan, path: str) -> None:
         raise UserError(
             f'{path}: seeds and pretrain_seeds need one seed each.'
         )
+    for seeds in (plan.seeds, plan.pretrain_seeds):
+        if len({*seeds}) < len(seeds):
+            raise UserError(f'{path}: {seeds} names a seed twice.')
     for name, method in plan.methods.items():
         if (method.config is None) == (method.weights is None):
             raise UserError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pixcon_mm.errors import UserError
 from pixcon_mm.reproduce.plan import Plan
 
 
@@ -21,7 +22,7 @@ class Run:
         seed (int): Of all that is random.
         gpus (int): Processes, a GPU each; 0 for one process.
         data (tuple[str, ...]): Names in the plan's data.
-        needs (str, optional): The run whose checkpoint it starts from.
+        before (Run, optional): The run whose checkpoint it starts from.
         weights (str, optional): ``none`` or ``torchvision``, where a
             fine-tuning starts without a pre-training.
     """
@@ -32,8 +33,13 @@ class Run:
     seed: int
     gpus: int
     data: tuple[str, ...]
-    needs: str | None = None
+    before: Run | None = None
     weights: str | None = None
+
+    @property
+    def needs(self) -> str | None:
+        """Name of the run whose checkpoint it starts from."""
+        return self.before and self.before.name
 
     @property
     def kind(self) -> str:
@@ -76,6 +82,9 @@ def runs_of(plan: Plan) -> dict[str, Run]:
     """All runs of a plan, by name; each after what it needs.
 
     A run that several tables want is there once.
+
+    Raises:
+        UserError: If two different runs would have one name.
     """
     runs: dict[str, Run] = {}
     for table in plan.tables:
@@ -83,7 +92,12 @@ def runs_of(plan: Plan) -> dict[str, Run]:
             for seed in plan.seeds:
                 for benchmark in plan.tables[table].benchmarks:
                     for run in chain(plan, start, benchmark, seed):
-                        runs[run.name] = run
+                        if runs.setdefault(run.name, run) != run:
+                            raise UserError(
+                                f'Two different runs of the plan are called '
+                                f'{run.name}: rename a method or a '
+                                'pre-training set.'
+                            )
     # All pre-trainings first: most of the rest waits for them.
     order = ('pretrain', 'finetune', 'test')
     return dict(
@@ -95,21 +109,19 @@ def chain(plan: Plan, start: Start, benchmark: str, seed: int) -> list[Run]:
     """The runs behind one number: pre-training, fine-tuning, test."""
     method = plan.methods[start.method]
     bench = plan.benchmarks[benchmark]
-    runs, needs = [], None
+    runs, before = [], None
     if start.set is not None:
         images = plan.pretrain_sets[start.set]
         first = pretrain_seed(plan, seed)
-        needs = f'pretrain/{start.name}-seed{first}'
-        runs.append(
-            Run(
-                name=needs,
-                config=method.config,
-                options={**method.options, **images.options},
-                seed=first,
-                gpus=method.gpus,
-                data=tuple(images.data),
-            )
+        before = Run(
+            name=f'pretrain/{start.name}-seed{first}',
+            config=method.config,
+            options={**method.options, **images.options},
+            seed=first,
+            gpus=method.gpus,
+            data=tuple(images.data),
         )
+        runs.append(before)
     common = dict(
         config=bench.config,
         options=bench.options,
@@ -117,12 +129,15 @@ def chain(plan: Plan, start: Start, benchmark: str, seed: int) -> list[Run]:
         gpus=bench.gpus,
         data=tuple(bench.data),
     )
-    finetune = f'finetune/{benchmark}/{start.name}-seed{seed}'
-    weights = method.weights
-    runs.append(Run(name=finetune, needs=needs, weights=weights, **common))
-    test = f'test/{benchmark}/{start.name}-seed{seed}'
-    runs.append(Run(name=test, needs=finetune, **common))
-    return runs
+    where = f'{benchmark}/{start.name}-seed{seed}'
+    finetune = Run(
+        name=f'finetune/{where}',
+        before=before,
+        weights=method.weights,
+        **common,
+    )
+    test = Run(name=f'test/{where}', before=finetune, **common)
+    return [*runs, finetune, test]
 
 
 def with_roots(plan: Plan, options: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from pixcon_mm.errors import UserError
 from pixcon_mm.reproduce.runs import Run
 
 # Where a run writes and how it feeds its device: the result does not depend
-# on them. (The batch of a process does not either: the total is the recipe's.)
+# on them. (Neither on the number of processes: the total batch is the
+# recipe's, and so are its statistics where there is SyncBN.)
 IMMATERIAL = {
     'default_hooks.logger',
     'default_hooks.checkpoint',
@@ -24,7 +25,6 @@ IMMATERIAL = {
     'default_hooks.timer',
     'env_cfg',
     'launcher',
-    'load_from',
     'log_level',
     'log_processor',
     'resume',
@@ -33,6 +33,8 @@ IMMATERIAL = {
     'work_dir',
     'model_wrapper_cfg',
     'randomness.seed',  # the run's own counts
+    'train_cfg.val_begin',  # there is no validation in between
+    'train_cfg.val_interval',
 }
 IMMATERIAL_LEAVES = {'num_workers', 'persistent_workers', 'pin_memory'}
 Settings = dict[str, Any]
@@ -54,8 +56,18 @@ def settings_of(run: Run) -> Settings:
         if concerns(run.kind, key)
     }
     flat['seed'] = run.seed
-    flat['start'] = run.needs or run.weights
+    if run.before:
+        # What it starts from is what that was asked for, not just a name.
+        before = settings_of(run.before)
+        flat.update({f'start.{key}': value for key, value in before.items()})
+    elif run.weights:
+        flat['start'] = run.weights
     return flat
+
+
+def read_configs_anew() -> None:
+    """Forget what config files held: they may have been edited."""
+    _config_settings.cache_clear()
 
 
 def concerns(kind: str, key: str) -> bool:
@@ -67,10 +79,9 @@ def concerns(kind: str, key: str) -> bool:
         >>> concerns('finetune', 'test_evaluator.type')
         False
     """
-    is_evaluation = key.startswith(('val_', 'test_'))
     if kind == 'test':
-        return is_evaluation or key.startswith('model.')
-    return not is_evaluation
+        return key.startswith(('model.', 'test_'))
+    return not key.startswith(('val_', 'test_'))
 
 
 @functools.cache

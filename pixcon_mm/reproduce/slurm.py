@@ -15,26 +15,35 @@ import sys
 from pathlib import Path
 
 from pixcon_mm.errors import UserError
+from pixcon_mm.files import write_whole
 from pixcon_mm.reproduce.execute import Choice
-from pixcon_mm.reproduce.folder import DamagedError, Folder
+from pixcon_mm.reproduce.folder import Folder
 from pixcon_mm.reproduce.plan import Plan
 from pixcon_mm.reproduce.runs import Run
 from pixcon_mm.reproduce.state import State, Status, Survey
 
 GPUS_PER_NODE = 8
 CPUS_PER_GPU = 8  # the workers of a pre-training's loader
-NOTICE = 180  # seconds between Slurm's notice and the end of a job's time
+SECONDS = 180  # between Slurm's notice and the end of a job's time
 
 SCRIPT = """\
 #!/usr/bin/env bash
 {directives}
 set -euo pipefail
+{notice}cd {root}
+{command} &
+run=$!
+code=0
+# A notice of Slurm interrupts the wait, not the run.
+while kill -0 "$run" 2>/dev/null; do
+    wait "$run" && code=0 || code=$?
+done
+exit "$code"
+"""
+NOTICE = """\
 # Before its time is up the job goes back into the queue, and on from the
 # newest checkpoint; after the failure of a node Slurm sends it there itself.
-trap 'scontrol requeue "$SLURM_JOB_ID"' USR1
-cd {root}
-{command} &
-wait "$!"
+trap 'scontrol requeue "$SLURM_JOB_ID" || true' USR1
 """
 
 
@@ -56,11 +65,10 @@ def submit(
     pending = {
         run.name: run
         for run in survey.runs.values()
-        if choice.has(run)
-        and survey.status(run).state not in (State.COMPLETE, State.LOST)
+        if choice.has(run) and is_pending(survey.status(run), choice)
     }
     if not is_dry:
-        check(survey, pending)
+        check(survey, pending, choice.redo)
     jobs: dict[str, str] = {}
     for run in pending.values():
         folder = survey.folder(run)
@@ -72,23 +80,29 @@ def submit(
         script = script_of(survey.plan, run, folder, plan_file, choice.redo)
         line = ['sbatch', '--parsable']
         if run.needs in pending:
-            # A run not meant here is complete, or this one will say so.
             job = f'<job of {run.needs}>' if is_dry else jobs[run.needs]
             line.append(f'--dependency=afterok:{job}')
-        file = folder.path / 'job.sh'
+        file = folder.path.with_name(f'{folder.path.name}.sh')
         line.append(str(file))
         if is_dry:
-            print(f'# {" ".join(line)}\n{script}')
+            print(f'# {shlex.join(line)}\n{script}')
             continue
-        folder.path.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(script, encoding='utf-8')
         jobs[run.name] = call(line)
-        folder.write('job.json', jobs[run.name])
+        write_whole(folder.job_file, jobs[run.name].encode())
         print(f'{run.name}: job {jobs[run.name]}')
     if is_dry:
-        for sentence in obstacles(survey, pending):
+        for sentence in obstacles(survey, pending, choice.redo):
             print(f'# {sentence}')
     print(f'{"# " if is_dry else ""}{len(pending)} runs are not complete.')
+
+
+def is_pending(status: Status, choice: Choice) -> bool:
+    """Whether a run is still to be run."""
+    if status.state is State.LOST:
+        return choice.redo  # it has given its result
+    return status.state is not State.COMPLETE
 
 
 def script_of(
@@ -102,48 +116,65 @@ def script_of(
         'gres': f'gpu:{run.gpus}' if run.gpus else None,
         'cpus-per-task': max(run.gpus, 1) * CPUS_PER_GPU,
         'requeue': True,
+        'signal': f'B:USR1@{SECONDS}',
         'open-mode': 'append',
-        'signal': f'B:USR1@{NOTICE}',
         'kill-on-invalid-dep': 'yes',
-        'output': folder.path / 'slurm-%j.txt',
+        'output': f'{folder.path}.slurm-%j.txt',
         **plan.slurm,
     }
+    if not options['requeue']:
+        options['signal'] = None
     directives = [
-        f'#SBATCH --{key}' + ('' if value is True else f'={value}')
+        f'#SBATCH --{key}' + ('' if value is True else f'={quoted(value)}')
         for key, value in options.items()
-        if value is not None
+        if value not in (None, False)
     ]
     command = [sys.executable, 'tools/reproduce.py', 'run', plan_file]
     command += ['--only', run.name]
     if redo:
-        command.append('--redo-stale')
+        command.append('--redo')
     return SCRIPT.format(
+        notice=NOTICE if options['requeue'] else '',
         directives='\n'.join(directives),
         root=shlex.quote(str(Path.cwd())),
         command=shlex.join(command),
     )
 
 
-def obstacles(survey: Survey, pending: dict[str, Run]) -> list[str]:
-    """Why runs would fail as soon as they start."""
+def quoted(value: object) -> str:
+    """A value as sbatch reads it in a script."""
+    text = str(value)
+    return f'"{text}"' if ' ' in text else text
+
+
+def obstacles(
+    survey: Survey, pending: dict[str, Run], redo: bool = False
+) -> list[str]:
+    """Why runs would not do what they are submitted for."""
     found: dict[str, None] = {}
     for run in pending.values():
         status: Status = survey.status(run)
         if status.state is State.NO_DATA:
             found[f'data missing: {status.why}'] = None
-        elif status.state is State.STALE:
+        elif status.state is State.STALE and not redo:
             found[f'stale: {run.name}: {status.why}'] = None
+        elif status.state is State.RUNNING and not queued(survey.folder(run)):
+            found[f'{run.name} runs outside of Slurm'] = None
     return list(found)
 
 
-def check(survey: Survey, pending: dict[str, Run]) -> None:
+def check(survey: Survey, pending: dict[str, Run], redo: bool) -> None:
     """Stop before jobs that could but fail are in the queue."""
-    found = obstacles(survey, pending)
+    if shutil.which('sbatch') is None:
+        raise UserError(
+            'There is no sbatch on PATH: submit from a machine of the '
+            'cluster, or use `run`.'
+        )
+    found = obstacles(survey, pending, redo)
     if found:
         raise UserError(
-            'Nothing is submitted: '
-            + '; '.join(found)
-            + '. Mend it, or choose runs with --only.'
+            f'Nothing is submitted: {"; ".join(found)}. Mend it, choose runs '
+            'with --only, or do stale ones again with --redo.'
         )
     for run in pending.values():
         if run.gpus > GPUS_PER_NODE:
@@ -155,30 +186,29 @@ def check(survey: Survey, pending: dict[str, Run]) -> None:
             needed = survey.needed(run)
             if needed.state is not State.COMPLETE:
                 raise UserError(
-                    f'{run.name} needs {run.needs}, which is '
-                    f'{needed.state.value}: choose it too, with --only.'
+                    f'{run.name} needs {run.needs}, whose state is '
+                    f'{needed.state.value!r}: choose it too, or do it again '
+                    'with --redo.'
                 )
-    if shutil.which('sbatch') is None:
-        raise UserError(
-            'There is no sbatch on PATH: submit from a machine of the '
-            'cluster, or use `run`.'
-        )
 
 
 def queued(folder: Folder) -> str | None:
-    """The job of a run if it is still in the queue or running."""
-    try:
-        job = folder.read('job.json')
-    except DamagedError:
+    """The job of a run if it is still in the queue or running.
+
+    Raises:
+        UserError: If Slurm does not say so: a second job would wait for the
+            first one, with its GPUs idle.
+    """
+    if not folder.job_file.exists() or shutil.which('squeue') is None:
         return None
-    if job is None or shutil.which('squeue') is None:
-        return None
-    said = subprocess.run(
-        ['squeue', '--noheader', '--jobs', job, '--format', '%T'],
-        capture_output=True,
-        text=True,
-    )
-    # squeue fails for a job that it has forgotten.
+    job = folder.job_file.read_text(encoding='utf-8').strip()
+    line = ['squeue', '--noheader', '--jobs', job, '--format', '%T']
+    said = subprocess.run(line, capture_output=True, text=True)
+    if said.returncode and 'Invalid job id' not in said.stderr:
+        raise UserError(
+            f'{shlex.join(line)} failed: {said.stderr.strip()} Without it '
+            'runs could be submitted twice: try again.'
+        )
     return job if said.returncode == 0 and said.stdout.strip() else None
 
 

@@ -30,13 +30,9 @@ class State(enum.Enum):
 
 
 # What can be taken up as it is: nothing done yet, or not to the end.
-RUNNABLE = (
-    State.READY,
-    State.INTERRUPTED,
-    State.FAILED,
-    State.DAMAGED,
-    State.LOST,
-)
+RUNNABLE = (State.READY, State.INTERRUPTED, State.FAILED, State.DAMAGED)
+# What is begun anew only if a person says so.
+TO_REDO = (State.STALE, State.LOST)
 
 
 @dataclass(frozen=True)
@@ -128,9 +124,9 @@ class Survey:
         if record is None:
             return ''
         what = difference(record['settings'], settings_of(run))
-        if what or not run.needs:
-            return what
         needed = self.needed(run)
+        if what or needed is None:
+            return what
         if needed.state is State.STALE:
             return f'{run.needs} is stale'
         if needed.metrics is None:
@@ -167,16 +163,18 @@ class Survey:
         ]
         if missing:
             return Status(State.NO_DATA, '; '.join(missing))
+        newest = folder.newest_checkpoint()
         needed = self.needed(run)
-        if needed and needed.state is not State.COMPLETE:
-            return Status(State.WAITING, f'for {run.needs}')
+        if needed and not newest and needed.state is not State.COMPLETE:
+            lost = ', whose checkpoint is missing'
+            lost = lost if needed.state is State.LOST else ''
+            return Status(State.WAITING, f'for {run.needs}{lost}')
         try:
             attempts = folder.read('attempts.json') or []
         except DamagedError as error:
             return Status(State.DAMAGED, str(error))
         if not attempts:
             return Status(State.READY)
-        newest = folder.newest_checkpoint()
         resume = f'goes on from {newest.name}' if newest else 'begins anew'
         if attempts[-1]['exit'] in (None, 0):
             return Status(State.INTERRUPTED, resume)

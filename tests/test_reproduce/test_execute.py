@@ -4,13 +4,16 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.reproduce import attempt as attempt_module
+from pixcon_mm.reproduce import execute as execute_module
 from pixcon_mm.reproduce.collect import collect
 from pixcon_mm.reproduce.execute import Choice, execute
+from pixcon_mm.reproduce.settings import read_configs_anew
 from pixcon_mm.reproduce.state import State
 from tests.test_reproduce.plans import metrics_of, sha256, survey_of
 
@@ -22,9 +25,9 @@ def quiet(text: str) -> None:
     pass
 
 
-def run(folder, *only, redo=False, say=quiet, **changes):
+def run(folder, *only, redo=False, gpus=None, say=quiet, **changes):
     survey = survey_of(folder, **changes)
-    done = execute(survey, Choice(only, None, redo), say)
+    done = execute(survey, Choice(only, gpus, redo), say)
     survey.forget()
     return survey, done
 
@@ -214,7 +217,9 @@ def test_a_changed_plan_is_run_again_only_if_asked(tmp_path, fake_tools):
     status = survey.status(survey.runs[PRETRAINED])
     assert status.state is State.STALE
     assert status.why == 'model.loss_lambda was 0.5, is 0.25'
-    assert states(survey)['test/seg/sr-toy-seed0'] is State.STALE
+    test = survey.status(survey.runs['test/seg/sr-toy-seed0'])
+    assert test.state is State.STALE
+    assert test.why == 'start.start.model.loss_lambda was 0.5, is 0.25'
     assert cells(survey)[1] == []  # stale numbers are in no table
     assert len(cells(survey)[0]) == 2
     survey, done = run(tmp_path, redo=True, methods=methods)
@@ -223,6 +228,92 @@ def test_a_changed_plan_is_run_again_only_if_asked(tmp_path, fake_tools):
     assert fake_tools()['test/seg/random-seed0'] == 1
     old = tmp_path / f'work/{PRETRAINED}.old1'
     assert (old / 'metrics.json').exists()
+
+
+def test_old_results_are_not_those_of_a_new_pretraining(tmp_path, fake_tools):
+    """Also while the new one is not there yet."""
+    run(tmp_path)
+    methods = dict(
+        random=dict(title='Random', weights='none'),
+        sr=dict(
+            title='PixCon-SR',
+            config='configs/pretrain/pixcon_r18_demo.py',
+            options={'model.loss_lambda': 0.25},
+        ),
+    )
+    (tmp_path / 'fail').touch()
+    survey, done = run(tmp_path, 'pretrain/*', redo=True, methods=methods)
+    assert not done
+    assert states(survey)[PRETRAINED] is State.FAILED
+    assert states(survey)['finetune/seg/sr-toy-seed0'] is State.STALE
+    assert states(survey)['test/seg/sr-toy-seed0'] is State.STALE
+    assert cells(survey)[1] == []
+
+
+def test_a_config_edited_while_it_runs(tmp_path, fake_tools):
+    """What was started is written down, not what the file holds now."""
+    config = tmp_path / 'edited.py'
+    base = Path('configs/pretrain/pixcon_r18_demo.py').resolve()
+    config.write_text(f'_base_ = {str(base)!r}\nauto_scale_lr = dict(a=1)\n')
+    methods = dict(sr=dict(title='PixCon-SR', config=str(config)))
+    tables = dict(
+        main=dict(
+            title='Main',
+            rows=[dict(methods=['sr'], sets=['toy'])],
+            benchmarks=['seg'],
+        )
+    )
+    plan = dict(methods=methods, tables=tables)
+
+    (tmp_path / 'sleep').touch()
+    process = FORK.Process(
+        target=run, args=(tmp_path, PRETRAINED), kwargs=plan
+    )
+    process.start()
+    wait_for((tmp_path / 'started').exists)
+    config.write_text(config.read_text().replace('a=1', 'a=2'))
+    (tmp_path / 'sleep').unlink()
+    process.join()
+    read_configs_anew()
+    survey = survey_of(tmp_path, **plan)
+    status = survey.status(survey.runs[PRETRAINED])
+    assert status.state is State.STALE
+    assert status.why == 'auto_scale_lr.a was 1, is 2'
+
+
+def test_one_that_cannot_start_does_not_stop_the_others(tmp_path, fake_tools):
+    """Its mistake is its own, and is kept."""
+    real = execute_module.command
+
+    def refuse(survey, one, processes=None):
+        if one.name == PRETRAINED:
+            raise UserError('a sentence.')
+        return real(survey, one, processes)
+
+    execute_module.command = refuse  # fake_tools puts the first one back
+    survey, done = run(tmp_path)
+    assert not done
+    assert states(survey)[PRETRAINED] is State.FAILED
+    assert 'a sentence.' in survey.status(survey.runs[PRETRAINED]).why
+    assert states(survey)['test/seg/sr-toy-seed1'] is State.COMPLETE
+
+
+def test_what_does_not_fit_is_said(tmp_path, fake_tools):
+    said = []
+    methods = dict(
+        random=dict(title='Random', weights='none'),
+        sr=dict(
+            title='PixCon-SR',
+            config='configs/pretrain/pixcon_r18_demo.py',
+            gpus=99,
+        ),
+    )
+    survey, done = run(tmp_path, say=said.append, methods=methods)
+    assert not done
+    assert any('want 99 GPUs' in line for line in said)
+    assert states(survey)['test/seg/random-seed0'] is State.COMPLETE
+    _, done = run(tmp_path, methods=methods, gpus=0)
+    assert done
 
 
 def test_unknown_name(tmp_path, fake_tools):

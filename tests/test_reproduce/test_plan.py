@@ -69,6 +69,7 @@ def changed(folder, *path, value):
         (('titel',), 'x', "'titel'.*Did you mean 'title'"),
         (('work_dir',), None, "lacks the key 'work_dir'"),
         (('seeds',), [], 'one seed each'),
+        (('seeds',), [0, 1, 0], 'names a seed twice'),
         (('seeds',), ['0'], "seeds: expected a whole number.*'0'"),
         (('seeds',), 3, 'seeds: expected a list'),
         (('methods', 'sr', 'gpus'), -1, 'methods: sr: gpus.*from 0'),
@@ -92,6 +93,32 @@ def test_what_is_wrong_is_named(tmp_path, path, value, said):
     with pytest.raises(UserError, match=said) as error:
         read_plan(file)
     assert str(file) in str(error.value)
+
+
+def test_a_key_that_is_there_twice(tmp_path):
+    file = write_plan(tmp_path)
+    file.write_text(f'{file.read_text()}\ntitle: Again\n')
+    with pytest.raises(UserError, match="key 'title' is there twice"):
+        read_plan(file)
+
+
+def test_two_runs_of_one_name(tmp_path):
+    plan = plan_dict(tmp_path)
+    plan['methods']['sr-toy'] = plan['methods'].pop('sr')
+    plan['methods']['sr'] = dict(
+        title='Other',
+        config='configs/pretrain/pixcon_r18_demo.py',
+        options={'model.loss_lambda': 0.0},
+    )
+    plan['pretrain_sets']['toy-toy'] = plan['pretrain_sets']['toy']
+    plan['tables']['main']['rows'] = [
+        dict(methods=['sr-toy'], sets=['toy']),
+        dict(methods=['sr'], sets=['toy-toy']),
+    ]
+    file = tmp_path / 'plan.yaml'
+    file.write_text(yaml.safe_dump(plan))
+    with pytest.raises(UserError, match='called pretrain/sr-toy-toy-seed0'):
+        runs_of(read_plan(file))
 
 
 def test_missing_and_unreadable_files(tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -29,7 +30,8 @@ echo "$job;cluster"
 SQUEUE = """#!/usr/bin/env bash
 # All jobs that are not named in the file 'ended' wait.
 job=$3
-[ -d "{box}/$job" ] || exit 1
+[ -e "{box}/broken" ] && {{ echo 'no answer' >&2; exit 1; }}
+[ -d "{box}/$job" ] || {{ echo 'Invalid job id' >&2; exit 1; }}
 grep -qx "$job" "{box}/ended" 2>/dev/null || echo PENDING
 """
 
@@ -118,15 +120,19 @@ def test_script_resumes_on_requeue(tmp_path):
         '--partition=gpu',
         '--open-mode=append',
         '--kill-on-invalid-dep=yes',
-        f'--output={folder.path}/slurm-%j.txt',
+        f'--output={folder.path}.slurm-%j.txt',
     ):
         assert f'#SBATCH {line}' in lines
-    assert '#SBATCH --requeue' not in lines  # the plan took it out
+    # The plan took it out, and with it the notice.
+    assert not any('--requeue' in line for line in lines)
+    assert 'scontrol' not in script
+    assert '--signal' not in script
     checked = subprocess.run(['bash', '-n'], input=script, text=True)
     assert checked.returncode == 0
 
 
-def test_notice_of_slurm_requeues_the_job(tmp_path):
+@pytest.mark.parametrize('requeues', [True, False])
+def test_notice_of_slurm_requeues_the_job(tmp_path, requeues):
     """The script's own shell, with scontrol and the run as stand-ins."""
     survey = survey_of(tmp_path)
     run = survey.runs['pretrain/sr-toy-seed0']
@@ -136,23 +142,57 @@ def test_notice_of_slurm_requeues_the_job(tmp_path):
     bin_ = tmp_path / 'bin'
     bin_.mkdir()
     scontrol = bin_ / 'scontrol'
-    scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    scontrol.write_text(
+        f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n{str(requeues).lower()}\n'
+    )
     scontrol.chmod(0o755)
     started = tmp_path / 'started'
-    script = re.sub(r'.* &\n', f'{{ touch {started}; sleep 5; }} &\n', script)
+    script = re.sub(
+        r'\n.*reproduce.py.* &\n',
+        f'\n(touch {started}; sleep 1; exit 3) &\n',
+        script,
+    )
+    path = f'{bin_}:{os.environ["PATH"]}'
     shell = subprocess.Popen(
         ['bash', '-c', script],
-        env={
-            **os.environ,
-            'PATH': f'{bin_}:{os.environ["PATH"]}',
-            'SLURM_JOB_ID': '7',
-        },
+        env={**os.environ, 'PATH': path, 'SLURM_JOB_ID': '7'},
     )
     while not started.exists():
         assert shell.poll() is None
-    shell.send_signal(10)
-    shell.wait(timeout=4)
+    shell.send_signal(signal.SIGUSR1)
+    # Until Slurm ends the job the run goes on, and its exit is the job's.
+    assert shell.wait(timeout=10) == 3
     assert (tmp_path / 'asked').read_text() == 'requeue 7\n'
+
+
+def test_spaces_in_the_work_dir(tmp_path, box):
+    survey = survey_of(tmp_path, work_dir=str(tmp_path / 'my runs'))
+    submit(survey, Choice(('pretrain/*',)), 'my plan.yaml')
+    _, _, script = jobs(box)['pretrain/sr-toy-seed0']
+    assert f'#SBATCH --output="{tmp_path}/my runs/pretrain/' in script
+    assert " run 'my plan.yaml' --only " in script
+
+
+def test_nothing_is_submitted_twice_if_slurm_is_silent(tmp_path, box):
+    submit(survey_of(tmp_path), Choice(('pretrain/*',)), 'plan.yaml')
+    (box / 'broken').touch()
+    with pytest.raises(UserError, match='squeue .*no answer.*try again'):
+        submit(survey_of(tmp_path), Choice(('pretrain/*',)), 'plan.yaml')
+    assert len(jobs(box)) == 2
+
+
+def test_redo_reaches_the_jobs(tmp_path, box, fake_tools):
+    execute(survey_of(tmp_path), Choice(), lambda _: None)
+    methods = plan_dict(tmp_path)['methods']
+    methods['sr']['options'] = {'model.loss_lambda': 0.0}
+    with pytest.raises(UserError, match='stale: pretrain/.*--redo'):
+        submit(survey_of(tmp_path, methods=methods), Choice(), 'plan.yaml')
+    again = Choice(redo=True)
+    submit(survey_of(tmp_path, methods=methods), again, 'plan.yaml')
+    found = jobs(box)
+    assert len(found) == 6  # random weights are complete
+    assert all(' --redo &' in script for _, _, script in found.values())
+    assert found['test/seg/sr-toy-seed0'][1]
 
 
 def test_dry_run_of_the_paper_plan(box):

@@ -83,13 +83,51 @@ def test_missing_checkpoint(done, fake_tools):
     assert status(survey, TEST).state is State.COMPLETE
     execute(survey, Choice(), lambda _: None)
     assert fake_tools()[PRETRAINED] == 1
-    # ... until something is to start from it.
+    # ... not even if something is to start from it, unless one says so.
     for file in file_of(done(), FINETUNED, '').iterdir():
         if file.is_file():
             file.unlink()
-    assert execute(done(), Choice(), lambda _: None)
+    survey = done()
+    assert status(survey, FINETUNED).state is State.WAITING
+    assert status(survey, FINETUNED).why == (
+        f'for {PRETRAINED}, whose checkpoint is missing'
+    )
+    assert not execute(survey, Choice(), lambda _: None)
+    assert fake_tools()[PRETRAINED] == 1
+    assert execute(done(), Choice(redo=True), lambda _: None)
     assert fake_tools()[PRETRAINED] == 2
     assert status(done(), PRETRAINED).state is State.COMPLETE
+
+
+def test_a_begun_finetuning_needs_no_lost_checkpoint(done, fake_tools):
+    folder = file_of(done(), FINETUNED, '')
+    (folder / 'metrics.json').unlink()
+    (folder / 'epoch_3.pth').unlink()
+    (folder / 'last_checkpoint').write_text('epoch_2.pth')
+    notes = done().folder(done().runs[FINETUNED]).read('attempts.json')
+    notes[-1]['exit'] = None
+    done().folder(done().runs[FINETUNED]).write('attempts.json', notes)
+    file_of(done(), PRETRAINED, 'epoch_3.pth').unlink()
+    survey = done()
+    assert status(survey, FINETUNED).state is State.INTERRUPTED
+    execute(survey, Choice(), lambda _: None)
+    assert status(done(), FINETUNED).state is State.COMPLETE
+    assert fake_tools()[PRETRAINED] == 1
+
+
+def test_a_metric_that_is_not_there_is_named(done, tmp_path):
+    benchmark = dict(
+        title='Segmentation',
+        protocol='a protocol',
+        config='configs/segmentation/fcn_r18_demo.py',
+        data=['toy'],
+        metrics=dict(mIOU=dict(title='mIoU')),
+    )
+    survey = survey_of(tmp_path, benchmarks=dict(seg=benchmark))
+    assert status(survey, TEST).state is State.COMPLETE
+    (table,) = collect(survey)
+    assert table.rows[1].cells['seg/mIOU'].values == []
+    assert any('gave no mIOU, but mIoU' in s for s in problems(survey))
 
 
 def test_another_checkpoint_in_its_place(done):
@@ -139,9 +177,10 @@ def test_seed_and_start_are_part_of_what_is_asked(tmp_path):
     )
     assert difference(first, first) == ''
     assert difference(first, second) == (
-        "seed was 0, is 1; start was 'pretrain/sr-toy-seed0', is "
-        "'pretrain/sr-toy-seed1'"
+        'seed was 0, is 1; start.seed was 0, is 1'
     )
+    random = settings_of(survey.runs['finetune/seg/random-seed0'])
+    assert random['start'] == 'none'
 
 
 def test_moving_data_or_workers_changes_nothing(done, tmp_path):
