@@ -31,7 +31,7 @@ from pixcon_mm.reproduce.collect import collect  # noqa: E402
 from pixcon_mm.reproduce.execute import Choice, execute  # noqa: E402
 from pixcon_mm.reproduce.formats import to_csv, to_markdown  # noqa: E402
 from pixcon_mm.reproduce.page import page  # noqa: E402
-from pixcon_mm.reproduce.plan import read_plan  # noqa: E402
+from pixcon_mm.reproduce.plan_file import read_plan  # noqa: E402
 from pixcon_mm.reproduce.state import Survey  # noqa: E402
 
 DEFAULT = 'plans/paper.yaml'

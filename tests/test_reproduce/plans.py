@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pixcon_mm.reproduce import command, execute
-from pixcon_mm.reproduce.plan import read_plan
+from pixcon_mm.reproduce.plan_file import read_plan
 from pixcon_mm.reproduce.state import Survey
 
 PRETRAIN = 'configs/pretrain/pixcon_r18_demo.py'

@@ -12,7 +12,7 @@ import pytest
 from pixcon_mm.errors import UserError
 from pixcon_mm.reproduce.command import command, readable
 from pixcon_mm.reproduce.folder import Folder
-from pixcon_mm.reproduce.plan import read_plan
+from pixcon_mm.reproduce.plan_file import read_plan
 from pixcon_mm.reproduce.runs import runs_of, with_roots
 from pixcon_mm.reproduce.settings import (
     as_arguments,

@@ -12,7 +12,7 @@ from mmengine.structures import InstanceData
 
 from pixcon_mm.config import load_config
 from pixcon_mm.data_paths import LOADERS, leaves, parts
-from pixcon_mm.reproduce.plan import read_plan
+from pixcon_mm.reproduce.plan_file import read_plan
 from pixcon_mm.reproduce.published import find, others, read_published
 from pixcon_mm.reproduce.runs import runs_of, starts, with_roots
 from tests import toy

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from pixcon_mm.errors import UserError
-from pixcon_mm.reproduce.plan import read_plan
+from pixcon_mm.reproduce.plan_file import read_plan
 from pixcon_mm.reproduce.runs import Start, pretrain_seed, runs_of, starts
 from tests.test_reproduce.plans import plan_dict, write_plan
 

@@ -12,7 +12,7 @@ import pytest
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.reproduce.execute import Choice, execute
-from pixcon_mm.reproduce.plan import read_plan
+from pixcon_mm.reproduce.plan_file import read_plan
 from pixcon_mm.reproduce.slurm import script_of, submit
 from pixcon_mm.reproduce.state import Survey
 from tests.test_reproduce.plans import plan_dict, survey_of, write_plan
