@@ -34,8 +34,8 @@ class Choice:
     """Which runs are meant, and how they run.
 
     Args:
-        only (list[str]): Patterns of names, as a shell has them; all runs
-            if there is none.
+        only (tuple[str, ...]): Patterns of names, as a shell has them; all
+            runs if there is none.
         gpus (int, optional): Processes of each, instead of the plan's.
         redo (bool): Whether runs that are stale or have lost their
             checkpoint are done again; old files of the stale are kept.
@@ -146,7 +146,8 @@ def execute(
             f'{torch.cuda.device_count()}: choose another number with --gpus '
             '(the total batch stays), or submit.'
         )
-    return states == {State.COMPLETE}
+    # One that has lost its checkpoint has given its result.
+    return states <= {State.COMPLETE, State.LOST}
 
 
 def is_wanted(
@@ -161,8 +162,9 @@ def is_wanted(
     needed = survey.needed(run)
     if needed is None or needed.state is State.COMPLETE:
         return True
-    # One that has begun does not read the lost checkpoint again.
-    return needed.state is State.LOST and status.state is State.INTERRUPTED
+    # One that goes on from its own checkpoint does not read the lost one.
+    has_begun = survey.folder(run).newest_checkpoint() is not None
+    return needed.state is State.LOST and has_begun and run.kind != 'test'
 
 
 def fits(processes: int) -> bool:

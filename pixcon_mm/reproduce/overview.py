@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -13,6 +15,7 @@ from pixcon_mm.reproduce.collect import cost_of, missing_metrics
 from pixcon_mm.reproduce.execute import fits
 from pixcon_mm.reproduce.formats import cell_of, cell_text
 from pixcon_mm.reproduce.runs import Run, Start, chain, starts
+from pixcon_mm.reproduce.settings import settings_of
 from pixcon_mm.reproduce.state import State, Survey
 
 COLOURS = {
@@ -138,10 +141,7 @@ def problems(survey: Survey) -> list[str]:
             status.state is State.RUNNING and status.why
         ):
             found[f'{status.state.value}: {status.why}'].append(run.name)
-        if run.weights == 'torchvision' and status.state in (
-            State.READY,
-            State.NO_DATA,
-        ):
+        if status.state in (State.READY, State.NO_DATA) and lacks_weights(run):
             text = "torchvision's weights are downloaded when the run starts"
             found[text].append(run.name)
         if status.state is State.READY and not fits(run.gpus):
@@ -155,6 +155,14 @@ def problems(survey: Survey) -> list[str]:
         more = f' and {len(names) - 1} more runs' if len(names) > 1 else ''
         sentences.append(f'{names[0]}{more}: {text}')
     return sentences
+
+
+def lacks_weights(run: Run) -> bool:
+    """Whether a run starts from weights that are not on this machine."""
+    depth = settings_of(run).get('model.backbone.depth')
+    folder = Path(torch.hub.get_dir()) / 'checkpoints'
+    is_given = run.weights == 'torchvision'
+    return is_given and not any(folder.glob(f'resnet{depth}-*.pth'))
 
 
 def summary(survey: Survey) -> str:

@@ -81,7 +81,7 @@ def test_missing_checkpoint(done, fake_tools):
     )
     # Its results hold, so nothing is done again ...
     assert status(survey, TEST).state is State.COMPLETE
-    execute(survey, Choice(), lambda _: None)
+    assert execute(survey, Choice(), lambda _: None)
     assert fake_tools()[PRETRAINED] == 1
     # ... not even if something is to start from it, unless one says so.
     for file in file_of(done(), FINETUNED, '').iterdir():
@@ -113,6 +113,22 @@ def test_a_begun_finetuning_needs_no_lost_checkpoint(done, fake_tools):
     execute(survey, Choice(), lambda _: None)
     assert status(done(), FINETUNED).state is State.COMPLETE
     assert fake_tools()[PRETRAINED] == 1
+
+
+@pytest.mark.parametrize('has_file', [False, True])
+def test_weights_that_are_not_here_yet(tmp_path, monkeypatch, has_file):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'hub'))
+    if has_file:
+        folder = tmp_path / 'hub/hub/checkpoints'
+        folder.mkdir(parents=True)
+        (folder / 'resnet18-f37072fd.pth').touch()
+    methods = dict(
+        random=dict(title='Supervised', weights='torchvision'),
+        sr=dict(title='Random', weights='none'),
+    )
+    survey = survey_of(tmp_path, methods=methods)
+    said = [s for s in problems(survey) if 'downloaded' in s]
+    assert len(said) == (not has_file)
 
 
 def test_a_metric_that_is_not_there_is_named(done, tmp_path):
