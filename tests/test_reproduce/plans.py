@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pixcon_mm.reproduce import command, execute
+from pixcon_mm.reproduce import attempt, command, execute
 from pixcon_mm.reproduce.plan_file import read_plan
 from pixcon_mm.reproduce.state import Survey
 
@@ -125,12 +125,13 @@ def fake_tools(tmp_path, monkeypatch):
 
     monkeypatch.setattr(execute, 'command', line)
     monkeypatch.setattr(execute, 'WAIT', 0.05)
+    monkeypatch.setattr(attempt, 'POLL', 0.01)
 
     def started() -> dict[str, int]:
         counts: dict[str, int] = {}
         file = tmp_path / 'started'
         for path in file.read_text().split() if file.exists() else ():
-            name = str(Path(path).relative_to(tmp_path / 'work'))
+            name = path.partition('/work/')[2]
             counts[name] = counts.get(name, 0) + 1
         return counts
 
