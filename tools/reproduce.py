@@ -59,7 +59,7 @@ def status(survey: Survey, args: argparse.Namespace) -> bool:
 
 
 def run(survey: Survey, args: argparse.Namespace) -> bool:
-    """Run what can run here; then write the tables."""
+    """Run what can run here; without --only, write the tables after it."""
     console = wide_console()
     overview.show_data(survey, console)
 

@@ -177,9 +177,13 @@ def conclude(run: Run, folder: Folder, start_sha256: str | None) -> None:
             f'{run.name} ended without a checkpoint in {folder.path}: its '
             'config saves none at the end (default_hooks.checkpoint).'
         )
-    records = read_records(folder.path)
     result['checkpoint'] = describe_file(checkpoint)
-    result['metrics'] = summarize(records)
+    try:
+        records = read_records(folder.path)
+    except UserError:
+        records = []  # shorter than the logger's interval
+    if records:
+        result['metrics'] = summarize(records)
     for name, value in speed_of(records).items():
         result['cost'][name] = value
     folder.write('metrics.json', result)

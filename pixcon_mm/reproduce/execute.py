@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches as close
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -48,6 +49,21 @@ class Choice:
     def has(self, run: Run) -> bool:
         """Whether a run is meant."""
         return not self.only or any(fnmatch(run.name, p) for p in self.only)
+
+    def pick(self, runs: dict[str, Run]) -> list[Run]:
+        """The runs that are meant.
+
+        Raises:
+            UserError: If there is none.
+        """
+        meant = [run for run in runs.values() if self.has(run)]
+        if not meant:
+            names = [name for p in self.only for name in close(p, runs)]
+            raise UserError(
+                f'No run matches {" ".join(self.only)}; there is, for example,'
+                f' {(names or list(runs))[0]}.'
+            )
+        return meant
 
     def processes(self, run: Run) -> int:
         """Processes of a run, a GPU each; 0 for one without a launcher."""
@@ -105,13 +121,8 @@ def execute(
     Returns:
         bool: Whether all that is meant is complete in the end.
     """
+    meant = choice.pick(survey.runs)
     make_data(survey, choice, say)
-    meant = [run for run in survey.runs.values() if choice.has(run)]
-    if not meant:
-        raise UserError(
-            f'No run matches {" ".join(choice.only)}: their names are, for '
-            f'example, {next(iter(survey.runs))}.'
-        )
     fitting = [run for run in meant if fits(choice.processes(run))]
     tried: set[str] = set()
     while True:
@@ -139,12 +150,12 @@ def execute(
         if run not in fitting
         and is_wanted(survey, run, survey.status(run), choice)
     ]
-    if unfit:
+    for run in unfit:
         say(
-            f'{unfit[0].name} and {len(unfit) - 1} more want '
-            f'{choice.processes(unfit[0])} GPUs, and this machine has '
-            f'{torch.cuda.device_count()}: choose another number with --gpus '
-            '(the total batch stays), or submit.'
+            f'{run.name}: wants {choice.processes(run)} GPUs, this machine '
+            f'has {torch.cuda.device_count()}: choose another number with '
+            '--gpus (0 for one process, on a CPU too; the total batch stays), '
+            'or submit.'
         )
     # One that has lost its checkpoint has given its result.
     return states <= {State.COMPLETE, State.LOST}

@@ -85,8 +85,15 @@ class Folder:
         it ends. A tool that inherits it keeps the run locked even if the
         process that started it is killed.
         """
-        self.lock_file.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.lock_file, 'a') as file:
+        try:
+            self.lock_file.parent.mkdir(parents=True, exist_ok=True)
+            file = self.lock_file.open('a')
+        except OSError as error:
+            raise UserError(
+                f'{self.lock_file} cannot be written ({error.strerror}): '
+                'choose another work_dir in the plan.'
+            ) from error
+        with file:
             yield file.fileno() if lock(file, fcntl.LOCK_EX) else None
 
     def is_running(self) -> bool:
@@ -97,6 +104,11 @@ class Folder:
                 return not lock(file, fcntl.LOCK_SH)
         except FileNotFoundError:
             return False
+        except OSError as error:
+            raise UserError(
+                f'{self.lock_file} cannot be read ({error.strerror}): choose '
+                'another work_dir in the plan.'
+            ) from error
 
     def newest_checkpoint(self) -> Path | None:
         """What a resumed run would go on from."""

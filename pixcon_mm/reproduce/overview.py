@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -25,6 +26,14 @@ COLOURS = {
     State.WAITING: 'dim',
 }
 
+HELP = {
+    State.DAMAGED: '; `run` mends it',
+    State.INTERRUPTED: ', with `run`',
+    State.FAILED: '; `run` tries again',
+    State.STALE: '; `run --redo` does it again',
+    State.LOST: '; its results hold; `run --redo` makes it again',
+}
+
 
 def show_data(survey: Survey, console: Console) -> None:
     """A verdict for each data set, with the tree of what is missing."""
@@ -36,7 +45,8 @@ def show_data(survey: Survey, console: Console) -> None:
         data = survey.plan.data[name]
         if verdict.is_complete:
             continue
-        console.print(verdict.tree, markup=False, highlight=False)
+        tree = textwrap.indent(verdict.tree, '      ')
+        console.print(tree, markup=False, highlight=False)
         if data.make:
             console.print(f'      made by `run`, with python {data.make}')
         elif data.hint:
@@ -140,7 +150,9 @@ def problems(survey: Survey) -> list[str]:
         elif status.state not in COLOURS or (
             status.state is State.RUNNING and status.why
         ):
-            found[f'{status.state.value}: {status.why}'].append(run.name)
+            help_ = HELP.get(status.state, '')
+            text = f'{status.state.value}: {status.why}{help_}'
+            found[text].append(run.name)
         if status.state in (State.READY, State.NO_DATA) and lacks_weights(run):
             text = "torchvision's weights are downloaded when the run starts"
             found[text].append(run.name)

@@ -60,7 +60,7 @@ def read_plan(path: str | Path) -> Plan:
     try:
         content = yaml.load(path.read_text(encoding='utf-8'), StrictLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f'Plan {path} is no YAML: {error}') from error
+        raise UserError(f'Plan {path} cannot be read: {error}') from error
     plan = _build(Plan, content, str(path))
     _check_names(plan, str(path))
     return plan
@@ -144,7 +144,11 @@ def _check_names(plan: Plan, path: str) -> None:
         )
     for seeds in (plan.seeds, plan.pretrain_seeds):
         if len({*seeds}) < len(seeds):
-            raise UserError(f'{path}: {seeds} names a seed twice.')
+            raise UserError(f'{path}: the seeds {seeds} name one twice.')
+        if max(seeds) >= 2**32:
+            raise UserError(
+                f'{path}: a seed is below 2**32, not {max(seeds)}.'
+            )
     for name, method in plan.methods.items():
         if (method.config is None) == (method.weights is None):
             raise UserError(
@@ -156,6 +160,16 @@ def _check_names(plan: Plan, path: str) -> None:
                 f'{path}: methods: {name}: weights are {" or ".join(GIVEN)}, '
                 f'not {method.weights!r}.'
             )
+    for kind in ('pretrain_sets', 'methods', 'benchmarks'):
+        for name, part in getattr(plan, kind).items():
+            for root in re.findall(
+                r'\{(.*?)\}', str(list(part.options.values()))
+            ):
+                if root not in plan.data:
+                    raise UserError(
+                        f'{path}: {kind}: {name}: there is no {root!r} in '
+                        f'data.{suggest(root, list(plan.data))}'
+                    )
     used = [
         (f'{kind}: {name}', 'data', part.data)
         for kind in ('pretrain_sets', 'benchmarks')

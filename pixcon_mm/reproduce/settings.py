@@ -169,7 +169,9 @@ def as_arguments(options: dict[str, Any]) -> list[str]:
         if DictAction._parse_iterable(text) != value:
             raise UserError(
                 f'The option {key}: {value!r} of the plan cannot be given on '
-                'a command line: put it into a config of its own.'
+                'a command line, where MMEngine takes no spaces, quotes, '
+                'dicts or commas within words: put it into a config of its '
+                'own, or link the folder under another name.'
             )
         arguments.append(f'{key}={text}')
     return arguments

@@ -33,12 +33,11 @@ set -euo pipefail
 {notice}cd {root}
 {command} &
 run=$!
-code=0
 # A notice of Slurm interrupts the wait, not the run.
 while kill -0 "$run" 2>/dev/null; do
-    wait "$run" && code=0 || code=$?
+    wait "$run" || true
 done
-exit "$code"
+wait "$run"  # its exit is the job's
 """
 NOTICE = """\
 # Before its time is up the job goes back into the queue, and on from the
@@ -64,10 +63,13 @@ def submit(
     """
     pending = {
         run.name: run
-        for run in survey.runs.values()
-        if choice.has(run) and is_pending(survey.status(run), choice)
+        for run in choice.pick(survey.runs)
+        if is_pending(survey.status(run), choice)
     }
-    if not is_dry:
+    if is_dry:
+        for sentence in obstacles(survey, pending, choice.redo):
+            print(f'# {sentence}')
+    else:
         check(survey, pending, choice.redo)
     jobs: dict[str, str] = {}
     for run in pending.values():
@@ -92,9 +94,6 @@ def submit(
         jobs[run.name] = call(line)
         write_whole(folder.job_file, jobs[run.name].encode())
         print(f'{run.name}: job {jobs[run.name]}')
-    if is_dry:
-        for sentence in obstacles(survey, pending, choice.redo):
-            print(f'# {sentence}')
     print(f'{"# " if is_dry else ""}{len(pending)} runs are not complete.')
 
 
@@ -155,7 +154,7 @@ def obstacles(
     for run in pending.values():
         status: Status = survey.status(run)
         if status.state is State.NO_DATA:
-            found[f'data missing: {status.why}'] = None
+            found[status.why] = None
         elif status.state is State.STALE and not redo:
             found[f'stale: {run.name}: {status.why}'] = None
         elif status.state is State.RUNNING and not queued(survey.folder(run)):

@@ -10,8 +10,12 @@ from typing import Any
 from pixcon_mm.reproduce.data_check import Verdict, check
 from pixcon_mm.reproduce.folder import DamagedError, Folder, is_same_file
 from pixcon_mm.reproduce.plan import Plan
-from pixcon_mm.reproduce.runs import Run, runs_of
-from pixcon_mm.reproduce.settings import difference, settings_of
+from pixcon_mm.reproduce.runs import Run, runs_of, with_roots
+from pixcon_mm.reproduce.settings import (
+    as_arguments,
+    difference,
+    settings_of,
+)
 
 
 class State(enum.Enum):
@@ -60,6 +64,8 @@ class Survey:
     def __init__(self, plan: Plan):
         self.plan = plan
         self.runs = runs_of(plan)
+        for run in self.runs.values():
+            as_arguments(with_roots(plan, run.options))  # now, not in a job
         self.data: dict[str, Verdict] = {}
         self.check_data()
         self._statuses: dict[str, Status] = {}
@@ -162,7 +168,7 @@ class Survey:
             if not self.data[name].is_complete
         ]
         if missing:
-            return Status(State.NO_DATA, '; '.join(missing))
+            return Status(State.NO_DATA, '; '.join(dict.fromkeys(missing)))
         newest = folder.newest_checkpoint()
         needed = self.needed(run)
         if needed and not newest and needed.state is not State.COMPLETE:

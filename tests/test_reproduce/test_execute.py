@@ -105,6 +105,13 @@ def test_failure_is_told_and_the_rest_goes_on(tmp_path, fake_tools):
     assert [note['exit'] for note in notes] == [1, 0]
 
 
+def test_a_work_dir_that_cannot_be(tmp_path, fake_tools):
+    (tmp_path / 'file').touch()
+    for folder in (tmp_path / 'file', '/proc/nowhere'):
+        with pytest.raises(UserError, match=f'{folder}.*another work_dir'):
+            run(tmp_path, work_dir=str(folder))
+
+
 def wait_for(condition, seconds=30):
     deadline = time.monotonic() + seconds
     while not condition():
@@ -310,12 +317,14 @@ def test_what_does_not_fit_is_said(tmp_path, fake_tools):
     )
     survey, done = run(tmp_path, say=said.append, methods=methods)
     assert not done
-    assert any('want 99 GPUs' in line for line in said)
+    assert any('wants 99 GPUs' in line for line in said)
     assert states(survey)['test/seg/random-seed0'] is State.COMPLETE
     _, done = run(tmp_path, methods=methods, gpus=0)
     assert done
 
 
 def test_unknown_name(tmp_path, fake_tools):
-    with pytest.raises(UserError, match='No run matches nothing.*pretrain/'):
+    with pytest.raises(UserError, match=f'matches nothing;.* {PRETRAINED}'):
         run(tmp_path, 'nothing')
+    with pytest.raises(UserError, match='example, test/seg/random-seed1'):
+        run(tmp_path, 'test/seg/randm-seed1')

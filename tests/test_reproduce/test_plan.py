@@ -69,7 +69,13 @@ def changed(folder, *path, value):
         (('titel',), 'x', "'titel'.*Did you mean 'title'"),
         (('work_dir',), None, "lacks the key 'work_dir'"),
         (('seeds',), [], 'one seed each'),
-        (('seeds',), [0, 1, 0], 'names a seed twice'),
+        (('seeds',), [0, 1, 0], 'name one twice'),
+        (('seeds',), [2**32], 'below'),
+        (
+            ('pretrain_sets', 'toy', 'options'),
+            {'data_root': '{toys}/'},
+            "toy: there is no 'toys' in data. Did you mean 'toy'",
+        ),
         (('seeds',), ['0'], "seeds: expected a whole number.*'0'"),
         (('seeds',), 3, 'seeds: expected a list'),
         (('methods', 'sr', 'gpus'), -1, 'methods: sr: gpus.*from 0'),
@@ -126,7 +132,7 @@ def test_missing_and_unreadable_files(tmp_path):
     with pytest.raises(UserError, match='mean .*plan.yaml'):
         read_plan(tmp_path / 'plam.yaml')
     (tmp_path / 'bad.yaml').write_text('a: [1')
-    with pytest.raises(UserError, match='no YAML'):
+    with pytest.raises(UserError, match='cannot be read'):
         read_plan(tmp_path / 'bad.yaml')
     (tmp_path / 'empty.yaml').write_text('')
     with pytest.raises(UserError, match='expected keys'):

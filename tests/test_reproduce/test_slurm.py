@@ -206,7 +206,8 @@ def test_dry_run_of_the_paper_plan(box):
     assert list(box.iterdir()) == []  # nothing was submitted
     plan = read_plan(ROOT / 'plans/paper.yaml')
     runs = Survey(plan).runs
-    parts = said.split('# sbatch ')[1:]
+    reasons, *parts = said.split('# sbatch ')
+    assert 'there is no folder' in reasons or Path('data').exists()
     assert len(parts) == len(runs)
     for part, run in zip(parts, runs.values(), strict=True):
         command, script = part.split('\n', 1)
@@ -223,7 +224,9 @@ def test_dry_run_of_the_paper_plan(box):
 def test_what_would_fail_is_not_submitted(tmp_path, box, fake_tools):
     missing = dict(toy=dict(root=str(tmp_path / 'no'), files={'*.jpg': 1}))
     survey = survey_of(tmp_path, data=missing)
-    with pytest.raises(UserError, match='Nothing is submitted: data missing'):
+    with pytest.raises(
+        UserError, match='Nothing is submitted: missing: there is'
+    ):
         submit(survey, Choice(), 'plan.yaml')
     with pytest.raises(UserError, match='needs pretrain/.*: choose it too'):
         submit(survey_of(tmp_path), Choice(('finetune/*',)), 'plan.yaml')
@@ -233,6 +236,11 @@ def test_what_would_fail_is_not_submitted(tmp_path, box, fake_tools):
     with pytest.raises(UserError, match='wants 16 GPUs'):
         submit(survey, Choice(), 'plan.yaml')
     assert jobs(box) == {}
+
+
+def test_unknown_name(tmp_path, box):
+    with pytest.raises(UserError, match='No run matches nothing'):
+        submit(survey_of(tmp_path), Choice(('nothing',)), 'p.yaml', True)
 
 
 def test_without_slurm(tmp_path, monkeypatch):

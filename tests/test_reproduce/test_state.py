@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from pixcon_mm.errors import UserError
 from pixcon_mm.reproduce.collect import collect
 from pixcon_mm.reproduce.execute import Choice, execute
 from pixcon_mm.reproduce.overview import problems, summary
@@ -193,6 +194,14 @@ def test_files_missing_from_a_data_folder(tmp_path, fake_tools):
     assert execute(survey_of(tmp_path), Choice(), lambda _: None)
     survey = survey_of(tmp_path, data=data)
     assert status(survey, TEST).state is State.COMPLETE
+
+
+def test_a_root_that_no_command_line_takes(tmp_path):
+    """Said before anything runs."""
+    (tmp_path / 'my data').mkdir()
+    data = dict(toy=dict(root=str(tmp_path / 'my data'), files={'*.jpg': 0}))
+    with pytest.raises(UserError, match="data_root: '.*my data/'.*no spaces"):
+        survey_of(tmp_path, data=data)
 
 
 def test_seed_and_start_are_part_of_what_is_asked(tmp_path):
