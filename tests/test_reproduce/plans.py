@@ -59,7 +59,7 @@ def plan_dict(folder: Path, **changes) -> dict:
         (data / f'{index}.jpg').touch()
     plan = dict(
         title='Toy',
-        work_dir=str(folder / 'work'),
+        work_dir=str(folder / 'runs'),
         seeds=[0, 1],
         pretrain_seeds=[0, 1],
         data=dict(toy=dict(root=str(data), files={'*.jpg': 3})),
@@ -68,19 +68,8 @@ def plan_dict(folder: Path, **changes) -> dict:
                 title='toys', data=['toy'], options={'data_root': '{toy}/'}
             )
         ),
-        methods=dict(
-            random=dict(title='Random', weights='none'),
-            sr=dict(title='PixCon-SR', config=PRETRAIN),
-        ),
-        benchmarks=dict(
-            seg=dict(
-                title='Segmentation',
-                protocol='a protocol',
-                config=SEGMENT,
-                data=['toy'],
-                metrics=dict(mIoU=dict(title='mIoU')),
-            )
-        ),
+        methods=methods(),
+        benchmarks=segmentation(),
         tables=dict(
             main=dict(
                 title='Main',
@@ -91,6 +80,26 @@ def plan_dict(folder: Path, **changes) -> dict:
     )
     plan.update(changes)
     return plan
+
+
+def segmentation(**changes) -> dict:
+    """The benchmark of the plan."""
+    benchmark = dict(
+        title='Segmentation',
+        protocol='a protocol',
+        config=SEGMENT,
+        data=['toy'],
+        metrics=dict(mIoU=dict(title='mIoU')),
+    )
+    return dict(seg=dict(benchmark, **changes))
+
+
+def methods(**changes) -> dict:
+    """The methods of the plan; changes are of the pre-training."""
+    return dict(
+        random=dict(title='Random', weights='none'),
+        sr=dict(dict(title='PixCon-SR', config=PRETRAIN), **changes),
+    )
 
 
 def write_plan(folder: Path, **changes) -> Path:
@@ -131,7 +140,7 @@ def fake_tools(tmp_path, monkeypatch):
         counts: dict[str, int] = {}
         file = tmp_path / 'started'
         for path in file.read_text().split() if file.exists() else ():
-            name = path.partition('/work/')[2]
+            name = path.partition('/runs/')[2]
             counts[name] = counts.get(name, 0) + 1
         return counts
 

@@ -15,10 +15,16 @@ from pixcon_mm.reproduce.collect import collect
 from pixcon_mm.reproduce.execute import Choice, execute
 from pixcon_mm.reproduce.settings import read_configs_anew
 from pixcon_mm.reproduce.state import State
-from tests.test_reproduce.plans import metrics_of, sha256, survey_of
+from tests.test_reproduce.plans import (
+    methods,
+    metrics_of,
+    sha256,
+    survey_of,
+)
 
 FORK = multiprocessing.get_context('fork')
 PRETRAINED = 'pretrain/sr-toy-seed0'
+CHANGED = methods(options={'model.loss_lambda': 0.25})
 
 
 def quiet(text: str) -> None:
@@ -210,15 +216,7 @@ def test_data_are_made_once(tmp_path, fake_tools):
 
 def test_a_changed_plan_is_run_again_only_if_asked(tmp_path, fake_tools):
     run(tmp_path)
-    methods = dict(
-        random=dict(title='Random', weights='none'),
-        sr=dict(
-            title='PixCon-SR',
-            config='configs/pretrain/pixcon_r18_demo.py',
-            options={'model.loss_lambda': 0.25},
-        ),
-    )
-    survey, done = run(tmp_path, methods=methods)
+    survey, done = run(tmp_path, methods=CHANGED)
     assert not done
     assert fake_tools()[PRETRAINED] == 1
     status = survey.status(survey.runs[PRETRAINED])
@@ -229,27 +227,19 @@ def test_a_changed_plan_is_run_again_only_if_asked(tmp_path, fake_tools):
     assert test.why == 'start.start.model.loss_lambda was 0.5, is 0.25'
     assert cells(survey)[1] == []  # stale numbers are in no table
     assert len(cells(survey)[0]) == 2
-    survey, done = run(tmp_path, redo=True, methods=methods)
+    survey, done = run(tmp_path, redo=True, methods=CHANGED)
     assert done
     assert fake_tools()[PRETRAINED] == 2
     assert fake_tools()['test/seg/random-seed0'] == 1
-    old = tmp_path / f'work/{PRETRAINED}.old1'
+    old = tmp_path / f'runs/{PRETRAINED}.old1'
     assert (old / 'metrics.json').exists()
 
 
 def test_old_results_are_not_those_of_a_new_pretraining(tmp_path, fake_tools):
     """Also while the new one is not there yet."""
     run(tmp_path)
-    methods = dict(
-        random=dict(title='Random', weights='none'),
-        sr=dict(
-            title='PixCon-SR',
-            config='configs/pretrain/pixcon_r18_demo.py',
-            options={'model.loss_lambda': 0.25},
-        ),
-    )
     (tmp_path / 'fail').touch()
-    survey, done = run(tmp_path, 'pretrain/*', redo=True, methods=methods)
+    survey, done = run(tmp_path, 'pretrain/*', redo=True, methods=CHANGED)
     assert not done
     assert states(survey)[PRETRAINED] is State.FAILED
     assert states(survey)['finetune/seg/sr-toy-seed0'] is State.STALE
@@ -262,7 +252,6 @@ def test_a_config_edited_while_it_runs(tmp_path, fake_tools):
     config = tmp_path / 'edited.py'
     base = Path('configs/pretrain/pixcon_r18_demo.py').resolve()
     config.write_text(f'_base_ = {str(base)!r}\nauto_scale_lr = dict(a=1)\n')
-    methods = dict(sr=dict(title='PixCon-SR', config=str(config)))
     tables = dict(
         main=dict(
             title='Main',
@@ -270,7 +259,7 @@ def test_a_config_edited_while_it_runs(tmp_path, fake_tools):
             benchmarks=['seg'],
         )
     )
-    plan = dict(methods=methods, tables=tables)
+    plan = dict(methods=methods(config=str(config)), tables=tables)
 
     (tmp_path / 'sleep').touch()
     process = FORK.Process(
@@ -307,19 +296,11 @@ def test_one_that_cannot_start_does_not_stop_the_others(tmp_path, fake_tools):
 
 def test_what_does_not_fit_is_said(tmp_path, fake_tools):
     said = []
-    methods = dict(
-        random=dict(title='Random', weights='none'),
-        sr=dict(
-            title='PixCon-SR',
-            config='configs/pretrain/pixcon_r18_demo.py',
-            gpus=99,
-        ),
-    )
-    survey, done = run(tmp_path, say=said.append, methods=methods)
+    survey, done = run(tmp_path, say=said.append, methods=methods(gpus=99))
     assert not done
     assert any('wants 99 GPUs' in line for line in said)
     assert states(survey)['test/seg/random-seed0'] is State.COMPLETE
-    _, done = run(tmp_path, methods=methods, gpus=0)
+    _, done = run(tmp_path, methods=methods(gpus=99), gpus=0)
     assert done
 
 

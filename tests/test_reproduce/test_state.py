@@ -11,7 +11,12 @@ from pixcon_mm.reproduce.execute import Choice, execute
 from pixcon_mm.reproduce.overview import problems, summary
 from pixcon_mm.reproduce.settings import difference, settings_of
 from pixcon_mm.reproduce.state import State
-from tests.test_reproduce.plans import metrics_of, survey_of, tamper
+from tests.test_reproduce.plans import (
+    metrics_of,
+    segmentation,
+    survey_of,
+    tamper,
+)
 
 PRETRAINED = 'pretrain/sr-toy-seed0'
 FINETUNED = 'finetune/seg/sr-toy-seed0'
@@ -143,14 +148,8 @@ def test_weights_that_are_not_here_yet(tmp_path, monkeypatch, has_file):
 
 
 def test_a_metric_that_is_not_there_is_named(done, tmp_path):
-    benchmark = dict(
-        title='Segmentation',
-        protocol='a protocol',
-        config='configs/segmentation/fcn_r18_demo.py',
-        data=['toy'],
-        metrics=dict(mIOU=dict(title='mIoU')),
-    )
-    survey = survey_of(tmp_path, benchmarks=dict(seg=benchmark))
+    wrong = segmentation(metrics=dict(mIOU=dict(title='mIoU')))
+    survey = survey_of(tmp_path, benchmarks=wrong)
     assert status(survey, TEST).state is State.COMPLETE
     (table,) = collect(survey)
     assert table.rows[1].cells['seg/mIOU'].values == []
@@ -222,32 +221,23 @@ def test_moving_data_or_workers_changes_nothing(done, tmp_path):
     moved = tmp_path / 'moved'
     (tmp_path / 'data').rename(moved)
     plan = dict(toy=dict(root=str(moved), files={'*.jpg': 3}))
-    benchmark = dict(
+    other = segmentation(
         title='Other words',
         protocol='other',
-        config='configs/segmentation/fcn_r18_demo.py',
-        data=['toy'],
-        metrics=dict(mIoU=dict(title='mIoU')),
         options={
             'train_dataloader.num_workers': 3,
             'default_hooks.logger.interval': 7,
         },
     )
-    survey = survey_of(tmp_path, data=plan, benchmarks=dict(seg=benchmark))
+    survey = survey_of(tmp_path, data=plan, benchmarks=other)
     assert status(survey, TEST).state is State.COMPLETE
     assert summary(survey).startswith('10 runs: 10 complete. So far: 0.0')
 
 
 def test_another_evaluation_makes_only_the_test_stale(done, tmp_path):
-    benchmark = dict(
-        title='Segmentation',
-        protocol='a protocol',
-        config='configs/segmentation/fcn_r18_demo.py',
-        data=['toy'],
-        metrics=dict(mIoU=dict(title='mIoU')),
-        options={'test_evaluator.iou_metrics': ['mIoU', 'mFscore']},
-    )
-    survey = survey_of(tmp_path, benchmarks=dict(seg=benchmark))
+    options = {'test_evaluator.iou_metrics': ['mIoU', 'mFscore']}
+    other = segmentation(options=options)
+    survey = survey_of(tmp_path, benchmarks=other)
     assert status(survey, FINETUNED).state is State.COMPLETE
     assert status(survey, TEST).state is State.STALE
     assert 'test_evaluator.iou_metrics' in status(survey, TEST).why
