@@ -72,7 +72,7 @@ def attempt(
         noted = -HEARTBEAT
         while True:
             pid, status, usage = os.wait4(child.pid, os.WNOHANG)
-            note['seconds'] = round(time.monotonic() - began, 1)
+            note['seconds'] = round(time.monotonic() - began, 3)
             if pid:
                 break
             if note['seconds'] - noted >= HEARTBEAT:
