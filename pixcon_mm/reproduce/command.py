@@ -33,7 +33,7 @@ def command(
     options = as_arguments(with_roots(survey.plan, run.options))
     line = [run.config]
     if run.kind == 'test':
-        line.append(str(survey.checkpoint(survey.runs[run.needs])))
+        line.append(str(survey.checkpoint(run.before)))
     program = {'test': 'test'}.get(run.kind, 'train')
     if gpus:
         line = ['bash', f'tools/dist_{program}.sh', *line, str(gpus)]
@@ -57,7 +57,7 @@ def start(survey: Survey, run: Run) -> str:
     """Where a fine-tuning's backbone comes from, as --pretrained takes it."""
     if run.weights:
         return run.weights
-    return str(survey.checkpoint(survey.runs[run.needs]))
+    return str(survey.checkpoint(run.before))
 
 
 def total_batch(run: Run) -> int:

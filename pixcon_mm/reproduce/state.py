@@ -91,7 +91,7 @@ class Survey:
 
     def needed(self, run: Run) -> Status | None:
         """The status of the run whose checkpoint a run starts from."""
-        return self.status(self.runs[run.needs]) if run.needs else None
+        return self.status(run.before) if run.before else None
 
     def checkpoint(self, run: Run) -> Path:
         """The checkpoint of a complete run."""
