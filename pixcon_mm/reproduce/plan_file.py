@@ -43,7 +43,7 @@ class StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int | str:
-        """A number; 24:00:00 is a time, not the 86,400 of YAML 1.1."""
+        """Read a number; 24:00:00 is a time, not YAML 1.1's 86,400."""
         text = self.construct_scalar(node)
         return text if ':' in text else super().construct_yaml_int(node)
 
@@ -142,7 +142,7 @@ CLASSES = {
 
 
 def _check_slurm(plan: Plan, path: str) -> None:
-    """Every option can be written into a job script."""
+    """Check that every option can be written into a job script."""
     for key, value in plan.slurm.items():
         try:
             # None takes out an option that a job has otherwise.
