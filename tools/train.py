@@ -9,8 +9,9 @@ from pathlib import Path
 
 # Until the training has something to save, a signal ends the process at once,
 # with the status of one that can be started again (engine/stop_signals.py).
-for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-    signal.signal(number, lambda *_: os._exit(75))
+if __name__ == '__main__':
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, lambda *_: os._exit(75))
 # Before torch starts its threads: if they spin while they wait, they take the
 # cores from the loader's workers, and from whatever else runs here.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')

@@ -18,7 +18,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-STATUS = 75  # EX_TEMPFAIL of sysexits.h
+from pixcon_mm.errors import STOPPED
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # A launcher passes on a Ctrl-C that the terminal has already sent to all:
 # signals so close together are one request.
@@ -54,7 +55,7 @@ class StopRequest:
             text = f'{self.signal_name}: saving at the end of the iteration.\n'
             os.write(sys.stderr.fileno(), text.encode())
         elif now - self._since >= SAME_REQUEST:
-            os._exit(STATUS)
+            os._exit(STOPPED)
 
 
 @HOOKS.register_module()
@@ -147,4 +148,4 @@ def exit_stopped(message: str) -> None:
     """End the process with the status for "start me again"."""
     if int(os.environ.get('RANK', 0)) == 0:
         print(message, file=sys.stderr)
-    sys.exit(STATUS)
+    sys.exit(STOPPED)
