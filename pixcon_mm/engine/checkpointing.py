@@ -153,12 +153,15 @@ def restore_run(runner: Runner, path: Path) -> None:
     changes = restore_optimizer(
         runner.optim_wrapper, checkpoint['optimizer'], meta, path
     )
-    has_other_rate = any(note.startswith('initial_lr') for note in changes)
+    old_length = meta.get('scale', {}).get('epoch_length', scale.epoch_length)
+    is_changed = old_length != scale.epoch_length or any(
+        note.startswith('initial_lr') for note in changes
+    )
     notes += changes + restore_schedulers(
         runner,
         checkpoint.get('param_schedulers'),
         scale.epoch_length,
-        has_other_rate,
+        is_changed,
     )
     runner.logger.info(f'resumes from {path}')
     for note in notes:

@@ -16,6 +16,9 @@ from pixcon_mm.errors import UserError
 # A loss scaler that halves its scale this often is not going to find one.
 MAX_SKIPPED = 50
 MAX_FILES = 8  # named in an error
+# Values kept of each scalar. MMEngine copies all of them at each iteration,
+# and keeps a million.
+HISTORY = 10_000
 
 
 class Step(NamedTuple):
@@ -96,6 +99,8 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
             for name, value in numbers.items():
                 if name not in bad:
                     runner.message_hub.update_scalar(f'train/{name}', value)
+        for history in runner.message_hub.log_scalars.values():
+            history.max_length = HISTORY
         if is_scaled and self._skipped > self._reported:
             self._reported = self._skipped
             runner.logger.info(

@@ -87,8 +87,14 @@ class StopSignalHook(Hook):
     ) -> None:
         """Stop here if all processes know of a signal."""
         self._stopping = self._stopping or self._all_know()
-        # Gradients that are being accumulated are not saved.
-        if self._stopping and runner.optim_wrapper.should_update():
+        is_last = runner.iter + 1 == runner.max_iters
+        # Gradients that are being accumulated are not saved. After the last
+        # iteration there is nothing left to stop.
+        if (
+            self._stopping
+            and not is_last
+            and runner.optim_wrapper.should_update()
+        ):
             self._stop(runner, runner.epoch, runner.iter + 1)
 
     def after_val_iter(
