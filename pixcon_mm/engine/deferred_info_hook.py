@@ -94,7 +94,9 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
             bad = [n for n, v in numbers.items() if is_failure(n, v)]
             self._skipped_in_a_row = self._skipped_in_a_row + 1 if bad else 0
             if bad and (not is_scaled or self._skipped_in_a_row > MAX_SKIPPED):
-                raise UserError(describe_failure(step, bad[0], numbers))
+                # The sum says less than the part that made it so.
+                worst = next((n for n in bad if n != 'loss'), bad[0])
+                raise UserError(describe_failure(step, worst, numbers))
             self._skipped += bool(bad)
             for name, value in numbers.items():
                 if name not in bad:
@@ -140,7 +142,7 @@ def describe_failure(step: Step, name: str, numbers: dict) -> str:
         f'{name} is {numbers[name]} at iteration {step.iteration}{others}: '
         'the training has '
         'diverged, and no checkpoint is written from here on. Resume from '
-        'the last one with a lower learning rate or a longer warm-up'
+        'the last one, or start over, with a lower learning rate or a longer warm-up'
         + (f'; images of the batch: {files}' if files else '')
         + (f' and {more} more' if more > 0 else '')
         + '.'
