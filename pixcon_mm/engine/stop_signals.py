@@ -9,8 +9,10 @@ at the same iteration. A second signal ends the process at once.
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -40,12 +42,21 @@ class StopRequest:
     def __init__(self):
         self.signal_name: str | None = None
         self._since = 0.0
+        self._before: dict[int, Any] = {}
 
     def listen(self) -> None:
-        """Catch the signals from now on."""
+        """Catch the signals from now on; in the main thread only."""
         self.signal_name = None
-        for number in SIGNALS:
-            signal.signal(number, self._catch)
+        if threading.current_thread() is threading.main_thread():
+            self._before = {n: signal.getsignal(n) for n in SIGNALS}
+            for number in SIGNALS:
+                signal.signal(number, self._catch)
+
+    def stop_listening(self) -> None:
+        """Leave the signals to whom they belonged before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
 
     def _catch(self, number: int, frame: object) -> None:
         now = time.monotonic()
@@ -136,10 +147,6 @@ class StopSignalHook(Hook):
                 path.name,
                 meta=dict(epoch=epoch, iter=iteration),
             )
-        for number in SIGNALS:
-            # Nothing is left to stop, and the launcher signals those that
-            # are not as fast as the first to end.
-            signal.signal(number, signal.SIG_IGN)
         if self._group is not None:
             # The launcher ends the others as soon as one has ended.
             dist.barrier(self._group)
@@ -150,8 +157,7 @@ class StopSignalHook(Hook):
         )
 
 
-def exit_stopped(message: str) -> None:
-    """End the process with the status for "start me again"."""
-    if int(os.environ.get('RANK', 0)) == 0:
-        print(message, file=sys.stderr)
-    sys.exit(STOPPED)
+def ignore_signals() -> None:
+    """Let the process end in its own time."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
