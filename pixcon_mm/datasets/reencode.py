@@ -8,11 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from pixcon_mm.datasets.loading import (
-    BrokenImageError,
-    LoadSceneImage,
-    decode_whole,
-)
+from pixcon_mm.datasets.decoding import decode_whole
+from pixcon_mm.datasets.loading import BrokenImageError, LoadSceneImage
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import write_whole
 
@@ -130,9 +127,8 @@ def reencode(
     try:
         # As in pre-training, so that what it would skip is missing, and
         # pixels lie where it would see them.
-        image = LoadSceneImage().transform(dict(img_path=source))['img']
+        original, image = LoadSceneImage().read(source)
         content = encode_jpeg(image, quality, short_side)
-        original = source.read_bytes()
     except BrokenImageError as error:
         return str(error.__cause__ or error)
     except OSError as error:

@@ -10,7 +10,7 @@ import torch
 from mmengine.dataset import BaseDataset
 from mmpretrain.registry import DATASETS
 
-from pixcon_mm.datasets.listing import EXTENSIONS, list_images
+from pixcon_mm.datasets.listing import list_images, readable_suffixes
 from pixcon_mm.datasets.loading import BrokenImageError
 from pixcon_mm.errors import UserError
 
@@ -30,7 +30,8 @@ class SceneImageDataset(BaseDataset):
         data_root (str | list[str]): Folders to list. Symbolic links are
             followed, names that start with a dot are not.
         pipeline (list[dict]): Transforms, beginning with ``LoadSceneImage``.
-        extensions (Sequence[str]): Suffixes of image files, in any case.
+        extensions (Sequence[str], optional): Suffixes of image files, in any
+            case. Defaults to None, all that can be decoded here.
         indices (int | Sequence[int], optional): Keep the first so many
             images, or these. Defaults to None, all.
         max_refetch (int): How often in a row another image is tried when
@@ -44,7 +45,7 @@ class SceneImageDataset(BaseDataset):
         self,
         data_root: str | list[str],
         pipeline: list[dict],
-        extensions: Sequence[str] = EXTENSIONS,
+        extensions: Sequence[str] | None = None,
         indices: int | Sequence[int] | None = None,
         max_refetch: int = 1000,
         lazy_init: bool = False,
@@ -55,7 +56,8 @@ class SceneImageDataset(BaseDataset):
             else list(data_root)
         )
         self.extensions = tuple(
-            '.' + extension.lower().lstrip('.') for extension in extensions
+            '.' + extension.lower().lstrip('.')
+            for extension in extensions or readable_suffixes()
         )
         self._clock = torch.zeros(2, dtype=torch.int64)
         super().__init__(
