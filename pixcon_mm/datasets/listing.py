@@ -19,8 +19,8 @@ from pixcon_mm.files import as_line
 # Pillow's names of the formats that hold photographs; the module of Pillow
 # that decodes one where not every build has it.
 FORMATS = {
-    **{name: None for name in ('BMP', 'DIB', 'GIF', 'JPEG', 'MPO', 'PNG')},
-    **{name: None for name in ('PPM', 'TIFF')},
+    **dict.fromkeys(('BMP', 'DIB', 'GIF', 'JPEG', 'MPO', 'PNG')),
+    **dict.fromkeys(('PPM', 'TIFF')),
     **{'AVIF': 'avif', 'JPEG2000': 'jpg_2000', 'WEBP': 'webp'},
 }
 # Suffixes of theirs for files that are never photographs: floats.
@@ -53,7 +53,7 @@ def readable_suffixes() -> tuple[str, ...]:
         for name, module in FORMATS.items()
         if name in Image.OPEN and (not module or features.check(module))
     }
-    if not re.search(r'AVIF: +(?!NO)', cv2.getBuildInformation()):
+    if not re.search(r'AVIF: +(?!NO)\S', cv2.getBuildInformation()):
         formats.discard('AVIF')
     found = {suffix for suffix, name in known.items() if name in formats}
     return tuple(sorted(found - OTHERS))

@@ -2,6 +2,7 @@
 
 import io
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import ExifTags, Image
 
 from pixcon_mm.datasets.decoding import decode_whole
 from pixcon_mm.datasets.loading import BrokenImageError, LoadSceneImage
+from pixcon_mm.datasets.storage import read_file
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import write_whole
 
@@ -170,7 +172,7 @@ def decode_times(
     deadline = time.perf_counter() + limit
     for i in range(size):
         chosen = pairs[i * len(pairs) // size]
-        contents = [path.read_bytes() for path in chosen]
+        contents = [read_file(path, sys.maxsize) for path in chosen]
         seconds: list[list[float]] = [[], []]
         for _ in range(5):
             for content, times in zip(contents, seconds, strict=True):

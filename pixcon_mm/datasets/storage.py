@@ -35,9 +35,7 @@ ADVICE = {
 Result = TypeVar('Result')
 
 
-def read_file(
-    path: str, max_bytes: int, patience: float = PATIENCE
-) -> bytes:
+def read_file(path: str, max_bytes: int, patience: float = PATIENCE) -> bytes:
     """Read a regular file, waiting for storage that is away.
 
     Args:
@@ -154,5 +152,5 @@ def _given_up(path: str, error: OSError, waited: float) -> str:
     return (
         f'{as_line(path)} could not be read for {waited:.0f} s '
         f'({error.strerror}), and the image is not to blame. {advice} Then '
-        'continue with --resume.'
+        'run the command again (a training with --resume).'
     )

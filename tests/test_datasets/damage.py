@@ -82,7 +82,7 @@ def refused(content):
     """True for what the decoder does not take."""
     try:
         decode_whole(content)
-    except (ValueError, OSError, SyntaxError, EOFError):
+    except ValueError:
         return True
     return False
 
