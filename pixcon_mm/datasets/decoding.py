@@ -3,7 +3,6 @@
 import io
 import re
 import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -13,6 +12,7 @@ import mmcv
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pixcon_mm.datasets.containers import PNG, check_png, check_webp
 from pixcon_mm.datasets.storage import say
 
 try:
@@ -23,7 +23,6 @@ except ImportError:
 MAX_PIXELS = 200_000_000
 
 JPEG, JPEG_END = b'\xff\xd8', b'\xff\xd9'
-PNG = b'\x89PNG\r\n\x1a\n'
 # libjpeg's words for data that it cannot follow.
 JPEG_TROUBLE = ('Corrupt JPEG data', 'Premature end', 'Inconsistent')
 # Cameras and scanners leave some bytes between the data and a marker.
@@ -102,37 +101,6 @@ def _decode_png(content: bytes, max_pixels: int) -> np.ndarray:
     return image
 
 
-def check_png(content: bytes) -> None:
-    """Verify the checksums of all chunks that make the picture.
-
-    Some versions of OpenCV and Pillow return the upper half of a file
-    without a word. What comes after the last chunk is of no concern.
-
-    Args:
-        content (bytes): The whole file.
-
-    Raises:
-        ValueError: If a chunk is damaged or missing.
-    """
-    view = memoryview(content)
-    start = len(PNG)
-    while True:
-        length = int.from_bytes(view[start : start + 4], 'big')
-        end = start + 12 + length
-        kind = bytes(view[start + 4 : start + 8])
-        if end > len(content):
-            raise ValueError('the PNG file is truncated')
-        is_critical = not kind[0] & 0x20
-        checksum = int.from_bytes(view[end - 4 : end], 'big')
-        if is_critical and zlib.crc32(view[start + 4 : end - 4]) != checksum:
-            raise ValueError(f'chunk {kind} of the PNG file is damaged')
-        if start == len(PNG) and (kind, length) != (b'IHDR', 13):
-            raise ValueError('the PNG file has no header')
-        if kind == b'IEND':
-            return
-        start = end
-
-
 def _decode_other(content: bytes, max_pixels: int) -> np.ndarray:
     with _pillow():
         try:
@@ -143,6 +111,8 @@ def _decode_other(content: bytes, max_pixels: int) -> np.ndarray:
                 raise ValueError('it is no image of a known kind') from error
             return image
     with picture:
+        if picture.format == 'EPS':
+            raise ValueError('it is a program in PostScript')
         _check_size(*picture.size, max_pixels)
         if _is_for_opencv(picture.format, content):
             image = _decode_with_opencv(content)
@@ -177,29 +147,6 @@ def _is_for_opencv(kind: str, content: bytes) -> bool:
     is_jpeg = kind in ('JPEG', 'MPO') and simplejpeg is None
     has_end = content[-64:].rstrip(b'\0').endswith(JPEG_END)
     return kind in OPENCV_FORMATS or (is_jpeg and has_end)
-
-
-def check_webp(content: bytes) -> None:
-    """Refuse a WebP file whose picture ends in a block of zeros.
-
-    It has no checksum, and its decoders make a picture of any bytes.
-
-    Args:
-        content (bytes): The whole file.
-
-    Raises:
-        ValueError: If the last 512 bytes of the picture are zeros, as in a
-            copy that broke after the size was set.
-    """
-    start = 12
-    while start + 8 <= len(content):
-        kind, length = struct.unpack('<4sI', content[start : start + 8])
-        end = start + 8 + length
-        if kind in (b'VP8 ', b'VP8L') and content[start:end].endswith(
-            bytes(512)
-        ):
-            raise ValueError('the end of the WebP picture is empty')
-        start = end + length % 2
 
 
 def _decode_with_opencv(content: bytes) -> np.ndarray | None:
