@@ -140,9 +140,9 @@ def describe_failure(step: Step, name: str, numbers: dict) -> str:
     others = f' ({", ".join(finite)})' if finite else ''
     return (
         f'{name} is {numbers[name]} at iteration {step.iteration}{others}: '
-        'the training has '
-        'diverged, and no checkpoint is written from here on. Resume from '
-        'the last one, or start over, with a lower learning rate or a longer warm-up'
+        'the training has diverged, and no checkpoint is written from here '
+        'on. Resume from the last one, or start over, with a lower learning '
+        'rate or a longer warm-up'
         + (f'; images of the batch: {files}' if files else '')
         + (f' and {more} more' if more > 0 else '')
         + '.'
