@@ -260,15 +260,12 @@ def _flat(schedulers: Any) -> list:
 
 def _is_configured_as(scheduler: _ParamScheduler, state: dict) -> bool:
     """Compare what a scheduler computes from with a checkpoint's."""
-    settings = {
-        key: value
-        for key, value in scheduler.state_dict().items()
+    own = scheduler.state_dict()
+    settings = own.keys() - {*PROGRESS}
+    return settings == state.keys() - {*PROGRESS} and all(
         # Functions follow from the other settings, and are not saved.
-        if key not in PROGRESS and not callable(value)
-    }
-    return all(
-        key in state and _as_tuple(state[key]) == _as_tuple(value)
-        for key, value in settings.items()
+        callable(own[key]) or _as_tuple(own[key]) == _as_tuple(state[key])
+        for key in settings
     )
 
 

@@ -76,6 +76,7 @@ def schedules(epochs):
         'steps by epoch': [
             dict(type='MultiStepLR', milestones=[1, epochs - 1], gamma=0.3)
         ],
+        'exponential': [dict(type='ExponentialLR', gamma=0.3)],
         'power': [dict(type='PolyLR', by_epoch=False, end=iters, power=0.9)],
         'one cycle': [
             dict(
@@ -174,16 +175,22 @@ def test_another_schedule_is_followed_as_if_from_the_start(
             assert group == expected.groups[now], (start, now)
 
 
-def test_a_schedule_that_appears_or_disappears(tmp_path):
-    for first, then in (('none', 'momentum'), ('momentum', 'none')):
-        whole, _ = train(config(tmp_path, first, with_schedule(first)))
-        _, expected = train(
-            config(tmp_path, f'{then}-new', with_schedule(then))
-        )
-        cfg = config(tmp_path, f'{then}-resumed', with_schedule(then))
-        _, seen = resume(cfg, checkpoint(whole, 'iter_3'))
-        for now, group in seen.groups.items():
-            assert group == expected.groups[now], (first, then, now)
+@pytest.mark.parametrize(
+    ('first', 'then'),
+    [
+        ('none', 'momentum'),
+        ('momentum', 'none'),
+        # Its settings are a part of the other's.
+        ('steps by epoch', 'exponential'),
+    ],
+)
+def test_a_schedule_of_another_kind(tmp_path, first, then):
+    whole, _ = train(config(tmp_path, 'whole', with_schedule(first)))
+    _, expected = train(config(tmp_path, 'expected', with_schedule(then)))
+    cfg = config(tmp_path, 'resumed', with_schedule(then))
+    _, seen = resume(cfg, checkpoint(whole, 'iter_3'))
+    for now, group in seen.groups.items():
+        assert group == expected.groups[now], now
 
 
 def test_settings_of_the_optimiser_are_the_configs(tmp_path):
