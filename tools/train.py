@@ -2,6 +2,7 @@
 """Train whatever a config describes: pre-training or fine-tuning."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -175,7 +176,8 @@ def main() -> None:
     end_process_group()
     if stopped:
         if int(os.environ.get('RANK', 0)) == 0:
-            print(stopped, file=sys.stderr)
+            with contextlib.suppress(OSError):  # a terminal that was closed
+                print(stopped, file=sys.stderr, flush=True)
         sys.exit(STOPPED)
 
 
