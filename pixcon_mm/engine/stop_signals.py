@@ -176,3 +176,11 @@ def ignore_signals() -> None:
     """Let the process end in its own time."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def exit_stopped(message: str) -> None:
+    """End the process with the status for "start me again"."""
+    if int(os.environ.get('RANK', 0)) == 0:
+        with contextlib.suppress(OSError):  # a terminal that was closed
+            print(message, file=sys.stderr, flush=True)
+    sys.exit(STOPPED)

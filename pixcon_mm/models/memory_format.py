@@ -43,9 +43,11 @@ def safe_memory_format(
 
     Both the weights and the inputs must take it: a channels-last input is
     enough to lead a convolution with plain weights into the faulty kernel.
+    A model that is built on the CPU and trained elsewhere is judged as if it
+    stayed there, which costs such narrow ones some speed.
 
     Args:
-        model (nn.Module): Model on the device where it will be trained.
+        model (nn.Module): The model, built.
         wanted (torch.memory_format): Format asked for.
 
     Returns:
