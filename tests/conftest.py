@@ -5,6 +5,8 @@ import torch
 from hypothesis import settings
 from yapf.yapflib import yapf_api
 
+import pixcon_mm  # noqa: F401, before frameworks that look for mmcv's operators
+
 # The same examples in every run; a slow machine is no failure.
 settings.register_profile('repeatable', derandomize=True, deadline=None)
 settings.load_profile('repeatable')

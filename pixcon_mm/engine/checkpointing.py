@@ -142,8 +142,9 @@ def restore_run(runner: Runner, path: Path) -> None:
     """
     if not path.is_file():
         raise UserError(
-            f'Process {runner.rank} has no {path}: the work directory must '
-            'be on a storage that all machines share.'
+            f'There is no checkpoint {str(path)!r} for process {runner.rank}. '
+            'It must be a local file, on a storage that all machines of the '
+            'run share.'
         )
     checkpoint = read_checkpoint(path)
     runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
