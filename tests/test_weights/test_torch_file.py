@@ -90,7 +90,7 @@ def test_a_tensor_that_is_marked_as_a_folder(path):
         load_torch_file(path)
 
 
-@pytest.mark.parametrize('zeros', [8, 22, 100, 2000])
+@pytest.mark.parametrize('zeros', [22, 100, 2000])
 def test_a_tail_of_zeros(path, zeros):
     whole = path.read_bytes()
     path.write_bytes(whole[:-zeros] + bytes(zeros))
