@@ -18,9 +18,11 @@ import os, sys, time
 from pathlib import Path
 from pixcon_mm.engine.work_dir import claim
 lock = claim(Path(sys.argv[1]), True, False)
-if 'fork' in sys.argv and os.fork() == 0:
-    print(os.getpid(), flush=True)
+child = os.fork() if 'fork' in sys.argv else None
+if child == 0:
     time.sleep(60)
+if child:
+    print(child, flush=True)
 print('claimed', flush=True)
 time.sleep(60)
 """
