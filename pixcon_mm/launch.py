@@ -121,9 +121,10 @@ def fit_loader(loader: dict, args: argparse.Namespace) -> None:
 def set_epochs(cfg: Config, epochs: int) -> None:
     """Change the length of a run counted in epochs, and its schedule with it.
 
-    Parts of the schedule that last to the end are stretched or cut. Others,
-    as a warm-up, stay as they are if they fit into a tenth of the run, and
-    are cut to that if not.
+    Parts of the schedule that last to the end are stretched or cut, with
+    their milestones. Others, as a warm-up, stay as they are if they fit into
+    a tenth of the run, and are cut to that if not; what begins after them
+    begins earlier then.
 
     Args:
         cfg (Config): Changed in place.
@@ -140,15 +141,33 @@ def set_epochs(cfg: Config, epochs: int) -> None:
         )
     if epochs < 1:
         raise UserError(f'--epochs {epochs}: a run has at least one epoch.')
+
+    def moved(epoch: int) -> int:
+        if epoch >= old:
+            return epochs
+        return min(epoch, max(epochs // 10, 1))
+
     cfg.train_cfg.max_epochs = epochs
-    for scheduler in cfg.get('param_scheduler') or []:
-        end = scheduler.get('end')
-        if end is None or not scheduler.get('by_epoch', True):
-            continue
-        new = epochs if end >= old else min(end, max(epochs // 10, 1))
-        if scheduler.get('T_max') == end - scheduler.get('begin', 0):
-            scheduler.T_max = new - scheduler.get('begin', 0)
-        scheduler.end = new
+    schedulers, kept = cfg.get('param_scheduler') or [], []
+    for scheduler in (
+        [schedulers] if isinstance(schedulers, dict) else schedulers
+    ):
+        if scheduler.get('by_epoch', True):
+            begin, end = scheduler.get('begin', 0), scheduler.get('end', old)
+            if begin and moved(begin) >= moved(end):
+                continue  # the run is too short for it
+            if scheduler.get('T_max') == end - begin:
+                scheduler.T_max = moved(end) - moved(begin)
+            if end >= old and 'milestones' in scheduler:
+                scheduler.milestones = [
+                    round(milestone * epochs / old)
+                    for milestone in scheduler.milestones
+                ]
+            for name in {'begin', 'end'} & {*scheduler}:
+                scheduler[name] = moved(scheduler[name])
+        kept.append(scheduler)
+    if kept:
+        cfg.param_scheduler = kept
 
 
 def world_size(launcher: str) -> int:
@@ -157,6 +176,14 @@ def world_size(launcher: str) -> int:
         pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE'
     )
     return int(os.environ.get(names.get(launcher, ''), 1))
+
+
+def rank(launcher: str) -> int:
+    """Number of this process among those that a launcher has started."""
+    names = dict(
+        pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK'
+    )
+    return int(os.environ.get(names.get(launcher, ''), 0))
 
 
 def build_runner(cfg: Config) -> Runner:

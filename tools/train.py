@@ -37,6 +37,7 @@ from pixcon_mm.launch import (  # noqa: E402
     end_process_group,
     parse,
     prepare_config,
+    rank,
     set_epochs,
     world_size,
 )
@@ -107,7 +108,7 @@ def prepare(args: argparse.Namespace) -> Config:
             raise UserError(
                 f'--resume: there is no checkpoint {cfg.load_from!r}.'
             )
-    if args.resume and args.overwrite:
+    if cfg.get('resume') and args.overwrite:
         raise UserError('--resume and --overwrite exclude each other.')
     if args.epochs is not None:
         set_epochs(cfg, args.epochs)
@@ -159,10 +160,10 @@ def main() -> None:
     if args.pretrained not in (None, 'torchvision', 'none'):
         read_tensors(args.pretrained)  # better now than after loading data
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
-    if int(os.environ.get('RANK', 0)) == 0:
+    if rank(args.launcher) == 0:
         # Held as long as it is open: until the end.
         args.lock = claim(
-            Path(cfg.work_dir), bool(args.resume), args.overwrite
+            Path(cfg.work_dir), bool(cfg.get('resume')), args.overwrite
         )
     stopped: str | None = None
     runner = build_runner(cfg)

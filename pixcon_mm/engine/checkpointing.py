@@ -140,7 +140,7 @@ def restore_run(runner: Runner, path: Path) -> None:
         runner (Runner): Built, but not started.
         path (Path): The checkpoint.
     """
-    if not path.is_file():
+    if runner.rank > 0 and not path.is_file():
         raise UserError(
             f'There is no checkpoint {str(path)!r} for process {runner.rank}. '
             'It must be a local file, on a storage that all machines of the '

@@ -157,7 +157,7 @@ def _check_parts(checkpoint: Any, path: Path) -> None:
             f'a new run from its weights with --pretrained {path}.'
         )
     meta = parts['meta']
-    counts = [meta.get(n) if isinstance(meta, dict) else 0 for n in COUNTS]
+    counts = [meta.get(n) if isinstance(meta, dict) else None for n in COUNTS]
     if not all(type(count) is int for count in counts):
         raise UserError(
             f'{path} cannot be resumed from: it does not say how many '

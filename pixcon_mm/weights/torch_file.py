@@ -1,7 +1,9 @@
 """Load files of ``torch.save``: undamaged, and without running their code."""
 
+import errno
 import pickle
 import re
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -26,6 +28,8 @@ IGNORED = (
     ),
 )
 BLOCK = 1 << 20  # bytes read at a time
+# A record with this attribute is read by torch as uninitialised memory.
+FOLDER = 0x10
 
 
 def load_torch_file(path: Path, mmap: bool = False) -> Any:
@@ -91,6 +95,8 @@ def find_damage(path: Path, skip_tensors: bool = False) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             for record in archive.infolist():
+                if record.external_attr & FOLDER:
+                    return f'{record.filename} is marked as a folder'
                 if skip_tensors and '/data/' in record.filename:
                     continue
                 with archive.open(record) as content:
@@ -99,12 +105,19 @@ def find_damage(path: Path, skip_tensors: bool = False) -> str | None:
     except (
         zipfile.BadZipFile,
         zlib.error,
+        struct.error,
         EOFError,
         NotImplementedError,
+        OverflowError,
         RuntimeError,
         ValueError,
     ) as error:
         return _reason(error)
+    except OSError as error:
+        # A place outside of the file, from a damaged list of its records.
+        if error.errno != errno.EINVAL:
+            raise
+        return 'its list of records is damaged'
     return None
 
 

@@ -14,6 +14,12 @@ from mmpretrain.registry import DATASETS
 from torch.utils.data import DataLoader
 
 from pixcon_mm.datasets import SceneImageDataset
+from pixcon_mm.engine.seeded_loading import (
+    KeyedBatches,
+    SeededLoading,
+    key_batches,
+    seed_cpu,
+)
 from pixcon_mm.errors import UserError
 from tests.test_datasets.pictures import broken_files, write_pictures
 from tests.test_datasets.test_transforms import photometric
@@ -225,12 +231,21 @@ def same(a, b):
 
 def run_epochs(folder, workers, epochs=(0, 1), seed=5, **options):
     dataset = build(str(folder))
-    batches = loader(dataset, workers, persistent=True, **options)
+    batches, keyed = seeded(dataset, workers, seed, **options)
     results = []
     for epoch in epochs:
-        dataset.set_epoch(seed, epoch)
+        keyed.start_epoch(epoch, skipped=0)
         results.append(epoch_of(list(batches)))
     return dataset, results
+
+
+def seeded(dataset, workers, seed=5, **options):
+    """A loader as ReproducibleResumeHook makes it, and its batches."""
+    dataset.__getitems__ = SeededLoading(dataset, seed)
+    batches = loader(dataset, workers, persistent=True, **options)
+    keyed = KeyedBatches(batches.batch_sampler)
+    key_batches(batches, keyed)
+    return batches, keyed
 
 
 def test_views_do_not_depend_on_workers_or_history(folder):
@@ -273,46 +288,27 @@ def test_spawned_workers_share_state_as_forked_ones(folder):
 def test_an_index_drawn_again_gives_new_views(folder):
     """As in a RepeatDataset or an endless sampler."""
     dataset = build(str(folder))
+    seed_cpu(0)
     first, again = dataset[0], dataset[0]
     assert not torch.equal(
         first['data_samples']['crop_boxes'],
         again['data_samples']['crop_boxes'],
     )
-    dataset.set_epoch(0, 0)
-    assert torch.equal(first['inputs'][0], dataset[0]['inputs'][0])
-    dataset.set_epoch(0, 0)
+    seed_cpu(0)
     assert torch.equal(first['inputs'][0], dataset[-len(dataset)]['inputs'][0])
     with pytest.raises(IndexError):
         dataset[len(dataset)]
 
 
-def test_random_states_of_the_main_process_are_left_alone(folder):
-    dataset = build(str(folder))
-
-    def draw():
-        return random.random(), np.random.rand(), torch.rand(1).item()
-
-    def seed():
-        random.seed(1), np.random.seed(1), torch.manual_seed(1)
-
-    seed()
-    expected = [draw(), draw()]
-    seed()
-    got = [draw()]
-    for i in range(len(dataset)):
-        dataset[i]
-    assert [*got, draw()] == expected
-
-
 def test_samples_do_not_depend_on_the_callers_random_state(folder):
     dataset = build(str(folder))
-    boxes = []
+    load, boxes = SeededLoading(dataset, seed=5), []
     for i in range(2):
         torch.manual_seed(i)
         np.random.seed(i)
         random.seed(i)
-        dataset.set_epoch(0, 0)
-        boxes.append(dataset[2]['data_samples']['crop_boxes'])
+        (sample,) = load([(2, (0, 2, 0))])
+        boxes.append(sample['data_samples']['crop_boxes'])
     assert torch.equal(*boxes)
 
 
@@ -339,8 +335,7 @@ def test_known_broken_images_are_not_decoded_again(folder, monkeypatch):
         lambda b, limit: reads.append(b) or decode(b, limit),
     )
     dataset = build(str(folder))
-    for epoch in range(3):
-        dataset.set_epoch(0, epoch)
+    for _ in range(3):
         for i in range(len(dataset)):
             dataset[i]
     count = len(dataset) * 3
@@ -398,12 +393,11 @@ def test_an_outage_changes_no_sample(tmp_path, workers):
     """The folder is gone for a while, and then it is back."""
     images = write_pictures(tmp_path / 'images', 8)
     dataset = build(str(images))
-    expected = list(loader(dataset, workers))
-    dataset.set_epoch(0, 0)
+    expected = list(seeded(dataset, workers)[0])
     images.rename(tmp_path / 'away')
     timer = Timer(0.8, (tmp_path / 'away').rename, [images])
     timer.start()
-    found = list(loader(dataset, workers))
+    found = list(seeded(dataset, workers)[0])
     timer.join()
     assert not dataset.broken.any()
     for a, b in zip(expected, found, strict=True):

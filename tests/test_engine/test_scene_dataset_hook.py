@@ -1,5 +1,6 @@
-"""Epochs reach the dataset, broken images reach the user."""
+"""Samples depend on their place, broken images reach the user."""
 
+import copy
 import logging
 import os
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from pixcon_mm.engine.scene_dataset_hook import (
     SceneDatasetHook,
     scene_datasets,
 )
+from pixcon_mm.engine.seeded_loading import seed_cpu
 from pixcon_mm.files import from_line
 from tests.test_datasets.pictures import (
     broken_files,
@@ -57,9 +59,10 @@ def train(
             collate_fn=default_collate,
             **options,
         ),
-        train_cfg=loop or dict(by_epoch=True, max_epochs=2),
+        train_cfg=loop or dict(type='ResumableEpochLoop', max_epochs=2),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         default_hooks=dict(
+            reproducible_resume=dict(type='ReproducibleResumeHook'),
             scene_dataset=hook or dict(type='SceneDatasetHook'),
             checkpoint=None,
             timer=None,
@@ -97,13 +100,13 @@ def test_epochs_differ_and_runs_with_one_seed_do_not(tmp_path):
     assert not torch.equal(one[:2], one[2:])
 
 
-def test_dataset_is_told_before_the_first_batch(tmp_path):
+def test_samples_are_those_of_their_place(tmp_path):
     images = write_pictures(tmp_path / 'images', 4)
     seen, *_ = train(build(str(images)), tmp_path / 'run', 1)
     dataset = build(str(images))
     for epoch in range(2):
-        dataset.set_epoch(3, epoch)
         for i in range(4):
+            seed_cpu(3, epoch, i, 0)
             expected = dataset[i]['data_samples']['crop_boxes']
             assert torch.equal(seen[epoch, i], expected)
 
@@ -241,16 +244,19 @@ def test_datasets_are_found_inside_wrappers(tmp_path):
     assert list(scene_datasets(nested)) == [a, b]
     subset = torch.utils.data.Subset(a, [0])
     assert list(scene_datasets(subset)) == [a]
-    hook = SceneDatasetHook()
-    hook.before_train_epoch(fake_runner(nested, tmp_path, epoch=4))
-    for dataset in (a, b):
-        assert dataset._clock.tolist() == [1, 4]
+    # A copy, as the runner makes one, shares nothing with workers yet.
+    nested = copy.deepcopy(nested)
+    found = list(scene_datasets(nested))
+    assert not any(dataset.broken.is_shared() for dataset in found)
+    SceneDatasetHook().before_train(fake_runner(nested, tmp_path))
+    assert all(dataset.broken.is_shared() for dataset in found)
 
 
 def test_sliced_dataset_is_found(tmp_path):
     dataset = build(str(write_pictures(tmp_path / 'images', 12)))
     *_, dataset = train(dataset, tmp_path / 'run', num_batch_per_epoch=2)
-    assert dataset._clock.tolist() == [3, 1]
+    (found,) = scene_datasets(dataset)
+    assert len(found) == 12
 
 
 def test_iteration_based_run_gets_new_views_each_round(tmp_path):

@@ -95,7 +95,7 @@ def test_each_signal_is_named(tmp_path, number, capfd):
     assert stop(cfg, 2, number).startswith(f'{name}: saved after iteration 2')
     said = f'{name}: saving at the end of the iteration.'
     assert capfd.readouterr().err.count(said) == 1
-    # They are the run's only while it trains.
+    # They are left to whom they belonged before the training.
     assert [signal.getsignal(n) for n in SIGNALS] == before
 
 

@@ -14,6 +14,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from pixcon_mm.weights.checkpoints import read_checkpoint
 from tests.test_models import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +23,7 @@ EPOCHS = 3
 LINE = re.compile(
     r'epoch [1-3]/3 \[[1-6]/6\]  '
     r'loss \d+\.\d{3} \(image \d+\.\d{3}, dense \d+\.\d{3}\)  '
-    r'lr \S+  \S+ images/s \(data \d+%\)  left 0:\d\d:\d\d  '
+    r'lr \S+  grad \S+  \S+ images/s \(data \d+%\)  left 0:\d\d:\d\d  '
     r'.*\bfeat_std \d\.\d{3}'
 )
 
@@ -111,7 +112,7 @@ def test_killed_and_resumed_equals_unbroken(config, tmp_path):
             assert ours[step][name] == record[name], (step, name)
 
     ends = [
-        torch.load(folder / f'epoch_{EPOCHS}.pth', weights_only=False)
+        read_checkpoint(folder / f'epoch_{EPOCHS}.pth')
         for folder in (broken, whole)
     ]
     for name, value in ends[1]['state_dict'].items():

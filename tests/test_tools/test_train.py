@@ -97,9 +97,51 @@ def test_nothing_to_resume_starts_from_scratch(config):
         config, '--resume', '--cfg-options', 'train_cfg.max_epochs=1'
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count('latest checkpoint None') == 1
+    assert result.stdout.count('There is no checkpoint in') == 1
     assert 'resumed epoch' not in result.stdout
     assert 'epoch 1/1 [1/4]' in result.stdout
+
+
+@pytest.mark.parametrize(('number', 'claims'), [('0', 1), ('1', 0)])
+@pytest.mark.parametrize('resumes', [False, True])
+def test_one_process_claims_for_all(
+    tool, monkeypatch, config, number, claims, resumes
+):
+    """Of those of Slurm, which all see the same environment otherwise."""
+    claimed = []
+    monkeypatch.setenv('SLURM_PROCID', number)
+    monkeypatch.setattr(tool, 'claim', lambda *given: claimed.append(given))
+    monkeypatch.setattr(tool, 'build_runner', lambda cfg: 1 / 0)
+    options = ['--launcher', 'slurm', '--work-dir', str(config.parent)]
+    # Resuming can be asked for in the config as well.
+    options += ['--cfg-options', 'resume=True'] if resumes else []
+    monkeypatch.setattr(sys, 'argv', ['train.py', str(config), *options])
+    with pytest.raises(ZeroDivisionError):
+        tool.main()
+    assert claimed == [(config.parent, resumes, False)] * claims
+
+
+@pytest.mark.parametrize(
+    'resume', [['--resume'], ['--cfg-options', 'resume=True']]
+)
+def test_overwriting_and_resuming_exclude_each_other(tool, config, resume):
+    args = tool.parse_args([str(config), '--overwrite', *resume])
+    with pytest.raises(UserError, match='exclude each other'):
+        tool.prepare(args)
+
+
+def test_a_new_run_does_not_mix_with_an_old_one(
+    tool, monkeypatch, capsys, config
+):
+    work_dir = config.parent / 'work'
+    work_dir.mkdir()
+    (work_dir / 'epoch_1.pth').write_bytes(b'checkpoint')
+    code, shown = failure(
+        tool, monkeypatch, capsys, config, '--work-dir', work_dir
+    )
+    assert code == 1
+    assert 'has checkpoints of an earlier run (epoch_1.pth)' in shown
+    assert (work_dir / 'epoch_1.pth').read_bytes() == b'checkpoint'
 
 
 def test_two_processes_over_gloo(config):
@@ -159,7 +201,7 @@ def test_torchrun_gets_the_nodes(tmp_path, monkeypatch, env, expected):
     for name in ('NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT'):
         monkeypatch.delenv(name, raising=False)
     fake = tmp_path / 'python'
-    fake.write_text('#!/bin/sh\nshift 2\nprintf "%s\\n" "$@"\n')
+    fake.write_text('#!/bin/sh\nshift 1\nprintf "%s\\n" "$@"\n')
     fake.chmod(0o755)
     result = run(
         *('bash', 'tools/dist_train.sh', 'a b.py', 4, '--resume'),

@@ -1,0 +1,170 @@
+"""A folder belongs to one run at a time, and nothing is lost in it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pixcon_mm.engine.work_dir import claim
+from pixcon_mm.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+# Claims a folder, says so, and waits; with a child if asked for.
+OWNER = """
+import os, sys, time
+from pathlib import Path
+from pixcon_mm.engine.work_dir import claim
+lock = claim(Path(sys.argv[1]), True, False)
+child = os.fork() if 'fork' in sys.argv else None
+if child == 0:
+    time.sleep(60)
+if child:
+    print(child, flush=True)
+print('claimed', flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def owner(tmp_path):
+    """Start a process that has a folder; it is killed at the end."""
+    started = []
+
+    def start(*arguments):
+        process = subprocess.Popen(
+            [sys.executable, '-c', OWNER, tmp_path / 'run', *arguments],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        lines = [
+            process.stdout.readline().strip()
+            for _ in range(2 if 'fork' in arguments else 1)
+        ]
+        assert 'claimed' in lines
+        return process, lines
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def refuse(*arguments):
+    with pytest.raises(UserError) as caught:
+        claim(*arguments)
+    return str(caught.value)
+
+
+def test_a_second_process_is_refused(tmp_path, owner):
+    process, _ = owner()
+    folder = tmp_path / 'run'
+    (folder / 'epoch_1.pth').write_bytes(b'checkpoint')
+    # Nor may a refusal free the owner's lock for those that come later.
+    for resumes, overwrite in (
+        (True, False),
+        (False, False),
+        (False, True),
+        (True, False),
+    ):
+        said = refuse(folder, resumes, overwrite)
+        owned = f'is in use by another run (process {process.pid} on'
+        assert f'{folder} {owned}' in said
+        assert '--work-dir' in said
+        assert (folder / 'epoch_1.pth').exists()
+
+
+def test_the_lock_dies_with_its_owner(tmp_path, owner):
+    """Killed, while a worker that it forked is still there."""
+    process, lines = owner('fork')
+    child = next(int(line) for line in lines if line != 'claimed')
+    folder = tmp_path / 'run'
+    refuse(folder, True, False)
+    process.kill()
+    process.wait()
+    os.kill(child, 0)  # still there
+    try:
+        lock = claim(folder, True, False)
+        assert str(os.getpid()) in (folder / '.lock').read_text()
+        assert str(process.pid) not in (folder / '.lock').read_text()
+        lock.close()
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.parametrize('name', ['epoch_3.pth', 'iter_12.pth'])
+def test_existing_checkpoints_refuse_a_new_run(tmp_path, name):
+    (tmp_path / name).write_bytes(b'')
+    said = refuse(tmp_path, False, False)
+    assert str(tmp_path) in said
+    assert name in said
+    for option in ('--resume', '--overwrite', '--work-dir'):
+        assert option in said
+    assert claim(tmp_path, True, False)
+    assert (tmp_path / name).exists()
+
+
+def test_other_files_do_not_matter(tmp_path):
+    for name in ('final.pth', 'notes.txt', 'epoch_x.pth'):
+        (tmp_path / name).write_bytes(b'')
+    assert claim(tmp_path, False, False)
+
+
+def test_overwrite_moves_aside(tmp_path):
+    names = ['epoch_3.pth', 'best_score_epoch_2.pth', 'iter_4.pth']
+    for turn in (1, 2):
+        for name in names:
+            (tmp_path / name).write_text(f'{name} {turn}')
+        (tmp_path / '20260101_120000').mkdir()
+        (tmp_path / '20260101_120000/run.log').write_text('log')
+        (tmp_path / 'images').mkdir(exist_ok=True)
+        claim(tmp_path, False, True).close()
+        aside = tmp_path / f'old-{turn}'
+        moved = {p.name: p for p in aside.iterdir()}
+        assert set(moved) == {*names, '20260101_120000'}
+        for name in names:
+            assert moved[name].read_text() == f'{name} {turn}'
+        assert (aside / '20260101_120000/run.log').read_text() == 'log'
+    left = {p.name for p in tmp_path.iterdir()}
+    assert left == {'old-1', 'old-2', 'images', '.lock'}
+
+
+def test_overwrite_in_a_new_folder(tmp_path):
+    claim(tmp_path / 'a/b', False, True).close()
+    assert [p.name for p in (tmp_path / 'a/b').iterdir()] == ['.lock']
+
+
+def test_what_a_killed_write_has_left_is_removed(tmp_path):
+    (tmp_path / '.epoch_1.pth.77.part').write_bytes(b'half')
+    claim(tmp_path, True, False).close()
+    assert [p.name for p in tmp_path.iterdir()] == ['.lock']
+
+
+@pytest.mark.parametrize('name', ['file', 'file/run', 'file/a/b'])
+def test_a_folder_that_cannot_be_is_a_sentence(tmp_path, name):
+    (tmp_path / 'file').write_bytes(b'mine')
+    said = refuse(tmp_path / name, False, False)
+    assert f'Work directory {tmp_path / name} cannot be written (' in said
+    assert '--work-dir' in said
+    assert (tmp_path / 'file').read_bytes() == b'mine'
+
+
+def test_a_file_system_without_locks_is_no_error(tmp_path, monkeypatch):
+    def lockf(*args):
+        raise OSError(37, 'No locks available')
+
+    monkeypatch.setattr('fcntl.lockf', lockf)
+    assert claim(tmp_path, False, False)
+
+
+def test_a_full_disk_is_said_by_the_first_checkpoint(tmp_path, monkeypatch):
+    """Not by the lock, whose owner's name is a courtesy."""
+    if not Path('/dev/full').exists():
+        pytest.skip('needs /dev/full')
+    (tmp_path / '.lock').symlink_to('/dev/full')
+    monkeypatch.setattr('fcntl.lockf', lambda *args: None)
+    assert claim(tmp_path, False, False)

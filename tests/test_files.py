@@ -1,0 +1,124 @@
+"""A file is there as a whole, or as it was before."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from pixcon_mm.errors import UserError
+from pixcon_mm.files import remove_parts, whole_file, write_whole
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / 'file.bin'
+    path.write_bytes(b'old')
+    return path
+
+
+def content(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def test_the_name_is_the_new_file_only_at_the_end(path):
+    with whole_file(path) as file:
+        file.write(b'new')
+        file.flush()
+        assert path.read_bytes() == b'old'
+    assert content(path.parent) == {'file.bin': b'new'}
+
+
+@pytest.mark.parametrize(
+    'error', [OSError(errno.ENOSPC, 'full'), KeyboardInterrupt()]
+)
+def test_an_exception_leaves_the_old_file(path, error):
+    def write():
+        with whole_file(path) as file:
+            file.write(b'new')
+            raise error
+
+    with pytest.raises(type(error)):
+        write()
+    assert content(path.parent) == {'file.bin': b'old'}
+
+
+@pytest.mark.parametrize('call', ['fsync', 'replace'])
+def test_an_error_at_the_end_leaves_the_old_file(path, monkeypatch, call):
+    def fail(*args):
+        raise OSError(errno.EIO, 'Input/output error')
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(OSError, match='Input/output'), whole_file(path) as f:
+        f.write(b'new')
+    assert content(path.parent) == {'file.bin': b'old'}
+
+
+def test_bytes_reach_the_disk_before_the_name(path, monkeypatch):
+    """A power cut must not leave the name of an empty file."""
+    calls = []
+    for name in ('fsync', 'replace'):
+        real = getattr(os, name)
+
+        def spy(*args, name=name, real=real):
+            calls.append(name)
+            return real(*args)
+
+        monkeypatch.setattr(os, name, spy)
+    with whole_file(path) as file:
+        file.write(b'new')
+    # The last one is of the folder.
+    assert calls == ['fsync', 'replace', 'fsync']
+
+
+def test_a_folder_that_cannot_be_synced_is_no_error(path, monkeypatch):
+    """Some network file systems refuse it."""
+    real, calls = os.fsync, []
+
+    def fsync(number):
+        calls.append(number)
+        if len(calls) == 2:
+            raise OSError(errno.EINVAL, 'Invalid argument')
+        real(number)
+
+    monkeypatch.setattr(os, 'fsync', fsync)
+    with whole_file(path) as file:
+        file.write(b'new')
+    assert len(calls) == 2
+    assert content(path.parent) == {'file.bin': b'new'}
+
+
+def test_a_kill_leaves_the_old_file_and_a_part_that_goes_later(path):
+    code = (
+        'import os, signal, sys\n'
+        'from pathlib import Path\n'
+        'from pixcon_mm.files import whole_file\n'
+        'with whole_file(Path(sys.argv[1])) as file:\n'
+        '    file.write(b"n" * 100_000)\n'
+        '    os.kill(os.getpid(), signal.SIGKILL)\n'
+    )
+    ended = subprocess.run([sys.executable, '-c', code, path])
+    assert ended.returncode == -signal.SIGKILL
+    names = sorted(content(path.parent))
+    assert path.read_bytes() == b'old'
+    assert len(names) == 2
+    assert names[0].startswith('.file.bin.')
+    assert names[0].endswith('.part')
+    (path.parent / 'a.part').write_bytes(b'of the user')
+    (path.parent / '.hidden').write_bytes(b'of the user')
+    remove_parts(path.parent)
+    assert sorted(content(path.parent)) == ['.hidden', 'a.part', 'file.bin']
+
+
+def test_out_makes_its_folder(tmp_path):
+    write_whole(tmp_path / 'a/b/c.bin', b'new')
+    assert content(tmp_path / 'a/b') == {'c.bin': b'new'}
+
+
+def test_out_below_a_file_is_a_sentence(path):
+    with pytest.raises(UserError, match='--out') as caught:
+        write_whole(path / 'c.bin', b'new')
+    assert str(path / 'c.bin') in str(caught.value)
+    assert path.read_bytes() == b'old'
