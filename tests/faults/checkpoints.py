@@ -97,7 +97,7 @@ def differences(ours: Path, theirs: Path) -> list[str]:
             found.append(f'{key}: {a["meta"][key]}, not {b["meta"][key]}')
     if a['optimizer']['param_groups'] != b['optimizer']['param_groups']:
         found.append('optimizer.param_groups')
-    if a['param_schedulers'] != b['param_schedulers']:
+    if a.get('param_schedulers') != b.get('param_schedulers'):
         found.append('param_schedulers')
     return found
 

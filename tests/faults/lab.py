@@ -78,19 +78,25 @@ class Lab:
     def launch(
         self, recipe: Recipe, work_dir: Path, *options: str, **how
     ) -> Launch:
-        """Start a recipe; its output goes next to the work directory."""
+        """Start a recipe; its output goes into the folder of the case."""
         if recipe.pretrained:
             source = self.unbroken(recipe.pretrained).final
             options = ('--pretrained', str(source), *options)
-        log = work_dir.parent / f'{work_dir.name}.{number(work_dir)}.log'
         return Launch(
             self.config(recipe),
             work_dir,
             *options,
-            log=log,
+            log=self._log(work_dir),
             processes=recipe.processes,
             **how,
         )
+
+    def _log(self, work_dir: Path) -> Path:
+        """File for the output, not in a work directory that may be full."""
+        case = self.folder / work_dir.relative_to(self.folder).parts[0]
+        case.mkdir(exist_ok=True)
+        number = len(list(case.glob(f'{work_dir.name}.*.log'))) + 1
+        return case / f'{work_dir.name}.{number}.log'
 
     def unbroken(self, recipe: Recipe) -> Unbroken:
         """The run that nothing disturbs, with all its checkpoints."""
@@ -103,9 +109,9 @@ class Lab:
             self.folder / 'unbroken' / name,
             *('--cfg-options', 'default_hooks.checkpoint.max_keep_ckpts=-1'),
         )
-        assert run.wait_for_lines(1), run.output()[-2000:]
+        assert run.wait_for_lines(1), run.tail()
         first = time.monotonic()
-        assert run.end() == 0, run.output()[-2000:]
+        assert run.end() == 0, run.tail()
         now = time.monotonic()
         work_dir = self.folder / 'unbroken' / name
         final = work_dir / recipe.last
@@ -125,9 +131,3 @@ class Lab:
         assert not found, f'{len(found)} differences: ' + ', '.join(found[:5])
         assert not checkpoints.parts(work_dir)
         return 'bit-equal'
-
-
-def number(work_dir: Path) -> int:
-    """Number of the next launch in a work directory."""
-    work_dir.parent.mkdir(parents=True, exist_ok=True)
-    return len(list(work_dir.parent.glob(f'{work_dir.name}.*.log'))) + 1

@@ -76,6 +76,11 @@ class Launch:
         """All that the run has printed so far."""
         return self.log.read_text(errors='replace')
 
+    def tail(self) -> str:
+        """The last lines that it has printed, on one line."""
+        lines = [line.strip() for line in self.output().splitlines()]
+        return ' / '.join([line for line in lines if line][-4:])[-500:]
+
     def positions(self) -> list[int]:
         """Iterations that the run has logged, counted from the start."""
         return [
@@ -93,7 +98,7 @@ class Launch:
             if time.monotonic() > deadline:
                 raise AssertionError(
                     f'waited {timeout} s in vain; the output ends with: '
-                    f'{self.output()[-600:]}'
+                    f'{self.tail()}'
                 )
             time.sleep(0.002)
         return True
@@ -115,13 +120,34 @@ class Launch:
         try:
             status = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
-            tail = self.output()[-600:]
+            tail = self.tail()
             self.kill()
             raise AssertionError(
                 f'still running after {timeout:.0f} s: {tail}'
             ) from None
         self.live.discard(self)
         return status
+
+    def refusal(self, *words: str, timeout: float = PATIENCE) -> str:
+        """Assert that the run ends by itself with one sentence; return it.
+
+        Args:
+            *words (str): What the sentence must hold, in any case; of words
+                that are separated by ``|`` one is enough.
+            timeout (float): Seconds that it may take.
+        """
+        status = self.end(timeout)
+        output = self.output()
+        assert status == 1, f'exit {status}: {self.tail()}'
+        assert 'Traceback' not in output, f'traceback: {self.tail()}'
+        said = [s for s in output.splitlines() if s.startswith('error: ')]
+        assert len(said) == 1, f'{len(said)} errors: {self.tail()}'
+        for word in words:
+            assert any(
+                w in said[0].lower() for w in word.lower().split('|')
+            ), f'no {word!r} in {said[0]!r}'
+        assert not (orphans := self.orphans(10)), f'orphans: {orphans}'
+        return said[0]
 
     def kill(self) -> None:
         """Kill -9 all processes of the run, the whole group first."""

@@ -109,7 +109,7 @@ class Story:
         """Resume to the end and compare with the unbroken run."""
         launch = self.start()
         status = launch.end()
-        assert status == 0, f'exit {status}: {launch.output()[-600:]}'
+        assert status == 0, f'exit {status}: {launch.tail()}'
         self.check()
         return self.lab.finished(self.recipe, self.work_dir)
 

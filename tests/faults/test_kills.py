@@ -36,7 +36,7 @@ def killed(recipe, number, kills, lab, folder):
         else:
             story.wait_in_write(faults_left)
         if launch.process.poll() is not None:
-            assert launch.end() == 0, launch.output()[-600:]
+            assert launch.end() == 0, launch.tail()
             break
         launch.kill()
         seen[kind] += 1
@@ -57,7 +57,7 @@ def one_rank_killed(number, kills, lab, folder):
     longest = 0.0
     for faults_left in range(kills, 0, -1):
         launch = story.start()
-        assert story.wait_in_training(faults_left), launch.output()[-600:]
+        assert story.wait_in_training(faults_left), launch.tail()
         os.kill(story.rng.choice(launch.ranks()), signal.SIGKILL)
         died = time.monotonic()
         status = launch.end(PATIENCE)
@@ -76,7 +76,7 @@ def launcher_killed(kills, lab, folder):
     longest = 0.0
     for faults_left in range(kills, 0, -1):
         launch = story.start()
-        assert story.wait_in_training(faults_left), launch.output()[-600:]
+        assert story.wait_in_training(faults_left), launch.tail()
         os.kill(launch.pid, signal.SIGKILL)
         died = time.monotonic()
         launch.end(PATIENCE)

@@ -41,21 +41,19 @@ def signalled(recipe, number, targets, times, lab, folder):
     for faults_left in range(times, 0, -1):
         target = targets[faults_left % len(targets)]
         launch = story.start()
-        assert story.wait_in_training(faults_left), launch.output()[-600:]
+        assert story.wait_in_training(faults_left), launch.tail()
         sent = time.monotonic()
         for pid in TARGETS[target](launch):
             send(pid, number)
         status = launch.end(PATIENCE)
         longest = max(longest, time.monotonic() - sent)
         where = f'{number.name} to {target}: exit {status}'
-        assert status == SAVED, f'{where}: {launch.output()[-600:]}'
+        assert status == SAVED, f'{where}: {launch.tail()}'
         assert not (orphans := launch.orphans(5)), f'orphans: {orphans}'
         story.check()
         # All that was trained is saved.
         last = launch.positions()[-1]
         assert story.done == last, f'{last} iterations, {story.done} saved'
-        path = story.work_dir / f'iter_{last}.pth'
-        assert path.is_file(), f'{where}: there is no {path.name}'
     said = story.finish()
     return times, f'exit {SAVED} within {longest:.1f} s, {said}'
 
@@ -86,7 +84,7 @@ def signalled_twice(recipe, number, target, lab, folder):
     """A second signal ends a run that cannot end its iteration."""
     story = Story(lab, folder, recipe, f'{number.name} twice')
     launch = story.start()
-    assert story.wait_in_training(3), launch.output()[-600:]
+    assert story.wait_in_training(3), launch.tail()
     # Without data the iteration never ends.
     for worker in launch.loader_workers():
         send(worker, signal.SIGSTOP)
@@ -95,7 +93,7 @@ def signalled_twice(recipe, number, target, lab, folder):
         send(pid, number)
     time.sleep(3)
     alive = parent(launch.pid) is not None
-    assert alive, f'one signal ended it: {launch.output()[-600:]}'
+    assert alive, f'one signal ended it: {launch.tail()}'
     for pid in TARGETS[target](launch):
         send(pid, number)
     sent = time.monotonic()
