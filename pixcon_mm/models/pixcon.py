@@ -109,13 +109,17 @@ class PixCon(BaseSelfSupervisor):
             self.key_encoder.backbone.compile()
         self.monitors: dict[str, Tensor | float] = {}
         self._pending: list[tuple[Tensor, Tensor | None]] = []
+        # Now, not after DDP has wrapped the model: its gradient buckets keep
+        # the strides that parameters have when they are wrapped.
+        self.to(memory_format=self.memory_format)
 
     def init_weights(self) -> None:
         """Initialise the query encoder and start the key encoder there."""
+        # Random numbers fill a tensor in the order of its memory. In the
+        # plain order, a seed gives the same weights in either format.
+        self.to(memory_format=torch.contiguous_format)
         super().init_weights()
         self.key_encoder.copy_from(self.backbone, self.neck)
-        # Random numbers fill a tensor in the order of its memory: only now,
-        # so that a seed gives the same weights in either format.
         self.to(memory_format=self.memory_format)
 
     def loss(
