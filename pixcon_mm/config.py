@@ -44,7 +44,9 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     if not Path(path).is_file():
         raise UserError(f'There is no config file {path!r}.{_similar(path)}')
     try:
-        cfg = Config.fromfile(path)
+        # Formatting, which takes seconds, is for people: off where it is
+        # written.
+        cfg = Config.fromfile(path, format_python_code=False)
     except FileNotFoundError as error:
         raise UserError(
             f'Config file {path!r} builds on {error.filename!r}, which does '

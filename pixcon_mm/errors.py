@@ -1,9 +1,12 @@
 """Mistakes a user can mend, and how to say them in a sentence."""
 
 import difflib
+import errno
 import inspect
+import multiprocessing
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -36,23 +39,34 @@ def run_tool(main: Callable[[], None]) -> None:
         print('Stopped.', file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        sentence = explain(error)
-        if sentence is None or os.environ.get('PIXCON_MM_TRACEBACK'):
-            raise
+        prepare_exit()
         # The first process of a machine speaks for all, and its launcher
         # ends the others. One that is still there failed alone.
         if int(os.environ.get('LOCAL_RANK', 0)) > 0:
             time.sleep(2)
+        sentence = explain(error)
+        if sentence is None or os.environ.get('PIXCON_MM_TRACEBACK'):
+            raise
         print(f'error: {sentence}', file=sys.stderr)
         sys.exit(1)
+
+
+def prepare_exit() -> None:
+    """Let signals end this process, and its workers not keep it from it."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL)
+    # PyTorch's handler would raise because a worker has died.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def explain(error: BaseException) -> str | None:
     """Put an error into a sentence, if it is a user's mistake.
 
     Covers :class:`UserError`, also where another error followed from it,
-    and what the frameworks raise for a config with unknown keys or types and
-    for an image that cannot be read.
+    what the frameworks raise for a config with unknown keys or types and for
+    an image that cannot be read, and what a machine runs out of.
 
     Args:
         error (BaseException): What ended the run.
@@ -75,6 +89,9 @@ def explain(error: BaseException) -> str | None:
             or _unknown_type(link)
             or _no_image(link)
             or _no_samples(link)
+            or _no_resource(link)
+            or _lost_worker(link)
+            or _lost_peer(link)
         )
         if sentence:
             return sentence
@@ -150,6 +167,87 @@ def _no_samples(error: BaseException) -> str | None:
     if not (isinstance(error, ValueError) and frames):
         return None
     return f'A data set is empty: {describe(frames[-1].f_locals["self"])}.'
+
+
+# What a machine can run out of, and what helps. Checkpoints that are complete
+# stay as they are.
+RESOURCES = {
+    errno.ENOSPC: 'the disk is full: make room',
+    errno.EDQUOT: 'the disk quota is used up: make room',
+    errno.EROFS: 'the file system is read-only: choose another folder',
+    errno.EACCES: 'permission denied: choose another folder, or change who '
+    'may write there',
+    errno.EPERM: 'permission denied: choose another folder, or change who '
+    'may write there',
+    errno.ENOTDIR: 'a part of the path is a file: choose another folder',
+    errno.EMFILE: 'too many open files: raise the limit (`ulimit -n 65536`) '
+    'or lower num_workers',
+    errno.ENFILE: 'the machine has too many open files: lower num_workers',
+    errno.ENOMEM: 'out of memory: lower num_workers or batch_size',
+    errno.EIO: 'the storage does not answer: check disk and network',
+    errno.ESTALE: 'the network file system has lost the file: check it',
+}
+
+
+def _no_resource(error: BaseException) -> str | None:
+    # Some libraries turn an OSError into an error of their own.
+    text = str(error)
+    found = re.search(r'\[?Errno (\d+)\]?|error code: (\d+)', text)
+    number = getattr(error, 'errno', None)
+    if number is None and found and isinstance(error, RuntimeError | OSError):
+        number = int(found[1] or found[2])
+    if isinstance(error, MemoryError):
+        number = errno.ENOMEM
+    if number not in RESOURCES:
+        return None
+    name = getattr(error, 'filename', None)
+    place = f'{name}: ' if name else ''
+    return (
+        f'{place}{RESOURCES[number]}. Complete checkpoints are kept; continue '
+        'with --resume.'
+    )
+
+
+def _lost_worker(error: BaseException) -> str | None:
+    # Of PyTorch's loader.
+    text = str(error)
+    if not isinstance(error, RuntimeError) or 'DataLoader' not in text:
+        return None
+    after = 'Complete checkpoints are kept; continue with --resume.'
+    if 'Bus error' in text or 'shared memory' in text:
+        return (
+            'The shared memory (/dev/shm) is too small for the loader: '
+            'enlarge it (docker: --shm-size=8g), or lower num_workers or '
+            f'batch_size. {after}'
+        )
+    if 'timed out' in text:
+        seconds = re.search(r'after (\d+)', text)
+        return (
+            'No worker of the loader gave a batch for '
+            f'{seconds[1] if seconds else "some"} seconds: check the storage '
+            'of the images, and that no worker is stopped; '
+            f'train_dataloader.timeout is how long to wait. {after}'
+        )
+    if 'exited unexpectedly' in text or 'killed by signal' in text:
+        cause = re.search(r'killed by signal: (\w+)', text)
+        how = f'was ended by a signal ({cause[1]})' if cause else 'has ended'
+        return (
+            f'A worker of the loader {how}. If nobody did that, the machine '
+            f'ran out of memory: lower num_workers or batch_size. {after}'
+        )
+    return None
+
+
+def _lost_peer(error: BaseException) -> str | None:
+    # Of gloo and of NCCL.
+    lost = r'Connection (closed|reset) by peer|\[.*gloo.*\]|ncclRemoteError'
+    if not isinstance(error, RuntimeError) or not re.search(lost, str(error)):
+        return None
+    return (
+        'The connection to another process of the run is lost, which has '
+        'ended or whose machine is away: its own message says why. Complete '
+        'checkpoints are kept; continue with --resume.'
+    )
 
 
 def describe(dataset: object) -> str:

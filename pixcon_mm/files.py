@@ -1,9 +1,46 @@
 """Files that are written whole or not at all."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from pixcon_mm.errors import UserError
+
+PART = '.part'  # suffix of a file that is being written
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes its name only once it is complete and on disk.
+
+    Whatever happens in between, a crash or a full disk, what was there before
+    stays as it was. The bytes go to a hidden file beside it, which
+    :func:`remove_parts` clears away if a killed process left it behind.
+
+    Args:
+        path (Path): The file. Its folder must exist.
+
+    Yields:
+        IO[bytes]: The file, open for writing.
+    """
+    part = path.with_name(f'.{path.name}.{os.getpid()}{PART}')
+    try:
+        with open(part, 'wb') as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may leave it empty
+        os.replace(part, path)
+        # The new name is an entry of the folder, which has to reach the disk
+        # as well.
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -16,18 +53,18 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         UserError: If it cannot be written. What was there is untouched.
     """
-    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, 'wb') as file:
+        with whole_file(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave it empty
-        os.replace(part, path)
     except OSError as error:
         raise UserError(
             f'{path} cannot be written ({error.strerror}): choose another '
             'place with --out.'
         ) from error
-    finally:
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what a killed process has left of files it was writing."""
+    for part in folder.glob(f'.*{PART}'):
         part.unlink(missing_ok=True)

@@ -17,8 +17,11 @@ from mmengine.runner import Runner
 from pixcon_mm.config import load_config
 from pixcon_mm.data_paths import LOADERS
 from pixcon_mm.engine import PixConRunner
+from pixcon_mm.errors import UserError
 
 FRAMEWORKS = ('mmpretrain', 'mmdet', 'mmseg')
+# Longer than LoadSceneImage waits for a storage that is away.
+LOADER_TIMEOUT = 900  # seconds for a batch
 # Of no concern here: optional packages, and settings that recipes choose.
 IRRELEVANT = (
     'Fail to import ``MultiScaleDeformable',
@@ -104,10 +107,48 @@ def fit_loader(loader: dict, args: argparse.Namespace) -> None:
     """Leave out what the machine or the options do not allow."""
     loader.setdefault('pin_memory', True)
     loader.setdefault('persistent_workers', True)
+    if loader.get('num_workers'):
+        # A worker that hangs must not hold the run up for ever.
+        loader.setdefault('timeout', LOADER_TIMEOUT)
+    else:
+        loader.pop('timeout', None)
     if args.no_pin_memory or not torch.cuda.is_available():
         loader['pin_memory'] = False
     if args.no_persistent_workers or not loader.get('num_workers'):
         loader['persistent_workers'] = False
+
+
+def set_epochs(cfg: Config, epochs: int) -> None:
+    """Change the length of a run counted in epochs, and its schedule with it.
+
+    Parts of the schedule that last to the end are stretched or cut. Others,
+    as a warm-up, stay as they are if they fit into a tenth of the run, and
+    are cut to that if not.
+
+    Args:
+        cfg (Config): Changed in place.
+        epochs (int): New length.
+
+    Raises:
+        UserError: If the run is not counted in epochs.
+    """
+    old = cfg.train_cfg.get('max_epochs')
+    if old is None:
+        raise UserError(
+            f'--epochs: {cfg.filename} counts iterations; use --cfg-options '
+            'train_cfg.max_iters=N, and the ends of param_scheduler.'
+        )
+    if epochs < 1:
+        raise UserError(f'--epochs {epochs}: a run has at least one epoch.')
+    cfg.train_cfg.max_epochs = epochs
+    for scheduler in cfg.get('param_scheduler') or []:
+        end = scheduler.get('end')
+        if end is None or not scheduler.get('by_epoch', True):
+            continue
+        new = epochs if end >= old else min(end, max(epochs // 10, 1))
+        if scheduler.get('T_max') == end - scheduler.get('begin', 0):
+            scheduler.T_max = new - scheduler.get('begin', 0)
+        scheduler.end = new
 
 
 def world_size(launcher: str) -> int:

@@ -9,7 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from mmdet.registry import MODELS as DETECTORS
 from mmengine.config import Config
+from torch.nn.modules.batchnorm import _NormBase
 
 from pixcon_mm.config import load_config
 from tests import toy
@@ -147,6 +149,13 @@ FPN = {
     'model.roi_head.mask_head.in_channels': 256,
     'model.train_cfg.rcnn.mask_size': 28,
 }  # fmt: skip
+# The heads of detectron2's Base-RCNN-FPN.
+FPN_PLAIN_HEADS = {
+    **FPN,
+    'model.roi_head.bbox_head.type': 'Shared2FCBBoxHead',
+    'model.roi_head.bbox_head.norm_cfg': None,
+    'model.roi_head.mask_head.norm_cfg': None,
+}
 C4 = {
     **DETECTOR,
     'model.data_preprocessor.pad_size_divisor': 1,
@@ -245,7 +254,8 @@ DETECTION = {
         },
     },
     'mask-rcnn_r50-fpn_24k_cityscapes': {
-        'model': FPN, 'classes': 8, 'header': (8, 1, 8), 'lr': 0.01,
+        'model': FPN_PLAIN_HEADS, 'classes': 8, 'header': (8, 1, 8),
+        'lr': 0.01,
         'warmup': 1000, 'steps': (18000,), 'length': 24000,
         'short': (800, 832, 864, 896, 928, 960, 992, 1024), 'long': 2048,
         'test_size': (2048, 1024),
@@ -325,6 +335,12 @@ FCN_D8 = {
     'model.decode_head.dilation': None,
     'model.decode_head.concat_input': True,
 }
+# As MMSegmentation has it for crops of 769 x 769.
+FCN_D8_ALIGNED = {
+    **FCN_D8,
+    'model.decode_head.align_corners': True,
+    'model.auxiliary_head.align_corners': True,
+}
 DEEPLAB_D8 = {
     **D8,
     'model.decode_head.type': 'ASPPHead',
@@ -332,6 +348,9 @@ DEEPLAB_D8 = {
 }
 
 WHOLE = {'mode': 'whole'}
+SLIDE_769 = {
+    'mode': 'slide', 'crop_size': (769, 769), 'stride': (513, 513),
+}  # fmt: skip
 SEGMENTATION = {
     'fcn-d6_r50-d16_30k_voc12aug': {
         'model': D6, 'classes': 21, 'header': (4, 4, 16), 'lr': 0.003,
@@ -354,9 +373,7 @@ SEGMENTATION = {
         'decay': 1e-4, 'steps': (63000, 81000), 'length': 90000,
         'every': 45000, 'scale': (2049, 1025), 'crop': (769, 769),
         'photo': False,
-        'mode': {
-            'mode': 'slide', 'crop_size': (769, 769), 'stride': (513, 513),
-        },
+        'mode': SLIDE_769,
         'train': (
             ('CityscapesDataset', None, {'img_path': 'leftImg8bit/train',
                                          'seg_map_path': 'gtFine/train'}),
@@ -365,6 +382,19 @@ SEGMENTATION = {
                                              'seg_map_path': 'gtFine/val'}),
     },
     'fcn_r50-d8_40k_cityscapes': {
+        'model': FCN_D8_ALIGNED, 'classes': 19, 'header': (4, 2, 8),
+        'lr': 0.01,
+        'decay': 5e-4, 'eta_min': 1e-4, 'length': 40000, 'every': 4000,
+        'scale': (2049, 1025), 'crop': (769, 769), 'photo': True,
+        'mode': SLIDE_769,
+        'train': (
+            ('CityscapesDataset', None, {'img_path': 'leftImg8bit/train',
+                                         'seg_map_path': 'gtFine/train'}),
+        ),
+        'test': ('CityscapesDataset', None, {'img_path': 'leftImg8bit/val',
+                                             'seg_map_path': 'gtFine/val'}),
+    },
+    'fcn_r50-d8_40k_cityscapes-512x1024': {
         'model': FCN_D8, 'classes': 19, 'header': (4, 2, 8), 'lr': 0.01,
         'decay': 5e-4, 'eta_min': 1e-4, 'length': 40000, 'every': 4000,
         'scale': (2048, 1024), 'crop': (512, 1024), 'photo': True,
@@ -442,6 +472,10 @@ ZERO_LABEL = {
 }
 STOCK = {
     'fcn_r50-d8_40k_cityscapes': (
+        'fcn/fcn_r50-d8_4xb2-40k_cityscapes-769x769.py',
+        {'train_dataloader.num_workers': (4, 2)},
+    ),
+    'fcn_r50-d8_40k_cityscapes-512x1024': (
         'fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py',
         {'train_dataloader.num_workers': (4, 2)},
     ),
@@ -555,7 +589,8 @@ def check(cfg, header, wanted, norms, numbers):
     }
     assert {key: at(cfg, key) for key in numbers} == numbers
     model = plain(cfg.model)
-    assert under(model, 'norm_cfg') == {
+    found = under(model, 'norm_cfg')
+    assert {part: norm for part, norm in found.items() if norm} == {
         f'{part}.norm_cfg': SYNC_BN for part in norms
     }
     assert not any(under(model, 'norm_eval').values())
@@ -573,8 +608,9 @@ def test_detection(name):
     with_masks = name.startswith('mask')
     norms = ['backbone', 'roi_head.shared_head']
     if 'fpn' in name:
-        norms = ['backbone', 'neck', 'roi_head.bbox_head']
-        norms += ['roi_head.mask_head']
+        norms = ['backbone', 'neck']
+        if wanted['model'] is FPN:
+            norms += ['roi_head.bbox_head', 'roi_head.mask_head']
     schedule = (
         {
             'type': 'WarmupLR', 'start_factor': 0.001, 'by_epoch': False,
@@ -628,6 +664,22 @@ def test_detection(name):
         {'type': 'LoadImageFromFile'},
         {'type': 'Resize', 'scale': wanted['test_size'], 'keep_ratio': True},
     )
+
+
+def test_heads_of_cityscapes_as_built():
+    """Two linear layers, four convolutions, and no norm among them."""
+    cfg, _ = load('detection', 'mask-rcnn_r50-fpn_24k_cityscapes')
+    heads = cfg.model.roi_head
+    heads.bbox_head._scope_ = heads.mask_head._scope_ = 'mmdet'
+    boxes = DETECTORS.build(heads.bbox_head)
+    masks = DETECTORS.build(heads.mask_head)
+    kinds = [type(layer).__name__ for layer in boxes.shared_fcs]
+    assert kinds == ['Linear', 'Linear']
+    assert [fc.out_features for fc in boxes.shared_fcs] == [1024, 1024]
+    assert len(boxes.shared_convs) == 0
+    assert len(masks.convs) == 4
+    for layer in (*boxes.modules(), *masks.modules()):
+        assert not isinstance(layer, _NormBase), layer
 
 
 @pytest.mark.parametrize('name', SEGMENTATION)

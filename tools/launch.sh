@@ -33,26 +33,6 @@ else
         --master-port "${PORT:-29500}"
     )
 fi
-# torchrun, without its own report where rank 0 has said what is wrong: it has
-# ended with 1 (an error), with 2 (the usage), or was interrupted. Other ranks
-# may have stopped without a word, so then the report stays.
-torchrun='
-import logging
-import sys
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.run import main
-name = "torch.distributed.elastic.multiprocessing.api"
-logging.getLogger(name).setLevel(logging.CRITICAL)
-try:
-    main()
-except ChildFailedError as error:
-    if 0 not in error.failures or error.failures[0].exitcode not in (1, 2):
-        raise
-    sys.exit(error.failures[0].exitcode)
-except SignalException:
-    sys.exit(130)
-'
-exec "$python" -c "$torchrun" "${rendezvous[@]}" \
+exec "$python" "$tools/torchrun.py" "${rendezvous[@]}" \
     --nproc-per-node "$gpus" \
     "$tools/$tool" --launcher pytorch "$@"

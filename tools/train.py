@@ -3,9 +3,14 @@
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
+# Until the training has something to save, a signal ends the process at once,
+# with the status of one that can be started again (engine/stop_signals.py).
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+    signal.signal(number, lambda *_: os._exit(75))
 # Before torch starts its threads: if they spin while they wait, they take the
 # cores from the loader's workers, and from whatever else runs here.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
@@ -15,12 +20,22 @@ from mmengine.config import Config  # noqa: E402
 
 from pixcon_mm.data_paths import check_data  # noqa: E402
 from pixcon_mm.engine.pretrained_hook import WHERE_FROM  # noqa: E402
+from pixcon_mm.engine.processes import (  # noqa: E402
+    die_with_parent,
+    kill_workers,
+)
+from pixcon_mm.engine.stop_signals import (  # noqa: E402
+    StoppedBySignal,
+    exit_stopped,
+)
+from pixcon_mm.engine.work_dir import claim  # noqa: E402
 from pixcon_mm.errors import UserError, run_tool  # noqa: E402
 from pixcon_mm.launch import (  # noqa: E402
     build_runner,
     end_process_group,
     parse,
     prepare_config,
+    set_epochs,
     world_size,
 )
 from pixcon_mm.weights.reading import read_tensors  # noqa: E402
@@ -35,8 +50,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
-        help='go on from this checkpoint; from the newest in the work dir '
-        'if none is named',
+        help='continue from this checkpoint; from the newest whole one in the '
+        'work dir if none is named',
+    )
+    add(
+        '--overwrite',
+        action='store_true',
+        help='start over in a work dir that has checkpoints, which are moved '
+        'aside there',
+    )
+    add(
+        '--epochs',
+        type=int,
+        help='length of the run; the schedule is stretched with it',
     )
     add(
         '--pretrained',
@@ -79,6 +105,10 @@ def prepare(args: argparse.Namespace) -> Config:
             raise UserError(
                 f'--resume: there is no checkpoint {cfg.load_from!r}.'
             )
+    if args.resume and args.overwrite:
+        raise UserError('--resume and --overwrite exclude each other.')
+    if args.epochs is not None:
+        set_epochs(cfg, args.epochs)
     set_pretrained(cfg, args.pretrained)
     if args.auto_scale_lr:
         if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
@@ -121,12 +151,28 @@ def share_batch(cfg: Config, total: int, processes: int) -> None:
 def main() -> None:
     """Train."""
     args = parse_args()
+    if args.launcher == 'pytorch':
+        die_with_parent()  # torchrun, which may be killed
     cfg = prepare(args)
     if args.pretrained not in (None, 'torchvision', 'none'):
         read_tensors(args.pretrained)  # better now than after loading data
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
-    build_runner(cfg).train()
+    if int(os.environ.get('RANK', 0)) == 0:
+        # Held as long as it is open: until the end.
+        args.lock = claim(
+            Path(cfg.work_dir), bool(args.resume), args.overwrite
+        )
+    stopped: str | None = None
+    runner = build_runner(cfg)
+    try:
+        runner.train()
+    except StoppedBySignal as error:
+        stopped = str(error)
+    kill_workers()
+    del runner
     end_process_group()
+    if stopped:
+        exit_stopped(stopped)
 
 
 if __name__ == '__main__':

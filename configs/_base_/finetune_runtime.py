@@ -2,7 +2,7 @@
 
 custom_imports = dict(imports=['pixcon_mm'], allow_failed_imports=False)
 default_hooks = dict(
-    runtime_info=dict(type='RuntimeInfoHook'),
+    runtime_info=dict(type='DeferredRuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     param_scheduler=dict(type='ParamSchedulerHook'),
@@ -12,7 +12,7 @@ default_hooks = dict(
     progress_bar=dict(type='ProgressBarHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     checkpoint=dict(
-        type='CheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=2
+        type='WholeCheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=2
     ),
 )
 log_processor = dict(type='ReadableLogProcessor', by_epoch=False)

@@ -12,11 +12,12 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     scene_dataset=dict(type='SceneDatasetHook'),
     key_encoder=dict(type='KeyEncoderUpdateHook'),
+    reproducible_resume=dict(type='ReproducibleResumeHook'),
     monitors=dict(type='MonitorHook'),
     progress_bar=dict(type='ProgressBarHook'),
     logger=dict(type='LoggerHook', interval=50),
     # Often enough that a job with a time limit gets on.
-    checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=3),
+    checkpoint=dict(type='WholeCheckpointHook', interval=10, max_keep_ckpts=3),
 )
 log_processor = dict(type='ReadableLogProcessor')
 visualizer = dict(

@@ -1,5 +1,8 @@
 # Mask R-CNN R50-FPN, Cityscapes instances (8 classes), 24k iterations.
-# Source: Cityscapes/mask_rcnn_R_50_FPN_moco (reference file, section 4.2).
+# Source: Cityscapes/mask_rcnn_R_50_FPN_moco of the release (reference file,
+# section 4.2). Unlike the COCO recipe it keeps the heads of detectron2's
+# Base-RCNN-FPN: two linear layers for the boxes, four convolutions for the
+# masks, no norm in either. Backbone and FPN have SyncBN.
 # 8 GPUs x 1 = 8 images. Expected result: not measured here yet.
 # Known differences: MMDetection's code in place of detectron2's; COCO's
 # metric. Annotations: those of MMDetection's tools/dataset_converters.
@@ -10,7 +13,10 @@ _base_ = [
 ]
 data_root = 'data/cityscapes/'
 model = dict(
-    roi_head=dict(bbox_head=dict(num_classes=8), mask_head=dict(num_classes=8))
+    roi_head=dict(
+        bbox_head=dict(type='Shared2FCBBoxHead', norm_cfg=None, num_classes=8),
+        mask_head=dict(norm_cfg=None, num_classes=8),
+    )
 )
 train_dataloader = dict(
     batch_size=1,

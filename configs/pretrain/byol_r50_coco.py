@@ -1,7 +1,9 @@
 # BYOL baseline, ResNet-50, COCO train2017, 800 epochs.
-# Source: MMPretrain's BYOL classes; optimiser, momentum and widths of
-# reference file, section 3.2 (the release's own config does not load); BYOL's
-# augmentation with independent crops.
+# Source: model and augmentation of MMPretrain's
+# byol_resnet50_16xb256-coslr-200e_in1k, with independent crops; optimiser,
+# schedule and precision of the release, whose own config does not load
+# (reference file, section 3.2). No bias in the last layer of projector and
+# predictor, as in both.
 # 8 GPUs x 64 = 512 images. Expected result: not measured here yet.
 _base_ = [
     '../_base_/two_byol_crops.py',
@@ -16,7 +18,6 @@ mlp = dict(
     num_layers=2,
     with_bias=True,
     with_last_bn=False,
-    with_last_bias=True,
     norm_cfg=norm_cfg,
 )
 model = dict(

@@ -1,7 +1,7 @@
 # PixCon-SR, ResNet-50, COCO train2017, 800 epochs: the main recipe.
 # Source: the release's configuration (reference file, sections 1.2 and 3.1).
 # 8 GPUs x 64 = 512 images. Expected result: not measured here yet.
-# Known differences from the release: the README's table.
+# Known differences from the release: docs/differences.md.
 _base_ = [
     '../_base_/two_view_data.py',
     '../_base_/sgd_cosine_800e.py',

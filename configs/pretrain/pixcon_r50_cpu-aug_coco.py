@@ -2,7 +2,7 @@
 # those that DrawPhotometrics draws. Slower: see `tools/benchmark.py data`.
 # Source: the main recipe, with MMPretrain's transforms.
 # 8 GPUs x 64 = 512 images. Expected result: not measured here yet.
-# Known differences from the release: the README's table.
+# Known differences from the release: docs/differences.md.
 _base_ = ['./pixcon_r50_coco.py', '../_base_/cpu_photometrics.py']
 train_dataloader = dict(
     dataset=dict(

@@ -1,6 +1,6 @@
 # FCN-d6 R50-d16, Pascal VOC 2012 with the augmented set, 30k iterations.
 # Source: fcn_d6_r50-d16_513x513_30k_voc12aug_moco of the release
-# (reference file, section 4.3), with its normalisation mended.
+# (reference file, section 4.3), with its normalisation corrected.
 # 4 GPUs x 4 = 16 images. Expected result: not measured here yet.
 _base_ = [
     '../_base_/fcn-d6_r50-d16.py',

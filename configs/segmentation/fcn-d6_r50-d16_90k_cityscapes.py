@@ -1,6 +1,6 @@
 # FCN-d6 R50-d16, Cityscapes (19 classes), 90k iterations.
 # Source: fcn_d6_r50-d16_769x769_90k_cityscapes_moco of the release
-# (reference file, section 4.3), with its normalisation mended.
+# (reference file, section 4.3), with its normalisation corrected.
 # 4 GPUs x 4 = 16 images. Expected result: not measured here yet.
 _base_ = [
     '../_base_/fcn-d6_r50-d16.py',

@@ -1,11 +1,8 @@
 """Folders of images, without labels, without annotation files."""
 
 import os
-import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
 from mmpretrain.registry import DATASETS
@@ -19,12 +16,11 @@ from pixcon_mm.errors import UserError
 class SceneImageDataset(BaseDataset):
     """All images of one or several folders, and of the folders within.
 
-    Samples are a function of (seed, epoch, index), whatever the number of
-    workers; an index drawn again in the same epoch gives new views. Images
-    that cannot be decoded are replaced by others and remembered in
-    ``broken``. Both live in shared memory, so that worker processes see the
-    epoch change and the main process sees what the workers found.
-    ``SceneDatasetHook`` is the other end.
+    Images that cannot be decoded are replaced by others and remembered in
+    ``broken``, which lives in shared memory, so that the main process sees
+    what its workers found. ``SceneDatasetHook`` reports them. Random numbers
+    come from the usual generators, which ``ReproducibleResumeHook`` seeds for
+    each sample.
 
     Args:
         data_root (str | list[str]): Folders to list. Symbolic links are
@@ -57,7 +53,6 @@ class SceneImageDataset(BaseDataset):
         self.extensions = tuple(
             '.' + extension.lower().lstrip('.') for extension in extensions
         )
-        self._clock = torch.zeros(2, dtype=torch.int64)
         super().__init__(
             data_root=data_root,
             data_prefix={},
@@ -86,12 +81,15 @@ class SceneImageDataset(BaseDataset):
 
     def _make_room(self) -> None:
         self.broken = torch.zeros(len(self), dtype=torch.uint8)
-        self._visits = torch.zeros(len(self), dtype=torch.int32)
-        self._share()
+        self.share_memory()
 
-    def _share(self) -> None:
-        for state in (self._clock, self.broken, self._visits):
-            state.share_memory_()
+    def share_memory(self) -> None:
+        """Let loader workers that are started from now on report here.
+
+        Copies of a dataset, as the runner makes of one that it is given
+        ready-made, are not shared by themselves.
+        """
+        self.broken.share_memory_()
 
     def load_data_list(self) -> list[dict]:
         """List the images of all folders.
@@ -105,14 +103,6 @@ class SceneImageDataset(BaseDataset):
             for folder in self.folders
             for path in list_images(folder, self.extensions, visited)
         ]
-
-    def set_epoch(self, seed: int, epoch: int) -> None:
-        """Choose the views of an epoch, in all worker processes too."""
-        # The runner copies a dataset that is handed to it ready-made, and
-        # copies of shared tensors are not shared.
-        self._share()
-        self._clock.copy_(torch.tensor([seed, epoch]))
-        self._visits.zero_()
 
     def broken_paths(self) -> list[str]:
         """Paths of the images known to be broken."""
@@ -128,10 +118,7 @@ class SceneImageDataset(BaseDataset):
         self.full_init()
         # An index may come from the end of the list, as in any sequence.
         idx = range(len(self))[idx]
-        visit = int(self._visits[idx])
-        self._visits[idx] += 1
-        with seeded(*self._clock.tolist(), idx, visit):
-            return self._fetch(idx)
+        return self._fetch(idx)
 
     def _fetch(self, idx: int) -> dict:
         refused = 0
@@ -167,20 +154,3 @@ class SceneImageDataset(BaseDataset):
 
     def _where(self) -> str:
         return ', '.join(repr(str(folder)) for folder in self.folders)
-
-
-@contextmanager
-def seeded(*key: int) -> Iterator[None]:
-    """Seed Python, NumPy and torch (CPU) for a block, then undo it."""
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    state = np.random.SeedSequence([abs(k) for k in key]).generate_state(4)
-    random.seed(int(state[0]))
-    np.random.seed(state[1:3])
-    # torch.manual_seed would reach for the GPU's generators as well.
-    torch.default_generator.manual_seed(int(state[3]))
-    try:
-        yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.set_rng_state(before[2])

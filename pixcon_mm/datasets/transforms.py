@@ -267,7 +267,7 @@ class PackTwoViewInputs(BaseTransform):
     cannot be stacked, and every one costs a worker a shared-memory handle.
 
     Required keys: ``img`` (list), ``crop_boxes``. Optional keys: ``flips``,
-    ``photometrics``.
+    ``photometrics``, ``img_path``.
     """
 
     def transform(self, results: dict) -> dict:
@@ -276,7 +276,8 @@ class PackTwoViewInputs(BaseTransform):
         Returns:
             dict: ``inputs``, V uint8 tensors of shape (3, H, W), and
             ``data_samples`` with ``crop_boxes`` (V, 4), ``flips`` (V, ) and,
-            if they were drawn, ``photometrics``, a dict.
+            where known, ``photometrics``, a dict, and ``img_path``, which
+            error messages name.
         """
         views = results['img']
         samples = dict(
@@ -290,6 +291,8 @@ class PackTwoViewInputs(BaseTransform):
                 name: torch.from_numpy(drawn)
                 for name, drawn in results['photometrics'].items()
             }
+        if 'img_path' in results:
+            samples['img_path'] = results['img_path']
         return dict(
             inputs=[
                 torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1)))

@@ -30,6 +30,7 @@ class ReadableLogProcessor(LogProcessor):
                 self._position(runner, batch_idx),
                 losses(tag),
                 f'lr {tag["lr"]:.3g}',
+                f'grad {tag["grad_norm"]:.3g}' if 'grad_norm' in tag else '',
                 f'{tag["images_per_second"]:.3g} images/s '
                 f'(data {tag["data_time"] / tag["time"]:.0%})',
                 time_left(runner.message_hub.get_info('eta')),

@@ -31,7 +31,13 @@ class RunSummaryHook(Hook):
         elif getattr(runner, '_resume', False):
             runner.logger.warning(
                 f'There is no checkpoint in {runner.work_dir} to resume: '
-                'the run begins anew.'
+                'the run starts from the beginning.'
+            )
+        if runner.iter >= runner.max_iters:
+            runner.logger.warning(
+                f'The run is complete: iteration {runner.iter} of '
+                f'{runner.max_iters} is done. To train longer, ask for it: '
+                '--epochs N, or train_cfg.max_iters.'
             )
         runner.logger.info(
             f'{len(loader.dataset)} images, {len(loader)} iterations an '

@@ -2,17 +2,30 @@
 
 import logging
 from datetime import timedelta
+from pathlib import Path
 
 import torch
-from mmengine.dist import is_distributed
+from mmengine.dist import is_distributed, master_only
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIMIZERS, RUNNERS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
+from pixcon_mm.engine.checkpointing import (
+    find_start,
+    gather_checkpoint,
+    load_weights,
+    restore_run,
+    save_finite,
+)
+from pixcon_mm.engine.deferred_info_hook import DeferredRuntimeInfoHook
 from pixcon_mm.engine.log_line import batch_size
+from pixcon_mm.engine.optimizer_checks import LayoutCheck
+from pixcon_mm.engine.processes import WorkerStart
 from pixcon_mm.engine.run_summary_hook import RunSummaryHook
+from pixcon_mm.engine.stop_signals import StopSignalHook
 from pixcon_mm.errors import UserError, describe, suggest
 
 
@@ -24,11 +37,19 @@ class PixConRunner(Runner):
     as single, and says so, a line each. It leaves bfloat16 unscaled, and
     scales the learning rate by the batch of an optimiser step, accumulation
     included.
+
+    Checkpoints are whole, finite and free of code, a run resumes at any
+    iteration as its config now asks, and a signal stops it with a checkpoint.
+
+    Attributes:
+        saved_iter (int | None): Iterations done at the last checkpoint.
     """
 
     def __init__(self, *args, **kwargs):
+        self.saved_iter: int | None = None
         super().__init__(*args, **kwargs)
         self.register_hook(RunSummaryHook())
+        self.register_hook(StopSignalHook())
 
     def setup_env(self, env_cfg: dict) -> None:
         """Start the process group that this machine can have."""
@@ -81,8 +102,25 @@ class PixConRunner(Runner):
         wrapper.update(model_wrapper_cfg or {})
         return super().wrap_model(dict(wrapper, device_ids=None), model)
 
+    @staticmethod
+    def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
+        """Build a loader whose workers leave signals to this process."""
+        loader = Runner.build_dataloader(dataloader, *args, **kwargs)
+        if not isinstance(loader.worker_init_fn, WorkerStart):
+            loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
+        return loader
+
     def build_train_loop(self, loop) -> BaseLoop:
         """Build the loop; stop if it would have nothing to do."""
+        if isinstance(loop, dict):
+            loop = dict(loop)
+            by_epoch = loop.pop('by_epoch', None)
+            if loop.get('type', 'EpochBasedTrainLoop') == (
+                'EpochBasedTrainLoop'
+            ) and (by_epoch or 'type' in loop):
+                loop['type'] = 'ResumableEpochLoop'
+            elif by_epoch is not None and 'type' not in loop:
+                loop['by_epoch'] = by_epoch
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
         if len(loader.dataset) == 0:
@@ -123,7 +161,11 @@ class PixConRunner(Runner):
         elif is_amp and optim_wrapper.get('dtype') == 'bfloat16':
             # It has the range of float32: there is nothing to scale.
             optim_wrapper = dict(optim_wrapper, loss_scale=dict(enabled=False))
-        return super().build_optim_wrapper(optim_wrapper)
+        wrapper = super().build_optim_wrapper(optim_wrapper)
+        if isinstance(wrapper, OptimWrapper):
+            names = {p: n for n, p in self.model.named_parameters()}
+            LayoutCheck(wrapper.optimizer, names)
+        return wrapper
 
     def scale_lr(self, optim_wrapper, auto_scale_lr=None) -> None:
         """Scale the rate by the images of an optimiser step."""
@@ -132,6 +174,90 @@ class PixConRunner(Runner):
             base = auto_scale_lr['base_batch_size'] / steps
             auto_scale_lr = dict(auto_scale_lr, base_batch_size=base)
         super().scale_lr(optim_wrapper, auto_scale_lr)
+
+    @master_only
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict | None = None,
+        by_epoch: bool = True,
+        backend_args: dict | None = None,
+    ) -> None:
+        """Save a checkpoint, whole or not at all, on a local file system.
+
+        Args:
+            out_dir (str): Its folder.
+            filename (str): Its name.
+            file_client_args (dict, optional): Not used.
+            save_optimizer (bool): Whether it can be resumed from.
+            save_param_scheduler (bool): The same.
+            meta (dict, optional): ``epoch`` and ``iter`` that are done.
+            by_epoch (bool): Called at the end of an epoch, not of an
+                iteration; used without ``meta``.
+            backend_args (dict, optional): Not used.
+
+        Raises:
+            UserError: If a value in it is not finite. Nothing is written.
+        """
+        for hook in self.hooks:
+            if isinstance(hook, DeferredRuntimeInfoHook):
+                hook.read(self)
+        done = (
+            dict(epoch=self.epoch + 1, iter=self.iter)
+            if by_epoch
+            else dict(epoch=self.epoch, iter=self.iter + 1)
+        )
+        checkpoint = gather_checkpoint(
+            self,
+            {**done, **(meta or {})},
+            save_optimizer,
+            save_param_scheduler,
+        )
+        self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
+        save_finite(checkpoint, Path(out_dir) / filename)
+        if save_optimizer:
+            self.saved_iter = checkpoint['meta']['iter']
+
+    def load_or_resume(self) -> None:
+        """Resume, load whole weights, or do neither, as the config says."""
+        if self._has_loaded:
+            return
+        if self._resume:
+            path = find_start(
+                Path(self.work_dir), self._load_from, self.logger
+            )
+            if path is not None:
+                self.resume(str(path))
+        elif self._load_from is not None:
+            self.load_checkpoint(self._load_from)
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Continue from a checkpoint, as the config now asks.
+
+        Args:
+            filename (str): A local file.
+
+        Raises:
+            UserError: If it is damaged, holds code, or is of another model.
+        """
+        restore_run(self, Path(filename))
+        self._has_loaded = True
+
+    def load_checkpoint(self, filename: str, *args, **kwargs) -> None:
+        """Fill the model from a file of weights, as far as they fit.
+
+        Args:
+            filename (str): A local file.
+
+        Raises:
+            UserError: If it is damaged, holds code, or nothing fits.
+        """
+        load_weights(self, filename)
+        self._has_loaded = True
 
 
 # MMEngine's notes to itself, and what holds by design.

@@ -1,4 +1,4 @@
-"""Tells the dataset the epoch, and the user about broken images."""
+"""Reports the images that cannot be read."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,17 +6,15 @@ from pathlib import Path
 from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import IterBasedTrainLoop
 
 
 @HOOKS.register_module()
 class SceneDatasetHook(Hook):
-    """Connects the training run with its ``SceneImageDataset``.
+    """Report images that a ``SceneImageDataset`` found broken.
 
-    Sets seed and epoch, from which the dataset derives its views, and
-    reports images found broken: one warning an epoch, all paths in
-    ``broken_images.txt`` in the work directory. Datasets of other types
-    are left alone, so that one runtime config serves all tasks.
+    One warning an epoch, all paths in ``broken_images.txt`` in the work
+    directory. Datasets of other types are left alone, so that one runtime
+    config serves all tasks.
 
     Args:
         max_names (int): How many paths the warning shows. Defaults to 5.
@@ -26,14 +24,10 @@ class SceneDatasetHook(Hook):
         self.max_names = max_names
         self._reported: set[str] = set()
 
-    def before_train_epoch(self, runner) -> None:
-        """Choose the views of this epoch."""
-        # An iteration-based run is one long epoch; when it is resumed it
-        # should not see the first views again.
-        is_endless = isinstance(runner.train_loop, IterBasedTrainLoop)
-        epoch = runner.iter if is_endless else runner.epoch
+    def before_train(self, runner) -> None:
+        """Share what is known of the images with the loader's workers."""
         for dataset in scene_datasets(runner.train_dataloader.dataset):
-            dataset.set_epoch(runner.seed, epoch)
+            dataset.share_memory()
 
     def after_train_epoch(self, runner) -> None:
         """Report the images that any rank found broken in this epoch."""
@@ -62,7 +56,7 @@ class SceneDatasetHook(Hook):
 
 
 def scene_datasets(dataset) -> Iterator:
-    """Find the datasets that take an epoch inside wrappers.
+    """Find the datasets that know broken images inside wrappers.
 
     Args:
         dataset: A dataset, or a ``ConcatDataset``, ``RepeatDataset`` or

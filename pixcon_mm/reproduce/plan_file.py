@@ -20,6 +20,7 @@ from pixcon_mm.reproduce.plan import (
     Rows,
     TablePlan,
 )
+from pixcon_mm.reproduce.sbatch import directive
 
 # Weights that need no pre-training of the plan.
 GIVEN = ('none', 'torchvision')
@@ -40,6 +41,16 @@ class StrictLoader(yaml.SafeLoader):
                     node.start_mark,
                 )
         return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int | str:
+        """Read a number; 24:00:00 is a time, not YAML 1.1's 86,400."""
+        text = self.construct_scalar(node)
+        return text if ':' in text else super().construct_yaml_int(node)
+
+
+StrictLoader.add_constructor(
+    'tag:yaml.org,2002:int', StrictLoader.construct_yaml_int
+)
 
 
 def read_plan(path: str | Path) -> Plan:
@@ -63,6 +74,7 @@ def read_plan(path: str | Path) -> Plan:
         raise UserError(f'Plan {path} cannot be read: {error}') from error
     plan = _build(Plan, content, str(path))
     _check_names(plan, str(path))
+    _check_slurm(plan, str(path))
     return plan
 
 
@@ -127,6 +139,16 @@ CLASSES = {
     c.__name__: c
     for c in (Data, PretrainSet, Method, Metric, Benchmark, Rows, TablePlan)
 }
+
+
+def _check_slurm(plan: Plan, path: str) -> None:
+    """Check that every option can be written into a job script."""
+    for key, value in plan.slurm.items():
+        try:
+            # None takes out an option that a job has otherwise.
+            directive(key, True if value is None else value)
+        except UserError as error:
+            raise UserError(f'{path}: {error}') from error
 
 
 def _check_names(plan: Plan, path: str) -> None:

@@ -8,10 +8,10 @@ submits pickled functions, and leaves dependencies to sbatch's option anyway.)
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 from pixcon_mm.errors import UserError
@@ -20,6 +20,7 @@ from pixcon_mm.reproduce.execute import Choice
 from pixcon_mm.reproduce.folder import Folder
 from pixcon_mm.reproduce.plan import Plan
 from pixcon_mm.reproduce.runs import Run
+from pixcon_mm.reproduce.sbatch import bash_words, directive, log_pattern
 from pixcon_mm.reproduce.state import State, Status, Survey
 
 GPUS_PER_NODE = 8
@@ -68,7 +69,7 @@ def submit(
     }
     if is_dry:
         for sentence in obstacles(survey, pending, choice.redo):
-            print(f'# {sentence}')
+            print(textwrap.indent(sentence, '# ', lambda _: True))
     else:
         check(survey, pending, choice.redo)
     jobs: dict[str, str] = {}
@@ -87,7 +88,7 @@ def submit(
         file = folder.path.with_name(f'{folder.path.name}.sh')
         line.append(str(file))
         if is_dry:
-            print(f'# {shlex.join(line)}\n{script}')
+            print(f'# {bash_words(line)}\n{script}')
             continue
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(script, encoding='utf-8')
@@ -118,15 +119,16 @@ def script_of(
         'signal': f'B:USR1@{SECONDS}',
         'open-mode': 'append',
         'kill-on-invalid-dep': 'yes',
-        'output': f'{folder.path}.slurm-%j.txt',
+        'output': log_pattern(folder.path),
         **plan.slurm,
     }
     if not options['requeue']:
         options['signal'] = None
     directives = [
-        f'#SBATCH --{key}' + ('' if value is True else f'={quoted(value)}')
+        directive(key, value)
         for key, value in options.items()
-        if value not in (None, False)
+        # Not 0, which means something: all memory of a node, for one.
+        if value is not None and value is not False
     ]
     command = [sys.executable, 'tools/reproduce.py', 'run', plan_file]
     command += ['--only', run.name]
@@ -135,15 +137,9 @@ def script_of(
     return SCRIPT.format(
         notice=NOTICE if options['requeue'] else '',
         directives='\n'.join(directives),
-        root=shlex.quote(str(Path.cwd())),
-        command=shlex.join(command),
+        root=bash_words([str(Path.cwd())]),
+        command=bash_words(command),
     )
-
-
-def quoted(value: object) -> str:
-    """A value as sbatch reads it in a script."""
-    text = str(value)
-    return f'"{text}"' if ' ' in text else text
 
 
 def obstacles(
@@ -205,7 +201,7 @@ def queued(folder: Folder) -> str | None:
     said = subprocess.run(line, capture_output=True, text=True)
     if said.returncode and 'Invalid job id' not in said.stderr:
         raise UserError(
-            f'{shlex.join(line)} failed: {said.stderr.strip()} Without it '
+            f'{bash_words(line)} failed: {said.stderr.strip()} Without it '
             'runs could be submitted twice: try again.'
         )
     return job if said.returncode == 0 and said.stdout.strip() else None
@@ -216,7 +212,7 @@ def call(line: list[str]) -> str:
     said = subprocess.run(line, capture_output=True, text=True)
     if said.returncode:
         raise UserError(
-            f'{" ".join(line)} failed: {said.stderr.strip()} What was '
+            f'{bash_words(line)} failed: {said.stderr.strip()} What was '
             'submitted before stays; submit again to go on.'
         )
     return said.stdout.strip().split(';')[0]

@@ -74,6 +74,46 @@ def fill(model: StateDict, given: StateDict, part: str, origin: str) -> str:
     return f'{part}: {len(model)}/{len(model)} tensors from {origin}'
 
 
+def compare(model: StateDict, given: StateDict) -> str | None:
+    """Find where a file's tensors are not those of a model, all of them.
+
+    Args:
+        model (dict[str, Tensor]): The model's tensors by name.
+        given (dict[str, Tensor]): The file's.
+
+    Returns:
+        str | None: The first difference of each kind; None if names and
+        shapes are the same.
+
+    Example:
+        >>> compare({'a': torch.zeros(2)}, {'a': torch.zeros(3)})
+        "1 of 1 tensors have another shape (a: (3,) in the file, (2,) in \
+the model)"
+    """
+    missing = [name for name in model if name not in given]
+    extra = [name for name in given if name not in model]
+    shapes = [
+        f'{name}: {tuple(given[name].shape)} in the file, '
+        f'{tuple(tensor.shape)} in the model'
+        for name, tensor in model.items()
+        if name in given and given[name].shape != tensor.shape
+    ]
+    problems = [
+        f'{len(names)} of {len(model)} tensors {what} ({names[0]})'
+        for names, what in (
+            (missing, 'are not in the file'),
+            (shapes, 'have another shape'),
+        )
+        if names
+    ]
+    if extra:
+        problems.append(
+            f'the model has no place for {len(extra)} tensors of the file '
+            f'({extra[0]})'
+        )
+    return '; '.join(problems) or None
+
+
 def _finite(tensor: Tensor) -> bool:
     return not tensor.is_floating_point() or bool(tensor.isfinite().all())
 

@@ -1,14 +1,12 @@
 """Read files of weights safely, and find the backbone in them."""
 
 import hashlib
-import pickle
-import re
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from pixcon_mm.errors import UserError
+from pixcon_mm.weights.torch_file import load_torch_file
 
 StateDict = dict[str, Tensor]
 
@@ -17,19 +15,6 @@ CONTAINERS = ('state_dict', 'model')
 # Where checkpoints hold the backbone: the release's, ours and OpenMMLab's.
 # A file of a bare backbone has none, as torchvision's.
 PREFIXES = ('encoder_q.0.', 'backbone.')
-# What else they hold: the log's history, and arguments. It stays unread.
-IGNORED = (
-    'mmengine.logging.history_buffer.HistoryBuffer',
-    'builtins.getattr',
-    'argparse.Namespace',
-    'numpy.ndarray',
-    'numpy.dtype',
-    *(
-        f'numpy.{core}.multiarray.{name}'
-        for core in ('core', '_core')
-        for name in ('_reconstruct', 'scalar')
-    ),
-)
 TEXT = {
     b'<': 'a web page, as a failed download leaves it',
     b'version https://git-lfs': "Git LFS's pointer to it; run 'git lfs pull'",
@@ -129,53 +114,8 @@ def _load(path: Path) -> object:
         try:
             return load_file(path)
         except SafetensorError as error:
-            raise UserError(_broken(path, error)) from error
-    # A list: torch walks it again to forget them at the end.
-    stand_ins = [_stand_in(name) for name in IGNORED]
-    try:
-        with torch.serialization.safe_globals(stand_ins):
-            return torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch says which name it refused, or that the bytes make no sense.
-        if 'GLOBAL' in str(error) or 'persistent' in str(error):
-            name = _refused_name(str(error))
             raise UserError(
-                f'{path} holds Python objects beside tensors{name}, which '
-                'could run code, so it was not loaded: ask its author for a '
-                'file of tensors only.'
+                f'{path} is no file of weights, or is broken or cut short: '
+                f'copy or download it again ({error}).'
             ) from error
-        raise UserError(_broken(path, error)) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(_broken(path, error)) from error
-
-
-class _Ignored:
-    """Stands for an object that a checkpoint holds beside tensors."""
-
-    def __init__(self, *args: object):
-        pass
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-
-def _stand_in(name: str) -> type:
-    """Class of that dotted name whose instances are empty."""
-    module, _, name = name.rpartition('.')
-    return type(name, (_Ignored,), {'__module__': module})
-
-
-def _refused_name(message: str) -> str:
-    match = re.search(r'(?:GLOBAL|global) `?([\w.]+)', message)
-    return f' ({match[1]})' if match else ''
-
-
-def _broken(path: Path, error: Exception) -> str:
-    # torch follows the reason with advice that does not fit here.
-    text = str(error).rpartition('WeightsUnpickler error: ')[2]
-    reason = re.split(r'\. |\n', text)[0]
-    reason = f'{type(error).__name__}: {reason}'.rstrip(': ')
-    return (
-        f'{path} is no file of weights, or is broken or cut short: copy or '
-        f'download it again ({reason}).'
-    )
+    return load_torch_file(path)

@@ -1,5 +1,7 @@
 """Plans are read whole, or refused with the place and the reason."""
 
+import datetime
+
 import pytest
 import yaml
 
@@ -137,3 +139,31 @@ def test_missing_and_unreadable_files(tmp_path):
     (tmp_path / 'empty.yaml').write_text('')
     with pytest.raises(UserError, match='expected keys'):
         read_plan(tmp_path / 'empty.yaml')
+
+
+@pytest.mark.parametrize(
+    ('slurm', 'reason'),
+    [
+        ({'comment': 'x\ntouch pwned'}, 'comment has the value .*line breaks'),
+        ({'comment\n#SBATCH --uid': '0'}, 'is no option of sbatch'),
+        ({'Time': '1'}, "'Time' is no option of sbatch"),
+        ({True: '1'}, "'True' is no option of sbatch"),
+        ({'gres': ['gpu:1']}, 'gres has the value'),
+        ({'deadline': datetime.date(2026, 1, 1)}, 'a word in quotes'),
+    ],
+)
+def test_options_that_no_job_script_can_hold(tmp_path, slurm, reason):
+    path = write_plan(tmp_path, slurm=slurm)
+    with pytest.raises(UserError, match=f'{path}: slurm: .*{reason}'):
+        read_plan(path)
+
+
+def test_times_are_not_read_as_numbers(tmp_path):
+    path = write_plan(tmp_path)
+    text = path.read_text() + 'slurm: {time: 24:00:00, mem: 0, nice: null}\n'
+    path.write_text(text)
+    assert read_plan(path).slurm == {
+        'time': '24:00:00',
+        'mem': 0,
+        'nice': None,
+    }

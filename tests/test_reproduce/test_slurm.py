@@ -16,6 +16,7 @@ from pixcon_mm.reproduce.plan_file import read_plan
 from pixcon_mm.reproduce.slurm import script_of, submit
 from pixcon_mm.reproduce.state import Survey
 from tests.test_reproduce.plans import plan_dict, survey_of, write_plan
+from tests.test_reproduce.sbatch import read_options
 
 ROOT = Path(__file__).resolve().parents[2]
 SBATCH = """#!/usr/bin/env bash
@@ -171,6 +172,80 @@ def test_spaces_in_the_work_dir(tmp_path, box):
     _, _, script = jobs(box)['pretrain/sr-toy-seed0']
     assert f'#SBATCH --output="{tmp_path}/my runs/pretrain/' in script
     assert " run 'my plan.yaml' --only " in script
+
+
+PROGRAM = """#!/usr/bin/env bash
+# Keeps where it was started and with what.
+{ printf '%s\\0' "$PWD" "$@"; } > "$RECORD"
+"""
+
+
+def test_script_is_safe_whatever_its_words_hold(tmp_path, monkeypatch):
+    """bash runs the one command, sbatch reads the options of the plan."""
+    evil = 'a b\'"\n#SBATCH --uid=0\n#PBS -q x\n$(touch pwned)`touch pwned`;'
+    root = tmp_path / evil
+    root.mkdir()
+    program = tmp_path / f'{evil} python'
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    options = {
+        'comment': '" --uid=0 $(touch pwned) `touch pwned` # \\',
+        'account': '#x',
+        'mem': 0,
+        'exclusive': True,
+        'requeue': False,
+    }
+    work_dir = str(tmp_path / '50% of "it"')
+    survey = survey_of(tmp_path, slurm=options, work_dir=work_dir)
+    run = survey.runs['pretrain/sr-toy-seed0']
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(sys, 'executable', str(program))
+    plan_file = f'{evil}.yaml'
+    script = script_of(survey.plan, run, survey.folder(run), plan_file)
+
+    record = tmp_path / 'record'
+    file = tmp_path / 'script'
+    file.write_text(script)
+    subprocess.run(
+        ['bash', str(file)],
+        env={**os.environ, 'RECORD': str(record)},
+        check=True,
+    )
+    where, *words = record.read_text().split('\0')[:-1]
+    assert where == str(root)
+    assert words == [
+        *('tools/reproduce.py', 'run', plan_file),
+        *('--only', run.name),
+    ]
+    assert list(root.iterdir()) == []  # nothing else was run
+    log = f'{work_dir}/{run.name}.slurm-%j.txt'.replace('50%', '50%%')
+    assert sorted(read_options(script)) == sorted(
+        [
+            f'--job-name={run.name}',
+            *('--nodes=1', '--ntasks=1', '--cpus-per-task=8'),
+            *('--open-mode=append', '--kill-on-invalid-dep=yes'),
+            f'--output={log}',
+            f'--comment={options["comment"]}',
+            *('--account=#x', '--mem=0', '--exclusive'),
+        ]
+    )
+
+
+def test_work_dir_that_no_directive_can_hold(tmp_path, box):
+    survey = survey_of(tmp_path, work_dir=str(tmp_path / 'a\n#SBATCH -x'))
+    with pytest.raises(UserError, match='output has the value'):
+        submit(survey, Choice(), 'plan.yaml')
+    assert jobs(box) == {}
+
+
+def test_dry_run_is_comments_and_scripts(tmp_path, capsys):
+    data = dict(toy=dict(root='no\ntouch pwned', files={'*.jpg': 1}))
+    sets = dict(toy=dict(title='toys', data=['toy']))
+    survey = survey_of(tmp_path, data=data, pretrain_sets=sets)
+    submit(survey, Choice(('pretrain/*',)), 'plan.yaml', is_dry=True)
+    said = capsys.readouterr().out
+    assert 'touch pwned' in said
+    assert not re.search('^touch', said, flags=re.M)
 
 
 def test_nothing_is_submitted_twice_if_slurm_is_silent(tmp_path, box):

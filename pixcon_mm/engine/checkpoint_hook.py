@@ -1,0 +1,116 @@
+"""Checkpoints that can be resumed from, at any time at least one."""
+
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from pixcon_mm.weights.checkpoints import list_checkpoints
+
+
+@HOOKS.register_module()
+class WholeCheckpointHook(CheckpointHook):
+    """MMEngine's CheckpointHook, which removes the old before it saves.
+
+    Here the old checkpoints go when the new one is whole. A checkpoint that
+    is due between two steps of the optimiser, while gradients are being
+    accumulated, is taken right after the next step: gradients are not saved.
+    Takes CheckpointHook's arguments.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._is_due = False
+
+    def before_train(self, runner: Runner) -> None:
+        """Remember what is to be removed, instead of removing it."""
+        super().before_train(runner)
+        self.file_backend = RemoveLater(self.file_backend)
+        # A folder that was copied or moved must not remove the original's.
+        if getattr(self, 'best_ckpt_path', None):
+            self.best_ckpt_path = self._here(self.best_ckpt_path)
+        bests = getattr(self, 'best_ckpt_path_dict', {})
+        bests.update({k: self._here(v) for k, v in bests.items() if v})
+
+    def _here(self, path: str) -> str:
+        return str(Path(self.out_dir) / Path(path).name)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
+        """Save if it is time to, and the optimiser has just stepped."""
+        is_due = not self.by_epoch and (
+            self.every_n_train_iters(runner, self.interval, self.save_begin)
+            or (self.save_last and self.is_last_train_iter(runner))
+        )
+        self._is_due = self._is_due or is_due
+        if self._is_due and runner.optim_wrapper.should_update():
+            self._is_due = False
+            step = runner.epoch if self.by_epoch else runner.iter + 1
+            self._save(runner, step, runner.epoch, runner.iter + 1)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Save if it is time to; within an accumulation, a little later."""
+        if not self.by_epoch or not (
+            self.every_n_epochs(runner, self.interval, self.save_begin)
+            or (self.save_last and self.is_last_train_epoch(runner))
+        ):
+            return
+        if runner.optim_wrapper.should_update():
+            self._save(runner, runner.epoch + 1, runner.epoch + 1, runner.iter)
+        else:
+            self._is_due = True
+
+    def _save(
+        self, runner: Runner, step: int, epoch: int, iteration: int
+    ) -> None:
+        runner.logger.info(f'Saving {self.filename_tmpl.format(step)}')
+        self._save_checkpoint_with_step(
+            runner, step, dict(epoch=epoch, iter=iteration)
+        )
+
+    def _save_checkpoint_with_step(
+        self, runner: Runner, step: int, meta: dict
+    ) -> None:
+        super()._save_checkpoint_with_step(runner, step, meta)
+        self.file_backend.remove_now()
+        if self.max_keep_ckpts > 0 and is_main_process():
+            self._remove_others()
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        super()._save_best_checkpoint(runner, metrics)
+        self.file_backend.remove_now()
+
+    def _remove_others(self) -> None:
+        """Remove what a signal or a killed process has left."""
+        kept = {self.filename_tmpl.format(i) for i in self.keep_ckpt_ids}
+        for path in list_checkpoints(Path(self.out_dir)):
+            if path.name not in kept:
+                path.unlink()
+
+
+class RemoveLater:
+    """A file backend of MMEngine that removes files only on request.
+
+    Args:
+        backend: The file backend.
+    """
+
+    def __init__(self, backend):
+        self._backend, self._paths = backend, []
+
+    def __getattr__(self, name: str):
+        return getattr(self._backend, name)
+
+    def remove(self, path: str) -> None:
+        """Note a file for removal."""
+        self._paths.append(path)
+
+    def remove_now(self) -> None:
+        """Remove the files that were noted."""
+        for path in self._paths:
+            if self._backend.isfile(path):
+                self._backend.remove(path)
+        self._paths.clear()

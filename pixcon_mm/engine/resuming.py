@@ -1,0 +1,249 @@
+"""Put a checkpoint back into a run whose config may have changed since.
+
+What the config says now holds: length, schedule, learning rate, batch and
+number of processes may differ from those of the run that wrote the
+checkpoint. Each difference becomes a note in the log. What cannot follow, as
+a model of other shapes, stops the run.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper, _ParamScheduler
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import nn
+
+from pixcon_mm.engine.log_line import batch_size
+from pixcon_mm.errors import UserError
+from pixcon_mm.weights.filling import compare
+
+# What a scheduler computes, as opposed to what it is configured with.
+PROGRESS = ('last_step', '_global_step', '_last_value', 'base_values')
+# How an optimiser computes, as opposed to what.
+IMPLEMENTATION = ('fused', 'foreach', 'capturable', 'differentiable')
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The size of a run's steps, kept in its checkpoints.
+
+    Attributes:
+        total_batch (int): Images of an optimiser step, over all processes.
+        epoch_length (int): Iterations of an epoch.
+        max_iters (int): Iterations of the run.
+        processes (int): Number of processes.
+        optimizer (str): Class of the optimiser.
+    """
+
+    total_batch: int
+    epoch_length: int
+    max_iters: int
+    processes: int
+    optimizer: str
+
+
+def scale_of(runner: Runner) -> Scale:
+    """Gather the scale of a run whose loop and optimiser are built."""
+    loader = runner.train_dataloader
+    steps = runner.optim_wrapper._accumulative_counts
+    return Scale(
+        total_batch=batch_size(loader) * runner.world_size * steps,
+        epoch_length=len(loader),
+        max_iters=runner.max_iters,
+        processes=runner.world_size,
+        optimizer=type(runner.optim_wrapper.optimizer).__name__,
+    )
+
+
+def restore_model(model: nn.Module, tensors: dict, path: Path) -> None:
+    """Load every tensor of a model, or stop.
+
+    Raises:
+        UserError: If the checkpoint is of another model.
+    """
+    model = model.module if is_model_wrapper(model) else model
+    difference = compare(model.state_dict(), tensors)
+    if difference:
+        raise UserError(
+            f'{path} cannot be resumed with this config: {difference}. '
+            'Resume with the settings that the run was started with, or '
+            f'start a new run from its weights with --pretrained {path}.'
+        )
+    model.load_state_dict(tensors)
+
+
+def restore_position(
+    loop: Any, meta: dict, now: Scale
+) -> tuple[int, int, list[str]]:
+    """Find where in the new run a checkpoint stands.
+
+    A run counted in epochs keeps its epoch, and the share of the epoch that
+    is done, whatever the batch. One counted in iterations keeps its
+    iteration.
+
+    Args:
+        loop: The training loop.
+        meta (dict): Of the checkpoint: ``epoch``, ``iter`` and perhaps
+            ``scale``, what :func:`scale_of` gave then.
+        now (Scale): Of this run.
+
+    Returns:
+        tuple[int, int, list[str]]: Epoch, iteration, and notes.
+    """
+    epoch, iteration = meta['epoch'], meta['iter']
+    then = Scale(**meta['scale']) if 'scale' in meta else None
+    notes = []
+    if then and then.total_batch != now.total_batch:
+        notes.append(
+            f'The total batch is {now.total_batch} now and was '
+            f'{then.total_batch}.'
+        )
+    if then and then.processes != now.processes:
+        notes.append(
+            f'The run has {now.processes} process(es) now and had '
+            f'{then.processes}.'
+        )
+    if not isinstance(loop, EpochBasedTrainLoop):
+        return epoch, iteration, notes
+    length = then.epoch_length if then else now.epoch_length
+    done = iteration - epoch * length
+    if length != now.epoch_length:
+        notes.append(
+            f'An epoch has {now.epoch_length} iterations now and had '
+            f'{length}: the run continues in epoch {epoch + 1} after the '
+            'same share of it.'
+        )
+        done = round(done / length * now.epoch_length)
+    return epoch, epoch * now.epoch_length + done, notes
+
+
+def restore_optimizer(
+    wrapper: OptimWrapper, state: dict, meta: dict, path: Path
+) -> list[str]:
+    """Load the optimiser's buffers; keep the settings of the config.
+
+    Args:
+        wrapper (OptimWrapper): As the config and the schedulers have set it
+            up for the first iteration.
+        state (dict): Of the checkpoint.
+        meta (dict): Of the checkpoint.
+        path (Path): The checkpoint, for messages.
+
+    Returns:
+        list[str]: A note for each setting that has changed.
+
+    Raises:
+        UserError: If it is the state of another optimiser.
+    """
+    optimizer = wrapper.optimizer
+    name = type(optimizer).__name__
+    then = meta.get('scale', {}).get('optimizer', name)
+    sizes = [len(group['params']) for group in optimizer.param_groups]
+    old_sizes = [len(group['params']) for group in state['param_groups']]
+    if then != name or sizes != old_sizes:
+        raise UserError(
+            f'{path} cannot be resumed with this config: it has the state of '
+            f'{then} for {len(old_sizes)} group(s) of parameters, and the run '
+            f'uses {name} for {len(sizes)}. Resume with the settings that the '
+            'run was started with, or start a new run from its weights with '
+            f'--pretrained {path}.'
+        )
+    # With parameters of several rates, MMEngine adds a group that stands for
+    # the common one.
+    asked = [settings_of(group) for group in wrapper.param_groups]
+    if not hasattr(wrapper, 'loss_scaler'):
+        state.pop('loss_scaler', None)  # it was trained in half precision
+    wrapper.load_state_dict(state)
+    notes = {}
+    for group, settings in zip(wrapper.param_groups, asked, strict=True):
+        for key, value in settings.items():
+            if group.get(key, value) != value and key not in IMPLEMENTATION:
+                notes[key] = f'{key} is {value} now and was {group[key]}.'
+            group[key] = value
+    return list(notes.values())
+
+
+def settings_of(group: dict) -> dict:
+    """Select what the config says of an optimiser's group."""
+    # A scheduler changes the rate and notes where it started from.
+    computed = {'params', 'lr' if 'initial_lr' in group else 'params'}
+    return {k: v for k, v in group.items() if k not in computed}
+
+
+def restore_schedulers(
+    runner: Runner, states: Any, epoch_length: int, has_other_rate: bool
+) -> list[str]:
+    """Bring the schedulers to the run's position.
+
+    Their state is loaded if they are configured as before. If not, they are
+    run from the start to this iteration, as the config has them now.
+
+    Args:
+        runner (Runner): Its loop stands where it will continue, and its
+            optimiser's state is loaded.
+        states (list | dict): Of the checkpoint.
+        epoch_length (int): Iterations of an epoch.
+        has_other_rate (bool): Whether the initial rate has changed.
+
+    Returns:
+        list[str]: A note if they did not continue from their state.
+    """
+    if runner.param_schedulers is None:
+        return []
+    schedulers, states = _flat(runner.param_schedulers), _flat(states or [])
+    is_same = len(schedulers) == len(states) and all(
+        _settings(scheduler.state_dict()) == _settings(state)
+        for scheduler, state in zip(schedulers, states, strict=True)
+    )
+    if is_same and not has_other_rate:
+        for scheduler, state in zip(schedulers, states, strict=True):
+            scheduler.load_state_dict(state)
+        return []
+    group = runner.optim_wrapper.param_groups[0]
+    before = group['lr']
+    _run_from_start(runner, schedulers, epoch_length)
+    return [
+        'The schedule has changed and is that of the config now: the '
+        f'learning rate is {group["lr"]:.6g} here, and was {before:.6g}.'
+    ]
+
+
+def _flat(schedulers: Any) -> list:
+    if isinstance(schedulers, dict):
+        return [s for part in schedulers.values() for s in part]
+    return list(schedulers)
+
+
+def _settings(state: dict) -> dict:
+    return {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in state.items()
+        if key not in PROGRESS
+    }
+
+
+def _run_from_start(
+    runner: Runner, schedulers: list[_ParamScheduler], epoch_length: int
+) -> None:
+    """Step new schedulers as often as the run so far would have."""
+    groups = runner.optim_wrapper.param_groups
+    for name in {scheduler.param_name for scheduler in schedulers}:
+        for group in groups:
+            group[name] = group[f'initial_{name}']
+    for scheduler in schedulers:
+        # As its constructor left it, before its own first step.
+        scheduler.last_step = scheduler._global_step = -1
+        scheduler.step()
+    runs_epochs = isinstance(runner.train_loop, EpochBasedTrainLoop)
+    by_iteration = [s for s in schedulers if not s.by_epoch]
+    by_epoch = [s for s in schedulers if s.by_epoch]
+    for iteration in range(1, runner.iter + 1):
+        for scheduler in by_iteration:
+            scheduler.step()
+        epoch, rest = divmod(iteration, epoch_length)
+        # The schedulers' step of an epoch comes after its last iteration.
+        if runs_epochs and not rest and epoch <= runner.epoch:
+            for scheduler in by_epoch:
+                scheduler.step()

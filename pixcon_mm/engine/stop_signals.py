@@ -1,0 +1,150 @@
+"""Stop on a signal, with a checkpoint of the iteration that was reached.
+
+A process that gets SIGTERM, SIGINT (Ctrl-C) or SIGUSR1 saves at the end of
+its iteration and ends with status 75, the convention for "failed for now, try
+again". With several processes, one that gets the signal is enough: all stop
+at the same iteration. A second signal ends the process at once.
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+STATUS = 75  # EX_TEMPFAIL of sysexits.h
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+# A launcher passes on a Ctrl-C that the terminal has already sent to all:
+# signals so close together are one request.
+SAME_REQUEST = 2.0  # seconds
+
+
+class StoppedBySignal(Exception):
+    """The run has saved its state and ends because of a signal."""
+
+
+class StopRequest:
+    """Remember that a signal has asked the process to stop.
+
+    Attributes:
+        signal_name (str | None): The first signal; None without one.
+    """
+
+    def __init__(self):
+        self.signal_name: str | None = None
+        self._since = 0.0
+
+    def listen(self) -> None:
+        """Catch the signals from now on."""
+        self.signal_name = None
+        for number in SIGNALS:
+            signal.signal(number, self._catch)
+
+    def _catch(self, number: int, frame: object) -> None:
+        now = time.monotonic()
+        if self.signal_name is None:
+            self.signal_name = signal.Signals(number).name
+            self._since = now
+            text = f'{self.signal_name}: saving at the end of the iteration.\n'
+            os.write(sys.stderr.fileno(), text.encode())
+        elif now - self._since >= SAME_REQUEST:
+            os._exit(STATUS)
+
+
+@HOOKS.register_module()
+class StopSignalHook(Hook):
+    """Save and stop after a signal.
+
+    Raises:
+        StoppedBySignal: In all processes after the same iteration.
+    """
+
+    # After all that belongs to the iteration, its regular checkpoint too.
+    priority = 'LOWEST'
+
+    def __init__(self):
+        self.request = StopRequest()
+        self._stopping = False
+        self._group: dist.ProcessGroup | None = None
+        self._flag: torch.Tensor | None = None
+        self._exchange: dist.Work | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Listen; agree over a group that works without a GPU."""
+        self.request.listen()
+        if runner.world_size > 1:
+            self._group = dist.new_group(backend='gloo')
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
+        """Stop here if all processes know of a signal."""
+        self._stopping = self._stopping or self._all_know()
+        # Gradients that are being accumulated are not saved.
+        if self._stopping and runner.optim_wrapper.should_update():
+            self._stop(runner, runner.epoch, runner.iter + 1)
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
+        """Stop during a validation; with several processes, after it."""
+        if self.request.signal_name and self._group is None:
+            self._stop(runner, runner.epoch, runner.iter)
+
+    def after_train(self, runner: Runner) -> None:
+        """Finish the exchange that is under way."""
+        if self._exchange is not None:
+            self._exchange.wait()
+            self._exchange = None
+
+    def _all_know(self) -> bool:
+        """Learn what the processes knew at the end of the last iteration.
+
+        The exchange runs beside the iteration, so nobody waits for it.
+        """
+        if self._group is None:
+            return self.request.signal_name is not None
+        known = False
+        if self._exchange is not None:
+            self._exchange.wait()
+            known = bool(self._flag.item())
+        is_asked = self.request.signal_name is not None
+        self._flag = torch.tensor([float(is_asked)])
+        self._exchange = dist.all_reduce(
+            self._flag, dist.ReduceOp.MAX, self._group, async_op=True
+        )
+        return known
+
+    def _stop(self, runner: Runner, epoch: int, iteration: int) -> None:
+        path = Path(runner.work_dir) / f'iter_{iteration}.pth'
+        if runner.saved_iter != iteration:
+            runner.save_checkpoint(
+                runner.work_dir,
+                path.name,
+                meta=dict(epoch=epoch, iter=iteration),
+            )
+        for number in SIGNALS:
+            # Nothing is left to stop, and the launcher signals those that
+            # are not as fast as the first to end.
+            signal.signal(number, signal.SIG_IGN)
+        if self._group is not None:
+            # The launcher ends the others as soon as one has ended.
+            dist.barrier(self._group)
+        raise StoppedBySignal(
+            f'{self.request.signal_name or "A signal"}: saved after '
+            f'iteration {iteration} of {runner.max_iters} in '
+            f'{runner.work_dir}. Continue with --resume.'
+        )
+
+
+def exit_stopped(message: str) -> None:
+    """End the process with the status for "start me again"."""
+    if int(os.environ.get('RANK', 0)) == 0:
+        print(message, file=sys.stderr)
+    sys.exit(STATUS)

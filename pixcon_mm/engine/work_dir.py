@@ -1,0 +1,89 @@
+"""The folder of a run: one run at a time, and nothing is lost in it."""
+
+import fcntl
+import os
+import re
+import socket
+from pathlib import Path
+from typing import IO
+
+from pixcon_mm.errors import UserError
+from pixcon_mm.files import remove_parts
+from pixcon_mm.weights.checkpoints import list_checkpoints
+
+LOCK = '.lock'
+LOG_FOLDER = re.compile(r'\d{8}_\d{6}')
+
+
+def claim(work_dir: Path, resumes: bool, overwrite: bool) -> IO[str]:
+    """Make a run's folder its own.
+
+    Args:
+        work_dir (Path): The folder; it is made.
+        resumes (bool): Whether the run continues from what is there.
+        overwrite (bool): Whether to start over all the same; what is there is
+            moved aside.
+
+    Returns:
+        IO[str]: The lock. It holds until the process ends, however it ends.
+
+    Raises:
+        UserError: If the folder cannot be written, another run uses it, or a
+            new run would mix its checkpoints with those of an earlier one.
+    """
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        # Not 'w': the one who holds it has written its name there.
+        lock = open(work_dir / LOCK, 'a+')  # noqa: SIM115
+    except OSError as error:
+        raise UserError(
+            f'Work directory {work_dir} cannot be written ({error.strerror}):'
+            ' choose another with --work-dir.'
+        ) from error
+    try:
+        # Held by this process alone, not by the workers that it forks, which
+        # may outlive it for a moment.
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        raise UserError(
+            f'{work_dir} is in use by another run ({lock.read().strip()}): '
+            'wait for its end, stop it, or choose another folder with '
+            '--work-dir.'
+        ) from None
+    except OSError:
+        pass  # a file system without locks
+    _sign(lock)
+    remove_parts(work_dir)
+    checkpoints = list_checkpoints(work_dir)
+    if checkpoints and not resumes:
+        if not overwrite:
+            raise UserError(
+                f'{work_dir} has checkpoints of an earlier run '
+                f'({checkpoints[-1].name}): continue it with --resume, start '
+                'over with --overwrite, which moves them aside, or choose '
+                'another folder with --work-dir.'
+            )
+        logs = [p for p in work_dir.iterdir() if LOG_FOLDER.match(p.name)]
+        set_aside(work_dir, [*work_dir.glob('*.pth'), *logs])
+    return lock
+
+
+def set_aside(work_dir: Path, paths: list[Path]) -> Path:
+    """Move files of a run into a new folder ``old-N`` beside them."""
+    number = 1
+    while (aside := work_dir / f'old-{number}').exists():
+        number += 1
+    aside.mkdir()
+    for path in paths:
+        path.rename(aside / path.name)
+    return aside
+
+
+def _sign(lock: IO[str]) -> None:
+    try:
+        lock.truncate(0)
+        lock.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+        lock.flush()
+    except OSError:
+        pass  # a full disk: the first checkpoint will say so

@@ -1,0 +1,139 @@
+"""Load files of ``torch.save``: undamaged, and without running their code."""
+
+import pickle
+import re
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pixcon_mm.errors import UserError
+
+# What other training scripts put beside their tensors: the log's history,
+# and arguments. It is replaced by empty objects.
+IGNORED = (
+    'mmengine.logging.history_buffer.HistoryBuffer',
+    'builtins.getattr',
+    'argparse.Namespace',
+    'numpy.ndarray',
+    'numpy.dtype',
+    *(
+        f'numpy.{core}.multiarray.{name}'
+        for core in ('core', '_core')
+        for name in ('_reconstruct', 'scalar')
+    ),
+)
+BLOCK = 1 << 20  # bytes read at a time
+
+
+def load_torch_file(path: Path, mmap: bool = False) -> Any:
+    """Load a file of ``torch.save`` onto the CPU.
+
+    Nothing but tensors and plain values is unpickled: a file with code in it
+    is refused. The checksums that ``torch.save`` writes are compared with
+    what the file holds, which torch itself does not do.
+
+    Args:
+        path (Path): The file.
+        mmap (bool): Leave tensors on disk until they are used, and do not
+            compare checksums: a quick look at the values beside them.
+
+    Raises:
+        UserError: If the file is damaged, no file of torch, or holds code.
+    """
+    damage = None if mmap else find_damage(path)
+    if damage:
+        raise UserError(_broken(path, damage))
+    # A list: torch walks it again to forget them at the end.
+    stand_ins = [_stand_in(name) for name in IGNORED]
+    try:
+        with torch.serialization.safe_globals(stand_ins):
+            return torch.load(
+                path, map_location='cpu', weights_only=True, mmap=mmap or None
+            )
+    except pickle.UnpicklingError as error:
+        # torch says which name it refused, or that the bytes make no sense.
+        if 'GLOBAL' in str(error) or 'persistent' in str(error):
+            name = _refused_name(str(error))
+            raise UserError(
+                f'{path} holds Python objects beside tensors{name}, which '
+                'could run code, so it was not loaded: ask its author for a '
+                'file of tensors only.'
+            ) from error
+        raise UserError(_broken(path, _reason(error))) from error
+    except (MemoryError, OSError):
+        raise  # of the machine, not of the file
+    except Exception as error:
+        # Damaged bytes make torch's unpickler raise almost anything.
+        raise UserError(_broken(path, _reason(error))) from error
+
+
+def find_damage(path: Path) -> str | None:
+    """Compare a file with the checksums in it.
+
+    ``torch.save`` writes a ZIP archive with the CRC-32 of each record, one
+    for each tensor. Files of before PyTorch 1.6 are no archives and have no
+    checksums.
+
+    Args:
+        path (Path): The file.
+
+    Returns:
+        str | None: What is wrong; None if nothing is, or nothing is known.
+    """
+    with open(path, 'rb') as file:
+        if file.read(2) != b'PK':
+            return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for record in archive.infolist():
+                with archive.open(record) as content:
+                    while content.read(BLOCK):
+                        pass  # reading to the end compares the checksum
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+    ) as error:
+        return _reason(error)
+    return None
+
+
+class _Ignored:
+    """Stands for an object that a checkpoint holds beside tensors."""
+
+    def __init__(self, *args: object):
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def _stand_in(name: str) -> type:
+    """Class of that dotted name whose instances are empty."""
+    module, _, name = name.rpartition('.')
+    return type(name, (_Ignored,), {'__module__': module})
+
+
+def _refused_name(message: str) -> str:
+    match = re.search(r'(?:GLOBAL|global) `?([\w.]+)', message)
+    return f' ({match[1]})' if match else ''
+
+
+def _reason(error: Exception) -> str:
+    # torch follows the reason with advice that does not fit here.
+    text = str(error).rpartition('WeightsUnpickler error: ')[2]
+    reason = re.split(r'\. |\n', text)[0]
+    return f'{type(error).__name__}: {reason}'.rstrip(': ')
+
+
+def _broken(path: Path, reason: str) -> str:
+    return (
+        f'{path} is no file of weights, or is broken or cut short: copy or '
+        f'download it again ({reason}).'
+    )
