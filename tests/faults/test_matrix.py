@@ -83,9 +83,7 @@ def config(case: dict, work_dir: str, processes: int) -> Config:
     )
     cfg.param_scheduler = None
     cfg.train_cfg = dict(by_epoch=True, max_epochs=1)
-    cfg.default_hooks.checkpoint = dict(
-        type='CheckpointHook', by_epoch=False, interval=SAVED
-    )
+    cfg.default_hooks.checkpoint.update(by_epoch=False, interval=SAVED)
     cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
     cfg.auto_scale_lr = None
     cfg.work_dir = work_dir
