@@ -35,10 +35,10 @@ class Schedule:
         folder = self.lab.folder / f'{index:03d}'
         folder.mkdir()
         (folder / 'case.txt').write_text(f'{case}\n')
-        outcome = case.check(self.lab, folder)
+        times, said = case.check(self.lab, folder)
         if not os.environ.get('FAULTS_KEEP'):
             shutil.rmtree(folder)
-        return outcome
+        return times, said.replace(f'{folder}/', '')
 
     def end(self) -> None:
         """Leave no process behind."""
