@@ -12,6 +12,10 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
+# Exit status of a tool that a signal has stopped and that can be started again
+# (EX_TEMPFAIL of sysexits.h).
+STOPPED = 75
+
 
 class UserError(RuntimeError):
     """A mistake the user can mend: says what is wrong, where, what to do.

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mmengine.runner import find_latest_checkpoint
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +18,9 @@ from pixcon_mm.visualization.curves import (  # noqa: E402
     plot_curves,
     read_records,
     summarize,
+)
+from pixcon_mm.weights.checkpoints import (  # noqa: E402
+    newest_checkpoint,
 )
 
 DATA = Path('data/demo')
@@ -81,7 +83,7 @@ def transfer(weights: str) -> dict[str, float]:
             *('--work-dir', str(work_dir)),
             '--no-validate',
         )
-        checkpoint = find_latest_checkpoint(str(ROOT / work_dir))
+        checkpoint, _ = newest_checkpoint(ROOT / work_dir)
         step(
             'Evaluating it',
             'tools/test.py',
@@ -115,7 +117,7 @@ def main() -> None:
         *('--preview', str(DATA / 'preview.jpg')),
     )
     pretrain()
-    checkpoint = Path(find_latest_checkpoint(str(ROOT / WORK_DIR)))
+    checkpoint, _ = newest_checkpoint(ROOT / WORK_DIR)
     show(
         {
             'random weights': transfer('none'),

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from rich.console import Console  # noqa: E402
 
-from pixcon_mm.errors import run_tool  # noqa: E402
+from pixcon_mm.errors import STOPPED, run_tool  # noqa: E402
 from pixcon_mm.files import write_whole  # noqa: E402
 from pixcon_mm.reproduce import overview, slurm  # noqa: E402
 from pixcon_mm.reproduce.collect import collect  # noqa: E402
@@ -176,8 +176,9 @@ def main() -> None:
     if args.out:
         args.out = os.path.abspath(args.out)
     os.chdir(ROOT)
-    # As Ctrl-C does: end the tool that runs, and take note.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # As Ctrl-C does: let the tool that runs save and end, and take note.
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda *_: sys.exit(STOPPED))
     survey = Survey(read_plan(args.plan))
     if not args.call(survey, args):
         sys.exit(1)

@@ -1,17 +1,27 @@
 """torchrun for tools/launch.sh: passes on signals, reports no error twice."""
 
+import contextlib
+import logging
 import os
 import signal
+import sys
+from pathlib import Path
 
 STOPPED = 75  # status of a run that a signal has stopped, with a checkpoint
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-for number in SIGNALS:
-    signal.signal(number, lambda *_: os._exit(STOPPED))  # nothing runs yet
+# An error, a wrong usage: rank 0 has said what there is to say.
+SAID = (1, 2)
 
-import contextlib  # noqa: E402
-import logging  # noqa: E402
-import sys  # noqa: E402
-from pathlib import Path  # noqa: E402
+
+def handle(handler) -> None:
+    """Set what happens on the signals that stop a run."""
+    for number in SIGNALS:
+        signal.signal(number, handler)
+
+
+if __name__ == '__main__':
+    # Nothing runs yet. Importing PyTorch takes seconds.
+    handle(lambda *_: os._exit(STOPPED))
 
 from torch.distributed.elastic.multiprocessing.api import (  # noqa: E402
     SignalException,
@@ -19,10 +29,8 @@ from torch.distributed.elastic.multiprocessing.api import (  # noqa: E402
 from torch.distributed.elastic.multiprocessing.errors import (  # noqa: E402
     ChildFailedError,
 )
-from torch.distributed.run import main  # noqa: E402
+from torch.distributed.run import main as torchrun  # noqa: E402
 
-# An error, a wrong usage: rank 0 has said what there is to say.
-SAID = (1, 2)
 passed_on: list[int] = []
 
 
@@ -45,26 +53,31 @@ def pass_on(number: int, frame: object) -> None:
             os.kill(child, number)
 
 
-for number in SIGNALS:
-    signal.signal(number, pass_on)
-# The signals that are left to torchrun. Versions that do not read this take
-# SIGTERM and SIGINT as well.
-os.environ.setdefault('PET_SIGNALS_TO_HANDLE', 'SIGHUP,SIGQUIT')
-name = 'torch.distributed.elastic.multiprocessing.api'
-logging.getLogger(name).setLevel(logging.CRITICAL)
-try:
-    main()
-except ChildFailedError as error:
-    codes = {rank: f.exitcode for rank, f in error.failures.items()}
-    if STOPPED in codes.values() or passed_on:
+def main() -> None:
+    """Run torchrun with the arguments of this command."""
+    handle(pass_on)
+    # The signals that are left to torchrun. Versions that do not read this
+    # take SIGTERM and SIGINT as well.
+    os.environ.setdefault('PET_SIGNALS_TO_HANDLE', 'SIGHUP,SIGQUIT')
+    name = 'torch.distributed.elastic.multiprocessing.api'
+    logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        torchrun()
+    except ChildFailedError as error:
+        codes = {rank: f.exitcode for rank, f in error.failures.items()}
+        if STOPPED in codes.values() or passed_on:
+            sys.exit(STOPPED)
+        # Other ranks may have ended without a word: then the report stays.
+        if codes.get(0) not in SAID:
+            raise
+        for rank, code in codes.items():
+            if code < 0:
+                ended_by = signal.Signals(-code).name
+                print(f'rank {rank} was ended by {ended_by}', file=sys.stderr)
+        sys.exit(codes[0])
+    except SignalException:
         sys.exit(STOPPED)
-    # Other ranks may have ended without a word: then the report stays.
-    if codes.get(0) not in SAID:
-        raise
-    for rank, code in codes.items():
-        if code < 0:
-            name = signal.Signals(-code).name
-            print(f'rank {rank} was ended by {name}', file=sys.stderr)
-    sys.exit(codes[0])
-except SignalException:
-    sys.exit(STOPPED)
+
+
+if __name__ == '__main__':
+    main()

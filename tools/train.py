@@ -9,8 +9,9 @@ from pathlib import Path
 
 # Until the training has something to save, a signal ends the process at once,
 # with the status of one that can be started again (engine/stop_signals.py).
-for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-    signal.signal(number, lambda *_: os._exit(75))
+if __name__ == '__main__':
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, lambda *_: os._exit(75))
 # Before torch starts its threads: if they spin while they wait, they take the
 # cores from the loader's workers, and from whatever else runs here.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
@@ -26,10 +27,10 @@ from pixcon_mm.engine.processes import (  # noqa: E402
 )
 from pixcon_mm.engine.stop_signals import (  # noqa: E402
     StoppedBySignal,
-    exit_stopped,
+    ignore_signals,
 )
 from pixcon_mm.engine.work_dir import claim  # noqa: E402
-from pixcon_mm.errors import UserError, run_tool  # noqa: E402
+from pixcon_mm.errors import STOPPED, UserError, run_tool  # noqa: E402
 from pixcon_mm.launch import (  # noqa: E402
     build_runner,
     end_process_group,
@@ -167,12 +168,15 @@ def main() -> None:
     try:
         runner.train()
     except StoppedBySignal as error:
+        ignore_signals()  # the launcher's, when another process has ended
         stopped = str(error)
     kill_workers()
     del runner
     end_process_group()
     if stopped:
-        exit_stopped(stopped)
+        if int(os.environ.get('RANK', 0)) == 0:
+            print(stopped, file=sys.stderr)
+        sys.exit(STOPPED)
 
 
 if __name__ == '__main__':

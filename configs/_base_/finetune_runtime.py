@@ -12,7 +12,10 @@ default_hooks = dict(
     progress_bar=dict(type='ProgressBarHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     checkpoint=dict(
-        type='WholeCheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=2
+        type='WholeCheckpointHook',
+        by_epoch=False,
+        interval=5000,
+        max_keep_ckpts=2,
     ),
 )
 log_processor = dict(type='ReadableLogProcessor', by_epoch=False)

@@ -103,15 +103,12 @@ def is_finite(value: Any) -> bool:
     return bool(value.sum().isfinite()) or bool(torch.isfinite(value).all())
 
 
-def find_start(
-    work_dir: Path, asked: str | None, logger: logging.Logger
-) -> Path | None:
+def find_start(runner: Runner, asked: str | None) -> Path | None:
     """Find the checkpoint to resume from.
 
     Args:
-        work_dir (Path): The run's folder.
+        runner (Runner): Its folder is searched; its log names damaged files.
         asked (str | None): A certain file, instead of the newest there.
-        logger (Logger): Gets a warning of each damaged file.
 
     Returns:
         Path | None: None if there is none, and the run has to start.
@@ -121,16 +118,16 @@ def find_start(
     """
     if asked is not None:
         return Path(asked)
-    path, damaged = newest_checkpoint(work_dir)
+    path, damaged = newest_checkpoint(Path(runner.work_dir))
     for reason in damaged.values():
-        logger.warning(reason)
+        runner.logger.warning(reason)
     if path is None and damaged:
         raise UserError(
-            f'All {len(damaged)} checkpoints in {work_dir} are damaged: put '
-            'a copy there, or start over with --overwrite.'
+            f'All {len(damaged)} checkpoints in {runner.work_dir} are '
+            'damaged: put a copy there, or start over with --overwrite.'
         )
     if damaged:
-        logger.warning(f'The run resumes from {path.name}.')
+        runner.logger.warning(f'The run resumes from {path.name}.')
     return path
 
 
@@ -141,6 +138,11 @@ def restore_run(runner: Runner, path: Path) -> None:
         runner (Runner): Built, but not started.
         path (Path): The checkpoint.
     """
+    if not path.is_file():
+        raise UserError(
+            f'Process {runner.rank} has no {path}: the work directory must '
+            'be on a storage that all machines share.'
+        )
     checkpoint = read_checkpoint(path)
     runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
     meta = checkpoint['meta']
@@ -153,12 +155,15 @@ def restore_run(runner: Runner, path: Path) -> None:
     changes = restore_optimizer(
         runner.optim_wrapper, checkpoint['optimizer'], meta, path
     )
-    has_other_rate = any(note.startswith('initial_lr') for note in changes)
+    old_length = meta.get('scale', {}).get('epoch_length', scale.epoch_length)
+    is_changed = old_length != scale.epoch_length or any(
+        note.startswith('initial_lr') for note in changes
+    )
     notes += changes + restore_schedulers(
         runner,
         checkpoint.get('param_schedulers'),
         scale.epoch_length,
-        has_other_rate,
+        is_changed,
     )
     runner.logger.info(f'resumes from {path}')
     for note in notes:

@@ -16,6 +16,9 @@ from pixcon_mm.errors import UserError
 # A loss scaler that halves its scale this often is not going to find one.
 MAX_SKIPPED = 50
 MAX_FILES = 8  # named in an error
+# Values kept of each scalar. MMEngine copies all of them at each iteration,
+# and keeps a million.
+HISTORY = 10_000
 
 
 class Step(NamedTuple):
@@ -91,11 +94,15 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
             bad = [n for n, v in numbers.items() if is_failure(n, v)]
             self._skipped_in_a_row = self._skipped_in_a_row + 1 if bad else 0
             if bad and (not is_scaled or self._skipped_in_a_row > MAX_SKIPPED):
-                raise UserError(describe_failure(step, bad[0], numbers))
+                # The sum says less than the part that made it so.
+                worst = next((n for n in bad if n != 'loss'), bad[0])
+                raise UserError(describe_failure(step, worst, numbers))
             self._skipped += bool(bad)
             for name, value in numbers.items():
                 if name not in bad:
                     runner.message_hub.update_scalar(f'train/{name}', value)
+        for history in runner.message_hub.log_scalars.values():
+            history.max_length = HISTORY
         if is_scaled and self._skipped > self._reported:
             self._reported = self._skipped
             runner.logger.info(
@@ -133,9 +140,9 @@ def describe_failure(step: Step, name: str, numbers: dict) -> str:
     others = f' ({", ".join(finite)})' if finite else ''
     return (
         f'{name} is {numbers[name]} at iteration {step.iteration}{others}: '
-        'the training has '
-        'diverged, and no checkpoint is written from here on. Resume from '
-        'the last one with a lower learning rate or a longer warm-up'
+        'the training has diverged, and no checkpoint is written from here '
+        'on. Resume from the last one, or start over, with a lower learning '
+        'rate or a longer warm-up'
         + (f'; images of the batch: {files}' if files else '')
         + (f' and {more} more' if more > 0 else '')
         + '.'

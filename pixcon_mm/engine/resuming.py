@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, _ParamScheduler
 from mmengine.runner import EpochBasedTrainLoop, Runner
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from pixcon_mm.engine.log_line import batch_size
 from pixcon_mm.errors import UserError
@@ -156,6 +158,7 @@ def restore_optimizer(
     if not hasattr(wrapper, 'loss_scaler'):
         state.pop('loss_scaler', None)  # it was trained in half precision
     wrapper.load_state_dict(state)
+    align(optimizer)
     notes = {}
     for group, settings in zip(wrapper.param_groups, asked, strict=True):
         for key, value in settings.items():
@@ -163,6 +166,19 @@ def restore_optimizer(
                 notes[key] = f'{key} is {value} now and was {group[key]}.'
             group[key] = value
     return list(notes.values())
+
+
+def align(optimizer: Optimizer) -> None:
+    """Lay the buffers of an optimiser out in memory as its parameters are.
+
+    They come as they were saved, perhaps in another memory format.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(
+                    parameter, dtype=value.dtype, requires_grad=False
+                ).copy_(value)
 
 
 def settings_of(group: dict) -> dict:
@@ -173,7 +189,7 @@ def settings_of(group: dict) -> dict:
 
 
 def restore_schedulers(
-    runner: Runner, states: Any, epoch_length: int, has_other_rate: bool
+    runner: Runner, states: Any, epoch_length: int, is_changed: bool
 ) -> list[str]:
     """Bring the schedulers to the run's position.
 
@@ -185,7 +201,8 @@ def restore_schedulers(
             optimiser's state is loaded.
         states (list | dict): Of the checkpoint.
         epoch_length (int): Iterations of an epoch.
-        has_other_rate (bool): Whether the initial rate has changed.
+        is_changed (bool): Whether the rate or the length of an epoch, in
+            which schedules may be counted, have changed.
 
     Returns:
         list[str]: A note if they did not continue from their state.
@@ -197,7 +214,7 @@ def restore_schedulers(
         _settings(scheduler.state_dict()) == _settings(state)
         for scheduler, state in zip(schedulers, states, strict=True)
     )
-    if is_same and not has_other_rate:
+    if is_same and not is_changed:
         for scheduler, state in zip(schedulers, states, strict=True):
             scheduler.load_state_dict(state)
         return []

@@ -36,8 +36,9 @@ class RunSummaryHook(Hook):
         if runner.iter >= runner.max_iters:
             runner.logger.warning(
                 f'The run is complete: iteration {runner.iter} of '
-                f'{runner.max_iters} is done. To train longer, ask for it: '
-                '--epochs N, or train_cfg.max_iters.'
+                f'{runner.max_iters} is done. To evaluate it, use '
+                'tools/test.py; to train longer, --epochs N or '
+                'train_cfg.max_iters=N.'
             )
         runner.logger.info(
             f'{len(loader.dataset)} images, {len(loader)} iterations an '

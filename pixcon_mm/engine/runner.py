@@ -5,7 +5,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from mmengine.dist import is_distributed, master_only
+from mmengine.dist import (
+    broadcast_object_list,
+    is_distributed,
+    master_only,
+)
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIMIZERS, RUNNERS
@@ -49,7 +53,15 @@ class PixConRunner(Runner):
         self.saved_iter: int | None = None
         super().__init__(*args, **kwargs)
         self.register_hook(RunSummaryHook())
-        self.register_hook(StopSignalHook())
+        self._stop_hook = StopSignalHook()
+        self.register_hook(self._stop_hook)
+
+    def train(self) -> nn.Module:
+        """Train; while that lasts, signals save and stop."""
+        try:
+            return super().train()
+        finally:
+            self._stop_hook.request.stop_listening()
 
     def setup_env(self, env_cfg: dict) -> None:
         """Start the process group that this machine can have."""
@@ -227,11 +239,13 @@ class PixConRunner(Runner):
         if self._has_loaded:
             return
         if self._resume:
-            path = find_start(
-                Path(self.work_dir), self._load_from, self.logger
-            )
-            if path is not None:
-                self.resume(str(path))
+            # All processes resume from what the first one has found.
+            start = [None]
+            if self.rank == 0:
+                start = [find_start(self, self._load_from)]
+            broadcast_object_list(start)
+            if start[0] is not None:
+                self.resume(str(start[0]))
         elif self._load_from is not None:
             self.load_checkpoint(self._load_from)
 

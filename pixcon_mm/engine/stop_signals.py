@@ -9,8 +9,10 @@ at the same iteration. A second signal ends the process at once.
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -18,7 +20,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-STATUS = 75  # EX_TEMPFAIL of sysexits.h
+from pixcon_mm.errors import STOPPED
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # A launcher passes on a Ctrl-C that the terminal has already sent to all:
 # signals so close together are one request.
@@ -39,12 +42,21 @@ class StopRequest:
     def __init__(self):
         self.signal_name: str | None = None
         self._since = 0.0
+        self._before: dict[int, Any] = {}
 
     def listen(self) -> None:
-        """Catch the signals from now on."""
+        """Catch the signals from now on; in the main thread only."""
         self.signal_name = None
-        for number in SIGNALS:
-            signal.signal(number, self._catch)
+        if threading.current_thread() is threading.main_thread():
+            self._before = {n: signal.getsignal(n) for n in SIGNALS}
+            for number in SIGNALS:
+                signal.signal(number, self._catch)
+
+    def stop_listening(self) -> None:
+        """Leave the signals to whom they belonged before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
 
     def _catch(self, number: int, frame: object) -> None:
         now = time.monotonic()
@@ -54,7 +66,7 @@ class StopRequest:
             text = f'{self.signal_name}: saving at the end of the iteration.\n'
             os.write(sys.stderr.fileno(), text.encode())
         elif now - self._since >= SAME_REQUEST:
-            os._exit(STATUS)
+            os._exit(STOPPED)
 
 
 @HOOKS.register_module()
@@ -86,8 +98,14 @@ class StopSignalHook(Hook):
     ) -> None:
         """Stop here if all processes know of a signal."""
         self._stopping = self._stopping or self._all_know()
-        # Gradients that are being accumulated are not saved.
-        if self._stopping and runner.optim_wrapper.should_update():
+        is_last = runner.iter + 1 == runner.max_iters
+        # Gradients that are being accumulated are not saved. After the last
+        # iteration there is nothing left to stop.
+        if (
+            self._stopping
+            and not is_last
+            and runner.optim_wrapper.should_update()
+        ):
             self._stop(runner, runner.epoch, runner.iter + 1)
 
     def after_val_iter(
@@ -129,10 +147,6 @@ class StopSignalHook(Hook):
                 path.name,
                 meta=dict(epoch=epoch, iter=iteration),
             )
-        for number in SIGNALS:
-            # Nothing is left to stop, and the launcher signals those that
-            # are not as fast as the first to end.
-            signal.signal(number, signal.SIG_IGN)
         if self._group is not None:
             # The launcher ends the others as soon as one has ended.
             dist.barrier(self._group)
@@ -143,8 +157,7 @@ class StopSignalHook(Hook):
         )
 
 
-def exit_stopped(message: str) -> None:
-    """End the process with the status for "start me again"."""
-    if int(os.environ.get('RANK', 0)) == 0:
-        print(message, file=sys.stderr)
-    sys.exit(STATUS)
+def ignore_signals() -> None:
+    """Let the process end in its own time."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

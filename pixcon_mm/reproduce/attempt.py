@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 import pixcon_mm
-from pixcon_mm.errors import UserError
+from pixcon_mm.errors import STOPPED, UserError
 from pixcon_mm.reproduce.command import OUTCOME
 from pixcon_mm.reproduce.folder import DamagedError, Folder, describe_file
 from pixcon_mm.reproduce.runs import Run
@@ -91,7 +91,9 @@ def attempt(
         raise
     child.returncode = note['exit'] = os.waitstatus_to_exitcode(status)
     note['resident_gib'] = round(usage.ru_maxrss / 2**20, 3)
-    if note['exit']:
+    if note['exit'] == STOPPED:
+        note['error'] = 'it was stopped by a signal'
+    elif note['exit']:
         note['error'] = failure(folder, before, note['exit'])
     folder.write('attempts.json', notes)
     return note['error']

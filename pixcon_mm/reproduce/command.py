@@ -42,8 +42,8 @@ def command(
     line += ['--work-dir', str(folder.path)]
     if run.kind == 'test':
         line += ['--out', str(folder.path / OUTCOME)]
-    elif newest := folder.newest_checkpoint():
-        line += ['--resume', str(newest)]
+    elif folder.newest_checkpoint():
+        line += ['--resume']  # the tool looks for the newest whole one
     elif run.kind == 'finetune':
         line += ['--pretrained', start(survey, run)]
     if run.kind == 'finetune':

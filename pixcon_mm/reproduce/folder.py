@@ -8,7 +8,6 @@ import functools
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import IO, Any
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import write_whole
+from pixcon_mm.weights.checkpoints import list_checkpoints
 from pixcon_mm.weights.reading import sha256_of
 
 
@@ -111,21 +111,12 @@ class Folder:
             ) from error
 
     def newest_checkpoint(self) -> Path | None:
-        """What a resumed run would go on from."""
-        try:
-            name = (self.path / 'last_checkpoint').read_text().strip()
-        except OSError:
-            return None  # nothing was ever saved whole
-        # The tool wrote a path as seen from where it ran.
-        path = self.path / Path(name).name
-        if path.is_file():
-            return path
-        saved = {
-            int(match[1]): file
-            for file in self.path.glob('*.pth')
-            if (match := re.fullmatch(r'(?:epoch|iter)_(\d+)\.pth', file.name))
-        }
-        return saved[max(saved)] if saved else None
+        """Find the checkpoint that was written last; it is not opened."""
+        written = [
+            (path.stat().st_mtime_ns, int(path.stem.split('_')[1]), path)
+            for path in list_checkpoints(self.path)
+        ]
+        return max(written)[-1] if written else None
 
     @property
     def job_file(self) -> Path:

@@ -31,19 +31,27 @@ SCRIPT = """\
 #!/usr/bin/env bash
 {directives}
 set -euo pipefail
-{notice}cd {root}
+cd {root}
 {command} &
 run=$!
-# A notice of Slurm interrupts the wait, not the run.
+{notice}# A notice of Slurm interrupts the wait, not the run.
 while kill -0 "$run" 2>/dev/null; do
     wait "$run" || true
 done
-wait "$run"  # its exit is the job's
+status=0
+wait "$run" || status=$?
+{requeue}exit "$status"
 """
 NOTICE = """\
-# Before its time is up the job goes back into the queue, and on from the
-# newest checkpoint; after the failure of a node Slurm sends it there itself.
-trap 'scontrol requeue "$SLURM_JOB_ID" || true' USR1
+# Before its time is up the run saves a checkpoint and ends with status 75.
+trap 'kill -USR1 "$run"' USR1
+"""
+# After the failure of a node Slurm does it itself.
+REQUEUE = """\
+# Then the job goes back into the queue, where it resumes.
+if [ "$status" = 75 ]; then
+    scontrol requeue "$SLURM_JOB_ID"
+fi
 """
 
 
@@ -136,6 +144,7 @@ def script_of(
         command.append('--redo')
     return SCRIPT.format(
         notice=NOTICE if options['requeue'] else '',
+        requeue=REQUEUE if options['requeue'] else '',
         directives='\n'.join(directives),
         root=bash_words([str(Path.cwd())]),
         command=bash_words(command),

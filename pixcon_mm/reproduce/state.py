@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pixcon_mm.errors import STOPPED
 from pixcon_mm.reproduce.data_check import Verdict, check
 from pixcon_mm.reproduce.folder import DamagedError, Folder, is_same_file
 from pixcon_mm.reproduce.plan import Plan
@@ -181,8 +182,8 @@ class Survey:
             return Status(State.DAMAGED, str(error))
         if not attempts:
             return Status(State.READY)
-        resume = f'goes on from {newest.name}' if newest else 'begins anew'
-        if attempts[-1]['exit'] in (None, 0):
+        resume = f'resumes from {newest.name}' if newest else 'starts over'
+        if attempts[-1]['exit'] in (None, 0, STOPPED):
             return Status(State.INTERRUPTED, resume)
         return Status(
             State.FAILED, f'{attempts[-1]["error"]} (see {folder.log_file})'

@@ -1,9 +1,8 @@
-"""A fine-tuning that is killed and resumed ends as an unbroken one does."""
+"""A run that is killed and resumed ends as an unbroken one does."""
 
-import pickle
 import random
 from collections import Counter
-from itertools import islice, product
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +10,11 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
-from mmengine.registry import DATA_SAMPLERS, DATASETS, MODELS
-from torch.utils.data import BatchSampler, DataLoader, Dataset
+from mmengine.registry import DATASETS, MODELS
+from torch.utils.data import Dataset
 
 from pixcon_mm.engine import PixConRunner
-from pixcon_mm.engine.reproducible_resume_hook import (
-    BATCH,
-    STEP,
-    NumberedBatches,
-    SeededLoading,
-    number_batches,
-    seed_generators,
-)
+from pixcon_mm.engine.reproducible_resume_hook import seed_step
 from tests import test_transfer, toy
 
 KILLED_AT, END = 3, 5
@@ -192,18 +184,40 @@ def test_fast_forward_takes_the_first_images_anew(tmp_path):
     assert not torch.equal(first[:, :3], again[:, :3])
 
 
-@pytest.mark.parametrize('by_epoch', [True, False])
-def test_runs_of_another_kind_are_left_alone(tmp_path, by_epoch):
+def test_runs_of_another_kind_are_left_alone(tmp_path):
     options = {'train_dataloader.sampler.type': 'DefaultSampler'}
     runners = []
     for name in ('with', 'without'):
         cfg = toy_config(tmp_path, name, **options)
-        if by_epoch:
-            cfg.train_cfg = dict(by_epoch=True, max_epochs=1)
         runners.append(train(cfg if name == 'with' else without_hook(cfg)))
     loader = runners[0].train_dataloader
     assert type(loader.batch_sampler) is toy.ToyBatchSampler
     assert is_same(*runners)
+
+
+@pytest.mark.parametrize('batch_sampler', [True, False])
+@pytest.mark.parametrize('workers', [0, 2])
+def test_an_epoch_is_continued_in_its_middle(tmp_path, batch_sampler, workers):
+    """18 iterations an epoch; 3 and 22 are in the first and the second."""
+
+    def config(name):
+        cfg = toy_config(tmp_path, name, workers, batch_sampler)
+        cfg.train_dataloader.sampler.type = 'DefaultSampler'
+        cfg.train_dataloader.persistent_workers = workers > 0
+        cfg.train_cfg = dict(by_epoch=True, max_epochs=2)
+        cfg.default_hooks.checkpoint.interval = 1
+        return cfg
+
+    unbroken = train(config('whole'))
+    for start in (3, 18, 22):
+        cfg = config(f'resumed-{start}')
+        path = Path(unbroken.work_dir) / f'iter_{start}.pth'
+        cfg.load_from, cfg.resume = str(path), True
+        resumed = train(cfg)
+        assert resumed.iter == unbroken.iter == 2 * 18
+        assert is_same(unbroken, resumed)
+        given = unbroken.model.given[start:]
+        assert all(map(torch.equal, given, resumed.model.given))
 
 
 def test_a_loader_that_runs_is_left_alone(tmp_path):
@@ -255,72 +269,18 @@ def test_models_end_elsewhere_without_the_hook(tmp_path, case):
     assert not is_same(unbroken, resume(cfg, unbroken))
 
 
-def seeded(*key):
-    seed_generators(*key)
-    return draws()
-
-
-def test_every_key_has_its_own_stream():
-    keys = [*product((0, 1, 2**31), (0, 1), (0, 1, 79_999), (STEP, BATCH))]
-    numbers = {key: seeded(*key) for key in keys}
-    assert len({n for drawn in numbers.values() for n in drawn}) == 3 * 36
-    assert numbers == {key: seeded(*key) for key in keys}
-
-
 def test_equal_seeds_do_not_make_generators_equal():
-    seed_generators(0, 0, 0, STEP)
+    seed_step(0, 0, 0)
     mine = [random.random() for _ in range(8)]
     assert not set(mine) & set(np.random.rand(8))
 
 
-class Shapes(Dataset):
-    """Upright and lying images, mixed."""
+def test_steps_have_streams_of_their_own():
+    def drawn(*key):
+        seed_step(*key)
+        return draws()
 
-    def __len__(self):
-        return 11
-
-    def get_data_info(self, index):
-        return dict(width=2, height=1 + 2 * (index % 3 == 0))
-
-    def __getitem__(self, index):
-        return dict(index=index, drawn=draws())
-
-
-@pytest.mark.parametrize(
-    'kind', ['mmdet.AspectRatioBatchSampler', 'ToyBatchSampler']
-)
-@pytest.mark.parametrize('skipped', [0, 1, 2, 7, 30])
-def test_batches_after_those_that_are_skipped(kind, skipped):
-    def batches():
-        sampler = infinite(Shapes(), seed=5)
-        return DATA_SAMPLERS.get(kind)(sampler, batch_size=2)
-
-    expected = list(islice(enumerate(batches()), skipped, skipped + 20))
-    numbered = NumberedBatches(batches(), first=skipped)
-    numbered.skip(skipped)
-    assert list(islice(numbered, 20)) == expected
-    assert (numbered.batch_size, len(numbered)) == (2, len(batches()))
-
-
-@pytest.mark.parametrize('workers', [0, 1, 2])
-def test_a_batch_draws_the_same_in_any_worker(workers):
-    def batches(rank):
-        dataset = Shapes()
-        dataset.__getitems__ = SeededLoading(dataset, seed=7, rank=rank)
-        loader = DataLoader(
-            # As workers that are spawned get it.
-            pickle.loads(pickle.dumps(dataset)),
-            batch_sampler=BatchSampler(infinite(dataset, 7), 2, True),
-            num_workers=workers,
-            collate_fn=list,
-        )
-        # Twice is as good as once.
-        number_batches(loader, first=9)
-        number_batches(loader, first=4)
-        return list(islice(loader, 6))
-
-    drawn = [[item['drawn'] for item in batch] for batch in batches(rank=1)]
-    for number, batch in enumerate(drawn, 4):
-        seed_generators(7, 1, number, BATCH)
-        assert batch == [draws(), draws()]
-    assert drawn[0] != [item['drawn'] for item in batches(rank=0)[0]]
+    keys = [(s, r, i) for s in (0, 2**31) for r in (0, 1) for i in (0, 79_999)]
+    numbers = {key: drawn(*key) for key in keys}
+    assert len({n for values in numbers.values() for n in values}) == 3 * 8
+    assert numbers == {key: drawn(*key) for key in keys}

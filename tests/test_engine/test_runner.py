@@ -158,7 +158,7 @@ def test_schedule_longer_than_the_run_is_said(cfg):
 def test_nothing_to_resume_is_said(cfg):
     cfg.resume = True
     _, log = train(cfg)
-    assert count(log, 'to resume: the run begins anew') == 1
+    assert count(log, 'to resume: the run starts from the beginning') == 1
 
 
 @pytest.mark.parametrize('dtype', ['float16', 'bfloat16'])

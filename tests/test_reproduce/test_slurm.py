@@ -132,8 +132,8 @@ def test_script_resumes_on_requeue(tmp_path):
     assert checked.returncode == 0
 
 
-@pytest.mark.parametrize('requeues', [True, False])
-def test_notice_of_slurm_requeues_the_job(tmp_path, requeues):
+@pytest.mark.parametrize(('status', 'requeues'), [(75, True), (3, False)])
+def test_notice_of_slurm_requeues_the_job(tmp_path, status, requeues):
     """The script's own shell, with scontrol and the run as stand-ins."""
     survey = survey_of(tmp_path)
     run = survey.runs['pretrain/sr-toy-seed0']
@@ -143,14 +143,13 @@ def test_notice_of_slurm_requeues_the_job(tmp_path, requeues):
     bin_ = tmp_path / 'bin'
     bin_.mkdir()
     scontrol = bin_ / 'scontrol'
-    scontrol.write_text(
-        f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n{str(requeues).lower()}\n'
-    )
+    scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
     scontrol.chmod(0o755)
     started = tmp_path / 'started'
     script = re.sub(
         r'\n.*reproduce.py.* &\n',
-        f'\n(touch {started}; sleep 1; exit 3) &\n',
+        f'\n(trap "sleep 1; exit {status}" USR1; touch {started}; '
+        'while :; do sleep 0.1; done) &\n',
         script,
     )
     path = f'{bin_}:{os.environ["PATH"]}'
@@ -161,9 +160,11 @@ def test_notice_of_slurm_requeues_the_job(tmp_path, requeues):
     while not started.exists():
         assert shell.poll() is None
     shell.send_signal(signal.SIGUSR1)
-    # Until Slurm ends the job the run goes on, and its exit is the job's.
-    assert shell.wait(timeout=10) == 3
-    assert (tmp_path / 'asked').read_text() == 'requeue 7\n'
+    # The run gets the notice, and its exit is the job's.
+    assert shell.wait(timeout=10) == status
+    assert (tmp_path / 'asked').exists() == requeues
+    if requeues:
+        assert (tmp_path / 'asked').read_text() == 'requeue 7\n'
 
 
 def test_spaces_in_the_work_dir(tmp_path, box):

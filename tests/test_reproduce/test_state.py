@@ -119,7 +119,6 @@ def test_a_begun_finetuning_needs_no_lost_checkpoint(done, fake_tools):
     folder = file_of(done(), FINETUNED, '')
     (folder / 'metrics.json').unlink()
     (folder / 'epoch_3.pth').unlink()
-    (folder / 'last_checkpoint').write_text('epoch_2.pth')
     notes = done().folder(done().runs[FINETUNED]).read('attempts.json')
     notes[-1]['exit'] = None
     done().folder(done().runs[FINETUNED]).write('attempts.json', notes)
