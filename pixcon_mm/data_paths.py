@@ -1,17 +1,30 @@
 """Look for what a config wants to read, before anything is built."""
 
+import inspect
+import os
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 
 from pixcon_mm.errors import UserError
+from pixcon_mm.files import as_line
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+PICTURES = (
+    *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.gif', '.webp'),
+    *('.tif', '.tiff', '.ppm', '.jp2', '.avif', '.heic'),
+)
 
 
 def check_data(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
     """Stop if files or folders of a data set are not there.
+
+    Images of a segmentation set that the suffix of the set leaves out cause
+    a warning on stderr.
 
     Args:
         cfg (Config): Config with data sets in the manner of MMEngine:
@@ -39,6 +52,67 @@ def check_data(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
                     'or say where they are: --cfg-options '
                     f'data_root=/your/{Path(root).name}/'
                 )
+            warn_of_left_out(dataset, cfg.get('default_scope'))
+
+
+def warn_of_left_out(dataset: dict, scope: str | None) -> None:
+    """Name the images of a folder that MMSegmentation will not list.
+
+    Its data sets take the files with one suffix, unless a list names them.
+
+    Args:
+        dataset (dict): Config of a data set without wrappers.
+        scope (str | None): Default scope of the config.
+    """
+    prefix = dataset.get('data_prefix') or {}
+    suffix = suffix_of(dataset, 'img_suffix', scope)
+    is_main = int(os.environ.get('LOCAL_RANK', 0)) == 0
+    if dataset.get('ann_file') or not suffix or not is_main:
+        return
+    folder = Path(dataset['data_root']) / prefix.get('img_path', '')
+    labels = Path(dataset['data_root']) / prefix.get('seg_map_path', '')
+    taken = (suffix,)
+    if labels == folder:
+        taken += (suffix_of(dataset, 'seg_map_suffix', scope),)
+    left_out = Counter(
+        os.path.splitext(name)[1]
+        for _, _, names in os.walk(folder)
+        for name in names
+        if name[0] != '.'
+        and name.lower().endswith(PICTURES)
+        and not name.endswith(taken)
+    )
+    if left_out:
+        counts = ', '.join(f'{n} {s}' for s, n in left_out.most_common())
+        print(
+            f'warning: {as_line(folder)} has images that are left out '
+            f'({counts}): the {dataset["type"]} takes files that end in '
+            f'{suffix!r} (its img_suffix). Convert the others, or list them '
+            'in a second data set with their own img_suffix.',
+            file=sys.stderr,
+        )
+
+
+def suffix_of(dataset: dict, name: str, scope: str | None) -> str | None:
+    """A suffix from the config of a data set, or the default of its class.
+
+    Args:
+        dataset (dict): Config of a data set without wrappers.
+        name (str): ``img_suffix`` or ``seg_map_suffix``.
+        scope (str | None): Default scope of the config.
+
+    Returns:
+        str | None: None for a class that takes no such argument.
+    """
+    kind = dataset['type']
+    if isinstance(kind, str):
+        scoped = kind if '.' in kind or not scope else f'{scope}.{kind}'
+        kind = DATASETS.get(scoped)
+    for base in inspect.getmro(kind or object):
+        parameter = inspect.signature(base.__init__).parameters.get(name)
+        if parameter:
+            return dataset.get(name, parameter.default)
+    return None
 
 
 def leaves(dataset: dict) -> Iterator[dict]:

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,3 +69,29 @@ def remove_parts(folder: Path) -> None:
     """Remove what a killed process has left of files it was writing."""
     for part in folder.glob(f'.*{PART}'):
         part.unlink(missing_ok=True)
+
+
+def as_line(path: str | os.PathLike) -> str:
+    r"""Write a path for a log or a list so that it is exactly one line.
+
+    A path with control characters, with bytes that are not UTF-8 or with a
+    double quote at its start becomes a JSON string in ASCII.
+    :func:`from_line` is the inverse.
+
+    Example:
+        >>> print(as_line('Füße/1.jpg'), as_line('a\nb.jpg'))
+        Füße/1.jpg "a\nb.jpg"
+    """
+    path = os.fspath(path)
+    is_plain = path.isprintable() and not path.startswith('"')
+    return path if is_plain else json.dumps(path)
+
+
+def from_line(line: str) -> str:
+    r"""Read what :func:`as_line` wrote.
+
+    Example:
+        >>> os.fsencode(from_line('"caf\\udce9.jpg"'))
+        b'caf\xe9.jpg'
+    """
+    return json.loads(line) if line.startswith('"') else line

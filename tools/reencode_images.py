@@ -31,7 +31,10 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pixcon_mm.datasets.listing import EXTENSIONS, list_images  # noqa: E402
+from pixcon_mm.datasets.listing import (  # noqa: E402
+    list_images,
+    readable_suffixes,
+)
 from pixcon_mm.datasets.reencode import (  # noqa: E402
     decode_times,
     output_names,
@@ -124,7 +127,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def list_names(src: Path, dst: Path) -> list[str]:
     """Relative paths of the images; refuse to write where they are."""
     visited: set[str] = set()
-    paths = list_images(str(src), EXTENSIONS, visited)
+    paths = list_images(str(src), readable_suffixes(), visited)
     place = dst.resolve()
     # Listed folders may be links.
     if visited & {str(folder) for folder in (place, *place.parents)}:

@@ -13,7 +13,7 @@ from mmengine.dataset import Compose, default_collate
 from mmpretrain.registry import MODELS
 
 from pixcon_mm.benchmark.measure import Call
-from pixcon_mm.datasets import SceneImageDataset, loading
+from pixcon_mm.datasets import SceneImageDataset, decoding
 
 MAIN = 'pixcon_r50_coco'
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -70,11 +70,11 @@ def data_calls(args: argparse.Namespace) -> dict[str, Call]:
         feed = each(main.__getitem__, indices)
 
         def call() -> None:
-            installed, loading.simplejpeg = loading.simplejpeg, None
+            installed, decoding.simplejpeg = decoding.simplejpeg, None
             try:
                 feed()
             finally:
-                loading.simplejpeg = installed
+                decoding.simplejpeg = installed
 
         return call
 

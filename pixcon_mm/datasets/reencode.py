@@ -2,17 +2,16 @@
 
 import io
 import statistics
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image
 
-from pixcon_mm.datasets.loading import (
-    BrokenImageError,
-    LoadSceneImage,
-    decode_whole,
-)
+from pixcon_mm.datasets.decoding import decode_whole
+from pixcon_mm.datasets.loading import BrokenImageError, LoadSceneImage
+from pixcon_mm.datasets.storage import read_file
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import write_whole
 
@@ -130,9 +129,8 @@ def reencode(
     try:
         # As in pre-training, so that what it would skip is missing, and
         # pixels lie where it would see them.
-        image = LoadSceneImage().transform(dict(img_path=source))['img']
+        original, image = LoadSceneImage().read(source)
         content = encode_jpeg(image, quality, short_side)
-        original = source.read_bytes()
     except BrokenImageError as error:
         return str(error.__cause__ or error)
     except OSError as error:
@@ -174,7 +172,7 @@ def decode_times(
     deadline = time.perf_counter() + limit
     for i in range(size):
         chosen = pairs[i * len(pairs) // size]
-        contents = [path.read_bytes() for path in chosen]
+        contents = [read_file(path, sys.maxsize) for path in chosen]
         seconds: list[list[float]] = [[], []]
         for _ in range(5):
             for content, times in zip(contents, seconds, strict=True):

@@ -7,7 +7,7 @@ import torch
 from mmengine.dataset import BaseDataset
 from mmpretrain.registry import DATASETS
 
-from pixcon_mm.datasets.listing import EXTENSIONS, list_images
+from pixcon_mm.datasets.listing import list_images, readable_suffixes
 from pixcon_mm.datasets.loading import BrokenImageError
 from pixcon_mm.errors import UserError
 
@@ -26,7 +26,8 @@ class SceneImageDataset(BaseDataset):
         data_root (str | list[str]): Folders to list. Symbolic links are
             followed, names that start with a dot are not.
         pipeline (list[dict]): Transforms, beginning with ``LoadSceneImage``.
-        extensions (Sequence[str]): Suffixes of image files, in any case.
+        extensions (Sequence[str], optional): Suffixes of image files, in any
+            case. Defaults to None, all that can be decoded here.
         indices (int | Sequence[int], optional): Keep the first so many
             images, or these. Defaults to None, all.
         max_refetch (int): How often in a row another image is tried when
@@ -40,7 +41,7 @@ class SceneImageDataset(BaseDataset):
         self,
         data_root: str | list[str],
         pipeline: list[dict],
-        extensions: Sequence[str] = EXTENSIONS,
+        extensions: Sequence[str] | None = None,
         indices: int | Sequence[int] | None = None,
         max_refetch: int = 1000,
         lazy_init: bool = False,
@@ -51,7 +52,8 @@ class SceneImageDataset(BaseDataset):
             else list(data_root)
         )
         self.extensions = tuple(
-            '.' + extension.lower().lstrip('.') for extension in extensions
+            '.' + extension.lower().lstrip('.')
+            for extension in extensions or readable_suffixes()
         )
         super().__init__(
             data_root=data_root,

@@ -175,7 +175,7 @@ def restore_run(runner: Runner, path: Path) -> None:
 
 
 def resume_seed(runner: Runner, seed: int | None) -> None:
-    """Go on with the checkpoint's seed; the config's is for a new run."""
+    """Keep the checkpoint's seed; the config's is for a new run."""
     asked = runner._randomness_cfg.get('seed')
     if seed is None or seed == asked:
         return

@@ -1,6 +1,7 @@
 """The line that a person reads while training."""
 
 import datetime
+import logging
 
 from mmengine.registry import LOG_PROCESSORS
 from mmengine.runner import LogProcessor
@@ -95,3 +96,28 @@ def time_left(seconds: float | None) -> str:
     if seconds is None:
         return ''
     return f'left {datetime.timedelta(seconds=int(seconds))}'
+
+
+# MMEngine's notes to itself, and what holds by design.
+NOISE = (
+    'Exp name',
+    'paramwise_options',
+    'Gradient accumulative may slightly',
+    'The prefix is not set in metric class',
+)
+
+
+def is_readable(record: logging.LogRecord) -> bool:
+    """Whether a message is for a person at a terminal, not for the file.
+
+    The file alone gets dumps of many lines, save tables of results, and
+    what MMEngine says of its own names.
+    """
+    message = record.getMessage()
+    if record.levelno >= logging.ERROR:
+        return True
+    if 'deprecated' in message or message.startswith(NOISE):
+        return False
+    is_table = message.strip().startswith('+-')
+    is_line = '\n' not in message.strip()
+    return record.levelno >= logging.WARNING or is_line or is_table

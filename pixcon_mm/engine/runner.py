@@ -25,7 +25,7 @@ from pixcon_mm.engine.checkpointing import (
     save_finite,
 )
 from pixcon_mm.engine.deferred_info_hook import DeferredRuntimeInfoHook
-from pixcon_mm.engine.log_line import batch_size
+from pixcon_mm.engine.log_line import batch_size, is_readable
 from pixcon_mm.engine.optimizer_checks import LayoutCheck
 from pixcon_mm.engine.processes import WorkerStart
 from pixcon_mm.engine.run_summary_hook import RunSummaryHook
@@ -125,14 +125,10 @@ class PixConRunner(Runner):
     def build_train_loop(self, loop) -> BaseLoop:
         """Build the loop; stop if it would have nothing to do."""
         if isinstance(loop, dict):
-            loop = dict(loop)
-            by_epoch = loop.pop('by_epoch', None)
-            if loop.get('type', 'EpochBasedTrainLoop') == (
-                'EpochBasedTrainLoop'
-            ) and (by_epoch or 'type' in loop):
+            default = 'EpochBasedTrainLoop' if loop.get('by_epoch') else None
+            if loop.get('type', default) == 'EpochBasedTrainLoop':
+                loop = {k: v for k, v in loop.items() if k != 'by_epoch'}
                 loop['type'] = 'ResumableEpochLoop'
-            elif by_epoch is not None and 'type' not in loop:
-                loop['by_epoch'] = by_epoch
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
         if len(loader.dataset) == 0:
@@ -272,28 +268,3 @@ class PixConRunner(Runner):
         """
         load_weights(self, filename)
         self._has_loaded = True
-
-
-# MMEngine's notes to itself, and what holds by design.
-NOISE = (
-    'Exp name',
-    'paramwise_options',
-    'Gradient accumulative may slightly',
-    'The prefix is not set in metric class',
-)
-
-
-def is_readable(record: logging.LogRecord) -> bool:
-    """Whether a message is for a person at a terminal, not for the file.
-
-    The file alone gets dumps of many lines, save tables of results, and
-    what MMEngine says of its own names.
-    """
-    message = record.getMessage()
-    if record.levelno >= logging.ERROR:
-        return True
-    if 'deprecated' in message or message.startswith(NOISE):
-        return False
-    is_table = message.strip().startswith('+-')
-    is_line = '\n' not in message.strip()
-    return record.levelno >= logging.WARNING or is_line or is_table

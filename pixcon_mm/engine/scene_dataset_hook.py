@@ -7,14 +7,18 @@ from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from pixcon_mm.errors import UserError
+from pixcon_mm.files import as_line, write_whole
+
 
 @HOOKS.register_module()
 class SceneDatasetHook(Hook):
     """Report images that a ``SceneImageDataset`` found broken.
 
     One warning an epoch, all paths in ``broken_images.txt`` in the work
-    directory. Datasets of other types are left alone, so that one runtime
-    config serves all tasks.
+    directory, one a line as :func:`pixcon_mm.files.as_line` writes it.
+    Datasets of other types are left alone, so that one runtime config serves
+    all tasks.
 
     Args:
         max_names (int): How many paths the warning shows. Defaults to 5.
@@ -43,16 +47,26 @@ class SceneDatasetHook(Hook):
         if not new or not is_main_process():
             return
 
-        listing = Path(runner.work_dir) / 'broken_images.txt'
-        listing.write_text('\n'.join(paths) + '\n')
         total = sum(len(dataset) for dataset in datasets)
-        names = ', '.join(new[: self.max_names])
+        names = ', '.join(map(as_line, new[: self.max_names]))
         more = ', ...' if len(new) > self.max_names else ''
         runner.logger.warning(
             f'{len(paths)} of {total} images cannot be read and are replaced '
             f'by others; found in this epoch: {names}{more} ({len(new)}). '
-            f'All of them are listed in {listing}.'
+            f'{self._list(paths, runner.work_dir)}'
         )
+
+    @staticmethod
+    def _list(paths: list[str], work_dir: str) -> str:
+        """Write the list of broken images; say where it is."""
+        listing = Path(work_dir) / 'broken_images.txt'
+        lines = ''.join(f'{as_line(path)}\n' for path in paths)
+        try:
+            write_whole(listing, lines.encode())
+        except UserError as error:
+            # A full disk should not end a run because of a list.
+            return f'No list of them was written ({error.__cause__}).'
+        return f'All of them are listed in {listing}.'
 
 
 def scene_datasets(dataset) -> Iterator:

@@ -119,6 +119,8 @@ def _lacking(checkpoint: Any) -> str | None:
     """Name the first part that a resumed run needs and a file lacks."""
     if not isinstance(checkpoint, dict):
         return PARTS[0]
+    if 'iter' not in (checkpoint.get('meta') or {}):
+        return 'meta.iter'
     return next((part for part in PARTS if part not in checkpoint), None)
 
 

@@ -3,6 +3,7 @@
 import os
 import random
 from functools import partial
+from threading import Timer
 
 import numpy as np
 import pytest
@@ -333,7 +334,9 @@ def test_known_broken_images_are_not_decoded_again(folder, monkeypatch):
 
     decode = loading.decode_whole
     monkeypatch.setattr(
-        loading, 'decode_whole', lambda b: reads.append(b) or decode(b)
+        loading,
+        'decode_whole',
+        lambda b, limit: reads.append(b) or decode(b, limit),
     )
     dataset = build(str(folder))
     for epoch in range(3):
@@ -388,6 +391,59 @@ def test_one_sound_image_among_broken_ones_is_found(tmp_path):
     assert {os.path.basename(dataset[i]['img_path']) for i in range(20)} == {
         '000.png'
     }
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_an_outage_changes_no_sample(tmp_path, workers):
+    """The folder is gone for a while, and then it is back."""
+    images = write_pictures(tmp_path / 'images', 8)
+    dataset = build(str(images))
+    expected = list(loader(dataset, workers))
+    dataset.set_epoch(0, 0)
+    images.rename(tmp_path / 'away')
+    timer = Timer(0.8, (tmp_path / 'away').rename, [images])
+    timer.start()
+    found = list(loader(dataset, workers))
+    timer.join()
+    assert not dataset.broken.any()
+    for a, b in zip(expected, found, strict=True):
+        for view, again in zip(a['inputs'], b['inputs'], strict=True):
+            assert torch.equal(view, again)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_storage_that_stays_away_is_one_sentence(tmp_path, workers):
+    images = write_pictures(tmp_path / 'images', 8)
+    load = dict(type='LoadSceneImage', patience=0.1)
+    dataset = build(str(images), [load, *PIPELINE[1:]])
+    images.rename(tmp_path / 'away')
+    error = error_of(loader(dataset, workers))
+    assert isinstance(error, UserError)
+    message = str(error)
+    assert message.startswith(f'{images}/')
+    assert 'No such file or directory' in message
+    assert f'storage of {images} is mounted' in message
+    assert '\n' not in message
+    assert not dataset.broken.any()
+
+
+def test_one_deleted_image_is_broken(tmp_path):
+    images = write_pictures(tmp_path / 'images', 4)
+    dataset = build(str(images))
+    (images / '001.png').unlink()
+    for i in range(4):
+        dataset[i]
+    assert [os.path.basename(p) for p in dataset.broken_paths()] == ['001.png']
+
+
+def test_a_file_that_became_a_fifo_is_broken(tmp_path):
+    images = write_pictures(tmp_path / 'images', 4)
+    dataset = build(str(images))
+    (images / '001.png').unlink()
+    os.mkfifo(images / '001.png')
+    for i in range(4):
+        dataset[i]
+    assert dataset.broken.tolist() == [0, 1, 0, 0]
 
 
 def fail(results):

@@ -16,7 +16,13 @@ from pixcon_mm.engine.scene_dataset_hook import (
     SceneDatasetHook,
     scene_datasets,
 )
-from tests.test_datasets.pictures import broken_files, write_pictures
+from pixcon_mm.files import from_line
+from tests.test_datasets.pictures import (
+    broken_files,
+    encode,
+    picture,
+    write_pictures,
+)
 from tests.test_datasets.test_scene_images import build
 
 
@@ -34,7 +40,9 @@ class Recorder(BaseModel):
         return dict(loss=self.weight.sum())
 
 
-def train(dataset, work_dir, workers=0, loop=None, seed=3, **options):
+def train(
+    dataset, work_dir, workers=0, loop=None, seed=3, hook=None, **options
+):
     runner = Runner(
         model=Recorder(),
         work_dir=str(work_dir),
@@ -52,7 +60,7 @@ def train(dataset, work_dir, workers=0, loop=None, seed=3, **options):
         train_cfg=loop or dict(by_epoch=True, max_epochs=2),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         default_hooks=dict(
-            scene_dataset=dict(type='SceneDatasetHook'),
+            scene_dataset=hook or dict(type='SceneDatasetHook'),
             checkpoint=None,
             timer=None,
         ),
@@ -118,6 +126,53 @@ def test_broken_images_are_reported_once(tmp_path, workers):
     )
     assert sum(path in warning for path in listing[:-1]) == 5
     assert 'broken_images.txt' in warning
+
+
+ODD_NAMES = (
+    *(b'caf\xe9.png', b'two\nlines.png', b'\x1b[31mred.png'),
+    *(b'"quoted".png', 'Füße 像.png'.encode(), b'\\n.png', b' a.png '),
+    'next\u2028line.png'.encode(),
+)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_any_name_is_read_reported_and_found_again(tmp_path, capfd, workers):
+    folder = os.fsencode(tmp_path / 'images')
+    os.mkdir(folder)
+    for i, name in enumerate(ODD_NAMES):
+        for start, content in ((b'whole', encode(picture(i))), (b'bad', b'')):
+            with open(folder + b'/' + start + name + b'.png', 'wb') as file:
+                file.write(content)
+    work_dir = tmp_path / 'run'
+    dataset = build(os.fsdecode(folder))
+    assert len(dataset) == 2 * len(ODD_NAMES)
+    hook = SceneDatasetHook(max_names=99)
+    _, warnings, dataset = train(dataset, work_dir, workers, hook=hook)
+    lines = (work_dir / 'broken_images.txt').read_bytes().split(b'\n')
+    assert lines.pop() == b''
+    paths = [from_line(line.decode()) for line in lines]
+    assert {os.fsencode(path) for path in paths} == {
+        folder + b'/bad' + name + b'.png' for name in ODD_NAMES
+    }
+    assert not any(os.path.getsize(path) for path in paths)
+    (warning,) = warnings
+    assert warning.isprintable()
+    assert all(line.decode() in warning for line in lines)
+    shown = ''.join(capfd.readouterr())
+    (log,) = work_dir.glob('*/*.log')
+    for text in (shown, log.read_text()):
+        assert 'Logging error' not in text
+        assert '[31mred' in text
+        assert '\x1b[31mred' not in text
+
+
+def test_a_full_disk_is_not_the_end(tmp_path, caplog):
+    dataset = build(str(write_pictures(tmp_path / 'images', 4)))
+    dataset.broken[1] = 1
+    (tmp_path / 'broken_images.txt').mkdir()
+    SceneDatasetHook().after_train_epoch(fake_runner(dataset, tmp_path))
+    (record,) = caplog.records
+    assert 'No list of them was written (' in record.getMessage()
 
 
 def test_nothing_is_written_when_all_is_well(tmp_path):

@@ -1,0 +1,202 @@
+"""Decoders that refuse an image rather than guess a part of it."""
+
+import io
+import re
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import cv2
+import mmcv
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from pixcon_mm.datasets.containers import PNG, check_png, check_webp
+from pixcon_mm.datasets.storage import say
+
+try:
+    import simplejpeg
+except ImportError:
+    simplejpeg = None
+
+MAX_PIXELS = 200_000_000
+
+JPEG, JPEG_END = b'\xff\xd8', b'\xff\xd9'
+# libjpeg's words for data that it cannot follow.
+JPEG_TROUBLE = ('Corrupt JPEG data', 'Premature end', 'Inconsistent')
+# Cameras and scanners leave some bytes between the data and a marker.
+MAX_EXTRANEOUS = 16
+# OpenCV is faster than Pillow for these and as strict; for AVIF, stricter.
+OPENCV_FORMATS = ('BMP', 'WEBP', 'AVIF')
+
+
+def decode_whole(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode an encoded image, raising where a decoder would guess.
+
+    The decoders are simplejpeg for JPEG, whose warnings count; OpenCV for
+    PNG, with all checksums verified, for BMP, WebP and AVIF; Pillow for
+    what is left. They give the same pixels. Grey, palette, transparent and
+    CMYK images become three channels; the EXIF orientation is ignored.
+
+    Args:
+        content (bytes): The whole file.
+        max_pixels (int): Height times width that is decoded at most; the
+            header is read first. Defaults to 200 million.
+
+    Returns:
+        np.ndarray: uint8, BGR. Shape (H, W, 3).
+
+    Raises:
+        ValueError: If the image is damaged, unknown or too large.
+    """
+    if not content:
+        raise ValueError('the file is empty')
+    if content.startswith(PNG):
+        return _decode_png(content, max_pixels)
+    if content.startswith(JPEG):
+        image = _decode_jpeg(content, max_pixels)
+        if image is not None:
+            return image
+    return _decode_other(content, max_pixels)
+
+
+def _decode_jpeg(content: bytes, max_pixels: int) -> np.ndarray | None:
+    """None for what another decoder may make sense of."""
+    if simplejpeg is None:
+        _warn_of_missing_simplejpeg()
+        return None
+    try:
+        height, width = simplejpeg.decode_jpeg_header(content)[:2]
+    except ValueError:
+        return None
+    _check_size(width, height, max_pixels)
+    try:
+        return simplejpeg.decode_jpeg(content, 'BGR', strict=True)
+    except ValueError as error:
+        trouble = str(error)
+    if 'Premature end of JPEG' in trouble and not content.endswith(
+        (JPEG_END, bytes(16))
+    ):
+        # Possibly only the marker is missing. If there is one, libjpeg says
+        # whether data before it are missing, too.
+        return _decode_jpeg(content + JPEG_END, max_pixels)
+    extraneous = re.search(r'(\d+) extraneous bytes', trouble)
+    if extraneous and int(extraneous[1]) <= MAX_EXTRANEOUS:
+        return None
+    if trouble.startswith(JPEG_TROUBLE):
+        raise ValueError(trouble)
+    return None
+
+
+def _decode_png(content: bytes, max_pixels: int) -> np.ndarray:
+    check_png(content)
+    width, height, depth = struct.unpack('>IIB', content[16:25])
+    _check_size(width, height, max_pixels)
+    image = _decode_with_opencv(content)
+    if image is None:
+        raise ValueError('the data of the PNG file cannot be decoded')
+    if depth == 16 and 0 < image.max() < 16:
+        _warn_of_12_bits()
+    return image
+
+
+def _decode_other(content: bytes, max_pixels: int) -> np.ndarray:
+    with _pillow():
+        try:
+            picture = Image.open(io.BytesIO(content))
+        except UnidentifiedImageError as error:
+            image = _decode_with_opencv(content)
+            if image is None:
+                raise ValueError('it is no image of a known kind') from error
+            return image
+    with picture:
+        if picture.format == 'EPS':
+            raise ValueError('it is a program in PostScript')
+        _check_size(*picture.size, max_pixels)
+        if _is_for_opencv(picture.format, content):
+            image = _decode_with_opencv(content)
+            if image is not None:
+                return image
+            if picture.format == 'AVIF':
+                raise ValueError('the data of the AVIF cannot be decoded')
+        with _pillow():
+            picture.load()
+        return _to_bgr(picture)
+
+
+@contextmanager
+def _pillow() -> Iterator[None]:
+    """Let Pillow raise one error only, and know no limit of its own."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    except (MemoryError, ValueError):
+        raise
+    # Its decoders are Python and stumble over damaged data in many ways.
+    except Exception as error:
+        raise ValueError(str(error) or repr(error)) from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _is_for_opencv(kind: str, content: bytes) -> bool:
+    if kind == 'WEBP':
+        check_webp(content)
+    # Without simplejpeg. OpenCV fills what is missing before the end.
+    is_jpeg = kind in ('JPEG', 'MPO') and simplejpeg is None
+    has_end = content[-64:].rstrip(b'\0').endswith(JPEG_END)
+    return kind in OPENCV_FORMATS or (is_jpeg and has_end)
+
+
+def _decode_with_opencv(content: bytes) -> np.ndarray | None:
+    try:
+        return mmcv.imfrombytes(
+            content, flag='color_ignore_orientation', backend='cv2'
+        )
+    except cv2.error:
+        return None
+
+
+def _to_bgr(picture: Image.Image) -> np.ndarray:
+    depth = picture.mode
+    # Pillow brings the values of PPM files, and only those, to 16 bits.
+    if depth.startswith('I;16') or (depth == 'I' and picture.format == 'PPM'):
+        grey = np.asarray(picture)
+        if 0 < grey.max() < 4096:
+            _warn_of_12_bits()
+        grey = (grey >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    # Pillow would clip their unknown range to 0..255.
+    if depth in ('I', 'F'):
+        raise ValueError('32-bit images have no defined range')
+    bits = getattr(picture, 'tag_v2', {}).get(258, (8,))  # of TIFF
+    rgb = np.asarray(picture.convert('RGB'))
+    if max(bits) == 16 and 0 < rgb.max() < 16:
+        _warn_of_12_bits()
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ValueError(
+            f'{width} x {height} is {width * height / 1e6:.0f} megapixels, '
+            f'more than {max_pixels / 1e6:.0f}'
+        )
+
+
+@cache
+def _warn_of_missing_simplejpeg() -> None:
+    say(
+        'simplejpeg is not installed. JPEG files that are damaged inside '
+        'will be decoded as they are: pip install simplejpeg.'
+    )
+
+
+@cache
+def _warn_of_12_bits() -> None:
+    say(
+        'There are 16-bit images whose values stay below 4096, as 12-bit '
+        'sensors write them. They are read as almost black: multiply their '
+        'values by 16 and save them again.'
+    )

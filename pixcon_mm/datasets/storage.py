@@ -1,0 +1,156 @@
+"""Reading files from storage that may be away for a while."""
+
+import errno
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from pixcon_mm.errors import UserError
+from pixcon_mm.files import as_line
+
+# Seconds. The other processes of a run wait for this one in a collective
+# operation, which NCCL ends after ten minutes.
+PATIENCE = 300.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+
+# The file may be to blame for these, if its folder can be listed. All other
+# errors come from the disk, the network or the machine.
+OF_A_FILE = {
+    *(errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM),
+    *(errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.ENXIO),
+}
+
+FEWER = 'Raise the limit of open files (ulimit -n) or use fewer workers.'
+MEMORY = 'Use fewer workers, or a machine with more memory.'
+ADVICE = {
+    errno.EMFILE: FEWER,
+    errno.ENFILE: FEWER,
+    errno.ENOMEM: MEMORY,
+}
+
+Result = TypeVar('Result')
+
+
+def read_file(path: str, max_bytes: int, patience: float = PATIENCE) -> bytes:
+    """Read a regular file, waiting for storage that is away.
+
+    Args:
+        path (str): The file.
+        max_bytes (int): Size above which it is not read.
+        patience (float): Seconds to wait for storage. Defaults to
+            ``PATIENCE``.
+
+    Returns:
+        bytes: The whole content.
+
+    Raises:
+        OSError: If this file cannot be read, while others can.
+        ValueError: If it is no regular file, or too large.
+        UserError: If the storage does not come back in time.
+    """
+    return patiently(partial(_read, max_bytes=max_bytes), path, patience)
+
+
+def patiently(
+    action: Callable[[str], Result], path: str, patience: float = PATIENCE
+) -> Result:
+    """Repeat an action while the storage that it needs is away.
+
+    Says so on stderr when the first pause begins and when it is over. No
+    logger is used: workers call this, and what a logger writes to may belong
+    to another process (the progress bar).
+
+    Args:
+        action (Callable[[str], Result]): Called with the path.
+        path (str): A file or folder.
+        patience (float): Seconds to wait. Defaults to ``PATIENCE``.
+
+    Raises:
+        OSError: What the action raised, if the path itself is to blame.
+        UserError: If the storage does not come back in time.
+    """
+    start, pause = time.monotonic(), FIRST_PAUSE
+    while True:
+        try:
+            result = action(path)
+        except OSError as error:
+            if not is_away(path, error):
+                raise
+            waited = time.monotonic() - start
+            if waited + pause > patience:
+                raise UserError(_given_up(path, error, waited)) from error
+            if pause == FIRST_PAUSE:
+                say(
+                    f'{as_line(path)} cannot be read ({error.strerror}), '
+                    'which is not the fault of the file: waiting up to '
+                    f'{patience:.0f} s.'
+                )
+        else:
+            if pause > FIRST_PAUSE:
+                waited = time.monotonic() - start
+                say(f'{as_line(path)} was read after {waited:.0f} s.')
+            return result
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def is_away(path: str, error: OSError) -> bool:
+    """Decide if the storage failed, and not the one file or folder.
+
+    A missing file is to blame itself only if the folder that it was in, or
+    that a link leads to, still holds something: the place where a disk was
+    mounted is an empty folder.
+
+    Example:
+        >>> is_away('image.jpg', OSError(errno.EIO, 'Input/output error'))
+        True
+    """
+    if error.errno not in OF_A_FILE:
+        return True
+    try:
+        folder = os.path.dirname(os.path.realpath(path))
+        with os.scandir(folder) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return True
+
+
+def say(message: str) -> None:
+    """Print a warning to stderr, also below a progress bar."""
+    if sys.__stderr__:
+        print(f'warning: {message}', file=sys.__stderr__, flush=True)
+
+
+def _read(path: str, max_bytes: int) -> bytes:
+    # A FIFO without a writer would block the call that opens it.
+    def opener(name, flags):
+        return os.open(name, flags | getattr(os, 'O_NONBLOCK', 0))
+
+    with open(path, 'rb', opener=opener) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError('it is no regular file')
+        if found.st_size > max_bytes:
+            raise ValueError(
+                f'it has {found.st_size / 1e6:.0f} MB, more than '
+                f'{max_bytes / 1e6:.0f}'
+            )
+        os.set_blocking(file.fileno(), True)
+        return file.read(found.st_size)
+
+
+def _given_up(path: str, error: OSError, waited: float) -> str:
+    folder = os.path.dirname(os.path.abspath(path))
+    advice = ADVICE.get(
+        error.errno,
+        f'Check that the storage of {as_line(folder)} is mounted and answers.',
+    )
+    return (
+        f'{as_line(path)} could not be read for {waited:.0f} s '
+        f'({error.strerror}), and the image is not to blame. {advice} Then '
+        'run the command again (a training with --resume).'
+    )

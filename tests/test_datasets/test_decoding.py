@@ -1,0 +1,236 @@
+"""Odd images are decoded, broken ones never half."""
+
+import io
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixcon_mm.datasets import decoding
+from pixcon_mm.datasets.decoding import decode_whole
+from tests.test_datasets.damage import FORMATS
+from tests.test_datasets.pictures import broken_files, encode, picture
+
+RGB = np.asarray(picture(3))
+GREY = np.asarray(picture(3).convert('L'))
+
+
+@pytest.fixture(autouse=True)
+def _warnings_of_a_new_process():
+    decoding._warn_of_12_bits.cache_clear()
+    decoding._warn_of_missing_simplejpeg.cache_clear()
+
+
+@pytest.fixture
+def without_simplejpeg(monkeypatch):
+    monkeypatch.setattr(decoding, 'simplejpeg', None)
+
+
+@pytest.mark.parametrize('name', sorted(broken_files()))
+def test_broken_files_are_refused(name):
+    with pytest.raises(ValueError, match='.'):
+        decode_whole(broken_files()[name])
+
+
+@pytest.mark.usefixtures('without_simplejpeg')
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG'])
+def test_a_decoder_that_guesses_is_not_asked(monkeypatch, kind):
+    """Older OpenCV fills the lower half of a truncated file with grey."""
+
+    def guess(content, **options):
+        return np.zeros((48, 64, 3), dtype=np.uint8)
+
+    monkeypatch.setattr('mmcv.imfrombytes', guess)
+    content = encode(picture(3), kind)
+    assert not decode_whole(content).any()
+    with pytest.raises(ValueError, match='truncated'):
+        decode_whole(content[: len(content) * 2 // 3])
+
+
+# ---- size ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize('name', FORMATS)
+def test_pixels_are_counted_before_decoding(monkeypatch, name):
+    """Neither decoder nor limit of Pillow is asked."""
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    kind, options = FORMATS[name]
+    content = encode(picture(3), kind, **options)
+    assert decode_whole(content, 48 * 64).shape == (48, 64, 3)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+    def decode(*args, **options):
+        raise AssertionError('decoded')
+
+    monkeypatch.setattr(decoding, '_decode_with_opencv', decode)
+    monkeypatch.setattr(decoding, '_to_bgr', decode)
+    monkeypatch.setattr(decoding.simplejpeg, 'decode_jpeg', decode)
+    with pytest.raises(ValueError, match='64 x 48 is 0 megapixels, more'):
+        decode_whole(content, 48 * 64 - 1)
+
+
+def test_stated_limit():
+    header = struct.pack('>IIBBBBB', 20_000, 10_001, 8, 2, 0, 0, 0)
+    chunk = b'IHDR' + header
+    content = encode(picture(3))
+    content = (
+        content[:12] + chunk + struct.pack('>I', zlib.crc32(chunk))
+    ) + content[33:]
+    with pytest.raises(ValueError, match='10001 is 200 mega.*more than 200'):
+        decode_whole(content)
+
+
+# ---- pixels --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    'options',
+    [{}, dict(quality=30), dict(subsampling=2), dict(progressive=True)],
+    ids=str,
+)
+def test_decoders_give_the_same_pixels(monkeypatch, options):
+    content = encode(picture(3, 150, 101), 'JPEG', **options)
+    expected = np.asarray(Image.open(io.BytesIO(content)))[..., ::-1]
+    np.testing.assert_array_equal(decode_whole(content), expected)
+    monkeypatch.setattr(decoding, 'simplejpeg', None)
+    np.testing.assert_array_equal(decode_whole(content), expected)
+
+
+@pytest.mark.usefixtures('without_simplejpeg')
+def test_missing_simplejpeg_is_said_once(capfd):
+    for seed in range(3):
+        decode_whole(encode(picture(seed), 'JPEG'))
+    said = capfd.readouterr().err
+    assert said.count('simplejpeg is not installed') == 1
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'BMP', 'TIFF', 'PPM'])
+def test_lossless_colour_is_bgr(kind):
+    image = decode_whole(encode(picture(3), kind))
+    np.testing.assert_array_equal(image, RGB[..., ::-1])
+    assert image.dtype == np.uint8
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'WEBP'])
+def test_lossy_colour_is_close(kind):
+    image = decode_whole(encode(picture(3), kind, quality=95))
+    assert np.abs(image[..., ::-1].astype(int) - RGB).mean() < 3
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'TIFF', 'PPM', 'JPEG'])
+def test_grey_has_three_equal_channels(kind):
+    image = decode_whole(encode(Image.fromarray(GREY), kind))
+    assert image.shape == (48, 64, 3)
+    atol = 6 if kind == 'JPEG' else 0
+    expected = np.repeat(GREY[..., None], 3, -1)
+    np.testing.assert_allclose(image.astype(int), expected, atol=atol)
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'TIFF'])
+def test_16_bit_keeps_its_range(kind):
+    deep = Image.fromarray(GREY.astype(np.uint16) * 257)
+    image = decode_whole(encode(deep, kind))
+    expected = np.repeat(GREY[..., None], 3, -1)
+    np.testing.assert_array_equal(image, expected)
+
+
+def test_16_bit_with_bytes_after_the_end():
+    deep = Image.fromarray(GREY.astype(np.uint16) * 257)
+    image = decode_whole(encode(deep, 'PNG') + b'trailing bytes')
+    expected = np.repeat(GREY[..., None], 3, -1)
+    np.testing.assert_array_equal(image, expected)
+
+
+@pytest.mark.parametrize('mode', ['RGBA', 'P', 'LA', '1'])
+def test_other_png_modes_equal_pillow(mode):
+    odd = picture(3).convert(mode)
+    if mode == 'RGBA':
+        odd.putalpha(Image.fromarray(GREY))
+    image = decode_whole(encode(odd))
+    expected = np.asarray(odd.convert('RGB'))[..., ::-1]
+    np.testing.assert_array_equal(image, expected)
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'TIFF'])
+def test_cmyk_shows_the_same_colours(kind):
+    image = decode_whole(encode(picture(3).convert('CMYK'), kind))
+    assert np.abs(image[..., ::-1].astype(int) - RGB).mean() < 6
+
+
+def test_32_bit_float_is_refused():
+    with pytest.raises(ValueError, match='32-bit'):
+        decode_whole(encode(Image.fromarray(GREY.astype(np.float32)), 'TIFF'))
+
+
+@pytest.mark.parametrize('tail', [b'\0' * 20, b'a camera wrote this' * 9])
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG'])
+def test_bytes_after_the_end_do_no_harm(kind, tail):
+    content = encode(picture(3), kind)
+    with_tail = decode_whole(content + tail)
+    gap = np.abs(with_tail.astype(int) - decode_whole(content))
+    assert gap.max() <= 2
+
+
+def test_thumbnail_does_not_pass_for_the_end():
+    """Embedded previews carry an end marker of their own."""
+    image = picture(3, 256, 192)
+    exif = image.getexif()
+    exif[0x010E] = 'x\xff\xd9x'
+    content = encode(image, 'JPEG', exif=exif, quality=95)
+    with pytest.raises(ValueError, match='premature end'):
+        decode_whole(content[: len(content) * 2 // 3])
+
+
+def test_exif_orientation_is_ignored():
+    image = picture(3)
+    exif = image.getexif()
+    exif[0x0112] = 6
+    assert decode_whole(encode(image, 'JPEG', exif=exif)).shape == (48, 64, 3)
+
+
+# ---- 12 bits -------------------------------------------------------------
+
+
+@pytest.mark.parametrize('top', [4095, 4096])
+@pytest.mark.parametrize('kind', ['PNG', 'TIFF', 'PPM'])
+def test_12_bits_in_16_are_said_once(capfd, kind, top):
+    values = np.linspace(1, top, 48 * 64).astype(np.uint16).reshape(48, 64)
+    content = encode(Image.fromarray(values), kind)
+    expected = np.repeat((values >> 8)[..., None], 3, axis=2)
+    for _ in range(3):
+        np.testing.assert_array_equal(decode_whole(content), expected)
+    said = capfd.readouterr().err
+    assert said.count('stay below 4096') == (top == 4095)
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.tiff'])
+def test_12_bits_in_colour(capfd, suffix):
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 4096, (48, 64, 3)).astype(np.uint16)
+    for scale, count in ((16, 0), (1, 1)):
+        _, content = cv2.imencode(suffix, values * scale)
+        image = decode_whole(content.tobytes())
+        np.testing.assert_array_equal(image, values * scale >> 8)
+        assert capfd.readouterr().err.count('stay below 4096') == count
+
+
+def test_black_images_are_no_12_bits(capfd):
+    for kind in ('PNG', 'TIFF'):
+        decode_whole(encode(Image.new('I;16', (9, 9)), kind))
+    assert 'warning' not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(('kind', 'channels'), [('P5', 1), ('P6', 3)])
+@pytest.mark.parametrize('top', [1, 100, 255, 4095, 65535])
+def test_ppm_states_its_own_range(capfd, kind, channels, top):
+    """And then no value is taken for another."""
+    values = np.array([[0, top // 2, top]] * 2)[..., None]
+    values = np.repeat(values, channels, axis=2)
+    dtype = np.uint8 if top < 256 else '>u2'
+    content = f'{kind}\n3 2\n{top}\n'.encode() + values.astype(dtype).tobytes()
+    expected = np.broadcast_to(values * 255 / top, (2, 3, 3))
+    np.testing.assert_allclose(decode_whole(content), expected, atol=1)
+    assert 'warning' not in capfd.readouterr().err

@@ -1,0 +1,167 @@
+"""What is listed, and what is said of the rest."""
+
+import errno
+import logging
+import os
+import socket
+
+import pytest
+from mmengine.logging import MMLogger
+from PIL import Image
+
+from pixcon_mm.datasets import listing, storage
+from pixcon_mm.datasets.decoding import decode_whole
+from pixcon_mm.datasets.listing import list_images, readable_suffixes
+from pixcon_mm.errors import UserError
+from tests.test_datasets.pictures import encode, picture
+
+
+def names(folder, suffixes=('.jpg', '.png')):
+    paths = list_images(str(folder), suffixes, set())
+    return [os.path.relpath(path, folder) for path in paths]
+
+
+@pytest.fixture
+def log():
+    """What the current logger was told."""
+    records = []
+    handler = logging.Handler()
+    handler.emit = lambda record: records.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield records
+    logger.removeHandler(handler)
+
+
+def test_only_files_are_listed(tmp_path, monkeypatch, log):
+    monkeypatch.chdir(tmp_path)  # addresses of sockets are short
+    for name in ('real.jpg', 'deep/real.jpg'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    os.mkfifo('fifo.jpg')
+    server = socket.socket(socket.AF_UNIX)
+    server.bind('socket.jpg')
+    server.close()
+    for link, target in {
+        'good.jpg': 'real.jpg',
+        'fifo_link.jpg': 'fifo.jpg',
+        'socket_link.jpg': 'socket.jpg',
+        'zero.jpg': '/dev/zero',
+        'gone.jpg': 'nowhere.jpg',
+        'circle.jpg': 'circle.jpg',
+    }.items():
+        os.symlink(target, link)
+    assert names(tmp_path) == ['deep/real.jpg', 'good.jpg', 'real.jpg']
+    (line,) = log
+    assert line == (
+        f'3 images in {tmp_path}; left out: 5 FIFO, device or socket, '
+        '2 link to nowhere.'
+    )
+
+
+def test_suffixes_that_are_left_out_are_counted(tmp_path, log):
+    for name in ('1.jpg', '2.HEIC', 'a/3.heic', 'notes', 'a/.hidden.txt'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / 'b.e\x1b[31m').touch()
+    assert names(tmp_path) == ['1.jpg']
+    (line,) = log
+    start = f'1 images in {tmp_path}; left out: 2 .heic, '
+    assert line.startswith(start)
+    rest = line.removeprefix(start).rstrip('.').split(', ')
+    assert sorted(rest) == ['1 ".e\\u001b[31m"', '1 without suffix']
+    for i in range(30):
+        (tmp_path / f'x.{i:03}').touch()
+    names(tmp_path)
+    assert log[1].endswith('of other kinds.')
+    assert len(log[1]) < len(line) + 120
+
+
+def test_nothing_is_said_when_all_is_listed(tmp_path, log):
+    (tmp_path / '1.jpg').touch()
+    (tmp_path / '.DS_Store').touch()
+    assert names(tmp_path) == ['1.jpg']
+    assert not log
+
+
+def test_an_empty_folder_says_what_it_holds(tmp_path):
+    for i in range(3):
+        (tmp_path / f'{i}.heic').touch()
+    with pytest.raises(UserError, match='They hold 3 .heic.'):
+        names(tmp_path)
+
+
+def test_every_listed_suffix_can_be_decoded():
+    pillows = Image.registered_extensions()
+    assert {
+        *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.webp', '.gif'),
+        *('.tif', '.tiff', '.ppm', '.pgm', '.jp2', '.avif'),
+    } <= set(readable_suffixes())
+    for suffix in readable_suffixes():
+        kind = pillows[suffix]
+        content = encode(picture(1), kind)
+        assert decode_whole(content).shape == (48, 64, 3), suffix
+
+
+def test_a_build_without_a_decoder_lists_less(monkeypatch):
+    monkeypatch.setattr(
+        listing.features, 'check', lambda module: module != 'jpg_2000'
+    )
+    monkeypatch.setattr(
+        listing.cv2, 'getBuildInformation', lambda: '  AVIF:      NO\n'
+    )
+    suffixes = readable_suffixes.__wrapped__()
+    assert '.webp' in suffixes
+    assert not {'.jp2', '.avif'} & set(suffixes)
+
+
+def fail_on(monkeypatch, folder, number, times):
+    """Let a folder fail to open so many times."""
+    scandir, left = os.scandir, [times]
+
+    def failing(place):
+        if place == str(folder) and left[0]:
+            left[0] -= 1
+            raise OSError(number, os.strerror(number), place)
+        return scandir(place)
+
+    monkeypatch.setattr(listing.os, 'scandir', failing)
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    for name in ('a/1.jpg', 'b/2.jpg'):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    monkeypatch.setattr(storage.time, 'sleep', lambda seconds: None)
+    return tmp_path
+
+
+def test_a_folder_that_comes_back_is_not_left_out(tree, monkeypatch):
+    fail_on(monkeypatch, tree / 'b', errno.ESTALE, times=3)
+    assert names(tree) == ['a/1.jpg', 'b/2.jpg']
+
+
+def test_a_folder_that_stays_away_ends_the_listing(tree, monkeypatch):
+    """Half a data set would be a silent mistake."""
+    fail_on(monkeypatch, tree / 'b', errno.EIO, times=10**9)
+    clock = iter(range(10**6))
+    monkeypatch.setattr(storage.time, 'monotonic', lambda: next(clock))
+    with pytest.raises(UserError, match='b could not be read for'):
+        names(tree)
+
+
+def test_a_forbidden_folder_is_left_out(tree, monkeypatch, log):
+    fail_on(monkeypatch, tree / 'b', errno.EACCES, times=10**9)
+    assert names(tree) == ['a/1.jpg']
+    (line,) = log
+    assert line == (
+        f'Folder {tree}/b cannot be opened (Permission denied) and is left '
+        'out.'
+    )
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    name = os.fsdecode(b'caf\xe9\n.jpg')
+    (tmp_path / name).touch()
+    assert names(tmp_path) == [name]

@@ -1,0 +1,171 @@
+"""Storage that is away is waited for; a file that is away is not."""
+
+import contextlib
+import errno
+import os
+import resource
+import socket
+import time
+
+import pytest
+
+from pixcon_mm.datasets import storage
+from pixcon_mm.datasets.storage import is_away, patiently, read_file
+from pixcon_mm.errors import UserError
+
+LIMIT = 10**6
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """Pauses that take no time, and a clock that believes in them."""
+    slept = []
+    monkeypatch.setattr(storage.time, 'sleep', slept.append)
+    monkeypatch.setattr(storage.time, 'monotonic', lambda: sum(slept))
+    return slept
+
+
+def failing(number, times):
+    """An action that raises an error so many times."""
+    left = [times]
+
+    def action(path):
+        if left[0]:
+            left[0] -= 1
+            raise OSError(number, os.strerror(number), path)
+        return b'content'
+
+    return action
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        *('EIO', 'ESTALE', 'EMFILE', 'ENFILE', 'ENOMEM', 'ENETDOWN'),
+        *('ETIMEDOUT', 'EAGAIN', 'ENOTCONN', 'EHOSTDOWN', 'EREMOTEIO'),
+    ],
+)
+def test_storage_that_comes_back(pauses, capfd, name, tmp_path):
+    path = str(tmp_path / 'a\nb.jpg')
+    action = failing(getattr(errno, name), times=9)
+    assert patiently(action, path) == b'content'
+    assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    first, last = capfd.readouterr().err.splitlines()
+    assert os.strerror(getattr(errno, name)) in first
+    assert first.startswith('warning: "')
+    assert first.endswith('waiting up to 300 s.')
+    assert last.endswith('b.jpg" was read after 122 s.')
+
+
+@pytest.mark.parametrize('patience', [0, 10, 300])
+def test_storage_that_stays_away(pauses, capfd, patience):
+    action = failing(errno.EIO, times=10**6)
+    with pytest.raises(UserError) as caught:
+        patiently(action, '/disk/images/1.jpg', patience)
+    said = str(caught.value)
+    assert sum(pauses) <= patience < sum(pauses) + storage.LONGEST_PAUSE
+    assert said.startswith('/disk/images/1.jpg could not be read for ')
+    assert 'Input/output error' in said
+    assert 'storage of /disk/images is mounted' in said
+    assert said.endswith('--resume).')
+    assert len(capfd.readouterr().err.splitlines()) == (patience > 0)
+
+
+def test_advice_fits_the_error(pauses):
+    for number, advice in (
+        (errno.EMFILE, 'ulimit -n'),
+        (errno.ENOMEM, 'more memory'),
+    ):
+        with pytest.raises(UserError, match=advice):
+            patiently(failing(number, 10**6), 'x.jpg', 0)
+
+
+def missing(path):
+    with pytest.raises(OSError, match='.') as caught:
+        os.stat(path)
+    return caught.value
+
+
+def test_one_missing_file_is_no_outage(tmp_path):
+    (tmp_path / 'store').mkdir()
+    (tmp_path / 'store/2.jpg').touch()
+    (tmp_path / 'link.jpg').symlink_to(tmp_path / 'store/1.jpg')
+    circle = tmp_path / 'circle.jpg'
+    circle.symlink_to(circle)
+    below = tmp_path / 'store/2.jpg/3.jpg'
+    for path in (tmp_path / 'store/1.jpg', tmp_path / 'link.jpg', circle):
+        assert not is_away(str(path), missing(path))
+        with pytest.raises(OSError, match=path.name):
+            read_file(str(path), LIMIT)
+    # A folder became a file.
+    assert is_away(str(below), missing(below))
+
+
+def test_a_missing_folder_is_an_outage(tmp_path):
+    (tmp_path / 'mounted').mkdir()
+    (tmp_path / 'links').mkdir()
+    link = tmp_path / 'links/1.jpg'
+    link.symlink_to(tmp_path / 'mounted/deep/1.jpg')
+    (tmp_path / 'links/to').symlink_to(tmp_path / 'mounted/deep')
+    for path in (
+        tmp_path / 'gone/1.jpg',
+        tmp_path / 'mounted/1.jpg',  # the place of a mount is empty
+        tmp_path / 'mounted/deep/1.jpg',
+        link,
+        tmp_path / 'links/to/1.jpg',
+    ):
+        assert is_away(str(path), missing(path))
+
+
+@pytest.mark.parametrize('through_link', [False, True])
+@pytest.mark.parametrize('kind', ['fifo', 'zero', 'folder', 'socket'])
+def test_what_is_no_file_is_refused_at_once(
+    tmp_path, monkeypatch, kind, through_link
+):
+    monkeypatch.chdir(tmp_path)  # addresses of sockets are short
+    start = time.monotonic()
+    path = '/dev/zero' if kind == 'zero' else 'thing.jpg'
+    if kind == 'fifo':
+        os.mkfifo(path)
+    elif kind == 'folder':
+        os.mkdir(path)
+    elif kind == 'socket':
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(path)
+        server.close()
+    if through_link:
+        os.symlink(path, 'link.jpg')
+        path = 'link.jpg'
+    with pytest.raises((ValueError, OSError), match='regular|directory|No su'):
+        read_file(path, LIMIT)
+    assert time.monotonic() - start < 5
+
+
+def test_large_files_are_not_read(tmp_path):
+    path = tmp_path / 'sparse.jpg'
+    path.touch()
+    os.truncate(path, 10**11)
+    with pytest.raises(ValueError, match='100000 MB, more than 1$'):
+        read_file(str(path), LIMIT)
+    os.truncate(path, LIMIT)
+    assert read_file(str(path), LIMIT) == bytes(LIMIT)
+
+
+def test_too_many_open_files(tmp_path):
+    """Not simulated."""
+    path = tmp_path / '1.jpg'
+    path.write_bytes(b'content')
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, before[1]))
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.open(path, os.O_RDONLY))
+        with pytest.raises(UserError, match='ulimit -n'):
+            read_file(str(path), LIMIT, patience=0.2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for descriptor in held:
+            os.close(descriptor)
+    assert read_file(str(path), LIMIT) == b'content'
