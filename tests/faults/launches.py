@@ -46,7 +46,7 @@ class Launch:
         prefix: tuple[str, ...] = (),
     ):
         self.token = uuid.uuid4().hex
-        self.log = log
+        self.log, self.processes = log, processes
         command = [sys.executable, ROOT / 'tools/train.py', config]
         if processes > 1:
             script = ROOT / 'tools/dist_train.sh'
@@ -141,7 +141,8 @@ class Launch:
         assert status == 1, f'exit {status}: {self.tail()}'
         assert 'Traceback' not in output, f'traceback: {self.tail()}'
         said = [s for s in output.splitlines() if s.startswith('error: ')]
-        assert len(said) == 1, f'{len(said)} errors: {self.tail()}'
+        # Of several processes, each may have a mistake of its own to report.
+        assert 1 <= len(said) <= self.processes, f'said {said}'
         for word in words:
             assert any(
                 w in said[0].lower() for w in word.lower().split('|')

@@ -29,4 +29,5 @@ class PoisonHook(Hook):
             inputs[0][0, 0, 0, 0] = torch.nan
             return
         model = getattr(runner.model, 'module', runner.model)
-        model.state_dict()[self.what].view(-1)[0] = torch.nan
+        value = model.state_dict()[self.what]
+        value[(0,) * value.dim()] = torch.nan

@@ -190,10 +190,9 @@ CASES = [
             ),
             ('work directory below a file', RECIPE, below_a_file),
             ('work directory moved away', RECIPE, removed),
-            (
-                'too many open files',
-                RECIPE,
-                partial(too_many_files, 0.9),
+            *(
+                ('too many open files', RECIPE, partial(too_many_files, share))
+                for share in (0.5, 0.9)
             ),
             ('/dev/shm of 100 KiB', RECIPE, partial(shared_memory, '100k')),
             ('/dev/shm full', RECIPE, partial(shared_memory, '4k')),
