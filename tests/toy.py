@@ -1,6 +1,7 @@
 """A model and data that train in milliseconds, without MMPretrain."""
 
 import os
+import signal
 import textwrap
 from contextlib import contextmanager
 
@@ -17,6 +18,7 @@ from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import BatchSampler, Dataset
 
+from pixcon_mm.engine.stop_signals import SIGNALS
 from pixcon_mm.errors import UserError
 
 CONFIG = """
@@ -61,7 +63,8 @@ CONFIG = """
 
 @contextmanager
 def framework_state():
-    """Undo what a runner leaves behind in this process: scope, loggers."""
+    """Undo what a runner leaves behind: scope, loggers, signal handlers."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     kinds = (DefaultScope, MMLogger, MessageHub, Visualizer)
     before = {kind: dict(kind._instance_dict) for kind in kinds}
     # Loggers of earlier tests would write to where those were captured.
@@ -69,6 +72,8 @@ def framework_state():
     try:
         yield
     finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         for kind, instances in before.items():
             kind._instance_dict.clear()
             kind._instance_dict.update(instances)
@@ -94,7 +99,9 @@ class ToyModel(BaseModel):
         self.steps, self.fail_at = 0, fail_at
 
     def forward(self, inputs, mode='loss'):
-        """Two losses, or an error at a chosen step."""
+        """Two losses, or an error at a chosen step; features in a test."""
+        if mode != 'loss':
+            return list(self.linear(torch.stack(inputs)))
         if self.steps == self.fail_at:
             raise RuntimeError('a bug of ours')
         self.steps += 1

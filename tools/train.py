@@ -27,10 +27,11 @@ from pixcon_mm.engine.processes import (  # noqa: E402
 )
 from pixcon_mm.engine.stop_signals import (  # noqa: E402
     StoppedBySignal,
+    exit_stopped,
     ignore_signals,
 )
 from pixcon_mm.engine.work_dir import claim  # noqa: E402
-from pixcon_mm.errors import STOPPED, UserError, run_tool  # noqa: E402
+from pixcon_mm.errors import UserError, run_tool  # noqa: E402
 from pixcon_mm.launch import (  # noqa: E402
     build_runner,
     end_process_group,
@@ -174,9 +175,7 @@ def main() -> None:
     del runner
     end_process_group()
     if stopped:
-        if int(os.environ.get('RANK', 0)) == 0:
-            print(stopped, file=sys.stderr)
-        sys.exit(STOPPED)
+        exit_stopped(stopped)
 
 
 if __name__ == '__main__':

@@ -25,7 +25,7 @@ class WholeCheckpointHook(CheckpointHook):
         self._is_due = False
 
     def before_train(self, runner: Runner) -> None:
-        """Remember what is to be removed, instead of removing it."""
+        """Prepare to remove files after others are written, not before."""
         super().before_train(runner)
         self.file_backend = RemoveLater(self.file_backend)
         # A folder that was copied or moved must not remove the original's.
@@ -40,33 +40,30 @@ class WholeCheckpointHook(CheckpointHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
-        """Save if it is time to, and the optimiser has just stepped."""
-        is_due = not self.by_epoch and (
-            self.every_n_train_iters(runner, self.interval, self.save_begin)
-            or (self.save_last and self.is_last_train_iter(runner))
-        )
-        self._is_due = self._is_due or is_due
-        if self._is_due and runner.optim_wrapper.should_update():
-            self._is_due = False
+        """Save if it is time to, or has been since the last step."""
+        if self._is_due or (
+            not self.by_epoch
+            and (
+                self.every_n_train_iters(
+                    runner, self.interval, self.save_begin
+                )
+                or (self.save_last and self.is_last_train_iter(runner))
+            )
+        ):
             step = runner.epoch if self.by_epoch else runner.iter + 1
             self._save(runner, step, runner.epoch, runner.iter + 1)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Save if it is time to; within an accumulation, a little later."""
-        if not self.by_epoch or not (
+        """Save if it is time to."""
+        if self.by_epoch and (
             self.every_n_epochs(runner, self.interval, self.save_begin)
             or (self.save_last and self.is_last_train_epoch(runner))
         ):
-            return
-        if runner.optim_wrapper.should_update():
             self._save(runner, runner.epoch + 1, runner.epoch + 1, runner.iter)
-        else:
-            self._is_due = True
 
     def _save(
         self, runner: Runner, step: int, epoch: int, iteration: int
     ) -> None:
-        runner.logger.info(f'Saving {self.filename_tmpl.format(step)}')
         self._save_checkpoint_with_step(
             runner, step, dict(epoch=epoch, iter=iteration)
         )
@@ -74,17 +71,23 @@ class WholeCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(
         self, runner: Runner, step: int, meta: dict
     ) -> None:
+        self._is_due = not runner.optim_wrapper.should_update()
+        if self._is_due:
+            return
+        runner.logger.info(f'Saving {self.filename_tmpl.format(step)}')
         super()._save_checkpoint_with_step(runner, step, meta)
         self.file_backend.remove_now()
         if self.max_keep_ckpts > 0 and is_main_process():
-            self._remove_others()
+            self._remove_others(runner)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         super()._save_best_checkpoint(runner, metrics)
         self.file_backend.remove_now()
 
-    def _remove_others(self) -> None:
+    def _remove_others(self, runner: Runner) -> None:
         """Remove what a signal or a killed process has left."""
+        if sum(isinstance(hook, CheckpointHook) for hook in runner.hooks) > 1:
+            return  # they may be those of the other hook
         kept = {self.filename_tmpl.format(i) for i in self.keep_ckpt_ids}
         for path in list_checkpoints(Path(self.out_dir)):
             if path.name not in kept:

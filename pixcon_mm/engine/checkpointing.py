@@ -1,5 +1,6 @@
 """What a runner saves, and how it continues from it."""
 
+import contextlib
 import logging
 import time
 from dataclasses import asdict
@@ -114,19 +115,20 @@ def find_start(runner: Runner, asked: str | None) -> Path | None:
         Path | None: None if there is none, and the run has to start.
 
     Raises:
-        UserError: If all that there are are damaged.
+        UserError: If there are some, and none that can be resumed from.
     """
     if asked is not None:
         return Path(asked)
-    path, damaged = newest_checkpoint(Path(runner.work_dir))
-    for reason in damaged.values():
+    path, unfit = newest_checkpoint(Path(runner.work_dir))
+    for reason in unfit.values():
         runner.logger.warning(reason)
-    if path is None and damaged:
+    if path is None and unfit:
         raise UserError(
-            f'All {len(damaged)} checkpoints in {runner.work_dir} are '
-            'damaged: put a copy there, or start over with --overwrite.'
+            f'None of the {len(unfit)} checkpoints in {runner.work_dir} can '
+            'be resumed from: put a whole one there, or start over with '
+            f'--overwrite. The last one: {[*unfit.values()][-1]}'
         )
-    if damaged:
+    if unfit:
         runner.logger.warning(f'The run resumes from {path.name}.')
     return path
 
@@ -149,7 +151,7 @@ def restore_run(runner: Runner, path: Path) -> None:
     restore_model(runner.model, checkpoint['state_dict'], path)
     scale = scale_of(runner)
     loop = runner.train_loop
-    loop._epoch, loop._iter, notes = restore_position(loop, meta, scale)
+    loop._epoch, loop._iter, notes = restore_position(meta, scale)
     resume_seed(runner, meta.get('seed'))
     runner.message_hub.load_state_dict(checkpoint['message_hub'])
     changes = restore_optimizer(
@@ -157,7 +159,7 @@ def restore_run(runner: Runner, path: Path) -> None:
     )
     old_length = meta.get('scale', {}).get('epoch_length', scale.epoch_length)
     is_changed = old_length != scale.epoch_length or any(
-        note.startswith('initial_lr') for note in changes
+        note.startswith('initial_') for note in changes
     )
     notes += changes + restore_schedulers(
         runner,
@@ -171,7 +173,7 @@ def restore_run(runner: Runner, path: Path) -> None:
     if runner.rank == 0 and path.resolve().parent == (
         Path(runner.work_dir).resolve()
     ):
-        leave_behind(path, meta['iter'], runner.logger)
+        leave_behind(path, runner.logger)
 
 
 def resume_seed(runner: Runner, seed: int | None) -> None:
@@ -188,16 +190,17 @@ def resume_seed(runner: Runner, seed: int | None) -> None:
     runner.set_randomness(**runner._randomness_cfg)
 
 
-def leave_behind(path: Path, iteration: int, logger: logging.Logger) -> None:
+def leave_behind(path: Path, logger: logging.Logger) -> None:
     """Move checkpoints aside that are further than the one resumed from.
 
     Otherwise the next ``--resume`` would take one of them.
     """
-    further = [
-        other
-        for other in list_checkpoints(path.parent)
-        if (read_progress(other) or 0) > iteration
-    ]
+    here, further = read_progress(path), []
+    for other in list_checkpoints(path.parent):
+        # One that cannot be resumed from is in nobody's way.
+        with contextlib.suppress(UserError):
+            if read_progress(other) > here:
+                further.append(other)
     if further:
         aside = set_aside(path.parent, further)
         logger.warning(

@@ -22,7 +22,16 @@ from pixcon_mm.errors import UserError
 from pixcon_mm.weights.filling import compare
 
 # What a scheduler computes, as opposed to what it is configured with.
-PROGRESS = ('last_step', '_global_step', '_last_value', 'base_values')
+PROGRESS = (
+    'last_step',
+    '_global_step',
+    '_last_value',
+    'base_values',
+    # Of those that watch a metric.
+    'best',
+    'num_bad_epochs',
+    'cooldown_counter',
+)
 # How an optimiser computes, as opposed to what.
 IMPLEMENTATION = ('fused', 'foreach', 'capturable', 'differentiable')
 
@@ -33,14 +42,15 @@ class Scale:
 
     Attributes:
         total_batch (int): Images of an optimiser step, over all processes.
-        epoch_length (int): Iterations of an epoch.
+        epoch_length (int | None): Iterations of an epoch, in a run that
+            counts epochs.
         max_iters (int): Iterations of the run.
         processes (int): Number of processes.
         optimizer (str): Class of the optimiser.
     """
 
     total_batch: int
-    epoch_length: int
+    epoch_length: int | None
     max_iters: int
     processes: int
     optimizer: str
@@ -52,7 +62,11 @@ def scale_of(runner: Runner) -> Scale:
     steps = runner.optim_wrapper._accumulative_counts
     return Scale(
         total_batch=batch_size(loader) * runner.world_size * steps,
-        epoch_length=len(loader),
+        epoch_length=(
+            len(loader)
+            if isinstance(runner.train_loop, EpochBasedTrainLoop)
+            else None
+        ),
         max_iters=runner.max_iters,
         processes=runner.world_size,
         optimizer=type(runner.optim_wrapper.optimizer).__name__,
@@ -76,9 +90,7 @@ def restore_model(model: nn.Module, tensors: dict, path: Path) -> None:
     model.load_state_dict(tensors)
 
 
-def restore_position(
-    loop: Any, meta: dict, now: Scale
-) -> tuple[int, int, list[str]]:
+def restore_position(meta: dict, now: Scale) -> tuple[int, int, list[str]]:
     """Find where in the new run a checkpoint stands.
 
     A run counted in epochs keeps its epoch, and the share of the epoch that
@@ -86,7 +98,6 @@ def restore_position(
     iteration.
 
     Args:
-        loop: The training loop.
         meta (dict): Of the checkpoint: ``epoch``, ``iter`` and perhaps
             ``scale``, what :func:`scale_of` gave then.
         now (Scale): Of this run.
@@ -107,18 +118,26 @@ def restore_position(
             f'The run has {now.processes} process(es) now and had '
             f'{then.processes}.'
         )
-    if not isinstance(loop, EpochBasedTrainLoop):
+    length, old_length = now.epoch_length, then and then.epoch_length
+    if length is None:
         return epoch, iteration, notes
-    length = then.epoch_length if then else now.epoch_length
-    done = iteration - epoch * length
-    if length != now.epoch_length:
+    done = iteration - epoch * (old_length or length)
+    if old_length is None and not 0 <= done <= length:
+        # Of a run in iterations, or of MMEngine's own Runner, which does not
+        # say how long an epoch was, and saves at the end of one.
+        epoch, done = (epoch, 0) if epoch else divmod(iteration, length)
         notes.append(
-            f'An epoch has {now.epoch_length} iterations now and had '
-            f'{length}: the run continues in epoch {epoch + 1} after the '
-            'same share of it.'
+            f'An epoch has {length} iterations, and the checkpoint is of '
+            f'iteration {iteration}: the run continues in epoch {epoch + 1} '
+            f'after {done} of them.'
         )
-        done = round(done / length * now.epoch_length)
-    return epoch, epoch * now.epoch_length + done, notes
+    elif old_length not in (None, length):
+        notes.append(
+            f'An epoch has {length} iterations now and had {old_length}: the '
+            f'run continues in epoch {epoch + 1} after the same share of it.'
+        )
+        done = round(done / old_length * length)
+    return epoch, epoch * length + done, notes
 
 
 def restore_optimizer(
@@ -183,13 +202,16 @@ def align(optimizer: Optimizer) -> None:
 
 def settings_of(group: dict) -> dict:
     """Select what the config says of an optimiser's group."""
-    # A scheduler changes the rate and notes where it started from.
-    computed = {'params', 'lr' if 'initial_lr' in group else 'params'}
-    return {k: v for k, v in group.items() if k not in computed}
+    # What a scheduler changes, rate or momentum, it notes the start of.
+    return {
+        key: value
+        for key, value in group.items()
+        if key != 'params' and f'initial_{key}' not in group
+    }
 
 
 def restore_schedulers(
-    runner: Runner, states: Any, epoch_length: int, is_changed: bool
+    runner: Runner, states: Any, epoch_length: int | None, is_changed: bool
 ) -> list[str]:
     """Bring the schedulers to the run's position.
 
@@ -200,9 +222,11 @@ def restore_schedulers(
         runner (Runner): Its loop stands where it will continue, and its
             optimiser's state is loaded.
         states (list | dict): Of the checkpoint.
-        epoch_length (int): Iterations of an epoch.
-        is_changed (bool): Whether the rate or the length of an epoch, in
-            which schedules may be counted, have changed.
+        epoch_length (int | None): Iterations of an epoch, in a run that
+            counts epochs.
+        is_changed (bool): Whether the values that schedules start from, or
+            the length of an epoch, in which they may be counted, have
+            changed.
 
     Returns:
         list[str]: A note if they did not continue from their state.
@@ -211,12 +235,13 @@ def restore_schedulers(
         return []
     schedulers, states = _flat(runner.param_schedulers), _flat(states or [])
     is_same = len(schedulers) == len(states) and all(
-        _settings(scheduler.state_dict()) == _settings(state)
+        _is_configured_as(scheduler, state)
         for scheduler, state in zip(schedulers, states, strict=True)
     )
     if is_same and not is_changed:
         for scheduler, state in zip(schedulers, states, strict=True):
-            scheduler.load_state_dict(state)
+            progress = {k: v for k, v in state.items() if k in PROGRESS}
+            scheduler.load_state_dict(progress)
         return []
     group = runner.optim_wrapper.param_groups[0]
     before = group['lr']
@@ -233,16 +258,25 @@ def _flat(schedulers: Any) -> list:
     return list(schedulers)
 
 
-def _settings(state: dict) -> dict:
-    return {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in state.items()
-        if key not in PROGRESS
-    }
+def _is_configured_as(scheduler: _ParamScheduler, state: dict) -> bool:
+    """Compare what a scheduler computes from with a checkpoint's."""
+    own = scheduler.state_dict()
+    settings = own.keys() - {*PROGRESS}
+    return settings == state.keys() - {*PROGRESS} and all(
+        # Functions follow from the other settings, and are not saved.
+        callable(own[key]) or _as_tuple(own[key]) == _as_tuple(state[key])
+        for key in settings
+    )
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _run_from_start(
-    runner: Runner, schedulers: list[_ParamScheduler], epoch_length: int
+    runner: Runner,
+    schedulers: list[_ParamScheduler],
+    epoch_length: int | None,
 ) -> None:
     """Step new schedulers as often as the run so far would have."""
     groups = runner.optim_wrapper.param_groups
@@ -253,14 +287,15 @@ def _run_from_start(
         # As its constructor left it, before its own first step.
         scheduler.last_step = scheduler._global_step = -1
         scheduler.step()
-    runs_epochs = isinstance(runner.train_loop, EpochBasedTrainLoop)
     by_iteration = [s for s in schedulers if not s.by_epoch]
     by_epoch = [s for s in schedulers if s.by_epoch]
     for iteration in range(1, runner.iter + 1):
         for scheduler in by_iteration:
             scheduler.step()
-        epoch, rest = divmod(iteration, epoch_length)
-        # The schedulers' step of an epoch comes after its last iteration.
-        if runs_epochs and not rest and epoch <= runner.epoch:
+        if epoch_length is None or iteration % epoch_length:
+            continue
+        # The step of an epoch comes after that of its last iteration, where
+        # the checkpoint may have been in between.
+        if iteration // epoch_length <= runner.epoch:
             for scheduler in by_epoch:
                 scheduler.step()

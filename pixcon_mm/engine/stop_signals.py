@@ -6,6 +6,7 @@ again". With several processes, one that gets the signal is enough: all stop
 at the same iteration. A second signal ends the process at once.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -41,12 +42,12 @@ class StopRequest:
 
     def __init__(self):
         self.signal_name: str | None = None
-        self._since = 0.0
+        self._since, self._process = 0.0, 0
         self._before: dict[int, Any] = {}
 
     def listen(self) -> None:
         """Catch the signals from now on; in the main thread only."""
-        self.signal_name = None
+        self.signal_name, self._process = None, os.getpid()
         if threading.current_thread() is threading.main_thread():
             self._before = {n: signal.getsignal(n) for n in SIGNALS}
             for number in SIGNALS:
@@ -59,12 +60,19 @@ class StopRequest:
         self._before = {}
 
     def _catch(self, number: int, frame: object) -> None:
+        if os.getpid() != self._process:
+            # A process that this one has forked, as an evaluation does, is
+            # ended by a signal, as its parent expects.
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         now = time.monotonic()
         if self.signal_name is None:
             self.signal_name = signal.Signals(number).name
             self._since = now
             text = f'{self.signal_name}: saving at the end of the iteration.\n'
-            os.write(sys.stderr.fileno(), text.encode())
+            # A terminal that was closed must not keep it from saving.
+            with contextlib.suppress(OSError, ValueError):
+                os.write(sys.stderr.fileno(), text.encode())
         elif now - self._since >= SAME_REQUEST:
             os._exit(STOPPED)
 
@@ -111,8 +119,15 @@ class StopSignalHook(Hook):
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
-        """Stop during a validation; with several processes, after it."""
-        if self.request.signal_name and self._group is None:
+        """Stop during a validation; with several processes, after it.
+
+        Also after it if gradients are being accumulated.
+        """
+        if (
+            self.request.signal_name
+            and self._group is None
+            and runner.optim_wrapper.should_update()
+        ):
             self._stop(runner, runner.epoch, runner.iter)
 
     def after_train(self, runner: Runner) -> None:
@@ -161,3 +176,11 @@ def ignore_signals() -> None:
     """Let the process end in its own time."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def exit_stopped(message: str) -> None:
+    """End the process with the status for "start me again"."""
+    if int(os.environ.get('RANK', 0)) == 0:
+        with contextlib.suppress(OSError):  # a terminal that was closed
+            print(message, file=sys.stderr, flush=True)
+    sys.exit(STOPPED)

@@ -19,6 +19,7 @@ from pixcon_mm.errors import UserError
 from pixcon_mm.models.feature_queue import FeatureQueue
 from pixcon_mm.models.info_nce import InfoNCE, product_dtype
 from pixcon_mm.models.matching import (
+    HUGE,
     cell_similarity,
     match_by_coordinate,
     match_by_similarity,
@@ -34,12 +35,19 @@ Matches = tuple[Tensor, Tensor, Tensor]
 def normalize(rows: Tensor) -> Tensor:
     """Scale the last dimension to unit length, in float32 or wider.
 
+    Rows shorter than 1e-12 stay shorter than 1, so that their gradient is
+    bounded; a row with a component that is not finite becomes NaN.
+
     Example:
         >>> normalize(torch.tensor([3.0, 4.0]))
         tensor([0.6000, 0.8000])
+        >>> normalize(torch.tensor([3e30, 4e30]))
+        tensor([0.6000, 0.8000])
     """
-    wide = torch.promote_types(rows.dtype, torch.float32)
-    return F.normalize(rows.to(wide), dim=-1)
+    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    # 1 unless squares would overflow; constant, for length has no gradient.
+    peak = rows.detach().abs().amax(dim=-1, keepdim=True)
+    return F.normalize(rows / (peak / HUGE).clamp(min=1), dim=-1)
 
 
 def spread(rows: Tensor) -> Tensor:
@@ -113,6 +121,11 @@ class PixConHead(BaseModule):
             raise UserError(
                 f'PixConHead: reweight has unknown keys {sorted(unknown)}; '
                 "it takes 'power' and 'use_mask'."
+            )
+        if reweight and not reweight.get('power', 1) > 0:
+            raise UserError(
+                f'PixConHead: reweight has power={reweight["power"]}, which '
+                'must be above 0; the paper uses 2.'
             )
         if max_distance is not None and matching != 'coordinate':
             raise UserError(

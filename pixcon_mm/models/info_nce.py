@@ -34,6 +34,29 @@ class InfoNCE(NamedTuple):
     negatives: Tensor
 
 
+def kernel_input(rows: Tensor) -> Tensor:
+    """Lay rows out the way PyTorch's private attention kernels assume.
+
+    The kernels skip the checks and the padding of the public function: on
+    the CPU they read rows of any other layout as if packed, and on CUDA
+    they need 16-byte vectors. Rows that fit are not copied.
+
+    Args:
+        rows (Tensor): Of any strides and offset. Shape (N, C).
+
+    Returns:
+        Tensor: Shape (1, 1, N, C), on CUDA with zeros up to C % 8 == 0.
+    """
+    # A dimension of size one may have any stride; the views give it its own.
+    rows = rows.contiguous().view(-1).view(rows.shape)
+    if rows.device.type == 'cuda':
+        if rows.shape[1] % 8:
+            rows = F.pad(rows, (0, -rows.shape[1] % 8))
+        if rows.storage_offset() * rows.element_size() % 16:
+            rows = rows.clone()
+    return rows[None, None]
+
+
 def attend_fused(
     query: Tensor, queue: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
@@ -50,7 +73,9 @@ def attend_fused(
     Raises:
         NotImplementedError: If no kernel serves this device and dtype.
     """
-    q, k = query[None, None], queue[None, None]
+    if not len(query):  # the kernel on the CPU would divide by zero
+        return attend_chunked(query, queue, temperature)
+    q, k = kernel_input(query), kernel_input(queue)
     ops, scale = torch.ops.aten, 1 / temperature
     device, dtype = query.device.type, query.dtype
     if device == 'cpu':
@@ -70,7 +95,7 @@ def attend_fused(
             f'PyTorch has no attention kernel for {dtype} on {device}'
         )
     # The memory-efficient kernel pads the log-sums to a multiple of 32 rows.
-    return log_sum[0, 0, : len(query)], mean[0, 0]
+    return log_sum[0, 0, : len(query)], mean[0, 0, :, : query.shape[1]]
 
 
 def attend_chunked(
@@ -165,8 +190,8 @@ def info_nce(
         query (Tensor): Unit rows. Shape (N, C).
         positive (Tensor): Unit rows, the positive key of each query row.
             Shape (N, C).
-        queue (Tensor): Unit rows, the negative keys; in the dtype of the
-            product it is read where it lies. Shape (K, C).
+        queue (Tensor): Unit rows, the negative keys; contiguous and in the
+            dtype of the product, it is not copied. Shape (K, C).
         temperature (float): tau, above 0.
         backend (str): 'fused' never builds the logits, 'chunked' builds
             some columns at a time, 'naive' builds them all, 'auto' takes

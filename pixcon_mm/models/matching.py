@@ -9,20 +9,40 @@ from torch import Tensor
 
 EPS = 1e-6
 TINY = 1e-12
+HUGE = 1e15  # squares of it still add up to a finite float32
+
+
+def tame(vectors: Tensor) -> Tensor:
+    """Scale vectors whose squares would overflow or vanish to a peak of 1.
+
+    All others stay as they are, bit for bit.
+
+    Args:
+        vectors (Tensor): Shape (B, D, N), a vector along D.
+
+    Example:
+        >>> tame(torch.tensor([[[1e30], [5e29]]])).flatten()
+        tensor([1.0000, 0.5000])
+    """
+    peak = vectors.abs().amax(dim=1, keepdim=True)
+    is_ordinary = (peak > TINY) & (peak < HUGE)
+    peak.clamp_(min=torch.finfo(peak.dtype).tiny)
+    return vectors / peak.masked_fill_(is_ordinary, 1)
 
 
 def cell_similarity(query: Tensor, key: Tensor) -> Tensor:
     """Cosine similarity of every query cell with every key cell.
 
     Always in float32: half precision ties the maxima of every few dozen
-    rows (reference file, A2). A zero vector has similarity 0.
+    rows (reference file, A2). A zero vector has similarity 0, and one with
+    a component that is not finite NaN.
 
     Args:
         query (Tensor): Query backbone features. Shape (B, D, N).
         key (Tensor): Key backbone features. Shape (B, D, M).
 
     Returns:
-        Tensor: No gradient. Shape (B, N, M).
+        Tensor: In [-1, 1] or NaN, no gradient. Shape (B, N, M).
 
     Example:
         >>> cell_similarity(torch.eye(2)[None], 3 * torch.eye(2)[None])
@@ -31,12 +51,14 @@ def cell_similarity(query: Tensor, key: Tensor) -> Tensor:
     """
     with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
         wide = torch.promote_types(query.dtype, torch.float32)
-        query, key = query.detach().to(wide), key.detach().to(wide)
+        query = tame(query.detach().to(wide))
+        key = tame(key.detach().to(wide))
         product = torch.bmm(query.transpose(1, 2), key)
         # Norms divide N x M numbers here instead of N x D there.
         query_norm = query.norm(dim=1).clamp_(min=TINY)
         key_norm = key.norm(dim=1).clamp_(min=TINY)
-        return product.div_(query_norm[:, :, None]).div_(key_norm[:, None])
+        product.div_(query_norm[:, :, None]).div_(key_norm[:, None])
+        return product.clamp_(-1, 1)
 
 
 def match_by_similarity(similarity: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,9 +117,12 @@ def semantic_weights(
     all cells of its view and hi the highest of those outside. Where all are
     equally similar, all count 1. Source: reference file, 1.4 (5) and A1.
 
+    A cell whose similarity is NaN counts 1 and leaves the others' weights
+    alone: features that are not finite show in the loss of their own cell.
+
     Args:
-        similarity (Tensor): r, similarity of each query cell to its match.
-            Shape (B, N).
+        similarity (Tensor): r, similarity of each query cell to its match,
+            in [-1, 1] or NaN. Shape (B, N).
         mask (Tensor): Bool, True inside the overlap. Shape (B, N).
         power (float): p, above 0.
         use_mask (bool): If False, all cells count r ** power, with r below
@@ -111,12 +136,13 @@ def semantic_weights(
         >>> semantic_weights(r, torch.tensor([[False, False, False]]))
         tensor([[0.0000, 0.2500, 1.0000]])
     """
-    similarity = similarity.detach()
+    similarity = similarity.detach().clamp(-1, 1)
     if not use_mask:
-        return similarity.clamp(min=0) ** power
-    lowest = similarity.amin(dim=1, keepdim=True)
-    outside = similarity.masked_fill(mask, -2.0)
+        return similarity.nan_to_num(nan=1.0).clamp(min=0) ** power
+    is_nan = similarity.isnan()
+    lowest = similarity.masked_fill(is_nan, 2.0).amin(dim=1, keepdim=True)
+    outside = similarity.masked_fill(mask | is_nan, -2.0)
     highest = outside.amax(dim=1, keepdim=True)
     spread = highest - lowest
     weights = ((outside - lowest) / spread.clamp(min=EPS)).clamp(0, 1) ** power
-    return weights.masked_fill(mask | (spread < EPS), 1.0)
+    return weights.masked_fill(mask | is_nan | (spread < EPS), 1.0)

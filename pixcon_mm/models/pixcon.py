@@ -11,6 +11,7 @@ from pixcon_mm.errors import UserError
 from pixcon_mm.models.feature_queue import FeatureQueue
 from pixcon_mm.models.head import normalize
 from pixcon_mm.models.key_encoder import KeyEncoder
+from pixcon_mm.models.memory_format import safe_memory_format
 from pixcon_mm.models.neck import ViewFeatures
 
 MAX_PENDING = 1000
@@ -100,8 +101,9 @@ class PixCon(BaseSelfSupervisor):
         self.dense_queue = (
             FeatureQueue(queue_len, channels) if with_dense else None
         )
-        self.memory_format = (
-            torch.channels_last if channels_last else torch.contiguous_format
+        self.memory_format = safe_memory_format(
+            self,
+            torch.channels_last if channels_last else torch.contiguous_format,
         )
         if compile_backbone:
             # In place, so that the names of the weights stay.

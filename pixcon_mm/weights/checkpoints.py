@@ -10,11 +10,16 @@ from mmengine.logging import HistoryBuffer
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import whole_file
-from pixcon_mm.weights.torch_file import find_damage, load_torch_file
+from pixcon_mm.weights.torch_file import (
+    Ignored,
+    find_damage,
+    load_torch_file,
+)
 
 NAME = re.compile(r'(epoch|iter)_\d+\.pth')
 # Without one of these a run cannot continue.
 PARTS = ('meta', 'state_dict', 'optimizer', 'message_hub')
+COUNTS = ('epoch', 'iter')
 Checkpoint = dict[str, Any]
 
 
@@ -50,13 +55,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         UserError: If it is damaged, holds code, or lacks a part.
     """
-    checkpoint = load_torch_file(path)
-    lacking = _lacking(checkpoint)
-    if lacking:
+    if not path.is_file():
         raise UserError(
-            f'{path} cannot be resumed from: it has no {lacking!r}. Start '
-            f'a new run from its weights with --pretrained {path}.'
+            f'There is no checkpoint {str(path)!r}: name a local file, or '
+            'none to continue from the newest one in the work dir.'
         )
+    checkpoint = load_torch_file(path)
+    _check_parts(checkpoint, path)
     hub = checkpoint['message_hub']
     histories = {
         name: HistoryBuffer(
@@ -65,7 +70,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
         for name, value in hub['log_scalars'].items()
         if isinstance(value, dict)
     }
-    checkpoint['message_hub'] = dict(hub, log_scalars=histories)
+    info = {
+        name: value
+        for name, value in hub['runtime_info'].items()
+        if not isinstance(value, Ignored)
+    }
+    keys = {
+        name: is_resumed
+        for name, is_resumed in hub['resumed_keys'].items()
+        if name in histories or name in info
+    }
+    checkpoint['message_hub'] = dict(
+        log_scalars=histories, runtime_info=info, resumed_keys=keys
+    )
     return checkpoint
 
 
@@ -77,7 +94,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 def newest_checkpoint(folder: Path) -> tuple[Path | None, dict[Path, str]]:
     """Find what a run resumes from: the newest whole checkpoint of a folder.
 
-    The newest is the one with the most iterations, whatever the files are
+    The newest is the one that is furthest in the run, whatever the files are
     named and whenever they were written or copied. The file
     ``last_checkpoint``, which OpenMMLab's tools write, is not asked: it may
     point into another folder.
@@ -87,41 +104,66 @@ def newest_checkpoint(folder: Path) -> tuple[Path | None, dict[Path, str]]:
 
     Returns:
         tuple[Path | None, dict[Path, str]]: The checkpoint, None if there is
-        none, and what is wrong with each damaged one that was passed over.
+        none, and why others, damaged or of weights alone, were passed over.
     """
-    damaged: dict[Path, str] = {}
-    whole: dict[Path, int] = {}
+    unfit: dict[Path, str] = {}
+    fit: dict[Path, tuple[int, float]] = {}
     for path in list_checkpoints(folder):
         try:
-            content = load_torch_file(path, mmap=True)
+            fit[path] = read_progress(path)
         except UserError as error:
-            damaged[path] = str(error)
-            continue
-        if not _lacking(content):
-            whole[path] = content['meta']['iter']
-    for path in sorted(whole, key=whole.__getitem__, reverse=True):
+            unfit[path] = str(error)
+    for path in sorted(fit, key=fit.__getitem__, reverse=True):
         damage = find_damage(path)
         if damage is None:
-            return path, damaged
-        damaged[path] = f'{path} is damaged ({damage}).'
-    return None, damaged
+            return path, unfit
+        unfit[path] = f'{path} is damaged ({damage}).'
+    return None, unfit
 
 
-def read_progress(path: Path) -> int | None:
-    """Iterations that are done in a checkpoint; None if it is damaged."""
-    try:
-        return load_torch_file(path, mmap=True)['meta']['iter']
-    except (UserError, KeyError, TypeError):
-        return None
+def read_progress(path: Path) -> tuple[int, float]:
+    """Read how far a checkpoint is in its run, without reading its tensors.
+
+    Args:
+        path (Path): The checkpoint.
+
+    Returns:
+        tuple[int, float]: Epochs that are done, and what is done beside them:
+        the share of an epoch, whose length may change during a run, or
+        iterations in a run that does not count epochs. To be compared with
+        others of the same run.
+
+    Raises:
+        UserError: If it cannot be resumed from.
+    """
+    content = load_torch_file(path, mmap=True)
+    _check_parts(content, path)
+    meta = content['meta']
+    epoch, iteration = meta['epoch'], meta['iter']
+    if 'scale' not in meta:
+        # Of MMEngine's own Runner, so older than any of the same epoch here.
+        return epoch, iteration / (iteration + 1) - 1
+    length = meta['scale']['epoch_length']
+    return epoch, iteration / length - epoch if length else iteration
 
 
-def _lacking(checkpoint: Any) -> str | None:
-    """Name the first part that a resumed run needs and a file lacks."""
-    if not isinstance(checkpoint, dict):
-        return PARTS[0]
-    if 'iter' not in (checkpoint.get('meta') or {}):
-        return 'meta.iter'
-    return next((part for part in PARTS if part not in checkpoint), None)
+def _check_parts(checkpoint: Any, path: Path) -> None:
+    """Stop if a file lacks what a resumed run needs."""
+    parts = checkpoint if isinstance(checkpoint, dict) else {}
+    lacking = next((part for part in PARTS if part not in parts), None)
+    if lacking:
+        raise UserError(
+            f'{path} cannot be resumed from: it has no {lacking!r}. Start '
+            f'a new run from its weights with --pretrained {path}.'
+        )
+    meta = parts['meta']
+    counts = [meta.get(n) if isinstance(meta, dict) else 0 for n in COUNTS]
+    if not all(type(count) is int for count in counts):
+        raise UserError(
+            f'{path} cannot be resumed from: it does not say how many '
+            f'iterations ({COUNTS[1]!r}) are done. Start a new run from its '
+            f'weights with --pretrained {path}.'
+        )
 
 
 def _histories(hub: dict) -> list[tuple[str, HistoryBuffer]]:

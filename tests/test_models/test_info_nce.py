@@ -1,13 +1,21 @@
 """Every backend of InfoNCE against cross-entropy over built logits."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mmpretrain.registry import MODELS
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.models import info_nce as module
-from pixcon_mm.models.info_nce import QueueInfoNCELoss, info_nce
+from pixcon_mm.models.info_nce import (
+    BACKENDS,
+    QueueInfoNCELoss,
+    info_nce,
+)
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 
@@ -56,6 +64,48 @@ def test_equals_cross_entropy(backend, length, dtype):
         result.negatives, (query @ queue.T / 0.2).logsumexp(1).detach(),
         **close,
     )  # fmt: skip
+
+
+def loss_and_grad(query, *args):
+    query = query.detach().requires_grad_()
+    loss = info_nce(query, *args).loss
+    return loss.detach(), *torch.autograd.grad(loss.sum(), query)
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 10_000),
+    temperature=st.floats(1e-4, 100),
+    backend=st.sampled_from(BACKENDS),
+    agree=st.sampled_from([-1, 0, 1]),
+    length=st.integers(1, 70),
+)
+def test_loss_of_unit_rows_is_bounded(
+    seed, temperature, backend, agree, length
+):
+    """Logits within 1/tau; positives equal, opposite or by chance."""
+    torch.manual_seed(seed)
+    query = unit(5, 8, torch.float32)
+    positive = agree * query if agree else unit(5, 8, torch.float32)
+    queue = unit(length, 8, torch.float32)
+    queue[0] = query[0]
+    loss, grad = loss_and_grad(query, positive, queue, temperature, backend)
+    bound = 1.001 * (2 / temperature + math.log(length + 1))
+    assert ((loss >= 0) & (loss <= bound)).all(), loss
+    assert (grad.norm(dim=1) <= 2.001 / temperature).all(), grad
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('part', [0, 1, 2])
+def test_nan_shows_in_the_loss(part, backend):
+    """Of its own row; of all rows if it is in the queue."""
+    rows = [unit(5, 8), unit(5, 8), unit(40, 8)]
+    rows[part][2, 3] = math.nan
+    loss, grad = loss_and_grad(*rows, 0.2, backend)
+    expected = torch.full((5,), part == 2)
+    expected[2] = True
+    assert torch.equal(loss.isnan(), expected)
+    assert torch.equal(grad.isnan().any(1), expected)
 
 
 def test_equals_the_definition():

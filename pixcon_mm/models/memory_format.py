@@ -1,0 +1,70 @@
+"""Memory formats in which a model can be trained without harm."""
+
+import logging
+
+import torch
+from mmengine.logging import print_log
+from torch import nn
+
+# Channels of one AVX-512 vector of float32, the widest that oneDNN writes.
+VECTOR = 16
+
+
+def is_corrupted_by_channels_last(layer: nn.Module) -> bool:
+    """Tell if the weight gradient of a layer overruns memory on the CPU.
+
+    oneDNN packs the pixels that a strided 1x1 convolution reads into a
+    workspace, one vector of channels at a time. Channels-last maps with
+    fewer channels than a vector make it write past the workspace: the
+    process dies or hangs, or the gradient is wrong. See
+    docs/channels_last_on_cpu.md.
+
+    Example:
+        >>> conv = nn.Conv2d(4, 8, kernel_size=1, stride=2)
+        >>> is_corrupted_by_channels_last(conv)
+        True
+        >>> is_corrupted_by_channels_last(nn.Conv2d(4, 8, 3, stride=2))
+        False
+    """
+    return (
+        isinstance(layer, nn.Conv2d)
+        and layer.weight.device.type == 'cpu'
+        and layer.weight.requires_grad
+        and layer.kernel_size == (1, 1)
+        and max(layer.stride) > 1
+        and layer.weight.shape[1] < VECTOR
+    )
+
+
+def safe_memory_format(
+    model: nn.Module, wanted: torch.memory_format
+) -> torch.memory_format:
+    """Choose the wanted memory format, or the plain one with a warning.
+
+    Both the weights and the inputs must take it: a channels-last input is
+    enough to lead a convolution with plain weights into the faulty kernel.
+    A model that is built on the CPU and trained elsewhere is judged as if it
+    stayed there, which costs such narrow ones some speed.
+
+    Args:
+        model (nn.Module): The model, built.
+        wanted (torch.memory_format): Format asked for.
+
+    Returns:
+        torch.memory_format: ``torch.contiguous_format`` where channels-last
+        would corrupt memory; ``wanted`` otherwise.
+    """
+    if wanted != torch.channels_last:
+        return wanted
+    for name, layer in model.named_modules():
+        if is_corrupted_by_channels_last(layer):
+            print_log(
+                f'channels_last=True is left out: {name}, a strided 1x1 '
+                f'convolution of {layer.weight.shape[1]} channels, would '
+                f'corrupt memory on the CPU; from {VECTOR} channels on it '
+                'is safe.',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return torch.contiguous_format
+    return wanted

@@ -1,0 +1,141 @@
+"""Toy runs that are stopped, changed and resumed, with what they went through.
+
+A run has 8 images in batches of 2, so 4 iterations an epoch, for 2 epochs.
+"""
+
+import copy
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+
+from pixcon_mm.engine import PixConRunner
+from tests import toy
+
+LENGTH = 4
+NUMBERS = itertools.count()
+ITERATIONS = dict(
+    train_cfg=dict(_delete_=True, by_epoch=False, max_iters=8),
+    train_dataloader=dict(sampler=dict(type='InfiniteSampler')),
+    log_processor=dict(by_epoch=False),
+)
+
+
+class Recorder(Hook):
+    """What a run was given and what it was at each iteration, from 1."""
+
+    priority = 'NORMAL'
+
+    def __init__(self):
+        self.images, self.groups, self.states = {}, {}, {}
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        now = runner.iter + 1
+        self.images[now] = torch.stack(data_batch['inputs'])
+        self.groups[now] = [
+            {k: v for k, v in group.items() if k in ('lr', 'momentum')}
+            for group in runner.optim_wrapper.param_groups
+        ]
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=()):
+        self.states[runner.iter + 1] = state(runner)
+
+
+class At(Hook):
+    """Calls a function of the runner at the end of an iteration."""
+
+    priority = 'NORMAL'
+
+    def __init__(self, iteration, call):
+        self.iteration, self.call = iteration, call
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=()):
+        if runner.iter + 1 == self.iteration:
+            self.call(runner)
+
+
+def config(folder, name, *changes):
+    """The toy recipe with checkpoints after all iterations."""
+    cfg = Config.fromfile(toy.write_config(folder))
+    cfg.work_dir = str(folder / name)
+    # Runners of one name would share their logger and their history.
+    cfg.experiment_name = f'{folder.name}-{next(NUMBERS)}'
+    cfg.optim_wrapper = dict(
+        type='OptimWrapper',
+        optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=0.01),
+    )
+    cfg.param_scheduler = None
+    cfg.default_hooks = dict(
+        runtime_info=dict(type='DeferredRuntimeInfoHook'),
+        reproducible_resume=dict(type='ReproducibleResumeHook'),
+        logger=dict(type='LoggerHook', interval=1),
+        checkpoint=dict(
+            type='WholeCheckpointHook', by_epoch=False, interval=1
+        ),
+    )
+    for change in changes:
+        cfg.merge_from_dict(copy.deepcopy(change))
+    return cfg
+
+
+def train(cfg, *hooks):
+    """Run a config; returns the runner and its recorder."""
+    runner = PixConRunner.from_cfg(cfg)
+    recorder = Recorder()
+    for hook in (recorder, *hooks):
+        runner.register_hook(hook)
+    runner.train()
+    return runner, recorder
+
+
+def resume(cfg, path=None, *hooks):
+    """Continue from a checkpoint, the newest if none is named."""
+    cfg.resume, cfg.load_from = True, path and str(path)
+    return train(cfg, *hooks)
+
+
+def checkpoint(runner, name):
+    return Path(runner.work_dir) / f'{name}.pth'
+
+
+def log_of(runner):
+    (log,) = Path(runner.log_dir).glob('*.log')
+    return log.read_text()
+
+
+def state(runner):
+    """Copies of all tensors of a run, by name."""
+    tensors = dict(runner.model.state_dict())
+    buffers = runner.optim_wrapper.optimizer.state_dict()['state']
+    for index, slots in buffers.items():
+        for name, value in slots.items():
+            tensors[f'{name} of {index}'] = value
+    return {name: tensor.clone() for name, tensor in tensors.items()}
+
+
+def assert_same(first, second):
+    """Compare two states, bit for bit."""
+    assert first.keys() == second.keys()
+    assert any(name.startswith('momentum') for name in first)
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+def assert_continues(part, whole, start):
+    """Compare all iterations of a run that was resumed after ``start``."""
+    assert list(part.states) == list(whole.states)[start:]
+    for now in part.states:
+        assert torch.equal(part.images[now], whole.images[now]), now
+        assert part.groups[now] == whole.groups[now], now
+        assert_same(part.states[now], whole.states[now])
+
+
+@pytest.fixture(autouse=True)
+def framework_state(monkeypatch):
+    """Undo what runners leave behind; as on a machine without CUDA."""
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with toy.framework_state():
+        yield

@@ -1,0 +1,214 @@
+"""A signal stops a run with a checkpoint, and it continues as if unbroken."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+from pixcon_mm.engine.stop_signals import (
+    SAME_REQUEST,
+    SIGNALS,
+    StoppedBySignal,
+    StopRequest,
+    exit_stopped,
+)
+from pixcon_mm.errors import STOPPED
+from tests.test_engine.runs import (  # noqa: F401
+    ITERATIONS,
+    At,
+    assert_continues,
+    assert_same,
+    checkpoint,
+    config,
+    framework_state,
+    resume,
+    train,
+)
+from tests.test_engine.test_checkpoint_hook import names, validated
+
+ROOT = Path(__file__).resolve().parents[2]
+NEVER = dict(default_hooks=dict(checkpoint=dict(interval=99)))
+EPOCHS = dict(default_hooks=dict(checkpoint=dict(by_epoch=True)))
+ACCUMULATED = dict(optim_wrapper=dict(accumulative_counts=3))
+
+
+def send(number=signal.SIGTERM):
+    return lambda runner: os.kill(os.getpid(), number)
+
+
+def stop(cfg, iteration, number=signal.SIGTERM):
+    """Send a signal at an iteration; returns what the run says."""
+    with pytest.raises(StoppedBySignal) as caught:
+        train(cfg, At(iteration, send(number)))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [[], [EPOCHS], [ITERATIONS], [ACCUMULATED], [ITERATIONS, ACCUMULATED]],
+    ids=['plain', 'epochs', 'iterations', 'accumulated', 'both'],
+)
+def test_stopped_anywhere_and_resumed_equals_unbroken(tmp_path, changes):
+    unbroken, expected = train(config(tmp_path, 'whole', *changes))
+    for iteration in range(1, 8):
+        cfg = config(tmp_path, f'run-{iteration}', *changes, NEVER)
+        # The next step of the optimiser; the last is after iteration 8.
+        end = iteration
+        if ACCUMULATED in changes:
+            end = next(n for n in (3, 6, 8) if n >= iteration)
+        if end == 8:
+            # Nothing is left to stop.
+            run, _ = train(cfg, At(iteration, send()))
+            assert run.iter == 8
+            continue
+        said = stop(cfg, iteration)
+        assert f'SIGTERM: saved after iteration {end} of 8 in ' in said
+        assert names(cfg.work_dir) == [f'iter_{end}.pth']
+        cfg = config(tmp_path, f'run-{iteration}', *changes, NEVER)
+        _, seen = resume(cfg)
+        assert_continues(seen, expected, end)
+
+
+def test_stopped_again_and_again(tmp_path):
+    """Each part of the run is one iteration long."""
+    unbroken, expected = train(config(tmp_path, 'whole'))
+    for iteration in range(1, 8):
+        cfg = config(tmp_path, 'run', NEVER)
+        cfg.resume = True
+        stop(cfg, iteration)
+    _, seen = resume(config(tmp_path, 'run', NEVER))
+    assert_continues(seen, expected, 7)
+
+
+@pytest.mark.parametrize('number', SIGNALS)
+def test_each_signal_is_named(tmp_path, number, capfd):
+    cfg = config(tmp_path, 'run')
+    name = signal.Signals(number).name
+    assert stop(cfg, 2, number).startswith(f'{name}: saved after iteration 2')
+    said = f'{name}: saving at the end of the iteration.'
+    assert capfd.readouterr().err.count(said) == 1
+    # Nothing disturbs the end of the process.
+    assert all(signal.getsignal(n) is signal.SIG_IGN for n in SIGNALS)
+
+
+def test_a_regular_checkpoint_of_the_iteration_is_enough(tmp_path):
+    every = config(tmp_path, 'run', EPOCHS)
+    every.default_hooks.checkpoint.by_epoch = False
+    stop(every, 3)
+    assert names(every.work_dir) == [f'iter_{n}.pth' for n in (1, 2, 3)]
+    times = [p.stat().st_mtime_ns for p in Path(every.work_dir).glob('*.pth')]
+    assert len(set(times)) == 3
+
+
+def test_a_validation_is_stopped(tmp_path):
+    class InValidation(Hook):
+        def after_val_iter(self, runner, *args, **kwargs):
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    cfg = config(tmp_path, 'run', NEVER, validated(1.0, 2.0))
+    with pytest.raises(StoppedBySignal, match='SIGUSR1: saved after iter.* 4'):
+        train(cfg, InValidation())
+    meta = torch.load(tmp_path / 'run/iter_4.pth', weights_only=True)['meta']
+    assert (meta['epoch'], meta['iter']) == (1, 4)
+
+
+def test_a_validation_within_an_accumulation_is_not(tmp_path):
+    class InValidation(Hook):
+        def after_val_iter(self, runner, *args, **kwargs):
+            if runner.iter == 4:
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+    cfg = config(tmp_path, 'run', NEVER, ACCUMULATED, validated(1.0, 2.0))
+    with pytest.raises(StoppedBySignal, match='saved after iteration 6'):
+        train(cfg, InValidation())
+
+
+def test_signals_close_together_are_one(monkeypatch):
+    """A launcher passes on what the terminal has sent to all."""
+    ended = []
+    monkeypatch.setattr(os, '_exit', ended.append)
+    now = [100.0]
+    monkeypatch.setattr(time, 'monotonic', lambda: now[0])
+    request = StopRequest()
+    request.listen()
+    os.kill(os.getpid(), signal.SIGTERM)
+    now[0] += SAME_REQUEST / 2
+    os.kill(os.getpid(), signal.SIGINT)
+    assert request.signal_name == 'SIGTERM'
+    assert not ended
+    now[0] += SAME_REQUEST
+    os.kill(os.getpid(), signal.SIGINT)
+    assert ended == [STOPPED]
+
+
+def test_forked_processes_are_ended_by_signals():
+    """Those of an evaluation's pool; a parent waits for their end."""
+    StopRequest().listen()
+    child = multiprocessing.get_context('fork').Process(
+        target=time.sleep, args=(60,)
+    )
+    child.start()
+    time.sleep(0.1)
+    child.terminate()
+    child.join(5)
+    assert child.exitcode == -signal.SIGTERM
+    child.kill()
+
+
+def test_a_second_signal_ends_the_process_at_once():
+    code = (
+        'import os, signal, sys, time\n'
+        'from pixcon_mm.engine import stop_signals\n'
+        'stop_signals.SAME_REQUEST = 0.2\n'
+        'stop_signals.StopRequest().listen()\n'
+        'print("ready", flush=True)\n'
+        'time.sleep(60)\n'
+        'time.sleep(60)\n'
+    )
+    process = subprocess.Popen(
+        [sys.executable, '-c', code],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == 'ready\n'
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.4)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == STOPPED
+    assert process.communicate()[1].count('SIGTERM: saving') == 1
+
+
+def test_a_terminal_that_is_gone_does_not_matter(tmp_path, monkeypatch):
+    class Gone:
+        def fileno(self):
+            return 99_999
+
+        def write(self, text):
+            raise BrokenPipeError
+
+        flush = write
+
+    monkeypatch.setattr(sys, 'stderr', Gone())
+    assert 'saved after iteration 2' in stop(config(tmp_path, 'run'), 2)
+    with pytest.raises(SystemExit) as ended:
+        exit_stopped('Stopped.')
+    assert ended.value.code == STOPPED
+
+
+@pytest.mark.parametrize(('rank', 'said'), [('0', 'Done.\n'), ('1', '')])
+def test_the_first_process_speaks_for_all(monkeypatch, capsys, rank, said):
+    monkeypatch.setenv('RANK', rank)
+    with pytest.raises(SystemExit) as ended:
+        exit_stopped('Done.')
+    assert ended.value.code == STOPPED
+    assert capsys.readouterr().err == said
