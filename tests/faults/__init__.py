@@ -1,0 +1,13 @@
+"""Fault campaign: real runs of the real tools that are killed and damaged.
+
+    python -m pytest -m faults
+
+takes about half an hour on two cores and prints a table at the end. All
+moments and choices are drawn from seeds. Environment variables:
+
+    FAULTS_SCALE    share of the repetitions, 1.0 unless set
+    FAULTS_WORKERS  cases at a time, 2 unless set
+    FAULTS_SEED     another seed gives other moments, 0 unless set
+    FAULTS_REPORT   file to write the table to as well, in Markdown
+    FAULTS_KEEP     set to keep the folders of the cases that passed
+"""

@@ -1,0 +1,128 @@
+"""Look at the checkpoints of a work directory from outside."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+NAME = re.compile(r'(epoch|iter)_(\d+)\.pth')
+
+
+def by_progress(work_dir: Path, length: int) -> list[tuple[int, Path]]:
+    """Checkpoints and the iterations they stand for, the newest last.
+
+    Args:
+        work_dir (Path): Where to look.
+        length (int): Iterations of an epoch.
+    """
+    found = []
+    for path in work_dir.glob('*.pth'):
+        if match := NAME.fullmatch(path.name):
+            unit = length if match[1] == 'epoch' else 1
+            found.append((int(match[2]) * unit, path))
+    return sorted(found)
+
+
+def progress(work_dir: Path, length: int) -> int:
+    """Iterations of the newest checkpoint; 0 without one."""
+    found = by_progress(work_dir, length)
+    return found[-1][0] if found else 0
+
+
+def parts(work_dir: Path) -> list[str]:
+    """Names of the files that were being written."""
+    return [path.name for path in work_dir.glob('.*.part')]
+
+
+def load(path: Path) -> dict:
+    """Load a checkpoint that this test wrote."""
+    return torch.load(path, map_location='cpu', weights_only=False)
+
+
+def damaged(work_dir: Path) -> list[str]:
+    """Names of checkpoints that cannot be loaded or are not finite."""
+    names = []
+    for path in sorted(work_dir.glob('*.pth')):
+        try:
+            content = load(path)
+        except Exception as error:
+            names.append(f'{path.name}: {error}')
+            continue
+        if not is_finite(content):
+            names.append(f'{path.name}: not finite')
+    return names
+
+
+def is_finite(content: dict) -> bool:
+    """Whether all weights and all of the optimiser's state are finite."""
+    return all(
+        bool(value.isfinite().all())
+        for key in ('state_dict', 'optimizer')
+        for _, value in tensors(content.get(key), key)
+    )
+
+
+def tensors(value, name: str) -> Iterator[tuple[str, Tensor]]:
+    """All tensors below a value, each with its path."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from tensors(part, f'{name}.{key}')
+    elif isinstance(value, list | tuple):
+        for index, part in enumerate(value):
+            yield from tensors(part, f'{name}.{index}')
+
+
+def differences(ours: Path, theirs: Path) -> list[str]:
+    """Differences between two checkpoints, bit for bit.
+
+    Compares all weights, buffers and the optimiser's tensors, its learning
+    rates, the schedulers' state and the position.
+    """
+    a, b = load(ours), load(theirs)
+    found = []
+    for key in ('state_dict', 'optimizer'):
+        mine, other = (dict(tensors(c.get(key), key)) for c in (a, b))
+        found += sorted(f'{name} in one only' for name in mine.keys() ^ other)
+        found += [
+            f'{name} by {distance(mine[name], value):.3g}'
+            for name, value in other.items()
+            if name in mine and not same(mine[name], value)
+        ]
+    for key in ('epoch', 'iter'):
+        if a['meta'][key] != b['meta'][key]:
+            found.append(f'{key}: {a["meta"][key]}, not {b["meta"][key]}')
+    if a['optimizer']['param_groups'] != b['optimizer']['param_groups']:
+        found.append('optimizer.param_groups')
+    if a.get('param_schedulers') != b.get('param_schedulers'):
+        found.append('param_schedulers')
+    return found
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are equal in type, shape and every bit."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return torch.equal(a.contiguous().view(-1), b.contiguous().view(-1))
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    """Largest difference of two tensors; infinite for other shapes."""
+    if a.shape != b.shape:
+        return float('inf')
+    return float((a.double() - b.double()).abs().max())
+
+
+def cleared(work_dir: Path, length: int, above: int) -> Path:
+    """Remove the checkpoints of a copy beyond an iteration.
+
+    Returns:
+        Path: The newest that is left.
+    """
+    for iteration, path in by_progress(work_dir, length):
+        if iteration > above:
+            path.unlink()
+    return by_progress(work_dir, length)[-1][1]

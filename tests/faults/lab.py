@@ -1,0 +1,133 @@
+"""Data, configs and unbroken runs, made once and used by all cases."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults import checkpoints
+from tests.faults.launches import ROOT, Launch
+from tests.faults.recipes import IMAGES, Recipe
+
+
+@dataclass(frozen=True)
+class Unbroken:
+    """A run that nothing disturbed.
+
+    Args:
+        work_dir (Path): Its work directory.
+        final (Path): Its last checkpoint.
+        start (float): Seconds to the first iteration.
+        step (float): Seconds an iteration.
+    """
+
+    work_dir: Path
+    final: Path
+    start: float
+    step: float
+
+
+class Lab:
+    """Makes what several cases need, the first time one of them asks.
+
+    Args:
+        folder (Path): Where everything goes.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.seed = int(os.environ.get('FAULTS_SEED', 0))
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._made: dict[str, object] = {}
+
+    def once(self, name: str, make):
+        """Result of a function that is called only once for a name."""
+        with self._lock:
+            lock = self._locks.setdefault(name, threading.Lock())
+        with lock:
+            if name not in self._made:
+                self._made[name] = make()
+            return self._made[name]
+
+    def data(self) -> Path:
+        """Scenes with boxes, masks and labels."""
+        return self.once('data', self._make_data)
+
+    def _make_data(self) -> Path:
+        tool = [sys.executable, ROOT / 'tools/make_demo_data.py']
+        out = self.folder / 'data'
+        subprocess.run(
+            [*tool, '--out', out, '--train', str(IMAGES), '--val', '4'],
+            check=True,
+            capture_output=True,
+        )
+        return out
+
+    def config(self, recipe: Recipe) -> Path:
+        """Config of a recipe."""
+        data = self.data()
+        return self.once(
+            f'config of {recipe.name}',
+            lambda: recipe.write(self.folder, data),
+        )
+
+    def launch(
+        self, recipe: Recipe, work_dir: Path, *options: str, **how
+    ) -> Launch:
+        """Start a recipe; its output goes into the folder of the case."""
+        if recipe.pretrained:
+            source = self.unbroken(recipe.pretrained).final
+            options = ('--pretrained', str(source), *options)
+        return Launch(
+            self.config(recipe),
+            work_dir,
+            *options,
+            log=self._log(work_dir),
+            processes=recipe.processes,
+            **how,
+        )
+
+    def _log(self, work_dir: Path) -> Path:
+        """File for the output, not in a work directory that may be full."""
+        case = self.folder / work_dir.relative_to(self.folder).parts[0]
+        case.mkdir(exist_ok=True)
+        number = len(list(case.glob(f'{work_dir.name}.*.log'))) + 1
+        return case / f'{work_dir.name}.{number}.log'
+
+    def unbroken(self, recipe: Recipe) -> Unbroken:
+        """The run that nothing disturbs, with all its checkpoints."""
+        return self.once(recipe.name, lambda: self._train(recipe))
+
+    def _train(self, recipe: Recipe) -> Unbroken:
+        name = self.config(recipe).stem
+        run = self.launch(
+            recipe,
+            self.folder / 'unbroken' / name,
+            *('--cfg-options', 'default_hooks.checkpoint.max_keep_ckpts=-1'),
+        )
+        assert run.wait_for_lines(1), run.tail()
+        first = time.monotonic()
+        assert run.end() == 0, run.tail()
+        now = time.monotonic()
+        work_dir = self.folder / 'unbroken' / name
+        final = work_dir / recipe.last
+        assert checkpoints.is_finite(checkpoints.load(final))
+        return Unbroken(
+            work_dir,
+            final,
+            start=first - run.started,
+            step=(now - first) / recipe.total,
+        )
+
+    def finished(self, recipe: Recipe, work_dir: Path) -> str:
+        """Assert that a run ended as the unbroken one did."""
+        found = checkpoints.differences(
+            work_dir / recipe.last, self.unbroken(recipe).final
+        )
+        assert not found, f'{len(found)} differences: ' + ', '.join(found[:5])
+        assert not checkpoints.parts(work_dir)
+        return 'bit-equal'

@@ -1,0 +1,229 @@
+"""Runs of the training tool as process trees that can be hit anywhere."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TOKEN = 'FAULTS_LAUNCH'
+LINE = re.compile(
+    r'(?:epoch +(\d+)/\d+ \[ *(\d+)/(\d+)\]|iteration +(\d+)/\d+)  loss '
+)
+# Starting takes seconds, on a busy machine many.
+PATIENCE = 300
+
+
+class Launch:
+    """A run of ``tools/train.py``, in a session of its own.
+
+    Every process of the run carries a token in its environment, so none
+    escapes by leaving the process group or by losing its parent.
+
+    Args:
+        config (Path): Config of the run.
+        work_dir (Path): Its work directory.
+        *options (str): Further arguments of the tool.
+        log (Path): Gets standard output and error.
+        processes (int): More than one are started by ``dist_train.sh``.
+        prefix (tuple[str, ...]): Command that runs the command.
+    """
+
+    live: set['Launch'] = set()
+
+    def __init__(
+        self,
+        config: Path,
+        work_dir: Path,
+        *options: str,
+        log: Path,
+        processes: int = 1,
+        prefix: tuple[str, ...] = (),
+    ):
+        self.token = uuid.uuid4().hex
+        self.log, self.processes = log, processes
+        command = [sys.executable, ROOT / 'tools/train.py', config]
+        if processes > 1:
+            script = ROOT / 'tools/dist_train.sh'
+            command = ['bash', script, config, processes]
+        command += ['--work-dir', work_dir, *options]
+        env = dict(os.environ, OMP_NUM_THREADS='1', PYTHON=sys.executable)
+        env.pop('PIXCON_MM_TRACEBACK', None)
+        self.started = time.monotonic()
+        with log.open('w') as stream:
+            self.process = subprocess.Popen(
+                [*prefix, *map(str, command)],
+                cwd=ROOT,
+                env=dict(env, **{TOKEN: self.token}),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.live.add(self)
+
+    @property
+    def pid(self) -> int:
+        """Process that the shell started: train.py, or torchrun."""
+        return self.process.pid
+
+    def output(self) -> str:
+        """All that the run has printed so far."""
+        return self.log.read_text(errors='replace')
+
+    def tail(self) -> str:
+        """The last lines that it has printed, on one line."""
+        lines = [line.strip() for line in self.output().splitlines()]
+        return ' / '.join([line for line in lines if line][-4:])[-500:]
+
+    def positions(self) -> list[int]:
+        """Iterations that the run has logged, counted from the start."""
+        return [
+            int(iteration or (int(epoch or 1) - 1) * int(length or 0))
+            + (0 if iteration else int(batch))
+            for epoch, batch, length, iteration in LINE.findall(self.output())
+        ]
+
+    def wait_for(self, condition, timeout: float = PATIENCE) -> bool:
+        """Poll until a condition holds; False if the run ended before."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if self.process.poll() is not None:
+                return False
+            if time.monotonic() > deadline:
+                raise AssertionError(
+                    f'waited {timeout} s in vain; the output ends with: '
+                    f'{self.tail()}'
+                )
+            time.sleep(0.002)
+        return True
+
+    def wait_for_lines(self, count: int) -> bool:
+        """Wait until so many iterations are logged; False if it ended."""
+        seen = [-1, 0]
+
+        def enough() -> bool:
+            size = self.log.stat().st_size
+            if size != seen[0]:
+                seen[:] = size, len(self.positions())
+            return seen[1] >= count
+
+        return self.wait_for(enough)
+
+    def end(self, timeout: float = PATIENCE) -> int:
+        """Wait for the end; exit status, which is negative for a signal."""
+        try:
+            status = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            tail = self.tail()
+            self.kill()
+            raise AssertionError(
+                f'still running after {timeout:.0f} s: {tail}'
+            ) from None
+        self.live.discard(self)
+        return status
+
+    def refusal(self, *words: str, timeout: float = PATIENCE) -> str:
+        """Assert that the run ends by itself with one sentence; return it.
+
+        Args:
+            *words (str): What the sentence must hold, in any case; of words
+                that are separated by ``|`` one is enough.
+            timeout (float): Seconds that it may take.
+        """
+        status = self.end(timeout)
+        output = self.output()
+        assert status == 1, f'exit {status}: {self.tail()}'
+        assert 'Traceback' not in output, f'traceback: {self.tail()}'
+        said = [s for s in output.splitlines() if s.startswith('error: ')]
+        # Of several processes, each may have a mistake of its own to report.
+        assert 1 <= len(said) <= self.processes, f'said {said}'
+        for word in words:
+            assert any(
+                w in said[0].lower() for w in word.lower().split('|')
+            ), f'no {word!r} in {said[0]!r}'
+        assert not (orphans := self.orphans(10)), f'orphans: {orphans}'
+        return said[0]
+
+    def kill(self) -> None:
+        """Kill -9 all processes of the run, the whole group first."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        while pids := self.pids():
+            for pid in pids:
+                send(pid, signal.SIGKILL)
+            time.sleep(0.005)
+        self.process.wait()
+        self.live.discard(self)
+
+    def pids(self) -> list[int]:
+        """All living processes of the run."""
+        mark = f'{TOKEN}={self.token}'.encode()
+        return [pid for pid in all_pids() if mark in read(pid, 'environ')]
+
+    def ranks(self) -> list[int]:
+        """Training processes in the order of their ranks."""
+        if parent(self.pid) is None:
+            return []
+        own = [pid for pid in self.pids() if parent(pid) == self.pid]
+        ranks = {variable(pid, 'RANK'): pid for pid in own}
+        ranks.pop(None, None)
+        return [ranks[key] for key in sorted(ranks)] or [self.pid]
+
+    def loader_workers(self) -> list[int]:
+        """Workers of the loaders: forks of the training processes."""
+        ranks = self.ranks()
+        words = {pid: read(pid, 'cmdline') for pid in ranks}
+        return [
+            pid
+            for pid in self.pids()
+            if parent(pid) in ranks
+            and read(pid, 'cmdline') == words[parent(pid)]
+        ]
+
+    def orphans(self, patience: float) -> list[str]:
+        """Processes that still live after a pause, with their commands."""
+        deadline = time.monotonic() + patience
+        while (pids := self.pids()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return [f'{pid} {read(pid, "cmdline")[-80:]!r}' for pid in pids]
+
+
+def send(pid: int, number: int) -> None:
+    """Send a signal; a process that is gone does not mind."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def all_pids() -> list[int]:
+    """Every process of the machine."""
+    return [int(name) for name in os.listdir('/proc') if name.isdigit()]
+
+
+def read(pid: int, name: str) -> bytes:
+    """A file of a process in /proc; empty if it is gone or not ours."""
+    try:
+        return Path(f'/proc/{pid}/{name}').read_bytes()
+    except OSError:
+        return b''
+
+
+def parent(pid: int) -> int | None:
+    """Parent of a living process; None for one that has ended."""
+    # The name, in brackets, may hold blanks.
+    fields = read(pid, 'stat').rpartition(b')')[2].split()
+    return int(fields[1]) if fields and fields[0] not in b'ZX' else None
+
+
+def variable(pid: int, name: str) -> str | None:
+    """An environment variable of a process as it was started."""
+    for entry in read(pid, 'environ').split(b'\0'):
+        key, _, value = entry.partition(b'=')
+        if key.decode() == name:
+            return value.decode()
+    return None

@@ -1,0 +1,200 @@
+"""Tiny runs of every kind: seconds each, the shipped configs otherwise."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmengine.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES = 40
+BASE = 16  # channels of the first stage
+NARROW = {
+    'model.backbone.stem_channels': BASE,
+    'model.backbone.base_channels': BASE,
+}
+OFTEN = {'default_hooks.logger.interval': 1}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A run that the campaign disturbs.
+
+    Args:
+        name (str): As the table shows it.
+        base (str): Config that it derives from, below ``configs/``.
+        changes (dict): Keys with dots, and their values.
+        total (int): Iterations in all.
+        interval (int): Iterations between checkpoints.
+        length (int): Iterations of an epoch; only matters to runs that count
+            epochs.
+        processes (int): Processes that train.
+        pretrained (Recipe, optional): Where the backbone comes from.
+    """
+
+    name: str
+    base: str
+    changes: dict = field(hash=False)
+    total: int
+    interval: int
+    length: int = 10
+    processes: int = 1
+    pretrained: 'Recipe | None' = None
+
+    @property
+    def last(self) -> str:
+        """Name of the final checkpoint."""
+        if self.changes.get('default_hooks.checkpoint.by_epoch', True):
+            return f'epoch_{self.total // self.length}.pth'
+        return f'iter_{self.total}.pth'
+
+    def write(self, folder: Path, data: Path) -> Path:
+        """Write the config, with the images' folder; return its path."""
+        cfg = Config.fromfile(ROOT / 'configs' / self.base)
+        changes = {**OFTEN, **NARROW, **self.changes}
+        loop = changes.pop('train_cfg', None)
+        schedule = changes.pop('param_scheduler', None)
+        cfg.merge_from_dict(changes)
+        # Replaced as a whole, not merged.
+        if loop:
+            cfg.train_cfg = loop
+        if schedule:
+            cfg.param_scheduler = schedule
+        path = folder / f'{self.name.replace(" ", "-").replace(",", "")}.py'
+        text = cfg.dump().replace('data/demo/', f'{data}/')
+        path.write_text(text)
+        return path
+
+
+def by_iteration(interval: int, keep: int) -> dict:
+    """Checkpoints that count iterations."""
+    return {
+        'default_hooks.checkpoint.by_epoch': False,
+        'default_hooks.checkpoint.interval': interval,
+        'default_hooks.checkpoint.max_keep_ckpts': keep,
+    }
+
+
+def by_epoch(keep: int) -> dict:
+    """Checkpoints at the end of each epoch."""
+    return {
+        'default_hooks.checkpoint.interval': 1,
+        'default_hooks.checkpoint.max_keep_ckpts': keep,
+    }
+
+
+def cosine(iterations: int) -> list[dict]:
+    """Learning rate of a run that counts iterations."""
+    return [
+        dict(
+            type='CosineAnnealingLR',
+            by_epoch=False,
+            begin=0,
+            end=iterations,
+            T_max=iterations,
+        )
+    ]
+
+
+PIXCON = {
+    'model.queue_len': 64,
+    'model.neck.in_channels': 8 * BASE,
+    'model.neck.hid_channels': 32,
+    'model.head.hid_channels': 32,
+    'train_dataloader.batch_size': 4,
+    'train_dataloader.dataset.pipeline.1.scale': 64,
+}
+DEMO = 'pretrain/pixcon_r18_demo.py'
+
+EPOCHS = Recipe(
+    'pre-training by epoch', DEMO, {**PIXCON, **by_epoch(keep=1)}, 80, 10
+)
+MID_EPOCH = Recipe(
+    'pre-training by epoch, saved in mid-epoch',
+    DEMO,
+    {
+        **PIXCON,
+        **by_iteration(7, keep=2),
+        'train_dataloader.num_workers': 2,
+    },
+    80,
+    7,
+)
+ITERATIONS = Recipe(
+    'pre-training by iteration',
+    DEMO,
+    {
+        **PIXCON,
+        **by_iteration(9, keep=1),
+        'train_dataloader.sampler.type': 'InfiniteSampler',
+        'train_cfg': dict(type='IterBasedTrainLoop', max_iters=80),
+        'param_scheduler': cosine(80),
+        'log_processor.by_epoch': False,
+        'default_hooks.logger.log_metric_by_epoch': False,
+    },
+    80,
+    9,
+)
+ACCUMULATION = Recipe(
+    'pre-training with accumulation',
+    DEMO,
+    {
+        **PIXCON,
+        **by_iteration(7, keep=2),
+        'optim_wrapper.accumulative_counts': 2,
+    },
+    80,
+    7,
+)
+TWO = Recipe(
+    'pre-training on two processes',
+    DEMO,
+    {**PIXCON, **by_iteration(7, keep=2)},
+    40,
+    7,
+    length=5,
+    processes=2,
+)
+TWO_BY_EPOCH = Recipe(
+    'pre-training on two processes by epoch',
+    DEMO,
+    {**PIXCON, **by_epoch(keep=1)},
+    40,
+    5,
+    length=5,
+    processes=2,
+)
+DETECTION = Recipe(
+    'detection fine-tuning',
+    'detection/mask-rcnn_r18-fpn_demo.py',
+    {
+        **by_iteration(5, keep=1),
+        'train_dataloader.dataset.pipeline.2.scales': [(107, 80), (128, 96)],
+        'model.train_cfg.rpn_proposal.max_per_img': 50,
+        'model.train_cfg.rcnn.sampler.num': 16,
+        'model.neck.in_channels': [BASE, 2 * BASE, 4 * BASE, 8 * BASE],
+        'train_dataloader.batch_size': 2,
+        'train_cfg': dict(
+            type='IterBasedTrainLoop', max_iters=40, val_interval=1000
+        ),
+        'custom_hooks': [dict(type='PreciseBatchNormHook', num_batches=2)],
+    },
+    40,
+    5,
+    pretrained=EPOCHS,
+)
+SEGMENTATION = Recipe(
+    'segmentation fine-tuning',
+    'segmentation/fcn_r18_demo.py',
+    {
+        **by_iteration(7, keep=2),
+        'model.decode_head.in_channels': 8 * BASE,
+        'train_dataloader.batch_size': 4,
+        'train_dataloader.num_workers': 2,
+        'train_cfg': dict(
+            type='IterBasedTrainLoop', max_iters=60, val_interval=1000
+        ),
+    },
+    60,
+    7,
+    pretrained=EPOCHS,
+)

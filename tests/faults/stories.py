@@ -1,0 +1,124 @@
+"""A run that is hit again and again, resumed each time, and compared."""
+
+import os
+import random
+import time
+from pathlib import Path
+
+from tests.faults import checkpoints
+from tests.faults.lab import Lab
+from tests.faults.launches import Launch
+from tests.faults.recipes import Recipe
+
+# How long a checkpoint takes to be written, synced, renamed, and the old one
+# removed, with some to spare; tiny ones on a local disk.
+WRITE = 0.06
+
+
+class Story:
+    """A run of a recipe through several faults, with seeded moments.
+
+    Args:
+        lab (Lab): Has the data and the unbroken run.
+        folder (Path): Gets the work directory and the output.
+        recipe (Recipe): The run.
+        name (str): Stories of other names draw other moments.
+    """
+
+    def __init__(self, lab: Lab, folder: Path, recipe: Recipe, name: str):
+        self.lab, self.recipe = lab, recipe
+        self.work_dir = folder / 'run'
+        self.rng = random.Random(f'{lab.seed} {recipe.name} {name}')
+        self.unbroken = lab.unbroken(recipe)
+        self.launch: Launch | None = None
+        self.done = 0
+
+    @property
+    def left(self) -> int:
+        """Iterations that no checkpoint holds yet."""
+        return self.recipe.total - self.done
+
+    def start(self, **how) -> Launch:
+        """Start the run, or resume it where there was one before."""
+        options = ['--resume'] if self.launch else []
+        self.launch = self.lab.launch(
+            self.recipe, self.work_dir, *options, **how
+        )
+        return self.launch
+
+    def moment(self, faults_left: int) -> int:
+        """Draw after how many iterations of this start the fault comes.
+
+        Faults spread over the run, and none comes at its last iterations,
+        where the run might end before.
+        """
+        share = 2 * self.left / (faults_left + 1)
+        return self.rng.randint(1, max(1, min(round(share), self.left - 3)))
+
+    def wait_in_training(self, faults_left: int) -> bool:
+        """Wait for a moment between two lines of the log."""
+        pause = self.rng.random() * self.unbroken.step
+        hit = self.launch.wait_for_lines(self.moment(faults_left))
+        time.sleep(pause)
+        return hit
+
+    def wait_in_start(self) -> bool:
+        """Wait for a moment before the first iteration."""
+        pause = self.rng.random() * self.unbroken.start
+        return (
+            not self.launch.wait_for(
+                lambda: time.monotonic() > self.launch.started + pause
+            )
+            or not self.launch.positions()
+        )
+
+    def wait_in_write(self, faults_left: int) -> bool:
+        """Wait until a checkpoint is being written, or a little longer."""
+        pause = self.rng.choice([0, self.rng.random() * WRITE])
+        early = max(1, self.moment(faults_left) - self.recipe.interval)
+        if not self.launch.wait_for_lines(early):
+            return False
+        before = checkpoint_names(self.work_dir)
+        hit = self.launch.wait_for(
+            lambda: not checkpoint_names(self.work_dir) <= before
+        )
+        time.sleep(pause)
+        return hit
+
+    def check(self) -> None:
+        """Assert that nothing is lost or damaged, and note the progress."""
+        bad = checkpoints.damaged(self.work_dir)
+        assert not bad, f'damaged checkpoints: {bad}'
+        logged = self.launch.positions()
+        if logged:
+            assert logged[0] == self.done + 1, (
+                f'{self.done} iterations were saved, and the run went on '
+                f'with number {logged[0]}'
+            )
+        before, length = self.done, self.recipe.length
+        self.done = checkpoints.progress(self.work_dir, length)
+        assert self.done >= before, (
+            f'the checkpoint of iteration {before} is lost, the newest is '
+            f'that of {self.done}'
+        )
+        if logged:
+            # One more where a checkpoint waits for the optimiser's step.
+            lost = logged[-1] - self.done
+            assert lost <= self.recipe.interval + 1, f'{lost} iterations lost'
+
+    def finish(self) -> str:
+        """Resume to the end and compare with the unbroken run."""
+        launch = self.start()
+        status = launch.end()
+        assert status == 0, f'exit {status}: {launch.tail()}'
+        self.check()
+        return self.lab.finished(self.recipe, self.work_dir)
+
+
+def checkpoint_names(work_dir: Path) -> set[str]:
+    """Checkpoints of a folder, also those that are being written."""
+    try:
+        names = os.listdir(work_dir)
+    except FileNotFoundError:
+        return set()
+    return {name for name in names if name.endswith(('.pth', '.part'))}

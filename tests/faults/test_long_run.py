@@ -1,0 +1,123 @@
+"""Memory, descriptors and shared memory of a long run stay where they are."""
+
+import os
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults import mounts, recipes
+from tests.faults.cases import Case, scaled
+from tests.faults.launches import read
+
+pytestmark = pytest.mark.faults
+LENGTH = 10
+EPOCHS = scaled(500)
+MEBIBYTE = 2**20
+# What may be added between the second and the last fifth of a run: the
+# histories of what is logged grow by a few numbers an iteration.
+LIMITS = {
+    'memory of the process, MiB': 6.0,
+    'memory of the workers, MiB': 6.0,
+    'shared memory of the process, MiB': 0.5,
+    '/dev/shm, MiB': 0.5,
+    'descriptors of the process': 0.5,
+    'descriptors of the workers': 0.5,
+    'processes': 0.1,
+    'threads': 0.5,
+}
+LONG = recipes.Recipe(
+    f'pre-training, {EPOCHS * LENGTH} iterations',
+    recipes.DEMO,
+    {
+        **recipes.PIXCON,
+        'train_dataloader.num_workers': 2,
+        'train_cfg': dict(by_epoch=True, max_epochs=EPOCHS),
+        'param_scheduler': recipes.cosine(EPOCHS * LENGTH),
+        'default_hooks.logger.interval': 5,
+        'default_hooks.checkpoint.interval': 5,
+        'default_hooks.checkpoint.max_keep_ckpts': 3,
+    },
+    EPOCHS * LENGTH,
+    5 * LENGTH,
+)
+
+
+def status(pid: int, name: str) -> int:
+    """A number of a process's status; 0 if it is gone."""
+    for line in read(pid, 'status').decode().splitlines():
+        if line.startswith(f'{name}:'):
+            return int(line.split()[1])
+    return 0
+
+
+def descriptors(pid: int) -> int:
+    """Open descriptors of a process."""
+    try:
+        return len(os.listdir(f'/proc/{pid}/fd'))
+    except OSError:
+        return 0
+
+
+def sample(launch) -> dict[str, float]:
+    """What a run holds now."""
+    workers = launch.loader_workers()
+    shm = os.statvfs(f'/proc/{launch.pid}/root/dev/shm')
+    own, theirs = (
+        {
+            name: sum(status(pid, name) for pid in pids)
+            for name in ('VmRSS', 'RssShmem', 'Threads')
+        }
+        for pids in ([launch.pid], workers)
+    )
+    return {
+        'memory of the process, MiB': own['VmRSS'] / 1024,
+        'memory of the workers, MiB': theirs['VmRSS'] / 1024,
+        'shared memory of the process, MiB': own['RssShmem'] / 1024,
+        '/dev/shm, MiB': (shm.f_blocks - shm.f_bfree) * shm.f_bsize / MEBIBYTE,
+        'descriptors of the process': descriptors(launch.pid),
+        'descriptors of the workers': sum(map(descriptors, workers)),
+        'processes': 1 + len(workers),
+        'threads': own['Threads'],
+    }
+
+
+def flat(lab, folder: Path):
+    """Compare the second fifth of a run with the last."""
+    prefix = ()
+    try:
+        # Others use the machine's own.
+        prefix = mounts.small_shared_memory('256m')
+    except pytest.skip.Exception:
+        LIMITS.pop('/dev/shm, MiB', None)
+    launch = lab.launch(LONG, folder / 'run', prefix=prefix)
+    assert launch.wait_for_lines(1), launch.tail()
+    samples = []
+    while launch.process.poll() is None:
+        values = sample(launch)
+        position = launch.positions()[-1] / LONG.total
+        # A process that is ending has begun to let go.
+        if launch.process.poll() is None and position < 1:
+            samples.append((position, values))
+        time.sleep(1)
+    assert launch.end() == 0, launch.tail()
+    grown, said = [], []
+    for name, limit in LIMITS.items():
+        early, late = (
+            statistics.mean(v[name] for p, v in samples if low <= p < high)
+            for low, high in ((0.2, 0.4), (0.8, 1.0))
+        )
+        said.append(f'{name} {early:.1f} to {late:.1f}')
+        if late - early > limit:
+            grown.append(said[-1])
+    assert not grown, '; '.join(grown)
+    return LONG.total, f'{len(samples)} samples: ' + '; '.join(said)
+
+
+CASES = [Case('long run', LONG.name, flat, LONG.total)]
+
+
+@pytest.mark.parametrize('case', CASES, ids=str)
+def test_stays_flat(case, run_case):
+    run_case(case)

@@ -1,0 +1,104 @@
+"""What is not finite stops a run and is never saved."""
+
+import re
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from tests.faults import checkpoints, recipes
+from tests.faults.cases import Case
+
+pytestmark = pytest.mark.faults
+INTERVAL = 5  # iterations between lines of the log
+AT = 23  # iteration before which a value is poisoned
+SPARSE = {'default_hooks.logger.interval': INTERVAL}
+HOOKS = ('pixcon_mm', 'pixcon_mm.models', 'pixcon_mm.datasets')
+
+
+def poisoned(recipe, what, rank=None):
+    """A run in which one value becomes NaN."""
+    hook = dict(type='PoisonHook', at=AT, what=what, rank=rank)
+    imports = [*HOOKS, 'tests.faults.poison']
+    if recipe.pretrained:
+        imports = ['pixcon_mm', 'tests.faults.poison']
+    changes = {
+        **recipe.changes,
+        **SPARSE,
+        'custom_hooks': [hook],
+        'custom_imports.imports': imports,
+    }
+    name = f'{recipe.name} with {what} of {rank}'.replace('.', '-')
+    return replace(recipe, name=name, changes=changes)
+
+
+def diverging(recipe, rate):
+    """A run with a learning rate that is far too large."""
+    changes = {
+        **recipe.changes,
+        **SPARSE,
+        'optim_wrapper.optimizer.lr': rate,
+        'param_scheduler': [
+            dict(type='ConstantLR', factor=1.0, by_epoch=False, begin=0, end=1)
+        ],
+    }
+    return replace(recipe, name=f'{recipe.name} at {rate:g}', changes=changes)
+
+
+def stopped(recipe, at, lab, folder):
+    """It stops within a logging interval, and says where."""
+    work_dir = folder / 'run'
+    launch = lab.launch(recipe, work_dir)
+    said = launch.refusal('finite|nan', 'iteration')
+    bad = checkpoints.damaged(work_dir)
+    assert not bad, f'{bad}; {said}'
+    if at is not None:
+        numbers = [int(n) for n in re.findall(r'\b\d+\b', said)]
+        near = range(at, at + INTERVAL + 2)
+        assert set(numbers) & set(near), f'not in {near}: {said}'
+        saved = checkpoints.progress(work_dir, recipe.length)
+        assert at - recipe.interval <= saved <= at, f'{saved} saved; {said}'
+    return 1, said
+
+
+WEIGHT = 'backbone.layer3.0.conv1.weight'
+# Batch statistics are used in training: the loss does not see this one.
+STATISTIC = 'backbone.layer3.0.bn1.running_var'
+POISONS = (
+    (recipes.EPOCHS, 'images', None),
+    (recipes.EPOCHS, WEIGHT, None),
+    (recipes.EPOCHS, STATISTIC, None),
+    (recipes.EPOCHS, f'key_encoder.{WEIGHT}', None),
+    (recipes.TWO, 'images', 1),
+    (recipes.TWO, WEIGHT, None),
+    (recipes.DETECTION, WEIGHT, None),
+    (recipes.SEGMENTATION, STATISTIC, None),
+)
+CASES = [
+    *(
+        Case(
+            f'NaN in {what}' + (f' of rank {rank}' if rank else ''),
+            recipe.name,
+            partial(stopped, poisoned(recipe, what, rank), AT),
+        )
+        for recipe, what, rank in POISONS
+    ),
+    *(
+        Case(
+            f'learning rate {rate:g}',
+            recipe.name,
+            partial(stopped, diverging(recipe, rate), None),
+        )
+        for recipe, rate in (
+            (recipes.EPOCHS, 1e6),
+            (recipes.TWO, 1e6),
+            (recipes.DETECTION, 1e8),
+            (recipes.SEGMENTATION, 1e12),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize('case', CASES, ids=str)
+def test_stops_and_says_where(case, run_case):
+    run_case(case)

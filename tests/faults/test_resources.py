@@ -1,0 +1,223 @@
+"""What a machine can run out of: one sentence, and nothing is lost."""
+
+import os
+import shutil
+import signal
+from functools import partial
+
+import pytest
+
+from tests.faults import checkpoints, mounts, recipes
+from tests.faults.cases import Case
+from tests.faults.launches import send
+
+pytestmark = pytest.mark.faults
+RECIPE = recipes.EPOCHS
+MEBIBYTE = 2**20
+SOON = 90  # seconds that a run may take to notice, its start included
+SHORT_TIMEOUT = ('--cfg-options', 'train_dataloader.timeout=5')
+
+
+def size(lab, recipe) -> float:
+    """MiB of a checkpoint."""
+    return lab.unbroken(recipe).final.stat().st_size / MEBIBYTE
+
+
+def goes_on(lab, recipe, work_dir) -> str:
+    """Assert that a run that failed can be resumed to the same end."""
+    bad = checkpoints.damaged(work_dir)
+    assert not bad, f'damaged checkpoints: {bad}'
+    done = checkpoints.progress(work_dir, recipe.length)
+    launch = lab.launch(recipe, work_dir, '--resume')
+    status = launch.end()
+    assert status == 0, f'resumed, exit {status}: {launch.tail()}'
+    first = launch.positions()[0]
+    assert first == done + 1, f'saved {done}, went on with {first}'
+    return f'resumed from {done}: {lab.finished(recipe, work_dir)}'
+
+
+def disk_too_small(recipe, room, lab, folder):
+    """A disk that holds ``room`` checkpoints, and then is made larger."""
+    megabytes = room * size(lab, recipe) + 0.5
+    with mounts.small_disk(folder / 'disk', f'{megabytes * 1024:.0f}k') as at:
+        work_dir = at / 'run'
+        said = lab.launch(recipe, work_dir).refusal('space|disk')
+        done = checkpoints.progress(work_dir, recipe.length)
+        expected = int(room) * recipe.interval
+        assert done >= min(expected, recipe.interval), f'{done} saved'
+        mounts.remount(at, 'size=200m')
+        return 1, f'{said} {goes_on(lab, recipe, work_dir)}'
+
+
+def disk_filled(lab, folder):
+    """Something else takes the rest of the disk between two checkpoints."""
+    megabytes = 2.5 * size(lab, RECIPE)
+    with mounts.small_disk(folder / 'disk', f'{megabytes * 1024:.0f}k') as at:
+        work_dir = at / 'run'
+        launch = lab.launch(RECIPE, work_dir)
+        assert launch.wait_for_lines(13), launch.tail()
+        fill(at)
+        said = launch.refusal('space|disk')
+        (at / 'filler').unlink()
+        return 1, f'{said} {goes_on(lab, RECIPE, work_dir)}'
+
+
+def fill(place) -> None:
+    """Write until nothing more fits."""
+    with (place / 'filler').open('wb', buffering=0) as file:
+        for block in (MEBIBYTE, 4096, 1):
+            try:
+                while file.write(bytes(block)) == block:
+                    pass
+            except OSError:
+                continue
+
+
+def disk_full_before(lab, folder):
+    """Nothing fits from the start."""
+    with mounts.small_disk(folder / 'disk', '256k') as at:
+        fill(at)
+        said = lab.launch(RECIPE, at / 'run').refusal('space|disk')
+        (at / 'filler').unlink()
+        mounts.remount(at, 'size=200m')
+        return 1, f'{said} {goes_on(lab, RECIPE, at / "run")}'
+
+
+def read_only(with_checkpoints, lab, folder):
+    """A work directory that cannot be written, old checkpoints or none."""
+    with mounts.small_disk(folder / 'disk', '200m') as at:
+        work_dir = at / 'run'
+        work_dir.mkdir()
+        options = []
+        if with_checkpoints:
+            old = lab.unbroken(RECIPE).work_dir / 'epoch_3.pth'
+            shutil.copy(old, work_dir)
+            options = ['--resume']
+        mounts.remount(at, 'ro')
+        launch = lab.launch(RECIPE, work_dir, *options)
+        said = launch.refusal('read-only|written', timeout=SOON)
+        mounts.remount(at, 'rw')
+        return 1, f'{said} {goes_on(lab, RECIPE, work_dir)}'
+
+
+def below_a_file(lab, folder):
+    """A work directory where a file is in the way."""
+    (folder / 'file').write_text('a file\n')
+    work_dir = folder / 'file' / 'run'
+    launch = lab.launch(RECIPE, work_dir)
+    said = launch.refusal(str(folder / 'file'), timeout=SOON)
+    return 1, said.replace(str(folder), '')
+
+
+def removed(lab, folder):
+    """The work directory goes away while the run trains."""
+    launch = lab.launch(RECIPE, folder / 'run')
+    assert launch.wait_for_lines(13), launch.tail()
+    (folder / 'run').rename(folder / 'away')
+    said = launch.refusal(str(folder / 'run'))
+    return 1, f'{said} {goes_on(lab, RECIPE, folder / "away")}'
+
+
+def too_many_files(share, lab, folder):
+    """Fewer files may be open than the run has, when all is well."""
+    launch = lab.launch(RECIPE, folder / 'count')
+    assert launch.wait_for_lines(1), launch.tail()
+    needed = len(os.listdir(f'/proc/{launch.pid}/fd'))
+    launch.kill()
+    limit = int(share * needed)
+    launch = lab.launch(RECIPE, folder / 'run', prefix=mounts.few_files(limit))
+    said = launch.refusal('open files', timeout=SOON)
+    return 1, f'{limit} of {needed}: {said} {fresh(lab, folder)}'
+
+
+def shared_memory(megabytes, lab, folder):
+    """A container's /dev/shm that holds less than the loader's batches."""
+    prefix = mounts.small_shared_memory(megabytes)
+    launch = lab.launch(RECIPE, folder / 'run', prefix=prefix)
+    said = launch.refusal('/dev/shm|shared memory', timeout=SOON)
+    return 1, f'{said} {fresh(lab, folder)}'
+
+
+def fresh(lab, folder) -> str:
+    """Assert that a run that never got on can be started."""
+    return goes_on(lab, RECIPE, folder / 'run')
+
+
+def worker_lost(recipe, number, options, lab, folder):
+    """A worker of the loader is killed or stopped."""
+    work_dir = folder / 'run'
+    launch = lab.launch(recipe, work_dir, *options)
+    assert launch.wait_for_lines(recipe.interval + 3), launch.tail()
+    workers = launch.loader_workers()
+    assert workers, 'no worker was found'
+    send(workers[-1], number)
+    said = launch.refusal('worker|timed out|timeout', timeout=SOON)
+    return 1, f'{said} {goes_on(lab, recipe, work_dir)}'
+
+
+KILL, STOP = signal.SIGKILL, signal.SIGSTOP
+CASES = [
+    *(
+        Case(name, recipe.name, check)
+        for name, recipe, check in (
+            (
+                'disk full at the first checkpoint',
+                RECIPE,
+                partial(disk_too_small, RECIPE, 0.5),
+            ),
+            (
+                'disk full at the second checkpoint',
+                RECIPE,
+                partial(disk_too_small, RECIPE, 1.5),
+            ),
+            (
+                'disk full at the third checkpoint',
+                recipes.TWO,
+                partial(disk_too_small, recipes.TWO, 2.5),
+            ),
+            (
+                'disk full at the second checkpoint',
+                recipes.DETECTION,
+                partial(disk_too_small, recipes.DETECTION, 1.5),
+            ),
+            ('disk full between checkpoints', RECIPE, disk_filled),
+            ('disk full before the start', RECIPE, disk_full_before),
+            ('read-only work directory', RECIPE, partial(read_only, False)),
+            (
+                'read-only work directory, resumed',
+                RECIPE,
+                partial(read_only, True),
+            ),
+            ('work directory below a file', RECIPE, below_a_file),
+            ('work directory moved away', RECIPE, removed),
+            *(
+                ('too many open files', RECIPE, partial(too_many_files, share))
+                for share in (0.5, 0.9)
+            ),
+            ('/dev/shm of 100 KiB', RECIPE, partial(shared_memory, '100k')),
+            ('/dev/shm full', RECIPE, partial(shared_memory, '4k')),
+        )
+    ),
+    *(
+        Case(
+            f'loader worker {what}',
+            recipe.name,
+            partial(worker_lost, recipe, number, options),
+        )
+        for what, number, options in (
+            ('kill -9', KILL, ()),
+            ('stopped', STOP, SHORT_TIMEOUT),
+        )
+        for recipe in (
+            recipes.MID_EPOCH,
+            recipes.TWO,
+            recipes.DETECTION,
+            recipes.SEGMENTATION,
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize('case', CASES, ids=str)
+def test_says_why_and_loses_nothing(case, run_case):
+    run_case(case)

@@ -1,0 +1,173 @@
+"""Signals save at the end of an iteration; a run then ends where it would."""
+
+import os
+import signal
+import time
+from functools import partial
+
+import pytest
+
+from tests.faults import recipes
+from tests.faults.cases import Case, scaled
+from tests.faults.launches import parent, send
+from tests.faults.stories import Story
+
+pytestmark = pytest.mark.faults
+SAVED = 75
+PATIENCE = 60
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+def group(launch):
+    """Every process of the terminal's or the job's process group."""
+    return [pid for pid in launch.pids() if os.getpgid(pid) == launch.pid]
+
+
+TARGETS = {
+    'the process': lambda launch: [launch.pid],
+    'torchrun': lambda launch: [launch.pid],
+    'rank 0': lambda launch: launch.ranks()[:1],
+    'rank 1': lambda launch: launch.ranks()[1:],
+    # As a terminal does on Ctrl-C, and `timeout`; loader workers included.
+    'its process group': group,
+    'all its processes': lambda launch: launch.pids(),
+}
+
+
+def signalled(recipe, number, targets, times, lab, folder):
+    """Each signal saves and ends with 75; resumed, it is bit-equal."""
+    story = Story(lab, folder, recipe, f'{number.name} {targets}')
+    longest = 0.0
+    for faults_left in range(times, 0, -1):
+        target = targets[faults_left % len(targets)]
+        launch = story.start()
+        assert story.wait_in_training(faults_left), launch.tail()
+        sent = time.monotonic()
+        for pid in TARGETS[target](launch):
+            send(pid, number)
+        status = launch.end(PATIENCE)
+        longest = max(longest, time.monotonic() - sent)
+        where = f'{number.name} to {target}: exit {status}'
+        assert status == SAVED, f'{where}: {launch.tail()}'
+        assert not (orphans := launch.orphans(5)), f'orphans: {orphans}'
+        story.check()
+        # All that was trained is saved.
+        last = launch.positions()[-1]
+        assert story.done == last, f'{last} iterations, {story.done} saved'
+    said = story.finish()
+    return times, f'exit {SAVED} within {longest:.1f} s, {said}'
+
+
+def signalled_in_start(recipe, times, lab, folder):
+    """A signal while the run starts: it ends, and loses nothing."""
+    story = Story(lab, folder, recipe, 'signals in start')
+    # Something to lose.
+    launch = story.start()
+    story.wait_in_write(4)
+    launch.kill()
+    story.check()
+    statuses = []
+    for turn in range(times):
+        number = SIGNALS[turn % len(SIGNALS)]
+        launch = story.start()
+        story.wait_in_start()
+        send(launch.pid, number)
+        statuses.append(launch.end(PATIENCE))
+        assert statuses[-1] != 0, f'{number.name}: exit 0'
+        assert not (orphans := launch.orphans(5)), f'orphans: {orphans}'
+        story.check()
+    said = story.finish()
+    return times, f'exit {sorted(set(statuses))}, {said}'
+
+
+def signalled_twice(recipe, number, target, lab, folder):
+    """A second signal ends a run that cannot end its iteration."""
+    story = Story(lab, folder, recipe, f'{number.name} twice')
+    launch = story.start()
+    assert story.wait_in_training(3), launch.tail()
+    # Without data the iteration never ends.
+    for worker in launch.loader_workers():
+        send(worker, signal.SIGSTOP)
+    time.sleep(1)  # what was loaded before is used up
+    for pid in TARGETS[target](launch):
+        send(pid, number)
+    time.sleep(3)
+    alive = parent(launch.pid) is not None
+    assert alive, f'one signal ended it: {launch.tail()}'
+    for pid in TARGETS[target](launch):
+        send(pid, number)
+    sent = time.monotonic()
+    status = launch.end(20)
+    took = time.monotonic() - sent
+    assert status != 0
+    orphans = launch.orphans(5)
+    launch.kill()
+    assert not orphans, f'orphans: {orphans}'
+    story.check()
+    return 1, f'exit {status} {took:.1f} s later, {story.finish()}'
+
+
+TIMES = scaled(5)
+ONE, TWO = recipes.EPOCHS, recipes.TWO
+CASES = [
+    *(
+        Case(
+            f'{number.name}',
+            recipe.name,
+            partial(signalled, recipe, number, targets, TIMES),
+            TIMES,
+        )
+        for number in SIGNALS
+        for recipe, targets in (
+            (ONE, ['the process']),
+            (TWO, ['torchrun', 'rank 0', 'rank 1']),
+        )
+    ),
+    *(
+        Case(
+            f'{number.name} to {target}',
+            recipe.name,
+            partial(signalled, recipe, number, [target], 2),
+            2,
+        )
+        for number in SIGNALS
+        for recipe, target in (
+            (recipes.MID_EPOCH, 'its process group'),
+            (TWO, 'all its processes'),
+        )
+    ),
+    *(
+        Case(
+            'SIGTERM',
+            recipe.name,
+            partial(signalled, recipe, signal.SIGTERM, ['the process'], 2),
+            2,
+        )
+        for recipe in (
+            recipes.ITERATIONS,
+            recipes.ACCUMULATION,
+            recipes.DETECTION,
+            recipes.SEGMENTATION,
+        )
+    ),
+    Case(
+        'signal before the first iteration',
+        ONE.name,
+        partial(signalled_in_start, ONE, 3),
+        3,
+    ),
+    *(
+        Case(
+            f'{number.name} twice',
+            recipe.name,
+            partial(signalled_twice, recipe, number, target),
+        )
+        for number in SIGNALS
+        for recipe, target in ((ONE, 'the process'), (TWO, 'torchrun'))
+    ),
+]
+
+
+@pytest.mark.parametrize('case', CASES, ids=str)
+def test_saves_and_ends(case, run_case):
+    run_case(case)
