@@ -1,10 +1,20 @@
 """A user's mistake becomes a sentence; a bug of ours stays a traceback."""
 
+import errno
+import gc
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
+import torch
 from mmengine.registry import Registry
 from torch.utils.data import DataLoader, Dataset
 
-from pixcon_mm.errors import UserError, explain, run_tool
+from pixcon_mm.errors import UserError, explain, prepare_exit, run_tool
 
 THINGS = Registry('thing', scope='test_errors', locations=['tests'])
 
@@ -150,3 +160,182 @@ def test_tool_that_ends_with_a_bug_shows_it(capsys):
     with pytest.raises(ZeroDivisionError):
         run_tool(lambda: 1 / 0)
     assert 'error:' not in capsys.readouterr().err
+
+
+AFTER = 'Complete checkpoints are kept; continue with --resume.'
+
+
+@pytest.mark.parametrize(
+    ('number', 'words'),
+    [
+        (errno.ENOSPC, 'the disk is full: make room'),
+        (errno.EDQUOT, 'the disk quota is used up'),
+        (errno.EROFS, 'the file system is read-only'),
+        (errno.EACCES, 'permission denied'),
+        (errno.ENOTDIR, 'a part of the path is a file'),
+        (errno.EMFILE, 'too many open files: raise the limit'),
+        (errno.ENOMEM, 'out of memory'),
+        (errno.EIO, 'the storage does not answer'),
+        (errno.ESTALE, 'the network file system has lost the file'),
+    ],
+)
+def test_what_a_machine_runs_out_of(number, words):
+    error = OSError(number, os.strerror(number), '/data/epoch_1.pth')
+    sentence = explain(error)
+    assert sentence.startswith(f'/data/epoch_1.pth: {words}')
+    assert sentence.endswith(AFTER)
+    # Libraries put it into errors of their own.
+    for text in (f'[Errno {number}] no luck', f'x, error code: {number}, y'):
+        assert words in explain(RuntimeError(text))
+
+
+def test_other_errors_of_the_system_are_no_mistakes():
+    assert explain(FileNotFoundError(errno.ENOENT, 'No such file')) is None
+    assert explain(ValueError('[Errno 28] in a text')) is None
+    assert 'out of memory' in explain(MemoryError())
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='has no full disk')
+def test_a_full_disk_as_torch_reports_it():
+    def save(buffering):
+        with open('/dev/full', 'wb', buffering) as file:
+            torch.save(dict(a=torch.zeros(100_000)), file)
+
+    for buffering in (0, -1):
+        assert 'the disk is full' in said(lambda b=buffering: save(b))
+
+
+def test_a_loader_that_cannot_open_files(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir('/proc/self/fd'))
+
+    def load():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 3, limits[1]))
+        try:
+            next(iter(DataLoader(Unreadable(), num_workers=4)))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    assert 'too many open files: raise the limit' in said(load)
+
+
+class Dying(Dataset):
+    """Ends its process, or never answers."""
+
+    def __init__(self, how):
+        self.how = how
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        if self.how == 'killed':
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.how == 'ended':
+            os._exit(3)
+        time.sleep(60)
+
+
+@pytest.mark.parametrize(
+    ('how', 'words'),
+    [
+        # Whichever of two places of PyTorch notices it first.
+        ('killed', ('was ended by a signal (Killed)', 'has ended. If nobody')),
+        ('ended', ('has ended. If nobody did that',)),
+        ('stopped', ('gave a batch for 1 seconds: check the storage',)),
+    ],
+)
+def test_a_worker_that_is_lost(monkeypatch, how, words):
+    # PyTorch waits five seconds for the end of its workers.
+    name = 'torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL'
+    monkeypatch.setattr(name, 0.2)
+    loader = DataLoader(Dying(how), num_workers=1, timeout=1)
+    sentence = said(lambda: next(iter(loader)))
+    gc.collect()  # now, not in another test
+    assert any(word in sentence for word in words)
+    assert sentence.endswith(AFTER)
+
+
+def test_a_worker_that_was_killed():
+    text = 'DataLoader worker (pid 7) is killed by signal: Killed. '
+    sentence = explain(RuntimeError(text))
+    assert sentence.startswith('A worker of the loader was ended by a signal')
+    assert '(Killed)' in sentence
+    assert explain(RuntimeError('Worker (pid 7) is killed by signal')) is None
+
+
+def test_small_shared_memory():
+    text = (
+        'DataLoader worker (pid 7) is killed by signal: Bus error. It is '
+        "possible that dataloader's workers are out of shared memory. "
+        'Please try to raise your shared memory limit.'
+    )
+    sentence = explain(RuntimeError(text))
+    assert sentence.startswith('The shared memory (/dev/shm) is too small')
+    assert '--shm-size' in sentence
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection '
+        'closed by peer [127.0.0.1]:43911',
+        '[/pytorch/third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:81] '
+        'Timed out waiting 1800000ms for recv operation to complete',
+        'Connection reset by peer',
+        'NCCL error ..., ncclRemoteError: A call failed possibly due to a '
+        'network error or a remote process exiting prematurely.',
+    ],
+)
+def test_a_lost_process_of_the_run(text):
+    sentence = explain(RuntimeError(text))
+    assert 'connection to another process of the run is lost' in sentence
+    assert explain(ValueError(text)) is None
+
+
+def test_the_cause_is_found_behind_the_workers_traceback():
+    def load():
+        try:
+            raise OSError(errno.EIO, 'Input/output error', 'a.jpg')
+        except OSError as error:
+            raise RuntimeError('in worker 3') from error
+
+    assert said(load).startswith('a.jpg: the storage does not answer')
+
+
+def test_exit_is_not_held_up():
+    """By handlers of signals, or by workers that wait."""
+    code = (
+        'import multiprocessing, signal, sys, time\n'
+        'from pixcon_mm.errors import UserError, run_tool\n'
+        'def wait():\n'
+        '    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n'
+        '    time.sleep(60)\n'
+        'def main():\n'
+        '    signal.signal(signal.SIGTERM, lambda *_: None)\n'
+        '    multiprocessing.Process(target=wait, daemon=True).start()\n'
+        '    time.sleep(0.3)\n'
+        '    raise UserError("No images.")\n'
+        'run_tool(main)\n'
+    )
+    ended = subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (ended.returncode, ended.stderr) == (1, 'error: No images.\n')
+
+
+def test_prepared_exits_leave_signals_alone():
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGCHLD)
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        for number in numbers:
+            signal.signal(number, lambda *_: None)
+        prepare_exit()
+        for number in numbers:
+            assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

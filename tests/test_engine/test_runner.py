@@ -1,5 +1,7 @@
 """One command on any machine; batch and rate are said, once."""
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -181,3 +183,85 @@ def test_only_float16_is_scaled(tmp_path, monkeypatch, dtype):
     )
     expected = 'dynamic' if dtype == 'float16' else dict(enabled=False)
     assert built[0]['loss_scale'] == expected
+
+
+class Code:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder / 'code was run'),)
+
+
+@pytest.mark.parametrize('way', ['resume', 'load_checkpoint', 'load_from'])
+@pytest.mark.parametrize('zipped', [True, False])
+def test_code_in_a_checkpoint_is_refused(cfg, tmp_path, way, zipped):
+    runner, _ = train(cfg)
+    content = torch.load(
+        Path(runner.work_dir) / 'epoch_2.pth', weights_only=True
+    )
+    path = tmp_path / 'epoch_9.pth'
+    torch.save(
+        dict(content, extra=Code(tmp_path)),
+        path,
+        _use_new_zipfile_serialization=zipped,
+    )
+    cfg.experiment_name += '_again'
+    cfg.load_from = str(path) if way == 'load_from' else None
+    runner = PixConRunner.from_cfg(cfg)
+    call = runner.train if way == 'load_from' else getattr(runner, way)
+    with pytest.raises(UserError, match='could run code'):
+        call() if way == 'load_from' else call(str(path))
+    assert not (tmp_path / 'code was run').exists()
+
+
+@pytest.mark.parametrize(
+    'address', ['https://host/a.pth', 'http://host/a.pth', 's3://host/a.pth']
+)
+def test_addresses_are_not_fetched(cfg, monkeypatch, address):
+    monkeypatch.setattr(socket, 'socket', None)
+    cfg.load_from = address
+    with pytest.raises(UserError, match='is not a local file: download it'):
+        train(cfg)
+
+
+def test_weights_are_loaded_as_far_as_they_fit(cfg, tmp_path):
+    runner, _ = train(cfg)
+    weights = runner.model.state_dict()
+    path, given = tmp_path / 'weights.pth', dict(weights)
+    given['linear.weight'] = torch.zeros(9, 4)
+    given['head.weight'] = torch.zeros(1)
+    del given['norm.bias']
+    torch.save(
+        {f'module.{name}': tensor for name, tensor in given.items()}, path
+    )
+    cfg.load_from, cfg.experiment_name = str(path), cfg.experiment_name + '_2'
+    torch.manual_seed(9)
+    runner = PixConRunner.from_cfg(cfg)
+    before = {n: t.clone() for n, t in runner.model.state_dict().items()}
+    runner.load_checkpoint(str(path))
+    for name, tensor in runner.model.state_dict().items():
+        is_fit = name not in ('linear.weight', 'norm.bias')
+        assert torch.equal(tensor, (weights if is_fit else before)[name])
+    (log,) = Path(runner.log_dir).glob('*.log')
+    said = log.read_text()
+    assert f'{len(weights) - 2}/{len(weights)} tensors from {path}' in said
+    assert '2 tensors of the model are not in' in said
+
+
+def test_weights_of_which_none_fits_are_refused(cfg, tmp_path):
+    path = tmp_path / 'weights.pth'
+    torch.save({'conv1.weight': torch.zeros(1)}, path)
+    cfg.load_from = str(path)
+    with pytest.raises(UserError, match='none of the 1 tensors .* fits'):
+        train(cfg)
+
+
+def test_a_run_from_weights_is_a_new_run(cfg, tmp_path):
+    runner, _ = train(cfg)
+    path = Path(runner.work_dir) / 'epoch_1.pth'
+    cfg.load_from, cfg.experiment_name = str(path), cfg.experiment_name + '_2'
+    runner, _ = train(cfg)
+    assert runner.iter == runner.model.steps == 8

@@ -1,0 +1,140 @@
+"""Workers leave signals to the training, and nobody outlives it."""
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from torch.utils.data import DataLoader, Dataset
+
+from pixcon_mm.engine.processes import (
+    WorkerStart,
+    die_with_parent,
+    kill_workers,
+)
+from pixcon_mm.engine.runner import PixConRunner
+from pixcon_mm.engine.stop_signals import SIGNALS
+from tests import toy
+
+FORK = multiprocessing.get_context('fork')
+
+
+@pytest.fixture(autouse=True)
+def _handlers():
+    """kill_workers() also forgets PyTorch's handler."""
+    before = signal.getsignal(signal.SIGCHLD)
+    with toy.framework_state():
+        yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+def is_running(pid):
+    try:
+        state = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2]
+    except FileNotFoundError:
+        return False
+    return state.split()[0] not in 'ZX'
+
+
+def wait_until(condition, seconds=5):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def parent(pipe, prepare):
+    """Starts a child that waits, and says its number."""
+    child = os.fork()
+    if child == 0:
+        prepare()
+        pipe.send(os.getpid())
+        time.sleep(60)
+    time.sleep(60)
+
+
+@pytest.mark.parametrize('dies', [True, False])
+def test_a_killed_parent_leaves_nobody(dies):
+    ours, theirs = multiprocessing.Pipe()
+    prepare = die_with_parent if dies else (lambda: None)
+    process = FORK.Process(target=parent, args=(theirs, prepare))
+    process.start()
+    child = ours.recv()
+    assert is_running(child)
+    process.kill()
+    process.join()
+    try:
+        if dies:
+            wait_until(lambda: not is_running(child))
+        else:
+            time.sleep(0.1)
+            assert is_running(child)  # as without it
+    finally:
+        if is_running(child):
+            os.kill(child, signal.SIGKILL)
+
+
+class Numbers(Dataset):
+    """Numbers of the processes that load."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return os.getpid()
+
+
+def test_workers_leave_signals_to_the_training():
+    loader = DataLoader(
+        Numbers(), num_workers=1, worker_init_fn=WorkerStart(None)
+    )
+    batches = iter(loader)
+    worker = next(batches).item()
+    for number in SIGNALS:
+        os.kill(worker, number)
+    assert [batch.item() for batch in batches] == [worker] * 7
+
+
+def test_loaders_of_a_runner_have_such_workers():
+    loader = PixConRunner.build_dataloader(
+        dict(
+            batch_size=1,
+            num_workers=1,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset=Numbers(),
+        ),
+        seed=3,
+    )
+    assert isinstance(loader.worker_init_fn, WorkerStart)
+    # MMEngine's, which seeds them, still runs.
+    assert loader.worker_init_fn.init_fn.keywords['seed'] == 3
+
+
+def test_their_own_start_is_not_forgotten():
+    called = []
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    ours, theirs = multiprocessing.Pipe()
+
+    def work():
+        WorkerStart(lambda number: called.append(number))(7)
+        theirs.send(called)
+
+    process = FORK.Process(target=work)
+    process.start()
+    assert ours.recv() == [7]
+    process.join()
+    assert {n: signal.getsignal(n) for n in SIGNALS} == handlers
+
+
+def test_stopped_workers_are_killed_too():
+    loader = DataLoader(
+        Numbers(), num_workers=2, worker_init_fn=WorkerStart(None)
+    )
+    batches = iter(loader)
+    workers = {int(next(batches)) for _ in range(2)}
+    assert len(workers) == 2
+    os.kill(min(workers), signal.SIGSTOP)
+    kill_workers()
+    wait_until(lambda: not any(map(is_running, workers)))
