@@ -1,21 +1,23 @@
-"""Makes a run train in double precision, where rounding hides nothing.
-
-To be imported by a config, before its model is built.
-"""
+"""A run in double precision, where rounding hides nothing."""
 
 import torch
 from mmpretrain.registry import MODELS
 
 from pixcon_mm.models import TwoViewDataPreprocessor
 
-torch.set_default_dtype(torch.float64)
-# Who asks for single precision by name gets double, too.
-torch.Tensor.float = torch.Tensor.double
-
 
 @MODELS.register_module()
 class DoubleDataPreprocessor(TwoViewDataPreprocessor):
-    """The pre-training's, with what was drawn for the images in float64."""
+    """The pre-training's, in a process that computes in float64.
+
+    A model builds it before its other parts.
+    """
+
+    def __init__(self, *args, **kwargs):
+        torch.set_default_dtype(torch.float64)
+        # Who asks for single precision by name gets double, too.
+        torch.Tensor.float = torch.Tensor.double
+        super().__init__(*args, **kwargs)
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """See the base class."""

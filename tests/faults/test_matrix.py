@@ -41,6 +41,18 @@ STEPS, BATCH, SAVED = 6, 8, 4
 TOLERANCE = 1e-3
 
 
+RESNET = dict(tiny.RESNET, stem_channels=16, base_channels=16)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Layers this small only wait for a second one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @DATASETS.register_module()
 class FixedViews(Dataset):
     """Pairs of views that are a function of the index."""
@@ -62,7 +74,8 @@ def config(case: dict, work_dir: str, processes: int) -> Config:
     cfg = Config.fromfile(ROOT / 'configs/pretrain/pixcon_r50_coco.py')
     norm = dict(type='GN', num_groups=1)
     cfg.model = tiny.model_config(
-        backbone=dict(tiny.RESNET, norm_cfg=norm),
+        backbone=dict(RESNET, norm_cfg=norm),
+        in_channels=128,
         neck_norm=norm,
         head=dict(norm_cfg=norm, reweight=None),
         channels_last=case['channels_last'],
