@@ -44,9 +44,10 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     if not Path(path).is_file():
         raise UserError(f'There is no config file {path!r}.{_similar(path)}')
     try:
-        # Formatting, which takes seconds, is for people: off where it is
-        # written.
-        cfg = Config.fromfile(path, format_python_code=False)
+        cfg = Config.fromfile(path)
+        # MMEngine writes a config into logs and checkpoints, and formats it
+        # each time, which takes seconds. It reads the same without.
+        object.__setattr__(cfg, '_format_python_code', False)
     except FileNotFoundError as error:
         raise UserError(
             f'Config file {path!r} builds on {error.filename!r}, which does '

@@ -1,9 +1,8 @@
-"""Mistakes a user can mend, and how to say them in a sentence."""
+"""Mistakes a user can correct, put into a sentence."""
 
 import difflib
 import errno
 import inspect
-import multiprocessing
 import os
 import re
 import signal
@@ -12,28 +11,33 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-# Exit status of a tool that a signal has stopped and that can be started again
-# (EX_TEMPFAIL of sysexits.h).
-STOPPED = 75
+from pixcon_mm.processes import SIGNALS, kill_workers
 
 
 class UserError(RuntimeError):
-    """A mistake the user can mend: says what is wrong, where, what to do.
+    """A mistake the user can correct: says what is wrong, where, what to do.
 
-    Tools show it as a sentence, without a traceback.
+    Tools show it as a sentence, without a traceback. Where several processes
+    stop for the same reason, the first one of a machine says so.
+
+    Args:
+        sentence (str): The message.
+        is_own (bool): Whether it concerns this process alone, which then
+            does not wait for the first one to speak.
 
     Example:
         >>> print(UserError('Traceback ... pixcon_mm.errors.UserError: No.'))
         No.
     """
 
-    def __init__(self, sentence: str):
+    def __init__(self, sentence: str, is_own: bool = False):
+        self.is_own = is_own
         # torch re-raises a loader's error with its traceback as message.
         super().__init__(sentence.rpartition('UserError: ')[2].strip())
 
 
 def run_tool(main: Callable[[], None]) -> None:
-    """Run a tool; exit with one sentence on a mistake the user can mend.
+    """Run a tool; exit with one sentence on a mistake the user can correct.
 
     With ``PIXCON_MM_TRACEBACK=1`` in the environment, with a traceback.
     """
@@ -43,26 +47,20 @@ def run_tool(main: Callable[[], None]) -> None:
         print('Stopped.', file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        prepare_exit()
+        # Signals end the process from here on, and no worker keeps it.
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        kill_workers()
         # The first process of a machine speaks for all, and its launcher
         # ends the others. One that is still there failed alone.
-        if int(os.environ.get('LOCAL_RANK', 0)) > 0:
+        is_own = getattr(error, 'is_own', False)
+        if int(os.environ.get('LOCAL_RANK', 0)) > 0 and not is_own:
             time.sleep(2)
         sentence = explain(error)
         if sentence is None or os.environ.get('PIXCON_MM_TRACEBACK'):
             raise
         print(f'error: {sentence}', file=sys.stderr)
         sys.exit(1)
-
-
-def prepare_exit() -> None:
-    """Let signals end this process, and its workers not keep it from it."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_DFL)
-    # PyTorch's handler would raise because a worker has died.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for child in multiprocessing.active_children():
-        child.kill()
 
 
 def explain(error: BaseException) -> str | None:
@@ -93,8 +91,8 @@ def explain(error: BaseException) -> str | None:
             or _unknown_type(link)
             or _no_image(link)
             or _no_samples(link)
-            or _no_resource(link)
             or _lost_worker(link)
+            or _no_resource(link)
             or _lost_peer(link)
         )
         if sentence:
@@ -194,12 +192,13 @@ RESOURCES = {
 
 
 def _no_resource(error: BaseException) -> str | None:
-    # Some libraries turn an OSError into an error of their own.
-    text = str(error)
-    found = re.search(r'\[?Errno (\d+)\]?|error code: (\d+)', text)
+    # Some libraries turn an OSError into an error of their own, as torch
+    # does: "No space left on device (28)".
     number = getattr(error, 'errno', None)
-    if number is None and found and isinstance(error, RuntimeError | OSError):
-        number = int(found[1] or found[2])
+    if number is None and isinstance(error, RuntimeError):
+        number = next(
+            (n for n in RESOURCES if os.strerror(n) in str(error)), None
+        )
     if isinstance(error, MemoryError):
         number = errno.ENOMEM
     if number not in RESOURCES:
@@ -215,10 +214,13 @@ def _no_resource(error: BaseException) -> str | None:
 def _lost_worker(error: BaseException) -> str | None:
     # Of PyTorch's loader.
     text = str(error)
-    if not isinstance(error, RuntimeError) or 'DataLoader' not in text:
+    is_shared = '</torch_' in text  # a file in /dev/shm
+    if not isinstance(error, RuntimeError) or not (
+        is_shared or 'DataLoader' in text
+    ):
         return None
     after = 'Complete checkpoints are kept; continue with --resume.'
-    if 'Bus error' in text or 'shared memory' in text:
+    if is_shared or 'Bus error' in text or 'shared memory' in text:
         return (
             'The shared memory (/dev/shm) is too small for the loader: '
             'enlarge it (docker: --shm-size=8g), or lower num_workers or '
@@ -255,7 +257,7 @@ def _lost_peer(error: BaseException) -> str | None:
 
 
 def describe(dataset: object) -> str:
-    """Where a data set of OpenMMLab looked for its samples."""
+    """Say where a data set of OpenMMLab looked for its samples."""
     names = ('data_prefix', 'ann_file', 'img_suffix', 'seg_map_suffix')
     values = {n: getattr(dataset, n, None) for n in names}
     found = ', '.join(f'{n}={v!r}' for n, v in values.items() if v)

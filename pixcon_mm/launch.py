@@ -20,8 +20,9 @@ from pixcon_mm.engine import PixConRunner
 from pixcon_mm.errors import UserError
 
 FRAMEWORKS = ('mmpretrain', 'mmdet', 'mmseg')
-# Longer than LoadSceneImage waits for a storage that is away.
-LOADER_TIMEOUT = 900  # seconds for a batch
+# Longer than LoadSceneImage waits for a storage that is away, and shorter than
+# NCCL waits for a process.
+LOADER_TIMEOUT = 540  # seconds for a batch
 # Of no concern here: optional packages, and settings that recipes choose.
 IRRELEVANT = (
     'Fail to import ``MultiScaleDeformable',

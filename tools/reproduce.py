@@ -7,7 +7,7 @@
     python tools/reproduce.py table [PLAN]    # table.md, table.csv, table.html
 
 PLAN is plans/paper.yaml if none is named. What is complete is not run again,
-what was interrupted goes on, and several `run` can share a plan.
+what was interrupted continues, and several `run` can share a plan.
 """
 
 import argparse
@@ -24,8 +24,9 @@ sys.path.insert(0, str(ROOT))
 
 from rich.console import Console  # noqa: E402
 
-from pixcon_mm.errors import STOPPED, run_tool  # noqa: E402
+from pixcon_mm.errors import run_tool  # noqa: E402
 from pixcon_mm.files import write_whole  # noqa: E402
+from pixcon_mm.processes import STOPPED  # noqa: E402
 from pixcon_mm.reproduce import overview, slurm  # noqa: E402
 from pixcon_mm.reproduce.collect import collect  # noqa: E402
 from pixcon_mm.reproduce.execute import Choice, execute  # noqa: E402

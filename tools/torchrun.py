@@ -9,7 +9,7 @@ from pathlib import Path
 
 STOPPED = 75  # status of a run that a signal has stopped, with a checkpoint
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-# An error, a wrong usage: rank 0 has said what there is to say.
+# An error, a wrong usage: the process has said what there is to say.
 SAID = (1, 2)
 
 
@@ -65,16 +65,13 @@ def main() -> None:
         torchrun()
     except ChildFailedError as error:
         codes = {rank: f.exitcode for rank, f in error.failures.items()}
-        if STOPPED in codes.values() or passed_on:
+        said = [code for code in codes.values() if code in SAID]
+        if not said and (STOPPED in codes.values() or passed_on):
             sys.exit(STOPPED)
-        # Other ranks may have ended without a word: then the report stays.
-        if codes.get(0) not in SAID:
+        # Ranks may have ended without a word: then the report stays.
+        if not said:
             raise
-        for rank, code in codes.items():
-            if code < 0:
-                ended_by = signal.Signals(-code).name
-                print(f'rank {rank} was ended by {ended_by}', file=sys.stderr)
-        sys.exit(codes[0])
+        sys.exit(said[0])
     except SignalException:
         sys.exit(STOPPED)
 

@@ -21,10 +21,6 @@ from mmengine.config import Config  # noqa: E402
 
 from pixcon_mm.data_paths import check_data  # noqa: E402
 from pixcon_mm.engine.pretrained_hook import WHERE_FROM  # noqa: E402
-from pixcon_mm.engine.processes import (  # noqa: E402
-    die_with_parent,
-    kill_workers,
-)
 from pixcon_mm.engine.stop_signals import (  # noqa: E402
     StoppedBySignal,
     exit_stopped,
@@ -40,6 +36,10 @@ from pixcon_mm.launch import (  # noqa: E402
     rank,
     set_epochs,
     world_size,
+)
+from pixcon_mm.processes import (  # noqa: E402
+    die_with_parent,
+    kill_workers,
 )
 from pixcon_mm.weights.reading import read_tensors  # noqa: E402
 
@@ -102,12 +102,13 @@ def prepare(args: argparse.Namespace) -> Config:
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
-        if cfg.load_from and not Path(cfg.load_from).is_file():
-            raise UserError(
-                f'--resume: there is no checkpoint {cfg.load_from!r}.'
-            )
+        cfg.resume = 'auto'
+        if args.resume != 'auto':
+            cfg.resume, cfg.load_from = True, args.resume
+            if not Path(args.resume).is_file():
+                raise UserError(
+                    f'--resume: there is no checkpoint {args.resume!r}.'
+                )
     if cfg.get('resume') and args.overwrite:
         raise UserError('--resume and --overwrite exclude each other.')
     if args.epochs is not None:

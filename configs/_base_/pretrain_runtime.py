@@ -16,7 +16,7 @@ default_hooks = dict(
     monitors=dict(type='MonitorHook'),
     progress_bar=dict(type='ProgressBarHook'),
     logger=dict(type='LoggerHook', interval=50),
-    # Often enough that a job with a time limit gets on.
+    # Often enough for jobs with a time limit.
     checkpoint=dict(type='WholeCheckpointHook', interval=10, max_keep_ckpts=3),
 )
 log_processor = dict(type='ReadableLogProcessor')

@@ -7,6 +7,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from pixcon_mm.errors import UserError
 from pixcon_mm.weights.checkpoints import list_checkpoints
 
 
@@ -22,6 +23,13 @@ class WholeCheckpointHook(CheckpointHook):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        names = ('epoch_{}.pth', 'iter_{}.pth')
+        if self.out_dir is not None or self.filename_tmpl not in names:
+            raise UserError(
+                'default_hooks.checkpoint: out_dir and filename_tmpl are not '
+                'supported, because --resume looks for epoch_N.pth and '
+                'iter_N.pth in the work directory. Use --work-dir.'
+            )
         self._is_due = False
 
     def before_train(self, runner: Runner) -> None:

@@ -1,25 +1,26 @@
-"""What a runner saves, and how it continues from it."""
+"""Checkpoints of a runner: gathered, saved, resumed from."""
 
 import contextlib
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import mmengine
-import torch
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmengine.runner.checkpoint import weights_to_cpu
 from torch import Tensor
 
+from pixcon_mm.engine.finite import find_non_finite
+from pixcon_mm.engine.loops import ResumableEpochLoop
 from pixcon_mm.engine.resuming import (
     restore_model,
     restore_optimizer,
     restore_position,
-    restore_schedulers,
     scale_of,
 )
+from pixcon_mm.engine.resuming_schedules import restore_schedulers
 from pixcon_mm.engine.unwrap import unwrap
 from pixcon_mm.engine.work_dir import set_aside
 from pixcon_mm.errors import UserError
@@ -73,35 +74,43 @@ def gather_checkpoint(
     return checkpoint
 
 
-def save_finite(checkpoint: Checkpoint, path: Path) -> None:
+def save_finite(
+    checkpoint: Checkpoint, path: Path, exempt: Iterable[str] = ()
+) -> None:
     """Write a checkpoint unless a value in it is not finite.
+
+    Args:
+        checkpoint (dict): Weights, averaged weights and optimiser are judged.
+        path (Path): Where to.
+        exempt (Iterable[str]): Buffers that need not be finite.
 
     Raises:
         UserError: Names the first such tensor. Nothing is written.
     """
     tensors = dict(checkpoint['state_dict'])
+    for name, value in checkpoint.get('ema_state_dict', {}).items():
+        tensors[f'average of {name}'] = value
     states = checkpoint.get('optimizer', {}).get('state', {})
     for index, state in states.items():
         for name, value in state.items():
             tensors[f'{name} of parameter {index}'] = value
-    bad = next((n for n, t in tensors.items() if not is_finite(t)), None)
+    bad = find_non_finite(
+        {
+            name: value
+            for name, value in tensors.items()
+            if isinstance(value, Tensor)
+            and name.removeprefix('average of ') not in exempt
+        }
+    )
     if bad:
         raise UserError(
-            f'{path} is not written: {bad} is not finite after iteration '
+            f'{path} is not written: {bad[0]} is not finite after iteration '
             f'{checkpoint["meta"]["iter"]}, the training has diverged. '
             'Resume from the checkpoint before with a lower learning rate or '
             'a longer warm-up.'
         )
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_checkpoint(checkpoint, path)
-
-
-def is_finite(value: Any) -> bool:
-    """Check a tensor; other values pass."""
-    if not isinstance(value, Tensor) or not value.is_floating_point():
-        return True
-    # A sum is not finite if a summand is not, and reads the tensor once. It
-    # can overflow, so a suspicion is checked.
-    return bool(value.sum().isfinite()) or bool(torch.isfinite(value).all())
 
 
 def find_start(runner: Runner, asked: str | None) -> Path | None:
@@ -162,19 +171,27 @@ def restore_run(runner: Runner, path: Path) -> None:
     is_changed = old_length != scale.epoch_length or any(
         note.startswith('initial_') for note in changes
     )
+    if isinstance(loop, EpochBasedTrainLoop) and not isinstance(
+        loop, ResumableEpochLoop
+    ):
+        start = loop._epoch * scale.epoch_length
+        if loop._iter != start:
+            loop._iter = start
+            notes.append(
+                f'The run continues at the start of epoch {loop._epoch + 1}: '
+                'its loop cannot continue within one.'
+            )
     notes += changes + restore_schedulers(
         runner,
         checkpoint.get('param_schedulers'),
         scale.epoch_length,
         is_changed,
     )
-    runner.logger.info(f'resumes from {path}')
+    runner.logger.info(f'The run resumes from {path}')
     for note in notes:
         runner.logger.warning(note)
-    if runner.rank == 0 and path.resolve().parent == (
-        Path(runner.work_dir).resolve()
-    ):
-        leave_behind(path, runner.logger)
+    if runner.rank == 0:
+        leave_behind(path, Path(runner.work_dir), runner.logger)
 
 
 def resume_seed(runner: Runner, seed: int | None) -> None:
@@ -191,30 +208,36 @@ def resume_seed(runner: Runner, seed: int | None) -> None:
     runner.set_randomness(**runner._randomness_cfg)
 
 
-def leave_behind(path: Path, logger: logging.Logger) -> None:
-    """Move checkpoints aside that are further than the one resumed from.
+def leave_behind(path: Path, work_dir: Path, logger: logging.Logger) -> None:
+    """Move checkpoints aside that are not of the run's past.
 
-    Otherwise the next ``--resume`` would take one of them.
+    They are those that are further than the one resumed from, or all if that
+    comes from elsewhere. Otherwise the next ``--resume`` would take one.
     """
-    here, further = read_progress(path), []
-    for other in list_checkpoints(path.parent):
-        # One that cannot be resumed from is in nobody's way.
-        with contextlib.suppress(UserError):
-            if read_progress(other) > here:
-                further.append(other)
-    if further:
-        aside = set_aside(path.parent, further)
+    others = list_checkpoints(work_dir)
+    if path.resolve().parent == work_dir.resolve():
+        here, further = read_progress(path), []
+        for other in others:
+            # One that cannot be resumed from is in nobody's way.
+            with contextlib.suppress(UserError):
+                if read_progress(other) > here:
+                    further.append(other)
+        others = further
+    if others:
+        aside = set_aside(work_dir, others)
         logger.warning(
-            f'{", ".join(p.name for p in further)} went further than '
-            f'{path.name} and {"is" if len(further) == 1 else "are"} now in '
-            f'{aside}.'
+            f'{", ".join(p.name for p in others)} did not lead to {path} and '
+            f'{"is" if len(others) == 1 else "are"} now in {aside}.'
         )
 
 
-def load_weights(runner: Runner, filename: str) -> None:
+def load_weights(runner: Runner, filename: str) -> Checkpoint:
     """Fill a model from a whole model's file, as far as it fits.
 
     What does not fit, as heads for other classes, is named in one warning.
+
+    Returns:
+        dict: ``state_dict``, all tensors of the file.
 
     Raises:
         UserError: If nothing fits.
@@ -229,6 +252,8 @@ def load_weights(runner: Runner, filename: str) -> None:
         for name, tensor in read_tensors(filename).items()
     }
     model = unwrap(runner.model).state_dict()
+    checkpoint = dict(state_dict=given)
+    runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
     fitting = {
         name: tensor
         for name, tensor in given.items()
@@ -247,7 +272,8 @@ def load_weights(runner: Runner, filename: str) -> None:
     random = [name for name in model if name not in fitting]
     if random:
         runner.logger.warning(
-            f'{len(random)} tensors of the model are not in {filename}, or '
-            f'of another shape there, and start random; the first is '
-            f'{random[0]}.'
+            f'{len(random)} tensors of the model start random, because '
+            f'{filename} does not have them, or in another shape; the first '
+            f'is {random[0]}.'
         )
+    return checkpoint

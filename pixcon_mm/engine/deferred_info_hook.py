@@ -1,6 +1,7 @@
 """Losses are read from the device when a line is logged, not at each step."""
 
 import math
+import time
 from typing import Any, NamedTuple
 
 import torch
@@ -9,20 +10,28 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
+from pixcon_mm.engine.finite import find_non_finite
 from pixcon_mm.engine.logging_iteration import is_logging_iteration
 from pixcon_mm.engine.optimizer_checks import gradient_norm
+from pixcon_mm.engine.unwrap import unwrap
 from pixcon_mm.errors import UserError
 
 # A loss scaler that halves its scale this often is not going to find one.
 MAX_SKIPPED = 50
 MAX_FILES = 8  # named in an error
+PATIENCE = 3.0  # seconds in which another process can name the cause
+ADVICE = (
+    'the training has diverged, and no checkpoint is written from here on. '
+    'Resume from the last one, or start over, with a lower learning rate or '
+    'a longer warm-up'
+)
 # Values kept of each scalar. MMEngine copies all of them at each iteration,
 # and keeps a million.
 HISTORY = 10_000
 
 
 class Step(NamedTuple):
-    """What a step gave, still on its device.
+    """Values of a step, still on their device.
 
     Attributes:
         iteration (int): Counted from 1.
@@ -45,8 +54,9 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
     then come over in one copy. The message hub gets the same values in the
     same order.
 
-    This is also where a run ends whose losses or gradients are not finite.
-    Under a loss scaler single ones are normal: the scaler skips their step.
+    This is also where a run ends whose losses, gradients or weights are not
+    finite. Under a loss scaler single losses and gradients that are not are
+    normal: the scaler skips their step.
 
     Raises:
         UserError: Names the value, the iteration and the images.
@@ -55,15 +65,17 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
     def __init__(self):
         self._waiting: list[Step] = []
         self._norm: Tensor | None = None
-        self._skipped = self._skipped_in_a_row = self._reported = 0
+        self._norm_name = 'grad_norm'
+        self._skipped = self._in_a_row = self._reported = 0
 
     def before_train(self, runner: Runner) -> None:
         """Measure gradients right before each step of the optimiser."""
         super().before_train(runner)
         wrapper = runner.optim_wrapper
         # With clipping, MMEngine logs the norm from before it.
-        if not getattr(wrapper, 'clip_grad_kwargs', None):
-            wrapper.optimizer.register_step_pre_hook(self._measure)
+        is_clipped = bool(getattr(wrapper, 'clip_grad_kwargs', None))
+        self._norm_name = 'clipped_grad_norm' if is_clipped else 'grad_norm'
+        wrapper.optimizer.register_step_pre_hook(self._measure)
 
     def _measure(self, optimizer, args: tuple, kwargs: dict) -> None:
         self._norm = gradient_norm(optimizer)
@@ -72,14 +84,34 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
         """Keep what the step gave; read all of it at a logging iteration."""
-        values = dict(outputs or {})
-        if self._norm is not None:
-            values['grad_norm'], self._norm = self._norm, None
+        values = {
+            name: torch.as_tensor(value).detach()
+            for name, value in (outputs or {}).items()
+        }
+        if runner.optim_wrapper.should_update():
+            # A loss scaler that skips a step may not call the optimiser.
+            skipped = torch.tensor(math.inf)
+            values[self._norm_name] = (
+                skipped if self._norm is None else self._norm
+            )
+            self._norm = None
         self._waiting.append(
             Step(runner.iter + 1, values, image_files(data_batch))
         )
         if is_logging_iteration(runner, batch_idx):
             self.read(runner)
+            self._check_weights(runner)
+
+    def _check_weights(self, runner: Runner) -> None:
+        """Stop if a weight or a buffer is not finite, whatever the loss is."""
+        state = unwrap(runner.model).state_dict()
+        exempt = getattr(runner, 'unbounded', ())
+        bad = [n for n in find_non_finite(state) if n not in exempt]
+        if bad:
+            raise UserError(
+                f'{bad[0]} is not finite at iteration {runner.iter + 1}: '
+                f'{ADVICE}.'
+            )
 
     def read(self, runner: Runner) -> None:
         """Read what waits, judge it, pass it to the message hub."""
@@ -92,12 +124,12 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         for step in steps:
             numbers = {name: next(values) for name in step.values}
             bad = [n for n, v in numbers.items() if is_failure(n, v)]
-            self._skipped_in_a_row = self._skipped_in_a_row + 1 if bad else 0
-            if bad and (not is_scaled or self._skipped_in_a_row > MAX_SKIPPED):
-                # The sum says less than the part that made it so.
-                worst = next((n for n in bad if n != 'loss'), bad[0])
-                raise UserError(describe_failure(step, worst, numbers))
-            self._skipped += bool(bad)
+            if is_scaled and self._norm_name in numbers:
+                is_skipped = self._norm_name in bad
+                self._skipped += is_skipped
+                self._in_a_row = self._in_a_row + 1 if is_skipped else 0
+            if bad and (not is_scaled or self._in_a_row > MAX_SKIPPED):
+                stop(step, bad, numbers, runner.world_size)
             for name, value in numbers.items():
                 if name not in bad:
                     runner.message_hub.update_scalar(f'train/{name}', value)
@@ -116,7 +148,7 @@ def read_scalars(tensors: list[Tensor]) -> list[float]:
     """Copy scalars to the host, all at once."""
     if not tensors:
         return []
-    tensors = [torch.as_tensor(t).detach().reshape(()) for t in tensors]
+    tensors = [tensor.reshape(()) for tensor in tensors]
     device = max((t.device for t in tensors), key=lambda d: d.type != 'cpu')
     return torch.stack([t.to(device, torch.float64) for t in tensors]).tolist()
 
@@ -128,25 +160,43 @@ def is_failure(name: str, value: float) -> bool:
         >>> is_failure('loss_dense', float('nan')), is_failure('acc', 1.0)
         (True, False)
     """
-    is_judged = 'loss' in name or name == 'grad_norm'
+    is_judged = 'loss' in name or name.endswith('grad_norm')
     return is_judged and not math.isfinite(value)
 
 
-def describe_failure(step: Step, name: str, numbers: dict) -> str:
-    """Say which value is not finite, where, and what to try."""
+def stop(
+    step: Step, bad: list[str], numbers: dict[str, float], processes: int
+) -> None:
+    """End the run because of values that are not finite.
+
+    Args:
+        step (Step): Where they came up.
+        bad (list[str]): Their names.
+        numbers (dict[str, float]): All values of the step.
+        processes (int): Of the run.
+
+    Raises:
+        UserError: Always.
+    """
+    losses = [name for name in bad if 'loss' in name]
+    # The sum says less than the part that made it so.
+    worst = next((n for n in losses if n != 'loss'), bad[0])
+    text = f'{worst} is {numbers[worst]} at iteration {step.iteration}'
     finite = [f'{n} {v:.4g}' for n, v in numbers.items() if math.isfinite(v)]
-    files = ', '.join(step.files[:MAX_FILES])
-    more = len(step.files) - MAX_FILES
-    others = f' ({", ".join(finite)})' if finite else ''
-    return (
-        f'{name} is {numbers[name]} at iteration {step.iteration}{others}: '
-        'the training has diverged, and no checkpoint is written from here '
-        'on. Resume from the last one, or start over, with a lower learning '
-        'rate or a longer warm-up'
-        + (f'; images of the batch: {files}' if files else '')
-        + (f' and {more} more' if more > 0 else '')
-        + '.'
-    )
+    if finite:
+        text += f' ({", ".join(finite)})'
+    if losses:
+        files = step.files[:MAX_FILES]
+        more = len(step.files) - len(files)
+        text += f': {ADVICE}'
+        if files:
+            text += f'; images of the batch: {", ".join(files)}'
+            text += f' and {more} more' if more else ''
+        raise UserError(f'{text}.', is_own=True)
+    if processes > 1:
+        # Gradients are those of all. The process whose loss it was names it.
+        time.sleep(PATIENCE)
+    raise UserError(f'{text}: {ADVICE}.')
 
 
 def image_files(data_batch: Any) -> list[str]:

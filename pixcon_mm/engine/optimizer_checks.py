@@ -1,4 +1,4 @@
-"""What to know of an optimiser's step before it is taken."""
+"""Checks of an optimiser's step before it is taken."""
 
 import torch
 from torch import Tensor

@@ -14,7 +14,7 @@ BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 
 @HOOKS.register_module()
 class PreciseBatchNormHook(Hook):
-    """Estimate the statistics of all BN layers anew after the last iteration.
+    """Estimate the statistics of all BN layers after the last iteration.
 
     A running average mixes in statistics of earlier weights. Here training
     batches go through the final weights, as in training (a detector samples

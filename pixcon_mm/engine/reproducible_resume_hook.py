@@ -1,8 +1,5 @@
 """A run that is killed and resumed ends where an unbroken one does."""
 
-import random
-
-import numpy as np
 import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import Hook
@@ -14,6 +11,7 @@ from pixcon_mm.engine.seeded_loading import (
     KeyedBatches,
     SeededLoading,
     key_batches,
+    seed_cpu,
 )
 
 
@@ -54,13 +52,6 @@ class ReproducibleResumeHook(Hook):
             hasattr(batches, 'sampler')
         ):
             return
-        iterator = getattr(loop, 'dataloader_iterator', None)
-        if endless and getattr(iterator, '_iterator', None) is not None:
-            runner.logger.warning(
-                'The loader runs already, as in old versions of MMEngine: a '
-                'resumed run will not end with the weights of an unbroken one.'
-            )
-            return
         if getattr(batches.sampler, 'seed', None) == self._seed_before:
             # Built before the checkpoint was read, which has the seed.
             batches.sampler.seed = runner.seed
@@ -72,10 +63,15 @@ class ReproducibleResumeHook(Hook):
             loop.dataloader.dataset, runner.seed
         )
         if endless:
-            self._batches.first = loop.iter
-            # MMEngine's would load what it skips, or skip by the sampler
-            # alone.
-            iterator.skip_iter = self._batches.skip
+            # Old versions of MMEngine have started it, with other keys.
+            loop.dataloader._iterator = None
+            iterator = type(loop.dataloader_iterator)(loop.dataloader)
+            loop.dataloader_iterator = iterator
+            if hasattr(iterator, 'skip_iter'):
+                self._batches.first = loop.iter
+                # MMEngine's would load what it skips, or skip by the sampler
+                # alone. Old versions load it.
+                iterator.skip_iter = self._batches.skip
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Choose the samples of this epoch, as far as they are to come."""
@@ -107,8 +103,6 @@ def seed_step(*key: int) -> None:
     Args:
         key (int): Words, none negative.
     """
-    words = np.random.SeedSequence(key).generate_state(3, np.uint64)
-    # From equal words, Python and NumPy would draw equal numbers.
-    random.seed(int(words[0]))
-    np.random.seed(words[1:2].view(np.uint32))
-    torch.manual_seed(int(words[2]))
+    seed_cpu(*key)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(torch.initial_seed())

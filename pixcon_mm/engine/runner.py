@@ -11,7 +11,7 @@ from mmengine.dist import (
     master_only,
 )
 from mmengine.model import revert_sync_batchnorm
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import OPTIMIZERS, RUNNERS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
@@ -25,12 +25,15 @@ from pixcon_mm.engine.checkpointing import (
     save_finite,
 )
 from pixcon_mm.engine.deferred_info_hook import DeferredRuntimeInfoHook
+from pixcon_mm.engine.finite import unbounded_buffers
 from pixcon_mm.engine.log_line import batch_size, is_readable
 from pixcon_mm.engine.optimizer_checks import LayoutCheck
-from pixcon_mm.engine.processes import WorkerStart
+from pixcon_mm.engine.reproducible_resume_hook import ReproducibleResumeHook
 from pixcon_mm.engine.run_summary_hook import RunSummaryHook
 from pixcon_mm.engine.stop_signals import StopSignalHook
+from pixcon_mm.engine.unwrap import unwrap
 from pixcon_mm.errors import UserError, describe, suggest
+from pixcon_mm.processes import WorkerStart
 
 
 @RUNNERS.register_module()
@@ -47,14 +50,42 @@ class PixConRunner(Runner):
 
     Attributes:
         saved_iter (int | None): Iterations done at the last checkpoint.
+        unbounded (set[str]): Buffers that are not finite at the start, which
+            is how they are meant to be.
     """
 
     def __init__(self, *args, **kwargs):
         self.saved_iter: int | None = None
+        self.unbounded: set[str] = set()
         super().__init__(*args, **kwargs)
         self.register_hook(RunSummaryHook())
         self._stop_hook = StopSignalHook()
         self.register_hook(self._stop_hook)
+
+    def register_default_hooks(self, hooks: dict | None = None) -> None:
+        """Use this project's hooks for losses and checkpoints, not MMEngine's.
+
+        They take the same arguments.
+        """
+        ours = dict(
+            RuntimeInfoHook='DeferredRuntimeInfoHook',
+            CheckpointHook='WholeCheckpointHook',
+        )
+        hooks = dict(
+            dict(
+                runtime_info=dict(type='RuntimeInfoHook'),
+                checkpoint=dict(type='CheckpointHook', interval=1),
+            ),
+            **(hooks or {}),
+        )
+        super().register_default_hooks(
+            {
+                name: dict(hook, type=ours.get(hook['type'], hook['type']))
+                if isinstance(hook, dict)
+                else hook
+                for name, hook in hooks.items()
+            }
+        )
 
     def train(self) -> nn.Module:
         """Train; while that lasts, signals save and stop."""
@@ -92,9 +123,11 @@ class PixConRunner(Runner):
     def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
         """Wrap for DDP, on CPU too, where SyncBN cannot run."""
         optim_wrapper = self.cfg.get('optim_wrapper') or {}
-        if optim_wrapper.get('accumulative_counts', 1) > 1:
+        if model_wrapper_cfg and (
+            optim_wrapper.get('accumulative_counts', 1) > 1
+        ):
             # PyTorch asserts when batches without an exchange come first.
-            model_wrapper_cfg = dict(model_wrapper_cfg or {})
+            model_wrapper_cfg = dict(model_wrapper_cfg)
             model_wrapper_cfg.pop('static_graph', None)
         if not self.distributed or torch.cuda.is_available():
             return super().wrap_model(model_wrapper_cfg, model)
@@ -124,7 +157,9 @@ class PixConRunner(Runner):
 
     def build_train_loop(self, loop) -> BaseLoop:
         """Build the loop; stop if it would have nothing to do."""
-        if isinstance(loop, dict):
+        if isinstance(loop, dict) and any(
+            isinstance(hook, ReproducibleResumeHook) for hook in self.hooks
+        ):
             default = 'EpochBasedTrainLoop' if loop.get('by_epoch') else None
             if loop.get('type', default) == 'EpochBasedTrainLoop':
                 loop = {k: v for k, v in loop.items() if k != 'by_epoch'}
@@ -170,9 +205,14 @@ class PixConRunner(Runner):
             # It has the range of float32: there is nothing to scale.
             optim_wrapper = dict(optim_wrapper, loss_scale=dict(enabled=False))
         wrapper = super().build_optim_wrapper(optim_wrapper)
-        if isinstance(wrapper, OptimWrapper):
-            names = {p: n for n, p in self.model.named_parameters()}
-            LayoutCheck(wrapper.optimizer, names)
+        if isinstance(wrapper, OptimWrapperDict):
+            raise UserError(
+                'The config has several optimizers, and this runner trains '
+                'with one: put all parameters into one, with paramwise_cfg '
+                'for different settings.'
+            )
+        names = {p: n for n, p in self.model.named_parameters()}
+        LayoutCheck(wrapper.optimizer, names)
         return wrapper
 
     def scale_lr(self, optim_wrapper, auto_scale_lr=None) -> None:
@@ -226,23 +266,34 @@ class PixConRunner(Runner):
             save_param_scheduler,
         )
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
-        save_finite(checkpoint, Path(out_dir) / filename)
+        save_finite(
+            checkpoint,
+            Path(out_dir) / filename,
+            self.unbounded,
+        )
         if save_optimizer:
             self.saved_iter = checkpoint['meta']['iter']
 
     def load_or_resume(self) -> None:
         """Resume, load whole weights, or do neither, as the config says."""
-        if self._has_loaded:
-            return
+        if not self._has_loaded:
+            self._load_start()
+        self.unbounded = unbounded_buffers(unwrap(self.model))
+
+    def _load_start(self) -> None:
         if self._resume:
             # All processes resume from what the first one has found.
             start = [None]
             if self.rank == 0:
-                start = [find_start(self, self._load_from)]
+                # 'auto' leaves load_from to a run that has to start.
+                is_named = self._resume != 'auto'
+                asked = self._load_from if is_named else None
+                start = [find_start(self, asked)]
             broadcast_object_list(start)
             if start[0] is not None:
                 self.resume(str(start[0]))
-        elif self._load_from is not None:
+                return
+        if self._load_from is not None:
             self.load_checkpoint(self._load_from)
 
     def resume(self, filename: str, *args, **kwargs) -> None:
@@ -257,14 +308,18 @@ class PixConRunner(Runner):
         restore_run(self, Path(filename))
         self._has_loaded = True
 
-    def load_checkpoint(self, filename: str, *args, **kwargs) -> None:
+    def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
         """Fill the model from a file of weights, as far as they fit.
 
         Args:
             filename (str): A local file.
 
+        Returns:
+            dict: ``state_dict``, the tensors of the file.
+
         Raises:
             UserError: If it is damaged, holds code, or nothing fits.
         """
-        load_weights(self, filename)
+        checkpoint = load_weights(self, filename)
         self._has_loaded = True
+        return checkpoint

@@ -3,7 +3,8 @@
 A process that gets SIGTERM, SIGINT (Ctrl-C) or SIGUSR1 saves at the end of
 its iteration and ends with status 75, the convention for "failed for now, try
 again". With several processes, one that gets the signal is enough: all stop
-at the same iteration. A second signal ends the process at once.
+at the same iteration. A validation is finished first. A second signal ends
+the process at once.
 """
 
 import contextlib
@@ -21,9 +22,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from pixcon_mm.errors import STOPPED
+from pixcon_mm.processes import SIGNALS, STOPPED
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # A launcher passes on a Ctrl-C that the terminal has already sent to all:
 # signals so close together are one request.
 SAME_REQUEST = 2.0  # seconds
@@ -74,7 +74,9 @@ class StopRequest:
             with contextlib.suppress(OSError, ValueError):
                 os.write(sys.stderr.fileno(), text.encode())
         elif now - self._since >= SAME_REQUEST:
-            os._exit(STOPPED)
+            # At once, as if nobody listened.
+            signal.signal(number, self._before[number])
+            os.kill(os.getpid(), number)
 
 
 @HOOKS.register_module()
@@ -115,20 +117,6 @@ class StopSignalHook(Hook):
             and runner.optim_wrapper.should_update()
         ):
             self._stop(runner, runner.epoch, runner.iter + 1)
-
-    def after_val_iter(
-        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
-    ) -> None:
-        """Stop during a validation; with several processes, after it.
-
-        Also after it if gradients are being accumulated.
-        """
-        if (
-            self.request.signal_name
-            and self._group is None
-            and runner.optim_wrapper.should_update()
-        ):
-            self._stop(runner, runner.epoch, runner.iter)
 
     def after_train(self, runner: Runner) -> None:
         """Finish the exchange that is under way."""

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 
 import pixcon_mm
-from pixcon_mm.errors import STOPPED, UserError
+from pixcon_mm.errors import UserError
+from pixcon_mm.processes import STOPPED
 from pixcon_mm.reproduce.command import OUTCOME
 from pixcon_mm.reproduce.folder import DamagedError, Folder, describe_file
 from pixcon_mm.reproduce.runs import Run

@@ -17,7 +17,7 @@ OUTCOME = 'evaluation.json'  # of tools/test.py, until it is in metrics.json
 def command(
     survey: Survey, run: Run, processes: int | None = None
 ) -> list[str]:
-    """The command that begins a run, or goes on with it.
+    """Build the command that starts a run, or continues it.
 
     Args:
         survey (Survey): Says where checkpoints are.

@@ -173,7 +173,7 @@ def is_wanted(
     needed = survey.needed(run)
     if needed is None or needed.state is State.COMPLETE:
         return True
-    # One that goes on from its own checkpoint does not read the lost one.
+    # A run that resumes from its own checkpoint does not read the lost one.
     has_begun = survey.folder(run).newest_checkpoint() is not None
     return needed.state is State.LOST and has_begun and run.kind != 'test'
 
@@ -210,7 +210,7 @@ def run_one(
         try:
             error = start_and_conclude(survey, run, choice, lock, say, watch)
         except UserError as mistake:
-            # It is this run's alone: others go on.
+            # It is this run's alone: others continue.
             error = str(mistake)
             note_failure(folder, error)
     say(f'{run.name}: {f"failed: {error}" if error else "complete"}')

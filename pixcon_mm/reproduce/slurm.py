@@ -177,8 +177,8 @@ def check(survey: Survey, pending: dict[str, Run], redo: bool) -> None:
     found = obstacles(survey, pending, redo)
     if found:
         raise UserError(
-            f'Nothing is submitted: {"; ".join(found)}. Mend it, choose runs '
-            'with --only, or do stale ones again with --redo.'
+            f'Nothing is submitted: {"; ".join(found)}. Correct it, choose '
+            'runs with --only, or do stale ones again with --redo.'
         )
     for run in pending.values():
         if run.gpus > GPUS_PER_NODE:
@@ -222,6 +222,6 @@ def call(line: list[str]) -> str:
     if said.returncode:
         raise UserError(
             f'{bash_words(line)} failed: {said.stderr.strip()} What was '
-            'submitted before stays; submit again to go on.'
+            'submitted before stays; submit again to continue.'
         )
     return said.stdout.strip().split(';')[0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pixcon_mm.errors import STOPPED
+from pixcon_mm.processes import STOPPED
 from pixcon_mm.reproduce.data_check import Verdict, check
 from pixcon_mm.reproduce.folder import DamagedError, Folder, is_same_file
 from pixcon_mm.reproduce.plan import Plan

@@ -19,7 +19,7 @@ from pixcon_mm.engine.stop_signals import (
     StopRequest,
     exit_stopped,
 )
-from pixcon_mm.errors import STOPPED
+from pixcon_mm.processes import STOPPED
 from tests.test_engine.runs import (  # noqa: F401
     ITERATIONS,
     At,

@@ -8,6 +8,11 @@ import signal
 from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
+# What stops a run (engine/stop_signals.py).
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+# Exit status of a tool that a signal has stopped and that can be started again
+# (EX_TEMPFAIL of sysexits.h).
+STOPPED = 75
 
 
 def die_with_parent() -> None:
@@ -45,7 +50,7 @@ class WorkerStart:
     def __call__(self, worker_id: int) -> None:
         """Run in the worker, before its first sample."""
         die_with_parent()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         if self.init_fn is not None:
             self.init_fn(worker_id)

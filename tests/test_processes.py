@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from pixcon_mm.engine.processes import (
+from pixcon_mm.engine.runner import PixConRunner
+from pixcon_mm.engine.stop_signals import SIGNALS
+from pixcon_mm.processes import (
     WorkerStart,
     die_with_parent,
     kill_workers,
 )
-from pixcon_mm.engine.runner import PixConRunner
-from pixcon_mm.engine.stop_signals import SIGNALS
 from tests import toy
 
 FORK = multiprocessing.get_context('fork')
