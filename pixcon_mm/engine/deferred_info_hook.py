@@ -88,13 +88,11 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
             name: torch.as_tensor(value).detach()
             for name, value in (outputs or {}).items()
         }
-        if runner.optim_wrapper.should_update():
+        if runner.optim_wrapper.should_update() and is_scaled(runner):
             # A loss scaler that skips a step may not call the optimiser.
-            skipped = torch.tensor(math.inf)
-            values[self._norm_name] = (
-                skipped if self._norm is None else self._norm
-            )
-            self._norm = None
+            values[self._norm_name] = torch.tensor(math.inf)
+        if self._norm is not None:
+            values[self._norm_name], self._norm = self._norm, None
         self._waiting.append(
             Step(runner.iter + 1, values, image_files(data_batch))
         )
@@ -119,23 +117,22 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         values = iter(
             read_scalars([v for s in steps for v in s.values.values()])
         )
-        scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
-        is_scaled = scaler is not None and scaler.is_enabled()
+        scaled = is_scaled(runner)
         for step in steps:
             numbers = {name: next(values) for name in step.values}
             bad = [n for n, v in numbers.items() if is_failure(n, v)]
-            if is_scaled and self._norm_name in numbers:
+            if scaled and self._norm_name in numbers:
                 is_skipped = self._norm_name in bad
                 self._skipped += is_skipped
                 self._in_a_row = self._in_a_row + 1 if is_skipped else 0
-            if bad and (not is_scaled or self._in_a_row > MAX_SKIPPED):
+            if bad and (not scaled or self._in_a_row > MAX_SKIPPED):
                 stop(step, bad, numbers, runner.world_size)
             for name, value in numbers.items():
                 if name not in bad:
                     runner.message_hub.update_scalar(f'train/{name}', value)
         for history in runner.message_hub.log_scalars.values():
             history.max_length = HISTORY
-        if is_scaled and self._skipped > self._reported:
+        if scaled and self._skipped > self._reported:
             self._reported = self._skipped
             runner.logger.info(
                 f'{self._skipped} steps so far had values beyond half '
@@ -144,11 +141,17 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
             )
 
 
+def is_scaled(runner: Runner) -> bool:
+    """Check for losses that are scaled against underflow in float16."""
+    scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
+    return scaler is not None and scaler.is_enabled()
+
+
 def read_scalars(tensors: list[Tensor]) -> list[float]:
     """Copy scalars to the host, all at once."""
     if not tensors:
         return []
-    tensors = [tensor.reshape(()) for tensor in tensors]
+    tensors = [torch.as_tensor(t).detach().reshape(()) for t in tensors]
     device = max((t.device for t in tensors), key=lambda d: d.type != 'cpu')
     return torch.stack([t.to(device, torch.float64) for t in tensors]).tolist()
 
@@ -185,7 +188,7 @@ def stop(
     finite = [f'{n} {v:.4g}' for n, v in numbers.items() if math.isfinite(v)]
     if finite:
         text += f' ({", ".join(finite)})'
-    if losses:
+    if losses or processes == 1:
         files = step.files[:MAX_FILES]
         more = len(step.files) - len(files)
         text += f': {ADVICE}'
@@ -193,9 +196,8 @@ def stop(
             text += f'; images of the batch: {", ".join(files)}'
             text += f' and {more} more' if more else ''
         raise UserError(f'{text}.', is_own=True)
-    if processes > 1:
-        # Gradients are those of all. The process whose loss it was names it.
-        time.sleep(PATIENCE)
+    # Gradients are those of all. The process whose loss it was names it.
+    time.sleep(PATIENCE)
     raise UserError(f'{text}: {ADVICE}.')
 
 

@@ -1,6 +1,7 @@
 """MMEngine's Runner, made to run wherever the same command is given."""
 
 import logging
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -96,6 +97,10 @@ class PixConRunner(Runner):
 
     def setup_env(self, env_cfg: dict) -> None:
         """Start the process group that this machine can have."""
+        # Processes agree on a stop over gloo, beside NCCL.
+        interface = os.environ.get('NCCL_SOCKET_IFNAME', '')
+        if Path('/sys/class/net', interface or '-').exists():
+            os.environ.setdefault('GLOO_SOCKET_IFNAME', interface)
         if (
             self.distributed
             and not is_distributed()

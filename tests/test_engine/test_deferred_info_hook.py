@@ -1,5 +1,6 @@
 """A value that is not finite ends a run, with its name, place and images."""
 
+import math
 import re
 from types import SimpleNamespace
 
@@ -171,13 +172,16 @@ def scaled_runner(scaler=None):
     said = []
     return SimpleNamespace(
         optim_wrapper=SimpleNamespace(
-            loss_scaler=scaler or torch.amp.GradScaler('cpu')
+            loss_scaler=scaler or torch.amp.GradScaler('cpu'),
+            should_update=lambda: True,
         ),
         message_hub=SimpleNamespace(
             log_scalars={},
             update_scalar=lambda n, v: hub.setdefault(n, []).append(v),
         ),
         logger=SimpleNamespace(info=said.append),
+        model=torch.nn.Linear(1, 1),
+        world_size=1,
         hooks=[],
         hub=hub,
         said=said,
@@ -187,6 +191,8 @@ def scaled_runner(scaler=None):
 
 def feed(hook, runner, losses):
     for loss in losses:
+        if math.isfinite(loss):  # else the scaler does not call the optimiser
+            hook._norm = torch.tensor(2 * loss)
         hook.after_train_iter(runner, 0, outputs=dict(loss=torch.tensor(loss)))
         runner.iter += 1
 
@@ -195,7 +201,10 @@ def test_under_a_scaler_single_ones_are_counted():
     hook, runner = DeferredRuntimeInfoHook(), scaled_runner()
     feed(hook, runner, [1.0, NAN, 2.0, INF, INF, 3.0])
     # Averages of the log are of finite values.
-    assert runner.hub == {'train/loss': [1.0, 2.0, 3.0]}
+    assert runner.hub == {
+        'train/loss': [1.0, 2.0, 3.0],
+        'train/grad_norm': [2.0, 4.0, 6.0],
+    }
     assert [line.split()[0] for line in runner.said] == ['1', '2', '3']
     assert 'skipped by the loss scaler, which is normal' in runner.said[-1]
 

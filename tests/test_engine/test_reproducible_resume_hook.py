@@ -220,15 +220,17 @@ def test_an_epoch_is_continued_in_its_middle(tmp_path, batch_sampler, workers):
         assert all(map(torch.equal, given, resumed.model.given))
 
 
-def test_a_loader_that_runs_is_left_alone(tmp_path):
-    cfg = toy_config(tmp_path, 'early')
-    runner = PixConRunner.from_cfg(cfg)
+def test_a_loader_that_runs_already_starts_over(tmp_path):
+    """Old versions of MMEngine start it when they build the loop."""
+    expected = train(toy_config(tmp_path, 'late'))
+    runner = PixConRunner.from_cfg(toy_config(tmp_path, 'early'))
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     next(runner.train_loop.dataloader_iterator)
+    # The sampler's stream cannot be rewound: only its first batch is lost.
+    sampler = runner.train_dataloader.batch_sampler.sampler
+    sampler.indices = sampler._indices_of_rank()
     runner.train()
-    assert type(runner.train_dataloader.batch_sampler) is toy.ToyBatchSampler
-    (log,) = Path(runner.log_dir).glob('*.log')
-    assert 'The loader runs already' in log.read_text()
+    assert is_same(expected, runner)
 
 
 def small(case, folder, name, workers=0):

@@ -108,16 +108,16 @@ def test_a_regular_checkpoint_of_the_iteration_is_enough(tmp_path):
     assert len(set(times)) == 3
 
 
-def test_a_validation_is_stopped(tmp_path):
+def test_a_validation_is_finished_first(tmp_path):
     class InValidation(Hook):
         def after_val_iter(self, runner, *args, **kwargs):
             os.kill(os.getpid(), signal.SIGUSR1)
 
     cfg = config(tmp_path, 'run', NEVER, validated(1.0, 2.0))
-    with pytest.raises(StoppedBySignal, match='SIGUSR1: saved after iter.* 4'):
+    with pytest.raises(StoppedBySignal, match='SIGUSR1: saved after iter.* 5'):
         train(cfg, InValidation())
-    meta = torch.load(tmp_path / 'run/iter_4.pth', weights_only=True)['meta']
-    assert (meta['epoch'], meta['iter']) == (1, 4)
+    meta = torch.load(tmp_path / 'run/iter_5.pth', weights_only=True)['meta']
+    assert (meta['epoch'], meta['iter']) == (1, 5)
 
 
 def test_a_validation_within_an_accumulation_is_not(tmp_path):
