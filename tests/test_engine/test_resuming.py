@@ -187,10 +187,11 @@ def test_another_schedule_is_followed_as_if_from_the_start(
 def test_a_schedule_of_another_kind(tmp_path, first, then):
     whole, _ = train(config(tmp_path, 'whole', with_schedule(first)))
     _, expected = train(config(tmp_path, 'expected', with_schedule(then)))
-    cfg = config(tmp_path, 'resumed', with_schedule(then))
-    _, seen = resume(cfg, checkpoint(whole, 'iter_3'))
-    for now, group in seen.groups.items():
-        assert group == expected.groups[now], now
+    for start in (3, 5):
+        cfg = config(tmp_path, f'from-{start}', with_schedule(then))
+        _, seen = resume(cfg, checkpoint(whole, f'iter_{start}'))
+        for now, group in seen.groups.items():
+            assert group == expected.groups[now], now
 
 
 def test_settings_of_the_optimiser_are_the_configs(tmp_path):
