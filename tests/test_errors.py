@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import islice
 
 import pytest
 import torch
@@ -210,10 +211,12 @@ def test_a_full_disk_as_torch_reports_it():
 
 def test_a_loader_that_cannot_open_files(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    used = len(os.listdir('/proc/self/fd'))
+    used = {int(number) for number in os.listdir('/proc/self/fd')}
+    free = (number for number in range(limits[0]) if number not in used)
+    *_, most = islice(free, 4)
 
     def load():
-        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 3, limits[1]))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, limits[1]))
         try:
             next(iter(DataLoader(Unreadable(), num_workers=4)))
         finally:

@@ -86,9 +86,9 @@ def compare(model: StateDict, given: StateDict) -> str | None:
         shapes are the same.
 
     Example:
-        >>> compare({'a': torch.zeros(2)}, {'a': torch.zeros(3)})
-        "1 of 1 tensors have another shape (a: (3,) in the file, (2,) in \
-the model)"
+        >>> compare({'a': torch.zeros(2)}, {'b': torch.zeros(2)})
+        '1 of 1 tensors are not in the file (a); the model has no place for \
+1 tensors of the file (b)'
     """
     missing = [name for name in model if name not in given]
     extra = [name for name in given if name not in model]

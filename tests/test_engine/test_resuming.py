@@ -1,6 +1,7 @@
 """A run continues exactly, or as its config now asks, or says why not."""
 
 import copy
+import re
 import shutil
 from pathlib import Path
 
@@ -269,6 +270,13 @@ def test_another_batch_of_a_run_in_iterations(tmp_path):
     assert list(seen.images) == [4, 5, 6, 7, 8]
     assert 'The total batch is 4 now and was 2.' in log_of(run)
     assert 'An epoch has' not in log_of(run)
+
+
+def test_lines_count_from_the_start_of_the_epoch(tmp_path):
+    whole, _ = train(config(tmp_path, 'whole'))
+    run, _ = resume(config(tmp_path, 'resumed'), checkpoint(whole, 'iter_2'))
+    places = re.findall(r'epoch (\d)/2 \[(\d)/4\]', log_of(run))
+    assert places == [('1', '3'), ('1', '4')] + [('2', n) for n in '1234']
 
 
 def edited(path, edit):
