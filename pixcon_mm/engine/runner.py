@@ -6,11 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from mmengine.dist import (
-    broadcast_object_list,
-    is_distributed,
-    master_only,
-)
+from mmengine.dist import is_distributed
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import OPTIMIZERS, RUNNERS
@@ -18,27 +14,18 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from pixcon_mm.engine.checkpointing import (
-    find_start,
-    gather_checkpoint,
-    load_weights,
-    restore_run,
-    save_finite,
-)
-from pixcon_mm.engine.deferred_info_hook import DeferredRuntimeInfoHook
-from pixcon_mm.engine.finite import unbounded_buffers
 from pixcon_mm.engine.log_line import batch_size, is_readable
 from pixcon_mm.engine.optimizer_checks import LayoutCheck
 from pixcon_mm.engine.reproducible_resume_hook import ReproducibleResumeHook
+from pixcon_mm.engine.resumable_runner import ResumableRunner
 from pixcon_mm.engine.run_summary_hook import RunSummaryHook
 from pixcon_mm.engine.stop_signals import StopSignalHook
-from pixcon_mm.engine.unwrap import unwrap
 from pixcon_mm.errors import UserError, describe, suggest
 from pixcon_mm.processes import WorkerStart
 
 
 @RUNNERS.register_module()
-class PixConRunner(Runner):
+class PixConRunner(ResumableRunner):
     """Runner for all three tasks, on GPUs or on a machine without.
 
     Without CUDA it talks over gloo, runs SyncBN as BN and mixed precision
@@ -46,18 +33,11 @@ class PixConRunner(Runner):
     scales the learning rate by the batch of an optimiser step, accumulation
     included.
 
-    Checkpoints are whole, finite and free of code, a run resumes at any
-    iteration as its config now asks, and a signal stops it with a checkpoint.
-
-    Attributes:
-        saved_iter (int | None): Iterations done at the last checkpoint.
-        unbounded (set[str]): Buffers that are not finite at the start, which
-            is how they are meant to be.
+    A signal stops it with a checkpoint; :class:`ResumableRunner` says how it
+    saves and resumes.
     """
 
     def __init__(self, *args, **kwargs):
-        self.saved_iter: int | None = None
-        self.unbounded: set[str] = set()
         super().__init__(*args, **kwargs)
         self.register_hook(RunSummaryHook())
         self._stop_hook = StopSignalHook()
@@ -227,104 +207,3 @@ class PixConRunner(Runner):
             base = auto_scale_lr['base_batch_size'] / steps
             auto_scale_lr = dict(auto_scale_lr, base_batch_size=base)
         super().scale_lr(optim_wrapper, auto_scale_lr)
-
-    @master_only
-    def save_checkpoint(
-        self,
-        out_dir: str,
-        filename: str,
-        file_client_args: dict | None = None,
-        save_optimizer: bool = True,
-        save_param_scheduler: bool = True,
-        meta: dict | None = None,
-        by_epoch: bool = True,
-        backend_args: dict | None = None,
-    ) -> None:
-        """Save a checkpoint, whole or not at all, on a local file system.
-
-        Args:
-            out_dir (str): Its folder.
-            filename (str): Its name.
-            file_client_args (dict, optional): Not used.
-            save_optimizer (bool): Whether it can be resumed from.
-            save_param_scheduler (bool): The same.
-            meta (dict, optional): ``epoch`` and ``iter`` that are done.
-            by_epoch (bool): Called at the end of an epoch, not of an
-                iteration; used without ``meta``.
-            backend_args (dict, optional): Not used.
-
-        Raises:
-            UserError: If a value in it is not finite. Nothing is written.
-        """
-        for hook in self.hooks:
-            if isinstance(hook, DeferredRuntimeInfoHook):
-                hook.read(self)
-        done = (
-            dict(epoch=self.epoch + 1, iter=self.iter)
-            if by_epoch
-            else dict(epoch=self.epoch, iter=self.iter + 1)
-        )
-        checkpoint = gather_checkpoint(
-            self,
-            {**done, **(meta or {})},
-            save_optimizer,
-            save_param_scheduler,
-        )
-        self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
-        save_finite(
-            checkpoint,
-            Path(out_dir) / filename,
-            self.unbounded,
-        )
-        if save_optimizer:
-            self.saved_iter = checkpoint['meta']['iter']
-
-    def load_or_resume(self) -> None:
-        """Resume, load whole weights, or do neither, as the config says."""
-        if not self._has_loaded:
-            self._load_start()
-        self.unbounded = unbounded_buffers(unwrap(self.model))
-
-    def _load_start(self) -> None:
-        if self._resume:
-            # All processes resume from what the first one has found.
-            start = [None]
-            if self.rank == 0:
-                # 'auto' leaves load_from to a run that has to start.
-                is_named = self._resume != 'auto'
-                asked = self._load_from if is_named else None
-                start = [find_start(self, asked)]
-            broadcast_object_list(start)
-            if start[0] is not None:
-                self.resume(str(start[0]))
-                return
-        if self._load_from is not None:
-            self.load_checkpoint(self._load_from)
-
-    def resume(self, filename: str, *args, **kwargs) -> None:
-        """Continue from a checkpoint, as the config now asks.
-
-        Args:
-            filename (str): A local file.
-
-        Raises:
-            UserError: If it is damaged, holds code, or is of another model.
-        """
-        restore_run(self, Path(filename))
-        self._has_loaded = True
-
-    def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
-        """Fill the model from a file of weights, as far as they fit.
-
-        Args:
-            filename (str): A local file.
-
-        Returns:
-            dict: ``state_dict``, the tensors of the file.
-
-        Raises:
-            UserError: If it is damaged, holds code, or nothing fits.
-        """
-        checkpoint = load_weights(self, filename)
-        self._has_loaded = True
-        return checkpoint
