@@ -3,10 +3,12 @@
 import difflib
 import errno
 import inspect
+import logging
 import os
 import re
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -41,12 +43,18 @@ def run_tool(main: Callable[[], None]) -> None:
 
     With ``PIXCON_MM_TRACEBACK=1`` in the environment, with a traceback.
     """
+    # What cannot be written to a log will not fit into a checkpoint either,
+    # and that is reported below, once.
+    logging.raiseExceptions = False
+    threading.excepthook = report_thread
     try:
         main()
     except KeyboardInterrupt:
         print('Stopped.', file=sys.stderr)
         sys.exit(130)
     except Exception as error:
+        # Objects that were never complete may complain when they are deleted.
+        sys.unraisablehook = lambda _: None
         # Signals end the process from here on, and no worker keeps it.
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
@@ -61,6 +69,15 @@ def run_tool(main: Callable[[], None]) -> None:
             raise
         print(f'error: {sentence}', file=sys.stderr)
         sys.exit(1)
+
+
+def report_thread(args: threading.ExceptHookArgs) -> None:
+    """Show the traceback of a thread that failed, unless it was to write.
+
+    TensorBoard writes in a thread, whose error the main one gets as well.
+    """
+    if not issubclass(args.exc_type, OSError):
+        threading.__excepthook__(args)
 
 
 def explain(error: BaseException) -> str | None:
@@ -174,6 +191,8 @@ def _no_samples(error: BaseException) -> str | None:
 # What a machine can run out of, and what helps. Checkpoints that are complete
 # stay as they are.
 RESOURCES = {
+    errno.ENOENT: 'there is no such file or folder: check the path, and that '
+    'nothing was moved or removed during the run',
     errno.ENOSPC: 'the disk is full: make room',
     errno.EDQUOT: 'the disk quota is used up: make room',
     errno.EROFS: 'the file system is read-only: choose another folder',
@@ -201,10 +220,10 @@ def _no_resource(error: BaseException) -> str | None:
         )
     if isinstance(error, MemoryError):
         number = errno.ENOMEM
-    if number not in RESOURCES:
-        return None
     name = getattr(error, 'filename', None)
-    place = f'{name}: ' if name else ''
+    if number not in RESOURCES or (number == errno.ENOENT and not name):
+        return None
+    place = f'{os.fsdecode(name)}: ' if isinstance(name, str | bytes) else ''
     return (
         f'{place}{RESOURCES[number]}. Complete checkpoints are kept; continue '
         'with --resume.'
@@ -214,7 +233,8 @@ def _no_resource(error: BaseException) -> str | None:
 def _lost_worker(error: BaseException) -> str | None:
     # Of PyTorch's loader.
     text = str(error)
-    is_shared = '</torch_' in text  # a file in /dev/shm
+    # A file in /dev/shm.
+    is_shared = '</torch_' in text and os.strerror(errno.ENOSPC) in text
     if not isinstance(error, RuntimeError) or not (
         is_shared or 'DataLoader' in text
     ):

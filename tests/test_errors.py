@@ -349,3 +349,28 @@ def test_errors_leave_signals_to_the_system():
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_a_folder_that_went_away():
+    error = FileNotFoundError(errno.ENOENT, 'gone', b'work_dirs/x/events')
+    sentence = explain(error)
+    assert sentence.startswith('work_dirs/x/events: there is no such file')
+    assert explain(FileNotFoundError(errno.ENOENT, 'gone')) is None
+
+
+def test_threads_that_could_not_write_say_nothing(capfd):
+    code = (
+        'import threading\n'
+        'from pixcon_mm.errors import run_tool\n'
+        'def fail(error): raise error\n'
+        'def main():\n'
+        '    for error in (OSError(28, "full"), ValueError("a bug")):\n'
+        '        thread = threading.Thread(target=fail, args=(error,))\n'
+        '        thread.start()\n'
+        '        thread.join()\n'
+        'run_tool(main)\n'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
+    error = capfd.readouterr().err
+    assert 'a bug' in error
+    assert 'full' not in error
