@@ -195,6 +195,7 @@ RESOURCES = {
     'nothing was moved or removed during the run',
     errno.ENOSPC: 'the disk is full: make room',
     errno.EDQUOT: 'the disk quota is used up: make room',
+    errno.EFBIG: 'the file is larger than the limit (`ulimit -f`): raise it',
     errno.EROFS: 'the file system is read-only: choose another folder',
     errno.EACCES: 'permission denied: choose another folder, or change who '
     'may write there',

@@ -69,14 +69,19 @@ class StopRequest:
         if self.signal_name is None:
             self.signal_name = signal.Signals(number).name
             self._since = now
-            text = f'{self.signal_name}: saving at the end of the iteration.\n'
-            # A terminal that was closed must not keep it from saving.
-            with contextlib.suppress(OSError, ValueError):
-                os.write(sys.stderr.fileno(), text.encode())
+            say(f'{self.signal_name}: saving at the end of the iteration.')
         elif now - self._since >= SAME_REQUEST:
             # At once, as if nobody listened.
+            say(f'{signal.Signals(number).name} again: ending now, unsaved.')
             signal.signal(number, self._before[number])
             os.kill(os.getpid(), number)
+
+
+def say(text: str) -> None:
+    """Write a line to stderr, as far as there is one."""
+    # A terminal that was closed must not keep a run from saving.
+    with contextlib.suppress(OSError, ValueError):
+        os.write(sys.stderr.fileno(), f'{text}\n'.encode())
 
 
 @HOOKS.register_module()

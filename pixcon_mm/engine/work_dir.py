@@ -65,7 +65,8 @@ def claim(work_dir: Path, resumes: bool, overwrite: bool) -> IO[str]:
                 'another folder with --work-dir.'
             )
         logs = [p for p in work_dir.iterdir() if LOG_FOLDER.match(p.name)]
-        set_aside(work_dir, [*work_dir.glob('*.pth'), *logs])
+        aside = set_aside(work_dir, [*work_dir.glob('*.pth'), *logs])
+        print(f'The earlier run is now in {aside}.')
     return lock
 
 
