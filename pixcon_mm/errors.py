@@ -236,9 +236,10 @@ def _lost_worker(error: BaseException) -> str | None:
     text = str(error)
     # A file in /dev/shm.
     is_shared = '</torch_' in text and os.strerror(errno.ENOSPC) in text
-    if not isinstance(error, RuntimeError) or not (
-        is_shared or 'DataLoader' in text
-    ):
+    is_loader = is_shared or 'DataLoader' in text
+    # Sharing memory also takes descriptors, whose lack is another matter.
+    lacks_files = os.strerror(errno.EMFILE) in text
+    if not isinstance(error, RuntimeError) or not is_loader or lacks_files:
         return None
     after = 'Complete checkpoints are kept; continue with --resume.'
     if is_shared or 'Bus error' in text or 'shared memory' in text:

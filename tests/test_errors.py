@@ -351,6 +351,15 @@ def test_errors_leave_signals_to_the_system():
             signal.signal(number, handler)
 
 
+def test_shared_memory_without_descriptors():
+    text = (
+        'Caught RuntimeError in DataLoader worker process 0. unable to open '
+        'shared memory object </torch_7_9_1> in read-write mode: Too many '
+        'open files (24)'
+    )
+    assert 'ulimit -n' in explain(RuntimeError(text))
+
+
 def test_a_folder_that_went_away():
     error = FileNotFoundError(errno.ENOENT, 'gone', b'work_dirs/x/events')
     sentence = explain(error)
