@@ -6,6 +6,7 @@ import inspect
 import logging
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -211,6 +212,21 @@ RESOURCES = {
 }
 
 
+SMALL_SHM = (
+    'The shared memory (/dev/shm) is too small for the loader: enlarge it '
+    '(docker: --shm-size=8g), or lower num_workers or batch_size. Complete '
+    'checkpoints are kept; continue with --resume.'
+)
+
+
+def _is_shm_full() -> bool:
+    """Check for less than a megabyte of shared memory."""
+    try:
+        return shutil.disk_usage('/dev/shm').free < 1 << 20
+    except OSError:
+        return False
+
+
 def _no_resource(error: BaseException) -> str | None:
     # Some libraries turn an OSError into an error of their own, as torch
     # does: "No space left on device (28)".
@@ -224,6 +240,8 @@ def _no_resource(error: BaseException) -> str | None:
     name = getattr(error, 'filename', None)
     if number not in RESOURCES or (number == errno.ENOENT and not name):
         return None
+    if number == errno.ENOSPC and not name and _is_shm_full():
+        return SMALL_SHM
     place = f'{os.fsdecode(name)}: ' if isinstance(name, str | bytes) else ''
     return (
         f'{place}{RESOURCES[number]}. Complete checkpoints are kept; continue '
@@ -243,11 +261,7 @@ def _lost_worker(error: BaseException) -> str | None:
         return None
     after = 'Complete checkpoints are kept; continue with --resume.'
     if is_shared or 'Bus error' in text or 'shared memory' in text:
-        return (
-            'The shared memory (/dev/shm) is too small for the loader: '
-            'enlarge it (docker: --shm-size=8g), or lower num_workers or '
-            f'batch_size. {after}'
-        )
+        return SMALL_SHM
     if 'timed out' in text:
         seconds = re.search(r'after (\d+)', text)
         return (
