@@ -1,12 +1,10 @@
 """Mistakes a user can correct, put into a sentence."""
 
 import difflib
-import errno
 import inspect
 import logging
 import os
 import re
-import shutil
 import signal
 import sys
 import threading
@@ -14,6 +12,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
+from pixcon_mm.machine_errors import explain_machine
 from pixcon_mm.processes import SIGNALS, kill_workers
 
 
@@ -109,9 +108,7 @@ def explain(error: BaseException) -> str | None:
             or _unknown_type(link)
             or _no_image(link)
             or _no_samples(link)
-            or _lost_worker(link)
-            or _no_resource(link)
-            or _lost_peer(link)
+            or explain_machine(link)
         )
         if sentence:
             return sentence
@@ -187,109 +184,6 @@ def _no_samples(error: BaseException) -> str | None:
     if not (isinstance(error, ValueError) and frames):
         return None
     return f'A data set is empty: {describe(frames[-1].f_locals["self"])}.'
-
-
-# What a machine can run out of, and what helps. Checkpoints that are complete
-# stay as they are.
-RESOURCES = {
-    errno.ENOENT: 'there is no such file or folder: check the path, and that '
-    'nothing was moved or removed during the run',
-    errno.ENOSPC: 'the disk is full: make room',
-    errno.EDQUOT: 'the disk quota is used up: make room',
-    errno.EFBIG: 'the file is larger than the limit (`ulimit -f`): raise it',
-    errno.EROFS: 'the file system is read-only: choose another folder',
-    errno.EACCES: 'permission denied: choose another folder, or change who '
-    'may write there',
-    errno.EPERM: 'permission denied: choose another folder, or change who '
-    'may write there',
-    errno.ENOTDIR: 'a part of the path is a file: choose another folder',
-    errno.EMFILE: 'too many open files: raise the limit (`ulimit -n 65536`) '
-    'or lower num_workers',
-    errno.ENFILE: 'the machine has too many open files: lower num_workers',
-    errno.ENOMEM: 'out of memory: lower num_workers or batch_size',
-    errno.EIO: 'the storage does not answer: check disk and network',
-    errno.ESTALE: 'the network file system has lost the file: check it',
-}
-
-
-SMALL_SHM = (
-    'The shared memory (/dev/shm) is too small for the loader: enlarge it '
-    '(docker: --shm-size=8g), or lower num_workers or batch_size. Complete '
-    'checkpoints are kept; continue with --resume.'
-)
-
-
-def _is_shm_full() -> bool:
-    """Check for less than a megabyte of shared memory."""
-    try:
-        return shutil.disk_usage('/dev/shm').free < 1 << 20
-    except OSError:
-        return False
-
-
-def _no_resource(error: BaseException) -> str | None:
-    # Some libraries turn an OSError into an error of their own, as torch
-    # does: "No space left on device (28)".
-    number = getattr(error, 'errno', None)
-    if number is None and isinstance(error, RuntimeError):
-        number = next(
-            (n for n in RESOURCES if os.strerror(n) in str(error)), None
-        )
-    if isinstance(error, MemoryError):
-        number = errno.ENOMEM
-    name = getattr(error, 'filename', None)
-    if number not in RESOURCES or (number == errno.ENOENT and not name):
-        return None
-    if number == errno.ENOSPC and not name and _is_shm_full():
-        return SMALL_SHM
-    place = f'{os.fsdecode(name)}: ' if isinstance(name, str | bytes) else ''
-    return (
-        f'{place}{RESOURCES[number]}. Complete checkpoints are kept; continue '
-        'with --resume.'
-    )
-
-
-def _lost_worker(error: BaseException) -> str | None:
-    # Of PyTorch's loader.
-    text = str(error)
-    # A file in /dev/shm.
-    is_shared = '</torch_' in text and os.strerror(errno.ENOSPC) in text
-    is_loader = is_shared or 'DataLoader' in text
-    # Sharing memory also takes descriptors, whose lack is another matter.
-    lacks_files = os.strerror(errno.EMFILE) in text
-    if not isinstance(error, RuntimeError) or not is_loader or lacks_files:
-        return None
-    after = 'Complete checkpoints are kept; continue with --resume.'
-    if is_shared or 'Bus error' in text or 'shared memory' in text:
-        return SMALL_SHM
-    if 'timed out' in text:
-        seconds = re.search(r'after (\d+)', text)
-        return (
-            'No worker of the loader gave a batch for '
-            f'{seconds[1] if seconds else "some"} seconds: check the storage '
-            'of the images, and that no worker is stopped; '
-            f'train_dataloader.timeout is how long to wait. {after}'
-        )
-    if 'exited unexpectedly' in text or 'killed by signal' in text:
-        cause = re.search(r'killed by signal: (\w+)', text)
-        how = f'was ended by a signal ({cause[1]})' if cause else 'has ended'
-        return (
-            f'A worker of the loader {how}. If nobody did that, the machine '
-            f'ran out of memory: lower num_workers or batch_size. {after}'
-        )
-    return None
-
-
-def _lost_peer(error: BaseException) -> str | None:
-    # Of gloo and of NCCL.
-    lost = r'Connection (closed|reset) by peer|\[.*gloo.*\]|ncclRemoteError'
-    if not isinstance(error, RuntimeError) or not re.search(lost, str(error)):
-        return None
-    return (
-        'The connection to another process of the run is lost, which has '
-        'ended or whose machine is away: its own message says why. Complete '
-        'checkpoints are kept; continue with --resume.'
-    )
 
 
 def describe(dataset: object) -> str:
