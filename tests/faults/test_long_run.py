@@ -1,7 +1,6 @@
 """Memory, descriptors and shared memory of a long run stay where they are."""
 
 import os
-import statistics
 import time
 from pathlib import Path
 
@@ -15,17 +14,18 @@ pytestmark = pytest.mark.faults
 LENGTH = 10
 EPOCHS = scaled(500)
 MEBIBYTE = 2**20
-# What may be added between the second and the last fifth of a run: the
-# histories of what is logged grow by a few numbers an iteration.
+# What the low-water mark may rise by between the second and the last fifth
+# of a run; batches in flight come and go above it. The histories of what is
+# logged grow by a few numbers an iteration.
 LIMITS = {
     'memory of the process, MiB': 6.0,
     'memory of the workers, MiB': 6.0,
     'shared memory of the process, MiB': 0.5,
     '/dev/shm, MiB': 0.5,
-    'descriptors of the process': 0.5,
-    'descriptors of the workers': 0.5,
-    'processes': 0.1,
-    'threads': 0.5,
+    'descriptors of the process': 0,
+    'descriptors of the workers': 0,
+    'processes': 0,
+    'threads': 0,
 }
 LONG = recipes.Recipe(
     f'pre-training, {EPOCHS * LENGTH} iterations',
@@ -84,7 +84,7 @@ def sample(launch) -> dict[str, float]:
 
 
 def flat(lab, folder: Path):
-    """Compare the second fifth of a run with the last."""
+    """Compare the low-water marks of the second fifth and the last."""
     prefix = ()
     try:
         # Others use the machine's own.
@@ -105,17 +105,17 @@ def flat(lab, folder: Path):
     grown, said = [], []
     for name, limit in LIMITS.items():
         early, late = (
-            statistics.mean(v[name] for p, v in samples if low <= p < high)
+            min(v[name] for p, v in samples if low <= p < high)
             for low, high in ((0.2, 0.4), (0.8, 1.0))
         )
-        said.append(f'{name} {early:.1f} to {late:.1f}')
+        said.append(f'{name} {early:.4g} to {late:.4g}')
         if late - early > limit:
             grown.append(said[-1])
     assert not grown, '; '.join(grown)
-    return LONG.total, f'{len(samples)} samples: ' + '; '.join(said)
+    return 1, f'{len(samples)} samples: ' + '; '.join(said)
 
 
-CASES = [Case('long run', LONG.name, flat, LONG.total)]
+CASES = [Case('long run', LONG.name, flat)]
 
 
 @pytest.mark.parametrize('case', CASES, ids=str)

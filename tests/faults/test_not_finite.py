@@ -45,16 +45,18 @@ def diverging(recipe, rate):
     return replace(recipe, name=f'{recipe.name} at {rate:g}', changes=changes)
 
 
-def stopped(recipe, at, lab, folder):
-    """It stops within a logging interval, and says where."""
+def stopped(recipe, at, within, lab, folder):
+    """It stops soon, says at which iteration, and saves nothing."""
     work_dir = folder / 'run'
     launch = lab.launch(recipe, work_dir)
     said = launch.refusal('finite|nan', 'iteration')
+    # Names of folders have numbers as well.
+    said = said.replace(f'{folder}/', '').replace(f'{lab.folder}/', '')
     bad = checkpoints.damaged(work_dir)
     assert not bad, f'{bad}; {said}'
     if at is not None:
         numbers = [int(n) for n in re.findall(r'\b\d+\b', said)]
-        near = range(at, at + INTERVAL + 2)
+        near = range(at, at + within + 2)
         assert set(numbers) & set(near), f'not in {near}: {said}'
         saved = checkpoints.progress(work_dir, recipe.length)
         assert at - recipe.interval <= saved <= at, f'{saved} saved; {said}'
@@ -62,7 +64,8 @@ def stopped(recipe, at, lab, folder):
 
 
 WEIGHT = 'backbone.layer3.0.conv1.weight'
-# Batch statistics are used in training: the loss does not see this one.
+# Batch statistics are used in training, so no loss shows this one: it is found
+# before the next checkpoint at the latest.
 STATISTIC = 'backbone.layer3.0.bn1.running_var'
 POISONS = (
     (recipes.EPOCHS, 'images', None),
@@ -79,7 +82,12 @@ CASES = [
         Case(
             f'NaN in {what}' + (f' of rank {rank}' if rank else ''),
             recipe.name,
-            partial(stopped, poisoned(recipe, what, rank), AT),
+            partial(
+                stopped,
+                poisoned(recipe, what, rank),
+                AT,
+                recipe.interval if what == STATISTIC else INTERVAL,
+            ),
         )
         for recipe, what, rank in POISONS
     ),
@@ -87,7 +95,7 @@ CASES = [
         Case(
             f'learning rate {rate:g}',
             recipe.name,
-            partial(stopped, diverging(recipe, rate), None),
+            partial(stopped, diverging(recipe, rate), None, INTERVAL),
         )
         for recipe, rate in (
             (recipes.EPOCHS, 1e6),
