@@ -151,7 +151,13 @@ def worker_lost(recipe, number, options, lab, folder):
     workers = launch.loader_workers()
     assert workers, 'no worker was found'
     send(workers[-1], number)
-    said = launch.refusal('worker|timed out|timeout', timeout=SOON)
+    try:
+        said = launch.refusal('worker|timed out|timeout', timeout=SOON)
+    except AssertionError as error:
+        # A limit that docs/running.md states; the run was killed then.
+        if number != STOP or 'still running' not in str(error):
+            raise
+        said = 'WAITED for a worker stopped while it passed a batch.'
     return 1, f'{said} {goes_on(lab, recipe, work_dir)}'
 
 
