@@ -108,7 +108,7 @@ NOISE = (
 
 
 def is_readable(record: logging.LogRecord) -> bool:
-    """Whether a message is for a person at a terminal, not for the file.
+    """Check for a message to a person at a terminal, not to the file.
 
     The file alone gets dumps of many lines, save tables of results, and
     what MMEngine says of its own names.

@@ -56,7 +56,7 @@ def damaged(work_dir: Path) -> list[str]:
 
 
 def is_finite(content: dict) -> bool:
-    """Whether all weights and all of the optimiser's state are finite."""
+    """Check that all weights and all of the optimiser's state are finite."""
     return all(
         bool(value.isfinite().all())
         for key in ('state_dict', 'optimizer')
@@ -103,7 +103,7 @@ def differences(ours: Path, theirs: Path) -> list[str]:
 
 
 def same(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors are equal in type, shape and every bit."""
+    """Compare two tensors in type, shape and every bit."""
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
     return torch.equal(a.contiguous().view(-1), b.contiguous().view(-1))

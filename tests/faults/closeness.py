@@ -1,4 +1,4 @@
-"""How close two runs are that differ in the order of their sums."""
+"""Distance of two runs that differ in the order of their sums."""
 
 from pathlib import Path
 

@@ -89,7 +89,7 @@ def named_damaged(lab, folder):
 
 
 def pointer(content, lab, folder):
-    """What last_checkpoint says does not matter."""
+    """The content of last_checkpoint does not matter."""
     work_dir, _ = broken_off(lab, folder)
     path = work_dir / 'last_checkpoint'
     path.unlink()
@@ -113,7 +113,7 @@ def elsewhere(lab, folder) -> bytes:
 
 
 def moved(lab, folder):
-    """A run goes on wherever its folder is."""
+    """A run continues wherever its folder is."""
     work_dir, _ = broken_off(lab, folder)
     there = folder / 'some where' / 'else'
     there.parent.mkdir()
@@ -126,7 +126,7 @@ def moved(lab, folder):
 
 
 def copied(lab, folder):
-    """A copy goes on by itself; the original stays as it was."""
+    """A copy continues by itself; the original stays as it was."""
     work_dir, newest = broken_off(lab, folder)
     copy = folder / 'copy'
     shutil.copytree(work_dir, copy)
@@ -202,7 +202,7 @@ def not_asked_to_resume(lab, folder):
 
 
 def left_over(lab, folder):
-    """What was being written when a run was killed is cleared away."""
+    """Files that a killed run was writing are cleared away."""
     work_dir, newest = broken_off(lab, folder)
     part = work_dir / f'.{newest.name}.part'
     part.write_bytes(newest.read_bytes()[:1000])
