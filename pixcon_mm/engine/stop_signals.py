@@ -27,6 +27,8 @@ from pixcon_mm.processes import SIGNALS, STOPPED
 # A launcher passes on a Ctrl-C that the terminal has already sent to all:
 # signals so close together are one request.
 SAME_REQUEST = 2.0  # seconds
+# Those that catch signals now.
+LISTENING: set['StopRequest'] = set()
 
 
 class StoppedBySignal(Exception):
@@ -49,6 +51,7 @@ class StopRequest:
         """Catch the signals from now on; in the main thread only."""
         self.signal_name, self._process = None, os.getpid()
         if threading.current_thread() is threading.main_thread():
+            LISTENING.add(self)
             self._before = {n: signal.getsignal(n) for n in SIGNALS}
             for number in SIGNALS:
                 signal.signal(number, self._catch)
@@ -58,11 +61,11 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+        LISTENING.discard(self)
 
     def _catch(self, number: int, frame: object) -> None:
         if os.getpid() != self._process:
-            # A process that this one has forked, as an evaluation does, is
-            # ended by a signal, as its parent expects.
+            # It came while a process was being forked.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         now = time.monotonic()
@@ -75,6 +78,20 @@ class StopRequest:
             say(f'{signal.Signals(number).name} again: ending now, unsaved.')
             signal.signal(number, self._before[number])
             os.kill(os.getpid(), number)
+
+
+def _leave_to_system() -> None:
+    """Let signals end a process that was forked from a training.
+
+    An evaluation forks some and ends them by SIGTERM. A handler in Python
+    would not run while such a process waits for work.
+    """
+    if LISTENING:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_leave_to_system)
 
 
 def say(text: str) -> None:

@@ -152,8 +152,9 @@ def test_signals_close_together_are_one(monkeypatch):
     assert request.signal_name == 'SIGTERM'
     assert not ended
     now[0] += SAME_REQUEST
-    os.kill(os.getpid(), signal.SIGINT)
-    assert ended == [STOPPED]
+    # As if nobody listened.
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_forked_processes_are_ended_by_signals():
@@ -163,7 +164,7 @@ def test_forked_processes_are_ended_by_signals():
         target=time.sleep, args=(60,)
     )
     child.start()
-    time.sleep(0.1)
+    time.sleep(0.1)  # the fork itself has to be over
     child.terminate()
     child.join(5)
     assert child.exitcode == -signal.SIGTERM
@@ -192,7 +193,8 @@ def test_a_second_signal_ends_the_process_at_once():
     time.sleep(0.4)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == STOPPED
+    # As if nobody listened; tools/train.py ends with its own status.
+    assert process.wait(10) == -signal.SIGTERM
     assert process.communicate()[1].count('SIGTERM: saving') == 1
 
 
