@@ -20,7 +20,7 @@ SHOW_CURSOR, HIDE_CURSOR = '\x1b[?25h', '\x1b[?25l'
 # As the toy recipe's log has it, colours aside.
 LINE = re.compile(
     r'epoch ([12])/2 \[([1-4])/4\]  loss \d+\.\d{3} '
-    r'\(image \d+\.\d{3}, dense \d+\.\d{3}\)  lr \S+  '
+    r'\(image \d+\.\d{3}, dense \d+\.\d{3}\)  lr \S+  grad \S+  '
     r'\S+ images/s \(data \d+%\)  left 0:00:\d\d\r?\n'
 )
 ORDER = [(e, i) for e in '12' for i in '1234']
