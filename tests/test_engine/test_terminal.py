@@ -107,7 +107,7 @@ def test_pipe_gets_plain_lines_and_file_gets_all(tmp_path):
     assert len(run.stdout.splitlines()) < 20
     (file,) = (tmp_path / 'work').glob('*/*.log')
     assert 'System environment' in file.read_text()
-    assert 'param_scheduler = [' in file.read_text()
+    assert 'param_scheduler=[' in file.read_text()
     (scalars,) = (tmp_path / 'work').glob('*/vis_data/scalars.json')
     assert '"images_per_second": ' in scalars.read_text()
 
