@@ -2,7 +2,7 @@
 
     python -m pytest -m faults
 
-takes about half an hour on two cores and prints a table at the end. All
+may take an hour on two cores and prints a table at the end. All
 moments and choices are drawn from seeds. Environment variables:
 
     FAULTS_SCALE    share of the repetitions, 1.0 unless set
