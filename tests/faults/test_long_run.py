@@ -61,7 +61,7 @@ def descriptors(pid: int) -> int:
 
 
 def sample(launch) -> dict[str, float]:
-    """What a run holds now."""
+    """Resources that a run holds now."""
     workers = launch.loader_workers()
     shm = os.statvfs(f'/proc/{launch.pid}/root/dev/shm')
     own, theirs = (

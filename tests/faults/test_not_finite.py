@@ -1,4 +1,4 @@
-"""What is not finite stops a run and is never saved."""
+"""Values that are not finite stop a run and are never saved."""
 
 import re
 from dataclasses import replace

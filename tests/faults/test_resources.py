@@ -1,4 +1,4 @@
-"""What a machine can run out of: one sentence, and nothing is lost."""
+"""Lack of disk, memory or descriptors: one sentence, and nothing is lost."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What is listed, and what is said of the rest."""
+"""Files that are listed, and the line about the rest."""
 
 import errno
 import logging
@@ -23,7 +23,7 @@ def names(folder, suffixes=('.jpg', '.png')):
 
 @pytest.fixture
 def log():
-    """What the current logger was told."""
+    """Messages that the current logger got."""
     records = []
     handler = logging.Handler()
     handler.emit = lambda record: records.append(record.getMessage())

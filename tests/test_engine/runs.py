@@ -25,7 +25,7 @@ ITERATIONS = dict(
 
 
 class Recorder(Hook):
-    """What a run was given and what it was at each iteration, from 1."""
+    """Batches and states of a run at each iteration, from 1."""
 
     priority = 'NORMAL'
 

@@ -98,7 +98,7 @@ def test_loss_of_unit_rows_is_bounded(
 @pytest.mark.parametrize('backend', BACKENDS)
 @pytest.mark.parametrize('part', [0, 1, 2])
 def test_nan_shows_in_the_loss(part, backend):
-    """Of its own row; of all rows if it is in the queue."""
+    """Affect its own row; all rows if it is in the queue."""
     rows = [unit(5, 8), unit(5, 8), unit(40, 8)]
     rows[part][2, 3] = math.nan
     loss, grad = loss_and_grad(*rows, 0.2, backend)

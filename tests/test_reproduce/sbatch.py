@@ -2,7 +2,7 @@
 
 
 def read_options(script: str) -> list[str]:
-    """What sbatch hands to getopt: directives up to the first command.
+    """Words that sbatch hands to getopt: directives up to the first command.
 
     Lines of the older schedulers that it understands count wherever they are.
     """
