@@ -59,7 +59,8 @@ class WholeCheckpointHook(CheckpointHook):
             )
         ):
             step = runner.epoch if self.by_epoch else runner.iter + 1
-            self._save(runner, step, runner.epoch, runner.iter + 1)
+            done = dict(epoch=runner.epoch, iter=runner.iter + 1)
+            self._save_checkpoint_with_step(runner, step, done)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Save if it is time to."""
@@ -67,14 +68,8 @@ class WholeCheckpointHook(CheckpointHook):
             self.every_n_epochs(runner, self.interval, self.save_begin)
             or (self.save_last and self.is_last_train_epoch(runner))
         ):
-            self._save(runner, runner.epoch + 1, runner.epoch + 1, runner.iter)
-
-    def _save(
-        self, runner: Runner, step: int, epoch: int, iteration: int
-    ) -> None:
-        self._save_checkpoint_with_step(
-            runner, step, dict(epoch=epoch, iter=iteration)
-        )
+            done = dict(epoch=runner.epoch + 1, iter=runner.iter)
+            self._save_checkpoint_with_step(runner, done['epoch'], done)
 
     def _save_checkpoint_with_step(
         self, runner: Runner, step: int, meta: dict

@@ -13,7 +13,6 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -165,11 +164,10 @@ class StopSignalHook(Hook):
         return known
 
     def _stop(self, runner: Runner, epoch: int, iteration: int) -> None:
-        path = Path(runner.work_dir) / f'iter_{iteration}.pth'
         if runner.saved_iter != iteration:
             runner.save_checkpoint(
                 runner.work_dir,
-                path.name,
+                f'iter_{iteration}.pth',
                 meta=dict(epoch=epoch, iter=iteration),
             )
         if self._group is not None:
