@@ -101,8 +101,9 @@ def gaussian_blur(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
     Args:
         images (Tensor): Shape (B, 3, H, W).
         sigma (Tensor): Standard deviations in pixels, above 0. Shape (B, ).
-        largest (float): Their upper bound; the kernel reaches three times
-            as far.
+        largest (float): Their upper bound, which sets the width of the
+            convolution. Each image's own kernel reaches three of its
+            standard deviations, whatever the others in the batch need.
 
     Returns:
         Tensor: Shape (B, 3, H, W).
@@ -111,6 +112,7 @@ def gaussian_blur(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
     radius = min(math.ceil(3 * largest), height - 1, width - 1)
     distance = torch.arange(-radius, radius + 1, device=images.device)
     kernel = torch.exp(-0.5 * (distance / sigma[:, None]) ** 2)
+    kernel *= distance.abs() <= torch.ceil(3 * sigma[:, None])
     kernel = (kernel / kernel.sum(1, keepdim=True)).to(images.dtype)
     kernel = kernel.repeat_interleave(channels, dim=0)
     rows = images.reshape(1, batch * channels, height, width)

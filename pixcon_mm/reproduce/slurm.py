@@ -32,9 +32,9 @@ SCRIPT = """\
 {directives}
 set -euo pipefail
 cd {root}
-{command} &
+{notice}{command} &
 run=$!
-{notice}# A notice of Slurm interrupts the wait, not the run.
+# A notice of Slurm interrupts the wait, not the run.
 while kill -0 "$run" 2>/dev/null; do
     wait "$run" || true
 done
@@ -44,7 +44,8 @@ wait "$run" || status=$?
 """
 NOTICE = """\
 # Before its time is up the run saves a checkpoint and ends with status 75.
-trap 'kill -USR1 "$run"' USR1
+# The trap is set first: a notice that finds none would end this script.
+trap 'kill -USR1 %1' USR1
 """
 # After the failure of a node Slurm does it itself.
 REQUEUE = """\
