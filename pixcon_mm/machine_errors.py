@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 
+from pixcon_mm.processes import StoppedWorkerWatch
+
 
 def explain_machine(error: BaseException) -> str | None:
     """Put an error into a sentence if the machine is its cause.
@@ -102,6 +104,16 @@ def _lost_worker(error: BaseException) -> str | None:
             f'{seconds[1] if seconds else "some"} seconds: check the storage '
             'of the images, and that no worker is stopped; '
             f'train_dataloader.timeout is how long to wait. {after}'
+        )
+    # "worker (pid 7) is killed by ...", "worker (pid(s) 7, 8) exited ...".
+    pids = re.search(r'worker \(pid(?:\(s\))? ([\d, ]+)\)', text)
+    if pids and not StoppedWorkerWatch.killed.isdisjoint(
+        map(int, pids[1].split(','))
+    ):
+        return (
+            'A worker of the loader was stopped (SIGSTOP) and did not '
+            'continue within train_dataloader.timeout, so it was killed: find '
+            f'out what stops it. {after}'
         )
     if 'exited unexpectedly' in text or 'killed by signal' in text:
         cause = re.search(r'killed by signal: (\w+)', text)

@@ -5,7 +5,11 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 # What stops a run (engine/stop_signals.py).
@@ -63,3 +67,56 @@ def kill_workers() -> None:
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()
+
+
+class StoppedWorkerWatch:
+    """Kill workers that stay stopped (SIGSTOP).
+
+    PyTorch waits without a limit for a worker that is stopped while it passes
+    a batch. It does notice one that dies. Only Linux shows the states.
+
+    Args:
+        patience (float): Seconds that a worker may stay stopped.
+    """
+
+    killed: set[int] = set()  # process numbers
+
+    def __init__(self, patience: float):
+        self.patience = patience
+        self.stopped_for: Counter[int] = Counter()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        # Checks are counted, not seconds: when everything was suspended and
+        # is resumed, as by Ctrl-Z and fg, no worker has stayed behind.
+        pause = min(self.patience / 5, 1.0)
+        while True:
+            time.sleep(pause)
+            stopped = [pid for pid in children() if state_of(pid) == 'T']
+            self.stopped_for = Counter(
+                {pid: self.stopped_for[pid] + 1 for pid in stopped}
+            )
+            for pid, checks in self.stopped_for.items():
+                if checks * pause >= self.patience:
+                    self.killed.add(pid)
+                    os.kill(pid, signal.SIGKILL)
+
+
+def children() -> list[int]:
+    """Numbers of this process's child processes, where /proc shows them."""
+    found: list[int] = []
+    for file in Path('/proc/self/task').glob('*/children'):
+        try:
+            found += map(int, file.read_text().split())
+        except OSError:  # the thread has ended
+            continue
+    return found
+
+
+def state_of(pid: int) -> str:
+    """Letter of a process's state, as ``ps`` shows it; empty if it is gone."""
+    try:
+        stat = Path(f'/proc/{pid}/stat').read_text()
+    except OSError:
+        return ''
+    return stat.rpartition(')')[2].split()[0]

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils import signal_handling
 
 from pixcon_mm.engine.runner import PixConRunner
 from pixcon_mm.engine.stop_signals import SIGNALS
+from pixcon_mm.machine_errors import explain_machine
 from pixcon_mm.processes import (
+    StoppedWorkerWatch,
     WorkerStart,
     die_with_parent,
     kill_workers,
@@ -24,6 +27,8 @@ FORK = multiprocessing.get_context('fork')
 @pytest.fixture(autouse=True)
 def _handlers():
     """kill_workers() also forgets PyTorch's handler."""
+    # It is set once a process, by the first loader.
+    signal_handling._set_SIGCHLD_handler()
     before = signal.getsignal(signal.SIGCHLD)
     with toy.framework_state():
         yield
@@ -138,3 +143,33 @@ def test_stopped_workers_are_killed_too():
     os.kill(min(workers), signal.SIGSTOP)
     kill_workers()
     wait_until(lambda: not any(map(is_running, workers)))
+
+
+class Large(Numbers):
+    """More than a pipe holds, so that passing it waits for the reader."""
+
+    def __getitem__(self, index):
+        return os.getpid(), bytes(2**20)
+
+
+def test_a_worker_stopped_while_it_passes_a_batch_is_killed():
+    def fail(*_):
+        raise TimeoutError('the loader still waits')
+
+    loader = DataLoader(
+        Large(), batch_size=None, num_workers=1, prefetch_factor=2
+    )
+    batches = iter(loader)
+    worker, _ = next(batches)
+    time.sleep(0.5)  # the next batch is half in the pipe
+    os.kill(worker, signal.SIGSTOP)
+    StoppedWorkerWatch(0.5)
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(20)
+    try:
+        with pytest.raises(RuntimeError, match=str(worker)) as error:
+            next(batches)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert 'SIGSTOP' in explain_machine(error.value)

@@ -21,7 +21,7 @@ from pixcon_mm.engine.resumable_runner import ResumableRunner
 from pixcon_mm.engine.run_summary_hook import RunSummaryHook
 from pixcon_mm.engine.stop_signals import StopSignalHook
 from pixcon_mm.errors import UserError, describe, suggest
-from pixcon_mm.processes import WorkerStart
+from pixcon_mm.processes import StoppedWorkerWatch, WorkerStart
 
 
 @RUNNERS.register_module()
@@ -138,6 +138,8 @@ class PixConRunner(ResumableRunner):
         loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         if not isinstance(loader.worker_init_fn, WorkerStart):
             loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
+            if loader.num_workers and loader.timeout:
+                StoppedWorkerWatch(loader.timeout)
         return loader
 
     def build_train_loop(self, loop) -> BaseLoop:

@@ -92,7 +92,7 @@ class Story:
         logged = self.launch.positions()
         if logged:
             assert logged[0] == self.done + 1, (
-                f'{self.done} iterations were saved, and the run went on '
+                f'{self.done} iterations were saved, and the run resumed '
                 f'with number {logged[0]}'
             )
         before, length = self.done, self.recipe.length

@@ -35,10 +35,10 @@ ALL = [
 ]
 SHIPPED = [case for case in ALL if all(case.values())]
 STEPS, BATCH, SAVED = 6, 8, 4
-# Sums over a batch in another order differ in the last bits of float32; the
-# momentum adds up a few of them. Measured: 1e-5 of how far the weights move.
-# Scrambled gradients are off by more than the move itself.
-TOLERANCE = 1e-3
+# Sums over a batch in another order differ in the last bits of float32.
+# Measured: 2e-5 of how far the weights move. Scrambled gradients are off by
+# more than the move itself.
+TOLERANCE = 2e-4
 
 
 RESNET = dict(tiny.RESNET, stem_channels=16, base_channels=16)

@@ -23,7 +23,7 @@ def size(lab, recipe) -> float:
     return lab.unbroken(recipe).final.stat().st_size / MEBIBYTE
 
 
-def goes_on(lab, recipe, work_dir) -> str:
+def resumes(lab, recipe, work_dir) -> str:
     """Assert that a run that failed can be resumed to the same end."""
     bad = checkpoints.damaged(work_dir)
     assert not bad, f'damaged checkpoints: {bad}'
@@ -32,7 +32,7 @@ def goes_on(lab, recipe, work_dir) -> str:
     status = launch.end()
     assert status == 0, f'resumed, exit {status}: {launch.tail()}'
     first = launch.positions()[0]
-    assert first == done + 1, f'saved {done}, went on with {first}'
+    assert first == done + 1, f'saved {done}, resumed with {first}'
     return f'resumed from {done}: {lab.finished(recipe, work_dir)}'
 
 
@@ -46,7 +46,7 @@ def disk_too_small(recipe, room, lab, folder):
         expected = int(room) * recipe.interval
         assert done >= min(expected, recipe.interval), f'{done} saved'
         mounts.remount(at, 'size=200m')
-        return 1, f'{said} {goes_on(lab, recipe, work_dir)}'
+        return 1, f'{said} {resumes(lab, recipe, work_dir)}'
 
 
 def disk_filled(lab, folder):
@@ -59,7 +59,7 @@ def disk_filled(lab, folder):
         fill(at)
         said = launch.refusal('space|disk')
         (at / 'filler').unlink()
-        return 1, f'{said} {goes_on(lab, RECIPE, work_dir)}'
+        return 1, f'{said} {resumes(lab, RECIPE, work_dir)}'
 
 
 def fill(place) -> None:
@@ -80,7 +80,7 @@ def disk_full_before(lab, folder):
         said = lab.launch(RECIPE, at / 'run').refusal('space|disk')
         (at / 'filler').unlink()
         mounts.remount(at, 'size=200m')
-        return 1, f'{said} {goes_on(lab, RECIPE, at / "run")}'
+        return 1, f'{said} {resumes(lab, RECIPE, at / "run")}'
 
 
 def read_only(with_checkpoints, lab, folder):
@@ -97,7 +97,7 @@ def read_only(with_checkpoints, lab, folder):
         launch = lab.launch(RECIPE, work_dir, *options)
         said = launch.refusal('read-only|written', timeout=SOON)
         mounts.remount(at, 'rw')
-        return 1, f'{said} {goes_on(lab, RECIPE, work_dir)}'
+        return 1, f'{said} {resumes(lab, RECIPE, work_dir)}'
 
 
 def below_a_file(lab, folder):
@@ -115,7 +115,7 @@ def removed(lab, folder):
     assert launch.wait_for_lines(13), launch.tail()
     (folder / 'run').rename(folder / 'away')
     said = launch.refusal(str(folder / 'run'))
-    return 1, f'{said} {goes_on(lab, RECIPE, folder / "away")}'
+    return 1, f'{said} {resumes(lab, RECIPE, folder / "away")}'
 
 
 def too_many_files(share, lab, folder):
@@ -140,7 +140,7 @@ def shared_memory(megabytes, lab, folder):
 
 def fresh(lab, folder) -> str:
     """Assert that a run that never got on can be started."""
-    return goes_on(lab, RECIPE, folder / 'run')
+    return resumes(lab, RECIPE, folder / 'run')
 
 
 def worker_lost(recipe, number, options, lab, folder):
@@ -151,14 +151,8 @@ def worker_lost(recipe, number, options, lab, folder):
     workers = launch.loader_workers()
     assert workers, 'no worker was found'
     send(workers[-1], number)
-    try:
-        said = launch.refusal('worker|timed out|timeout', timeout=SOON)
-    except AssertionError as error:
-        # A limit that docs/running.md states; the run was killed then.
-        if number != STOP or 'still running' not in str(error):
-            raise
-        said = 'WAITED for a worker stopped while it passed a batch.'
-    return 1, f'{said} {goes_on(lab, recipe, work_dir)}'
+    said = launch.refusal('worker|timed out|timeout', timeout=SOON)
+    return 1, f'{said} {resumes(lab, recipe, work_dir)}'
 
 
 KILL, STOP = signal.SIGKILL, signal.SIGSTOP

@@ -43,13 +43,18 @@ DOUBLE = {
         'tests.faults.double',
     ],
 }
-# Sums of another order differ in the last bits: 1e-16 and 6e-8. Training
-# multiplies that from step to step, by 1e5 over these fifty, and where two
-# cells match almost equally well, a match tips over. In double precision
-# nothing but rounding is left below these bounds; in single precision they
-# say that the shipped types train alike.
-BOUNDS = {'float64': (1e-9, 1e-7), 'float32': (5e-2, 0.5)}
-KINDS = (('float64', 'sharp'), ('float64', 'blurred'), ('float32', 'blurred'))
+# Of losses, and of weights and momentum over their change. Sums of another
+# order differ in the last bits, 1e-16 and 6e-8. Measured: 2e-15 and 2e-15 in
+# double; in single 2e-6 and 2e-3 (of the momentum, where gradients are small).
+# Blur works on several images at once, so another batch gives pixels that are
+# rounded differently. In single precision that is enough for cells that match
+# almost equally well to change their match: 3e-3 and 0.05.
+BOUNDS = {
+    ('float64', 'sharp'): (1e-13, 1e-12),
+    ('float64', 'blurred'): (1e-13, 1e-12),
+    ('float32', 'sharp'): (1e-4, 2e-2),
+    ('float32', 'blurred'): (5e-2, 0.5),
+}
 
 
 def recipe(dtype: str, blur: str, processes: int) -> recipes.Recipe:
@@ -92,7 +97,9 @@ def compared(dtype, blur, lab, folder):
         f'losses within {apart:.1e} (they fell by {fell:.2f}), weights and '
         f'momentum within {found[name]:.1e} of their change ({name})'
     )
-    for value, bound in zip((apart, found[name]), BOUNDS[dtype], strict=True):
+    for value, bound in zip(
+        (apart, found[name]), BOUNDS[dtype, blur], strict=True
+    ):
         assert value < bound, said
     return 1, said
 
@@ -103,7 +110,7 @@ CASES = [
         recipe(dtype, blur, 2).name,
         partial(compared, dtype, blur),
     )
-    for dtype, blur in KINDS
+    for dtype, blur in BOUNDS
 ]
 
 
