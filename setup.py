@@ -17,7 +17,9 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10,<3.13',
     packages=find_packages(include=['pixcon_mm', 'pixcon_mm.*']),
-    package_data={'pixcon_mm.reproduce': ['*.j2']},
+    # An editable install then puts this folder on the path, with the programs
+    # beside the package: benchmarks, reproduction.
+    package_dir={'': '.'},
     install_requires=[
         'jinja2',
         'matplotlib',

@@ -52,7 +52,7 @@ def _sync_folder(path: Path) -> None:
         os.close(folder)
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, content: bytes) -> None:
     """Write a file that a tool's option ``--out`` names.
 
     Args:

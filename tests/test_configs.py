@@ -281,7 +281,7 @@ def test_numbers_of_the_main_recipe():
         'LoadSceneImage',
         'TwoViewRandomResizedCrop',
         'TwoViewRandomFlip',
-        'DrawPhotometrics',
+        'SamplePhotometrics',
         'PackTwoViewInputs',
     ]
     view1, view2 = cfg.train_dataloader.dataset.pipeline[3].views

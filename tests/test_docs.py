@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pixcon_mm.benchmark.train import hours
+from benchmarks.train import hours
 from tests import toy
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from pixcon_mm.errors import UserError
-from pixcon_mm.files import remove_parts, whole_file, write_whole
+from pixcon_mm.files import atomic_write, remove_parts, whole_file
 
 
 @pytest.fixture
@@ -113,12 +113,12 @@ def test_a_kill_leaves_the_old_file_and_a_part_that_goes_later(path):
 
 
 def test_out_makes_its_folder(tmp_path):
-    write_whole(tmp_path / 'a/b/c.bin', b'new')
+    atomic_write(tmp_path / 'a/b/c.bin', b'new')
     assert content(tmp_path / 'a/b') == {'c.bin': b'new'}
 
 
 def test_out_below_a_file_is_a_sentence(path):
     with pytest.raises(UserError, match='--out') as caught:
-        write_whole(path / 'c.bin', b'new')
+        atomic_write(path / 'c.bin', b'new')
     assert str(path / 'c.bin') in str(caught.value)
     assert path.read_bytes() == b'old'

@@ -14,8 +14,8 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
 from pixcon_mm.config import load_config
-from pixcon_mm.reproduce.plan_file import read_plan
-from pixcon_mm.reproduce.runs import runs_of
+from reproduction.plan_file import read_plan
+from reproduction.runs import runs_of
 from tests import toy
 
 ROOT = Path(__file__).resolve().parents[1]

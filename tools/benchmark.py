@@ -23,9 +23,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pixcon_mm.benchmark.measure import compare  # noqa: E402
-from pixcon_mm.benchmark.quiet import quiet  # noqa: E402
-from pixcon_mm.benchmark.report import show, write  # noqa: E402
+from benchmarks.measure import compare  # noqa: E402
+from benchmarks.quiet import quiet  # noqa: E402
+from benchmarks.report import show, write  # noqa: E402
 from pixcon_mm.errors import run_tool  # noqa: E402
 
 Result = tuple[str, list[dict], str, int, dict[str, float]]
@@ -33,7 +33,7 @@ Result = tuple[str, list[dict], str, int, dict[str, float]]
 
 def loss(args: argparse.Namespace) -> Result:
     """InfoNCE against the release's formulation."""
-    from pixcon_mm.benchmark.loss import RELEASE, loss_calls
+    from benchmarks.loss import RELEASE, loss_calls
 
     rows = compare(loss_calls(args), args.rounds, args.device)
     title = (
@@ -45,7 +45,7 @@ def loss(args: argparse.Namespace) -> Result:
 
 def queue(args: argparse.Namespace) -> Result:
     """InfoNCE against queues of growing length."""
-    from pixcon_mm.benchmark.loss import queue_calls
+    from benchmarks.loss import queue_calls
 
     rows = compare(queue_calls(args), args.rounds, args.device)
     title = (
@@ -57,7 +57,7 @@ def queue(args: argparse.Namespace) -> Result:
 
 def step(args: argparse.Namespace) -> Result:
     """A training step against the release's, MMPretrain's and the limit."""
-    from pixcon_mm.benchmark.step import (
+    from benchmarks.step import (
         DENSECL,
         LIMIT,
         OURS,
@@ -80,7 +80,7 @@ def step(args: argparse.Namespace) -> Result:
 
 def data(args: argparse.Namespace) -> Result:
     """What the loader costs."""
-    from pixcon_mm.benchmark.data import (
+    from benchmarks.data import (
         BYOL,
         OURS,
         data_calls,
@@ -106,7 +106,7 @@ def data(args: argparse.Namespace) -> Result:
 
 def train(args: argparse.Namespace) -> Result:
     """Loader and step together."""
-    from pixcon_mm.benchmark.train import DENSECL, TRAINING, hours, train_rows
+    from benchmarks.train import DENSECL, TRAINING, hours, train_rows
 
     rows = train_rows(args)
     time = {row['name']: row['seconds'] for row in rows}
@@ -120,7 +120,7 @@ def train(args: argparse.Namespace) -> Result:
 
 def scale(args: argparse.Namespace) -> Result:
     """Several processes against one."""
-    from pixcon_mm.benchmark.scale import ALONE, APART, TOGETHER, scale_rows
+    from benchmarks.scale import ALONE, APART, TOGETHER, scale_rows
 
     rows = scale_rows(args)
     time = {row['name']: row['seconds'] for row in rows}
@@ -136,8 +136,8 @@ def scale(args: argparse.Namespace) -> Result:
 
 def memory(args: argparse.Namespace) -> Result:
     """Peak memory of a step on CUDA by batch size, traced without a GPU."""
-    from pixcon_mm.benchmark.memory import memory_rows
-    from pixcon_mm.benchmark.step import pixcon_config
+    from benchmarks.memory import memory_rows
+    from benchmarks.step import pixcon_config
 
     rows = memory_rows(
         pixcon_config(args, channels_last=True),

@@ -13,14 +13,14 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from pixcon_mm.checkpoint.checkpoints import (  # noqa: E402
+    newest_checkpoint,
+)
 from pixcon_mm.errors import UserError, run_tool  # noqa: E402
 from pixcon_mm.visualization.curves import (  # noqa: E402
     plot_curves,
     read_records,
     summarize,
-)
-from pixcon_mm.weights.checkpoints import (  # noqa: E402
-    newest_checkpoint,
 )
 
 DATA = Path('data/demo')

@@ -11,20 +11,20 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pixcon_mm import __version__  # noqa: E402
-from pixcon_mm.errors import UserError, run_tool  # noqa: E402
-from pixcon_mm.files import write_whole  # noqa: E402
-from pixcon_mm.weights.export import (  # noqa: E402
+from pixcon_mm.checkpoint.export import (  # noqa: E402
     SUFFIXES,
     encode,
     nested_resnets,
     rename,
     resnet_depth,
 )
-from pixcon_mm.weights.reading import (  # noqa: E402
+from pixcon_mm.checkpoint.reading import (  # noqa: E402
     backbone_tensors,
     read_tensors,
     sha256_of,
 )
+from pixcon_mm.errors import UserError, run_tool  # noqa: E402
+from pixcon_mm.files import atomic_write  # noqa: E402
 
 # Detectron2's defaults are for its own weights: BGR, unscaled, stride in the
 # 1x1 convolution, batch norms and the first layers frozen.
@@ -56,7 +56,7 @@ def main() -> None:
     if depth:
         notes['architecture'] = f'resnet{depth}'
     content = encode(tensors, args.format, notes)
-    write_whole(out, content)
+    atomic_write(out, content)
     print(
         f'wrote {out} ({args.format}, {len(tensors)} tensors, '
         f'sha256 {hashlib.sha256(content).hexdigest()})'

@@ -41,7 +41,7 @@ from pixcon_mm.datasets.reencode import (  # noqa: E402
     reencode,
 )
 from pixcon_mm.errors import UserError, run_tool  # noqa: E402
-from pixcon_mm.files import write_whole  # noqa: E402
+from pixcon_mm.files import atomic_write  # noqa: E402
 
 RECORD = 'reencode.json'
 UNITS = ((1e9, 'GB'), (1e6, 'MB'), (1e3, 'kB'))
@@ -173,7 +173,7 @@ def write_record(dst: Path, record: dict) -> None:
     """Note the settings and results where the copies are."""
     try:
         content = json.dumps(record, indent=1)
-        write_whole(dst / RECORD, content.encode())
+        atomic_write(dst / RECORD, content.encode())
     except UserError as error:
         raise UserError(
             f'DST {dst} cannot be written to ({error.__cause__.strerror}): '

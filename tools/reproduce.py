@@ -25,15 +25,15 @@ sys.path.insert(0, str(ROOT))
 from rich.console import Console  # noqa: E402
 
 from pixcon_mm.errors import run_tool  # noqa: E402
-from pixcon_mm.files import write_whole  # noqa: E402
+from pixcon_mm.files import atomic_write  # noqa: E402
 from pixcon_mm.processes import STOPPED  # noqa: E402
-from pixcon_mm.reproduce import overview, slurm  # noqa: E402
-from pixcon_mm.reproduce.collect import collect  # noqa: E402
-from pixcon_mm.reproduce.execute import Choice, execute  # noqa: E402
-from pixcon_mm.reproduce.formats import to_csv, to_markdown  # noqa: E402
-from pixcon_mm.reproduce.page import page  # noqa: E402
-from pixcon_mm.reproduce.plan_file import read_plan  # noqa: E402
-from pixcon_mm.reproduce.state import Survey  # noqa: E402
+from reproduction import overview, slurm  # noqa: E402
+from reproduction.collect import collect  # noqa: E402
+from reproduction.execute import Choice, execute  # noqa: E402
+from reproduction.formats import to_csv, to_markdown  # noqa: E402
+from reproduction.page import page  # noqa: E402
+from reproduction.plan_file import read_plan  # noqa: E402
+from reproduction.state import Survey  # noqa: E402
 
 DEFAULT = 'plans/paper.yaml'
 COMMANDS = ('status', 'run', 'submit', 'table')
@@ -113,7 +113,7 @@ def table(survey: Survey, args: argparse.Namespace) -> bool:
         'table.html': page(title, tables, missing, created, repeat),
     }
     for name, text in texts.items():
-        write_whole(folder / name, text.encode())
+        atomic_write(folder / name, text.encode())
     print(f'{folder}/: {", ".join(texts)}')
     return True
 

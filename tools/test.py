@@ -16,22 +16,22 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.dist import is_main_process  # noqa: E402
 from torch import nn  # noqa: E402
 
-from pixcon_mm.data_paths import check_data  # noqa: E402
-from pixcon_mm.engine.unwrap import unwrap  # noqa: E402
-from pixcon_mm.errors import UserError, run_tool  # noqa: E402
-from pixcon_mm.files import write_whole  # noqa: E402
-from pixcon_mm.launch import (  # noqa: E402
+from pixcon_mm.checkpoint.filling import fill  # noqa: E402
+from pixcon_mm.checkpoint.reading import (  # noqa: E402
+    StateDict,
+    read_tensors,
+    sha256_of,
+)
+from pixcon_mm.cli import (  # noqa: E402
     build_runner,
     end_process_group,
     parse,
     prepare_config,
 )
-from pixcon_mm.weights.filling import fill  # noqa: E402
-from pixcon_mm.weights.reading import (  # noqa: E402
-    StateDict,
-    read_tensors,
-    sha256_of,
-)
+from pixcon_mm.data_paths import check_data  # noqa: E402
+from pixcon_mm.engine.unwrap import unwrap  # noqa: E402
+from pixcon_mm.errors import UserError, run_tool  # noqa: E402
+from pixcon_mm.files import atomic_write  # noqa: E402
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -114,7 +114,7 @@ def main() -> None:
         cfg_options=args.cfg_options,
         metrics=metrics,
     )
-    write_whole(out, f'{json.dumps(report, indent=2)}\n'.encode())
+    atomic_write(out, f'{json.dumps(report, indent=2)}\n'.encode())
     # A detector that finds nothing has no metrics.
     width = max(map(len, metrics), default=0)
     for name, value in metrics.items():

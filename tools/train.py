@@ -19,6 +19,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmengine.config import Config  # noqa: E402
 
+from pixcon_mm.checkpoint.reading import read_tensors  # noqa: E402
+from pixcon_mm.cli import (  # noqa: E402
+    build_runner,
+    end_process_group,
+    parse,
+    prepare_config,
+    rank,
+    set_epochs,
+    world_size,
+)
 from pixcon_mm.data_paths import check_data  # noqa: E402
 from pixcon_mm.engine.pretrained_hook import WHERE_FROM  # noqa: E402
 from pixcon_mm.engine.stop_signals import (  # noqa: E402
@@ -28,20 +38,10 @@ from pixcon_mm.engine.stop_signals import (  # noqa: E402
 )
 from pixcon_mm.engine.work_dir import claim  # noqa: E402
 from pixcon_mm.errors import UserError, run_tool  # noqa: E402
-from pixcon_mm.launch import (  # noqa: E402
-    build_runner,
-    end_process_group,
-    parse,
-    prepare_config,
-    rank,
-    set_epochs,
-    world_size,
-)
 from pixcon_mm.processes import (  # noqa: E402
     die_with_parent,
     kill_workers,
 )
-from pixcon_mm.weights.reading import read_tensors  # noqa: E402
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

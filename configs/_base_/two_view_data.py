@@ -39,7 +39,7 @@ train_dataloader = dict(
                 on_no_overlap='skip',
             ),
             dict(type='TwoViewRandomFlip', prob=0.5),
-            dict(type='DrawPhotometrics', views=[view1, view2]),
+            dict(type='SamplePhotometrics', views=[view1, view2]),
             dict(type='PackTwoViewInputs'),
         ],
     ),

@@ -22,7 +22,9 @@ train_dataloader = dict(
             dict(type='LoadSceneImage'),
             dict(type='TwoViewRandomResizedCrop', scale=96),
             dict(type='TwoViewRandomFlip', prob=0.5),
-            dict(type='DrawPhotometrics', views=[_base_.view1, _base_.view2]),
+            dict(
+                type='SamplePhotometrics', views=[_base_.view1, _base_.view2]
+            ),
             dict(type='PackTwoViewInputs'),
         ],
     ),

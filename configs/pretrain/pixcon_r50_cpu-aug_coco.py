@@ -1,5 +1,5 @@
 # PixCon-SR with all augmentation in the loader, for other transforms than
-# those that DrawPhotometrics draws. Slower: see `tools/benchmark.py data`.
+# those that SamplePhotometrics draws. Slower: see `tools/benchmark.py data`.
 # Source: the main recipe, with MMPretrain's transforms.
 # 8 GPUs x 64 = 512 images. Expected result: not measured here yet.
 # Known differences from the release: docs/differences.md.

@@ -1,7 +1,7 @@
 """Scene images and two-view transforms, registered in mmpretrain."""
 
-from pixcon_mm.datasets.draw_photometrics import DrawPhotometrics
 from pixcon_mm.datasets.loading import LoadSceneImage
+from pixcon_mm.datasets.sample_photometrics import SamplePhotometrics
 from pixcon_mm.datasets.scene_images import SceneImageDataset
 from pixcon_mm.datasets.transforms import (
     PackTwoViewInputs,
@@ -11,7 +11,7 @@ from pixcon_mm.datasets.transforms import (
 )
 
 __all__ = [
-    'DrawPhotometrics',
+    'SamplePhotometrics',
     'LoadSceneImage',
     'PackTwoViewInputs',
     'PerViewTransforms',

@@ -13,7 +13,7 @@ from pixcon_mm.datasets.decoding import decode_whole
 from pixcon_mm.datasets.loading import BrokenImageError, LoadSceneImage
 from pixcon_mm.datasets.storage import read_file
 from pixcon_mm.errors import UserError
-from pixcon_mm.files import write_whole
+from pixcon_mm.files import atomic_write
 
 
 def output_names(names: list[str], known: dict[str, str]) -> dict[str, str]:
@@ -141,7 +141,7 @@ def reencode(
     if is_small and len(content) > len(original) and _is_plain(original):
         content = original
     try:
-        write_whole(copy, content)
+        atomic_write(copy, content)
     except UserError as error:
         raise UserError(
             f'{copy} cannot be written ({error.__cause__.strerror}): mend '

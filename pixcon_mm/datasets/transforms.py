@@ -215,7 +215,7 @@ class PerViewTransforms(BaseTransform):
     """Run one photometric pipeline for each view, in the loader.
 
     The slower way to augment, and the one that takes any transform;
-    ``DrawPhotometrics`` leaves the work to the model's device.
+    ``SamplePhotometrics`` leaves the work to the model's device.
 
     mmpretrain's ``MultiView`` draws its views itself and drops every key but
     the image; here the views and their geometry exist already and stay.

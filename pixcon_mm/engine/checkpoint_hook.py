@@ -7,8 +7,8 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from pixcon_mm.checkpoint.checkpoints import list_checkpoints
 from pixcon_mm.errors import UserError
-from pixcon_mm.weights.checkpoints import list_checkpoints
 
 
 @HOOKS.register_module()

@@ -12,6 +12,15 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmengine.runner.checkpoint import weights_to_cpu
 from torch import Tensor
 
+from pixcon_mm.checkpoint.checkpoints import (
+    Checkpoint,
+    list_checkpoints,
+    newest_checkpoint,
+    read_checkpoint,
+    read_progress,
+    write_checkpoint,
+)
+from pixcon_mm.checkpoint.reading import read_tensors
 from pixcon_mm.engine.finite import find_non_finite
 from pixcon_mm.engine.loops import ResumableEpochLoop
 from pixcon_mm.engine.resuming import (
@@ -24,15 +33,6 @@ from pixcon_mm.engine.resuming_schedules import restore_schedulers
 from pixcon_mm.engine.unwrap import unwrap
 from pixcon_mm.engine.work_dir import set_aside
 from pixcon_mm.errors import UserError
-from pixcon_mm.weights.checkpoints import (
-    Checkpoint,
-    list_checkpoints,
-    newest_checkpoint,
-    read_checkpoint,
-    read_progress,
-    write_checkpoint,
-)
-from pixcon_mm.weights.reading import read_tensors
 
 
 def gather_checkpoint(

@@ -10,16 +10,16 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-from pixcon_mm.engine.unwrap import unwrap
-from pixcon_mm.errors import UserError
-from pixcon_mm.weights.filling import fill
-from pixcon_mm.weights.reading import (
+from pixcon_mm.checkpoint.filling import fill
+from pixcon_mm.checkpoint.reading import (
     StateDict,
     backbone_tensors,
     read_tensors,
     sha256_of,
 )
-from pixcon_mm.weights.release import from_release
+from pixcon_mm.checkpoint.release import from_release
+from pixcon_mm.engine.unwrap import unwrap
+from pixcon_mm.errors import UserError
 
 WHERE_FROM = (
     'say where the weights of the backbone come from: --pretrained FILE, '

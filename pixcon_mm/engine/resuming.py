@@ -15,10 +15,10 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from pixcon_mm.checkpoint.filling import compare
 from pixcon_mm.engine.log_line import batch_size
 from pixcon_mm.engine.unwrap import unwrap
 from pixcon_mm.errors import UserError
-from pixcon_mm.weights.filling import compare
 
 # How an optimiser computes, as opposed to what.
 IMPLEMENTATION = ('fused', 'foreach', 'capturable', 'differentiable')

@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from pixcon_mm.errors import UserError
-from pixcon_mm.files import as_line, write_whole
+from pixcon_mm.files import as_line, atomic_write
 
 
 @HOOKS.register_module()
@@ -62,7 +62,7 @@ class SceneDatasetHook(Hook):
         listing = Path(work_dir) / 'broken_images.txt'
         lines = ''.join(f'{as_line(path)}\n' for path in paths)
         try:
-            write_whole(listing, lines.encode())
+            atomic_write(listing, lines.encode())
         except UserError as error:
             # A full disk should not end a run because of a list.
             return f'No list of them was written ({error.__cause__}).'

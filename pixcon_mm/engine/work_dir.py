@@ -7,9 +7,9 @@ import socket
 from pathlib import Path
 from typing import IO
 
+from pixcon_mm.checkpoint.checkpoints import list_checkpoints
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import remove_parts
-from pixcon_mm.weights.checkpoints import list_checkpoints
 
 LOCK = '.lock'
 LOG_FOLDER = re.compile(r'\d{8}_\d{6}')

@@ -4,8 +4,8 @@ from mmpretrain.models import SelfSupDataPreprocessor
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from pixcon_mm.datasets.photometrics import augment
 from pixcon_mm.errors import UserError
+from pixcon_mm.models.photometrics import augment
 
 GEOMETRY = dict(crop_boxes=(2, 4), flips=(2,))
 
@@ -16,7 +16,7 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
 
     The loader hands over uint8: a quarter of the bytes. Colours are changed
     here, for the whole batch on the device, where the pipeline has
-    ``DrawPhotometrics``. Takes the arguments of mmpretrain's
+    ``SamplePhotometrics``. Takes the arguments of mmpretrain's
     SelfSupDataPreprocessor.
     """
 
@@ -59,7 +59,7 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
     def _check(views, geometry) -> None:
         how = (
             'use TwoViewRandomResizedCrop, TwoViewRandomFlip, '
-            'DrawPhotometrics and PackTwoViewInputs in the train pipeline, '
+            'SamplePhotometrics and PackTwoViewInputs in the train pipeline, '
             "with collate_fn=dict(type='default_collate')."
         )
         if isinstance(views, Tensor):

@@ -9,14 +9,14 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from pixcon_mm.datasets.geometry import (
+from pixcon_mm.errors import UserError
+from pixcon_mm.models.feature_queue import FeatureQueue
+from pixcon_mm.models.geometry import (
     cell_centers,
     cell_diagonal,
     cell_mask,
     overlap_boxes,
 )
-from pixcon_mm.errors import UserError
-from pixcon_mm.models.feature_queue import FeatureQueue
 from pixcon_mm.models.info_nce import InfoNCE, product_dtype
 from pixcon_mm.models.matching import (
     HUGE,
@@ -25,7 +25,7 @@ from pixcon_mm.models.matching import (
     match_by_similarity,
     semantic_weights,
 )
-from pixcon_mm.models.mlp import two_layers
+from pixcon_mm.models.mlp import build_mlp
 from pixcon_mm.models.neck import ViewFeatures
 
 EPS = 1e-6
@@ -138,8 +138,8 @@ class PixConHead(BaseModule):
         self.max_distance = max_distance
         self.contrast = MODELS.build(loss)
         sizes = (channels, hid_channels, channels, norm_cfg)
-        self.image_predictor = two_layers(*sizes)
-        self.dense_predictor = two_layers(*sizes) if with_dense else None
+        self.image_predictor = build_mlp(*sizes)
+        self.dense_predictor = build_mlp(*sizes) if with_dense else None
 
     def image_loss(
         self,

@@ -4,7 +4,7 @@ from mmcv.cnn import build_conv_layer, build_norm_layer
 from torch import nn
 
 
-def two_layers(
+def build_mlp(
     in_channels: int,
     hid_channels: int,
     out_channels: int,

@@ -8,7 +8,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from pixcon_mm.errors import UserError
-from pixcon_mm.models.mlp import two_layers
+from pixcon_mm.models.mlp import build_mlp
 
 
 class ViewFeatures(NamedTuple):
@@ -56,9 +56,9 @@ class PixConNeck(BaseModule):
         sizes = (in_channels, hid_channels, out_channels, norm_cfg)
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.image_projection = two_layers(*sizes)
-        self.dense_projection = (
-            two_layers(*sizes, dense=True) if with_dense else None
+        self.projector = build_mlp(*sizes)
+        self.dense_projector = (
+            build_mlp(*sizes, dense=True) if with_dense else None
         )
 
     def forward(self, feats: tuple[Tensor]) -> ViewFeatures:
@@ -71,11 +71,11 @@ class PixConNeck(BaseModule):
         feature_map = self._only_map(feats)
         pooled = F.adaptive_avg_pool2d(feature_map, 1).flatten(1)
         cells = None
-        if self.dense_projection is not None:
-            cells = self.dense_projection(feature_map).flatten(2)
+        if self.dense_projector is not None:
+            cells = self.dense_projector(feature_map).flatten(2)
         return ViewFeatures(
             backbone=feature_map.flatten(2),
-            image=self.image_projection(pooled),
+            image=self.projector(pooled),
             cells=cells,
             grid=tuple(feature_map.shape[2:]),
         )

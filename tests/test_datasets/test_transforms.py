@@ -17,8 +17,8 @@ from pixcon_mm.datasets import (
     TwoViewRandomFlip,
     TwoViewRandomResizedCrop,
 )
-from pixcon_mm.datasets.geometry import overlap_boxes
 from pixcon_mm.errors import UserError
+from pixcon_mm.models.geometry import overlap_boxes
 from tests.test_datasets.pictures import picture
 
 NAMES = [
@@ -445,7 +445,7 @@ def test_pipeline_to_batch_puts_pixels_where_the_boxes_say():
     assert geometry['crop_boxes'].dtype == torch.float32
     assert geometry['flips'].shape == (16, 2)
 
-    from pixcon_mm.datasets.geometry import cell_centers
+    from pixcon_mm.models.geometry import cell_centers
 
     centres = cell_centers(geometry['crop_boxes'], geometry['flips'], (32, 32))
     for v in range(2):

@@ -9,8 +9,8 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
+from pixcon_mm.checkpoint.checkpoints import newest_checkpoint
 from pixcon_mm.errors import UserError, explain
-from pixcon_mm.weights.checkpoints import newest_checkpoint
 from tests.test_engine.runs import (  # noqa: F401
     At,
     assert_continues,

@@ -15,8 +15,8 @@ from pixcon_mm.engine.pretrained_hook import (
     fill_model,
 )
 from pixcon_mm.errors import UserError
+from tests.test_checkpoint.test_release import as_release
 from tests.test_models import tiny
-from tests.test_weights.test_release import as_release
 
 
 def perturbed(**options):
@@ -72,7 +72,7 @@ def test_backbone_alone_starts_the_key_encoder_too():
 def test_neck_of_another_size_starts_anew():
     model, other = tiny.build(), perturbed()
     tensors = other.state_dict()
-    name = 'neck.image_projection.0.weight'
+    name = 'neck.projector.0.weight'
     tensors[name] = tensors[name][:-1]
     lines = fill_model(model, tensors, 'FILE')
     assert 'neck: starts anew' in lines[1]

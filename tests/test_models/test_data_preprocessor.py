@@ -6,9 +6,9 @@ import torch
 from mmengine.dataset import default_collate
 from mmpretrain.models import SelfSupDataPreprocessor
 
-from pixcon_mm.datasets import DrawPhotometrics
-from pixcon_mm.datasets.photometrics import augment
+from pixcon_mm.datasets import SamplePhotometrics
 from pixcon_mm.models import TwoViewDataPreprocessor
+from pixcon_mm.models.photometrics import augment
 from tests.test_models import tiny
 
 STATISTICS = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
@@ -33,7 +33,7 @@ def test_normalises_as_mmpretrain(options):
 def test_augments_each_view_by_its_own_numbers(to_rgb):
     np.random.seed(0)
     data, size = tiny.batch(size=6, pixels=16), 6
-    draw = DrawPhotometrics([dict(blur=0.5), dict(solarize=0.5)])
+    draw = SamplePhotometrics([dict(blur=0.5), dict(solarize=0.5)])
     samples = [draw(dict())['photometrics'] for _ in range(size)]
     data['data_samples']['photometrics'] = default_collate(samples)
     before = [view.clone() for view in data['inputs']]

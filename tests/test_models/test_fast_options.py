@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmpretrain.registry import MODELS
 
-from pixcon_mm.benchmark.release import as_released, sgd_by_parameter
+from benchmarks.release import as_released, sgd_by_parameter
 from tests.test_models import tiny
 
 # Embeddings that are hardly apart yet, through batch norm over six of them,

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pixcon_mm.benchmark.fake_cuda import fake_tensors
+from benchmarks.fake_cuda import fake_tensors
 from pixcon_mm.models.info_nce import (
     BACKENDS,
     attend_chunked,

@@ -7,7 +7,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from pixcon_mm.benchmark.fake_cuda import (
+from benchmarks.fake_cuda import (
     DEVICE,
     autocast,
     backward,

@@ -39,9 +39,9 @@ def encode(backbone, neck, view):
     """Backbone cells (B, N, D), image (B, C) and cell (B, N, C) rows."""
     (feature_map,) = backbone(view)
     cells = feature_map.flatten(2).transpose(1, 2)
-    image = perceptron(cells.mean(1), neck.image_projection)
+    image = perceptron(cells.mean(1), neck.projector)
     size, count, width = cells.shape
-    dense = perceptron(cells.reshape(-1, width), neck.dense_projection)
+    dense = perceptron(cells.reshape(-1, width), neck.dense_projector)
     return cells, image, dense.view(size, count, -1)
 
 

@@ -39,7 +39,7 @@ def checkpoint(resnet, tmp_path):
     tensors = {
         **under('key_encoder.backbone.', key),
         **under('backbone.', resnet),
-        'neck.image_projection.0.bias': torch.zeros(3),
+        'neck.projector.0.bias': torch.zeros(3),
     }
     path = tmp_path / 'epoch_2.pth'
     torch.save(dict(state_dict=tensors, meta=dict(epoch=2)), path)

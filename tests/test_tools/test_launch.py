@@ -83,7 +83,7 @@ def test_slurm_meets_at_the_port(tmp_path, env, port):
 def test_importing_the_project_loads_no_launcher():
     code = (
         'import sys, pixcon_mm\n'
-        "heavy = ('pixcon_mm.launch', 'mmpretrain', 'mmdet', 'mmseg')\n"
+        "heavy = ('pixcon_mm.cli', 'mmpretrain', 'mmdet', 'mmseg')\n"
         'print([name for name in heavy if name in sys.modules])'
     )
     shown = subprocess.run(

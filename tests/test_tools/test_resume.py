@@ -14,7 +14,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from pixcon_mm.weights.checkpoints import read_checkpoint
+from pixcon_mm.checkpoint.checkpoints import read_checkpoint
 from tests.test_models import tiny
 
 ROOT = Path(__file__).resolve().parents[2]

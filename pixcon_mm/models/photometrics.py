@@ -1,0 +1,203 @@
+"""Photometric augmentation of whole batches, each image by its own numbers.
+
+Pure tensor functions on any device. Images are RGB floats in [0, 1], of shape
+(B, 3, H, W). What was drawn for each image (:class:`SamplePhotometrics`) stays
+on the host, which so knows what is to be done to which rows without asking
+the device. Each operation equals torchvision's of the same name.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LUMA = (0.2989, 0.587, 0.114)
+SOLARIZE_FROM = 128 / 255
+
+
+def grayscale(images: Tensor) -> Tensor:
+    """Luminance. Shape (B, 1, H, W).
+
+    Example:
+        >>> grayscale(torch.ones(1, 3, 1, 1)).flatten()  # as torchvision's
+        tensor([0.9999])
+    """
+    red, green, blue = images.split(1, dim=1)
+    luma = red * LUMA[0]
+    return luma.add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
+
+
+def blend(base: Tensor, images: Tensor, factor: Tensor) -> Tensor:
+    """Move away from a base (factor > 1) or towards it, within [0, 1]."""
+    return torch.lerp(base, images, factor.view(-1, 1, 1, 1)).clamp_(0, 1)
+
+
+def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
+    """Scale intensities.
+
+    Args:
+        images (Tensor): Shape (B, 3, H, W).
+        factor (Tensor): 0 is black, 1 no change. Shape (B, ).
+
+    Example:
+        >>> adjust_brightness(torch.full((1, 3, 1, 1), 0.5),
+        ...                   torch.tensor([1.5])).unique()
+        tensor([0.7500])
+    """
+    return (images * factor.view(-1, 1, 1, 1)).clamp_(0, 1)
+
+
+def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
+    """Blend with the mean luminance of each image; arguments as above."""
+    mean = grayscale(images).mean(dim=(1, 2, 3), keepdim=True)
+    return blend(mean, images, factor)
+
+
+def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
+    """Blend with the luminance of each pixel; arguments as above."""
+    return blend(grayscale(images), images, factor)
+
+
+def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
+    """Turn the colour circle.
+
+    Args:
+        images (Tensor): Shape (B, 3, H, W).
+        shift (Tensor): In turns, within [-0.5, 0.5]. Shape (B, ).
+
+    Example:
+        >>> red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
+        >>> adjust_hue(red, torch.tensor([1 / 3])).flatten()
+        tensor([0., 1., 0.])
+    """
+    red, green, blue = images.split(1, dim=1)
+    value = images.amax(dim=1, keepdim=True)
+    chroma = value - images.amin(dim=1, keepdim=True)
+    # A grey pixel has no hue: any number will do.
+    inverse = chroma.clamp(min=1e-12).reciprocal_()
+    sextant = torch.where(
+        value == red,
+        (green - blue) * inverse,
+        torch.where(
+            value == green,
+            (blue - red) * inverse + 2,
+            (red - green) * inverse + 4,
+        ),
+    )
+    sextant = sextant + 6 * shift.view(-1, 1, 1, 1)
+    offset = sextant.new_empty((1, 3, 1, 1))
+    for channel, corner in enumerate((5, 3, 1)):
+        offset[:, channel] = corner
+    position = (sextant + offset).remainder_(6)
+    share = torch.minimum(position, 4 - position).clamp_(0, 1)
+    return torch.addcmul(value, share, chroma, value=-1)
+
+
+def gaussian_blur(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
+    """Separable Gaussian blur with reflected borders.
+
+    Args:
+        images (Tensor): Shape (B, 3, H, W).
+        sigma (Tensor): Standard deviations in pixels, above 0. Shape (B, ).
+        largest (float): Their upper bound, which sets the width of the
+            convolution. Each image's own kernel reaches three of its
+            standard deviations, whatever the others in the batch need.
+
+    Returns:
+        Tensor: Shape (B, 3, H, W).
+    """
+    batch, channels, height, width = images.shape
+    radius = min(math.ceil(3 * largest), height - 1, width - 1)
+    distance = torch.arange(-radius, radius + 1, device=images.device)
+    kernel = torch.exp(-0.5 * (distance / sigma[:, None]) ** 2)
+    kernel *= distance.abs() <= torch.ceil(3 * sigma[:, None])
+    kernel = (kernel / kernel.sum(1, keepdim=True)).to(images.dtype)
+    kernel = kernel.repeat_interleave(channels, dim=0)
+    rows = images.reshape(1, batch * channels, height, width)
+    rows = F.pad(rows, (radius,) * 4, mode='reflect')
+    for shape in ((-1, 1, 1, 2 * radius + 1), (-1, 1, 2 * radius + 1, 1)):
+        rows = F.conv2d(rows, kernel.view(shape), groups=batch * channels)
+    return rows.view(batch, channels, height, width)
+
+
+def solarize(images: Tensor) -> Tensor:
+    """Invert what is brighter than half.
+
+    Example:
+        >>> solarize(torch.tensor([0.25, 0.75]))
+        tensor([0.2500, 0.2500])
+    """
+    return torch.where(images >= SOLARIZE_FROM, 1 - images, images)
+
+
+JITTER: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_saturation,
+    adjust_hue,
+)
+NO_OPERATION = len(JITTER)
+
+
+def color_jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
+    """Brightness, contrast, saturation and hue in each image's own order.
+
+    Args:
+        images (Tensor): Shape (B, 3, H, W), overwritten.
+        factors (Tensor): One a column, in the order of ``JITTER``. Shape
+            (B, 4).
+        order (Tensor): Numbers of the operations, first to last, or
+            ``NO_OPERATION``; int64, on the CPU. Shape (B, 4).
+
+    Returns:
+        Tensor: ``images``.
+    """
+    factors = factors.to(images.device, non_blocking=True)
+    # In each turn the rows are sorted by what is to be done to them.
+    turns = order.T.argsort(dim=1).to(images.device, non_blocking=True)
+    for turn, numbers in zip(turns, order.T, strict=True):
+        counts = numbers.bincount(minlength=NO_OPERATION + 1).tolist()
+        groups = turn.split(counts)[:NO_OPERATION]
+        for number, (operation, rows) in enumerate(
+            zip(JITTER, groups, strict=True)
+        ):
+            if len(rows):
+                images[rows] = operation(images[rows], factors[rows, number])
+    return images
+
+
+def augment(images: Tensor, drawn: dict[str, Tensor]) -> Tensor:
+    """Do to each image what was drawn for it.
+
+    Args:
+        images (Tensor): RGB in [0, 1], shape (B, 3, H, W); overwritten.
+        drawn (dict[str, Tensor]): On the CPU. ``factors`` and ``order``
+            (B, 4) as in :func:`color_jitter`; ``grayscale`` and
+            ``solarize`` (B, ), bool; ``sigma`` (B, ) of the blur in pixels,
+            0 for none.
+
+    Returns:
+        Tensor: Shape (B, 3, H, W), in [0, 1].
+    """
+
+    def chosen(mask: Tensor) -> Tensor:
+        rows = mask.nonzero().flatten()
+        return rows.to(images.device, non_blocking=True)
+
+    # Autocast would run the blur, a convolution, in half precision.
+    with torch.autocast(images.device.type, enabled=False):
+        images = color_jitter(images, drawn['factors'], drawn['order'])
+        rows = chosen(drawn['grayscale'])
+        images[rows] = grayscale(images[rows]).expand(-1, 3, -1, -1)
+        sigma = drawn['sigma']
+        is_blurred = sigma > 0
+        if is_blurred.any():
+            rows = chosen(is_blurred)
+            largest = sigma.max().item()
+            sigma = sigma.to(images.device, non_blocking=True)[rows]
+            images[rows] = gaussian_blur(images[rows], sigma, largest)
+        rows = chosen(drawn['solarize'])
+        images[rows] = solarize(images[rows])
+        return images

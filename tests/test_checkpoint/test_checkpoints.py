@@ -1,0 +1,254 @@
+"""Checkpoints come back as they were, and the newest whole one is found."""
+
+import os
+import time
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.logging import HistoryBuffer
+
+from pixcon_mm.checkpoint.checkpoints import (
+    newest_checkpoint,
+    read_checkpoint,
+    read_progress,
+    write_checkpoint,
+)
+from pixcon_mm.errors import UserError
+
+
+def content(epoch=1, iteration=4, length=4, **parts):
+    scale = dict(epoch_length=length)
+    meta = dict(epoch=epoch, iter=iteration, scale=scale)
+    parts = dict(meta=meta, state_dict=OrderedDict(a=torch.ones(64))) | parts
+    hub = dict(log_scalars={}, runtime_info={}, resumed_keys={})
+    return dict(optimizer={}, message_hub=hub) | parts
+
+
+def write(folder, name, *args, **parts):
+    path = folder / f'{name}.pth'
+    write_checkpoint(content(*args, **parts), path)
+    return path
+
+
+def damage(path, place=-400):
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def test_what_a_run_keeps_comes_back(tmp_path):
+    history = HistoryBuffer(max_length=5)
+    for value in (4, 2.5, 1.25):
+        history.update(value, 2)
+    weights = OrderedDict(a=torch.randn(3), b=torch.tensor(7))
+    weights._metadata = OrderedDict({'': dict(version=2)})
+    hub = dict(
+        log_scalars={'train/loss': history},
+        runtime_info=dict(
+            best=np.float64(0.25),
+            step=np.int64(3),
+            is_best=np.bool_(True),
+            array=np.arange(3),
+            palette=[(1, 2), (3, 4)],
+            cfg=ConfigDict(type='SGD', betas=(0.9, 0.99)),
+            classes={'b'},
+        ),
+        resumed_keys=OrderedDict({'train/loss': True, 'best': True}),
+    )
+    optimizer = dict(
+        state={0: dict(momentum_buffer=torch.randn(3), step=None)},
+        param_groups=[dict(lr=np.float64(0.1), betas=(0.9, 0.99), params=[0])],
+        base_param_settings=dict(params=torch.zeros(1), lr=0.1),
+    )
+    path = tmp_path / 'iter_4.pth'
+    written = content(message_hub=hub, optimizer=optimizer, state_dict=weights)
+    write_checkpoint(written, path)
+    torch.load(path, weights_only=True)
+    found = read_checkpoint(path)
+
+    assert found['state_dict']._metadata == weights._metadata
+    for name, tensor in weights.items():
+        assert torch.equal(found['state_dict'][name], tensor)
+    again = found['message_hub']['log_scalars']['train/loss']
+    assert isinstance(again, HistoryBuffer)
+    assert [a.tolist() for a in again.data] == [[4, 2.5, 1.25], [2, 2, 2]]
+    again.update(9, 2)
+    assert again.mean(2) == pytest.approx((1.25 + 9) / 4)
+    assert again.max_length == 5
+    info = found['message_hub']['runtime_info']
+    array = info.pop('array')
+    assert array.tolist() == [0, 1, 2]
+    assert info == dict(
+        best=0.25,
+        step=3,
+        is_best=True,
+        palette=[(1, 2), (3, 4)],
+        cfg=dict(type='SGD', betas=(0.9, 0.99)),
+        classes=['b'],
+    )
+    assert type(info['palette'][0]) is tuple
+    (group,) = found['optimizer']['param_groups']
+    assert group == dict(lr=0.1, betas=(0.9, 0.99), params=[0])
+    state = found['optimizer']['state'][0]
+    buffer = optimizer['state'][0]['momentum_buffer']
+    assert torch.equal(state['momentum_buffer'], buffer)
+    # The run goes on with what it had.
+    assert hub['log_scalars']['train/loss'] is history
+
+
+def test_what_mmengine_alone_can_read_is_left_out(tmp_path):
+    """Of a checkpoint of its own Runner: histories, numbers of NumPy."""
+    hub = dict(
+        log_scalars={'train/loss': HistoryBuffer([1.0], [1])},
+        runtime_info=dict(best_score=np.float64(0.5), epoch=1),
+        resumed_keys={'train/loss': True, 'best_score': True, 'epoch': True},
+    )
+    path = tmp_path / 'epoch_1.pth'
+    torch.save(content(message_hub=hub), path)
+    assert read_checkpoint(path)['message_hub'] == dict(
+        log_scalars={}, runtime_info=dict(epoch=1), resumed_keys=dict(epoch=1)
+    )
+
+
+def test_the_newest_is_furthest_in_the_run(tmp_path):
+    """Not by name or time: 9 before 10, and iterations between epochs."""
+    places = dict(
+        epoch_9=(9, 36), epoch_10=(10, 40), iter_41=(10, 41), iter_39=(9, 39)
+    )
+    for order in (places, reversed(places)):
+        for name in order:
+            write(tmp_path, name, *places[name])
+        expected = ['iter_41', 'epoch_10', 'iter_39', 'epoch_9']
+        for name in expected:
+            newest, unfit = newest_checkpoint(tmp_path)
+            assert (newest.stem, unfit) == (name, {})
+            newest.unlink()
+    assert newest_checkpoint(tmp_path) == (None, {})
+
+
+def test_times_and_last_checkpoint_are_not_asked(tmp_path):
+    newest = write(tmp_path, 'epoch_2', 2, 8)
+    old = write(tmp_path, 'epoch_1', 1, 4)
+    later = time.time() + 1000
+    os.utime(old, (later, later))
+    (tmp_path / 'last_checkpoint').write_text(str(old))
+    assert newest_checkpoint(tmp_path)[0] == newest
+
+
+def test_a_longer_epoch_is_no_step_back(tmp_path):
+    """8 iterations an epoch until epoch 3, then 4."""
+    write(tmp_path, 'epoch_3', 3, 24, 8)
+    write(tmp_path, 'iter_20', 2, 20, 8)
+    write(tmp_path, 'iter_13', 3, 13, 4)
+    assert newest_checkpoint(tmp_path)[0].stem == 'iter_13'
+    write(tmp_path, 'epoch_4', 4, 16, 4)
+    assert newest_checkpoint(tmp_path)[0].stem == 'epoch_4'
+
+
+def test_a_run_in_iterations_counts_them(tmp_path):
+    for iteration in (9, 10, 100):
+        write(tmp_path, f'iter_{iteration}', 0, iteration, None)
+    assert newest_checkpoint(tmp_path)[0].stem == 'iter_100'
+
+
+def test_those_of_mmengines_runner_are_older(tmp_path):
+    for name, epoch, iteration in (
+        ('iter_9', 0, 9),
+        ('iter_10', 0, 10),
+        ('epoch_1', 1, 12),
+        ('epoch_2', 2, 24),
+    ):
+        path = tmp_path / f'{name}.pth'
+        meta = dict(epoch=epoch, iter=iteration)
+        torch.save(content(meta=meta), path)
+        assert newest_checkpoint(tmp_path)[0] == path
+    write(tmp_path, 'iter_6', 2, 6, 3)
+    assert newest_checkpoint(tmp_path)[0].stem == 'iter_6'
+
+
+def test_damaged_ones_are_passed_over_and_named(tmp_path):
+    paths = [write(tmp_path, f'epoch_{n}', n, 4 * n) for n in range(1, 8)]
+    data = [path.read_bytes() for path in paths]
+    paths[6].write_bytes(b'')
+    paths[5].write_bytes(data[5][:-300])
+    paths[4].write_bytes(data[4][:-300] + bytes(300))
+    damage(paths[3], data[3].index(torch.ones(64).numpy().tobytes()) + 100)
+    damage(paths[2], data[2].index(b'state_dict'))
+    newest, unfit = newest_checkpoint(tmp_path)
+    assert newest == paths[1]
+    assert set(unfit) == set(paths[2:])
+    for path, reason in unfit.items():
+        assert str(path) in reason
+
+
+@pytest.mark.parametrize('name', ['best_score_epoch_9', 'final', 'epoch_x'])
+def test_other_names_are_not_taken(tmp_path, name):
+    write(tmp_path, name, 9, 36)
+    assert newest_checkpoint(tmp_path) == (None, {})
+
+
+@pytest.mark.parametrize('part', ['optimizer', 'meta', 'message_hub'])
+def test_weights_alone_are_not_taken(tmp_path, part):
+    good = write(tmp_path, 'epoch_1', 1, 4)
+    lacking = content(9, 36)
+    del lacking[part]
+    torch.save(lacking, tmp_path / 'epoch_9.pth')
+    newest, unfit = newest_checkpoint(tmp_path)
+    assert newest == good
+    assert f'it has no {part!r}' in unfit[tmp_path / 'epoch_9.pth']
+
+
+@pytest.mark.parametrize(
+    'meta', [{}, None, dict(epoch=1), dict(epoch=1, iter='4')]
+)
+def test_a_place_that_is_not_known_is_no_crash(tmp_path, meta):
+    torch.save(content(meta=meta), tmp_path / 'epoch_9.pth')
+    newest, unfit = newest_checkpoint(tmp_path)
+    assert newest is None
+    (reason,) = unfit.values()
+    assert 'it does not say how many' in reason
+
+
+def test_progress_is_read_without_the_tensors(tmp_path):
+    path = write(tmp_path, 'epoch_1', 1, 4)
+    data = bytearray(path.read_bytes())
+    data[data.index(torch.ones(64).numpy().tobytes())] ^= 1
+    path.write_bytes(data)
+    assert read_progress(path) == (1, 0)
+    with pytest.raises(UserError, match='is broken'):
+        read_checkpoint(path)
+
+
+class Code:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder / 'code was run'),)
+
+
+def test_code_is_not_run_in_the_search(tmp_path):
+    good = write(tmp_path, 'epoch_1', 1, 4)
+    torch.save(content(9, 36, extra=Code(tmp_path)), tmp_path / 'epoch_9.pth')
+    newest, unfit = newest_checkpoint(tmp_path)
+    assert newest == good
+    assert 'could run code' in unfit[tmp_path / 'epoch_9.pth']
+    assert not (tmp_path / 'code was run').exists()
+
+
+def test_a_failed_write_leaves_the_old_one(tmp_path, monkeypatch):
+    path = write(tmp_path, 'epoch_1', 1, 4)
+    before = path.read_bytes()
+
+    def fail(content, file):
+        file.write(b'half')
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(torch, 'save', fail)
+    with pytest.raises(OSError, match='No space'):
+        write(tmp_path, 'epoch_1', 9, 36)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

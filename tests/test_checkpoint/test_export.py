@@ -1,0 +1,278 @@
+"""Every library computes with the exported file what the backbone did."""
+
+import io
+import pickle
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+import torchvision
+from mmpretrain.models import ConvNeXt, ResNet, ResNetV1c, ResNetV1d, ResNeXt
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
+
+from pixcon_mm.checkpoint.export import SUFFIXES, encode, rename, resnet_depth
+from pixcon_mm.errors import UserError
+
+PLAIN_ONLY = [name for name in SUFFIXES if name != 'mmlab']
+SMALL = {
+    ConvNeXt: dict(arch=dict(depths=[1] * 4, channels=[8] * 4)),
+    ResNetV1d: dict(depth=50, base_channels=8),
+}
+
+
+def random_resnet(depth):
+    """In evaluation mode, with statistics as after training."""
+    torch.manual_seed(depth)
+    model = ResNet(depth, norm_cfg=dict(type='BN'))
+    model.depth = depth
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.2)
+            nn.init.normal_(module.running_mean, std=0.2)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            module.num_batches_tracked += 7
+    # MMPretrain returns no model from here.
+    model.eval()
+    return model
+
+
+def tensors_of(cls, depth):
+    return dict(cls(depth=depth).state_dict())
+
+
+@pytest.fixture(scope='module', params=[18, 50])
+def backbone(request):
+    return random_resnet(request.param)
+
+
+@pytest.fixture
+def image():
+    return torch.randn(2, 3, 64, 64)
+
+
+@pytest.fixture
+def write(backbone, tmp_path):
+    """Write the backbone in a format, and name the file."""
+
+    def _write(file_format, tensors=None):
+        named = rename(tensors or backbone.state_dict(), file_format)
+        path = tmp_path / f'weights{SUFFIXES[file_format][0]}'
+        path.write_bytes(encode(named, file_format, dict(source='a.pth')))
+        return path
+
+    return _write
+
+
+@torch.no_grad()
+def check_equal(output, backbone, image):
+    expected = backbone(image)[0]
+    assert output.shape == expected.shape
+    error = (output - expected).abs().max() / expected.abs().max()
+    assert error <= 1e-6
+
+
+def test_mmlab_file_initialises_an_openmmlab_model(write, backbone, image):
+    path = write('mmlab')
+    content = torch.load(path, weights_only=True)
+    assert content['meta'] == {'source': 'a.pth'}
+    source = dict(type='Pretrained', checkpoint=str(path), prefix='backbone.')
+    model = ResNet(backbone.depth, init_cfg=source)
+    model.init_weights()
+    model.eval()
+    check_equal(model(image)[0], backbone, image)
+
+
+def load_torchvision(backbone, state_dict):
+    """Torchvision's features, that is, all but pool and classifier."""
+    model = torchvision.models.get_model(f'resnet{backbone.depth}')
+    missing, unexpected = model.load_state_dict(state_dict, strict=False)
+    assert missing == ['fc.weight', 'fc.bias']
+    assert unexpected == []
+    return nn.Sequential(*list(model.eval().children())[:-2])
+
+
+def test_torchvision_lacks_the_classifier_only(write, backbone, image):
+    state_dict = torch.load(write('torchvision'), weights_only=True)
+    model = load_torchvision(backbone, state_dict)
+    check_equal(model(image), backbone, image)
+
+
+def test_timm_loads_strictly(write, backbone, image):
+    model = timm.create_model(f'resnet{backbone.depth}', num_classes=0).eval()
+    model.load_state_dict(torch.load(write('timm'), weights_only=True))
+    check_equal(model.forward_features(image), backbone, image)
+
+
+def test_timm_reads_safetensors(write, backbone, image):
+    model = timm.create_model(
+        f'resnet{backbone.depth}',
+        num_classes=0,
+        checkpoint_path=str(write('safetensors')),
+    )
+    check_equal(model.eval().forward_features(image), backbone, image)
+
+
+def test_torchvision_reads_safetensors(write, backbone, image):
+    path = write('safetensors')
+    model = load_torchvision(backbone, load_file(path))
+    check_equal(model(image), backbone, image)
+    with safe_open(path, 'pt') as file:
+        assert file.metadata() == {'source': 'a.pth', 'format': 'pt'}
+
+
+class Detectron2ResNet:
+    """Detectron2's computation, from its names alone."""
+
+    def __init__(self, model):
+        self.model = {k: torch.from_numpy(v) for k, v in model.items()}
+        self.unused = set(model)
+
+    def take(self, name):
+        self.unused.discard(name)
+        return self.model[name]
+
+    def conv(self, x, name, stride=1):
+        weight = self.take(f'{name}.weight')
+        x = F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
+        return F.batch_norm(
+            x,
+            *(
+                self.take(f'{name}.norm.{part}')
+                for part in ('running_mean', 'running_var', 'weight', 'bias')
+            ),
+            eps=1e-5,
+        )
+
+    def block(self, x, name, stride):
+        out = x
+        if f'{name}.conv3.weight' in self.model:
+            # STRIDE_IN_1X1 False: the 3x3 convolution strides.
+            out = self.conv(out, f'{name}.conv1').relu()
+            out = self.conv(out, f'{name}.conv2', stride).relu()
+            out = self.conv(out, f'{name}.conv3')
+        else:
+            out = self.conv(out, f'{name}.conv1', stride).relu()
+            out = self.conv(out, f'{name}.conv2')
+        if f'{name}.shortcut.weight' in self.model:
+            x = self.conv(x, f'{name}.shortcut', stride)
+        return (out + x).relu()
+
+    def __call__(self, x):
+        x = self.conv(x, 'stem.conv1', 2).relu()
+        x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
+        for stage in (2, 3, 4, 5):
+            block = 0
+            while f'res{stage}.{block}.conv1.weight' in self.model:
+                stride = 2 if stage > 2 and block == 0 else 1
+                x = self.block(x, f'res{stage}.{block}', stride)
+                block += 1
+        return x
+
+
+def test_detectron2_computes_the_same(write, backbone, image):
+    with write('detectron2').open('rb') as file:
+        # As Detectron2 reads it.
+        content = pickle.load(file, encoding='latin1')
+    assert content['__author__'] == 'pixcon_mm'
+    assert content['matching_heuristics'] is True
+    resnet = Detectron2ResNet(content['model'])
+    check_equal(resnet(image), backbone, image)
+    assert not resnet.unused
+
+
+def test_detectron2_file_is_for_old_numpy_too(write):
+    class Recorder(pickle.Unpickler):
+        found = set()
+
+        def find_class(self, module, name):
+            self.found.add(f'{module}.{name}')
+            return super().find_class(module, name)
+
+    with write('detectron2').open('rb') as file:
+        content = Recorder(file).load()
+    assert Recorder.found == {'numpy.ndarray', 'builtins.bytearray'}
+    # Torch wants to write into what it is given.
+    assert all(array.flags.writeable for array in content['model'].values())
+
+
+def test_detectron2_gets_single_precision(backbone, write):
+    half = {k: v.bfloat16() for k, v in backbone.state_dict().items()}
+    with write('detectron2', half).open('rb') as file:
+        model = pickle.load(file)['model']
+    assert {str(array.dtype) for array in model.values()} == {'float32'}
+    expected = half['conv1.weight'].float()
+    assert torch.equal(torch.tensor(model['stem.conv1.weight']), expected)
+
+
+@pytest.mark.parametrize('file_format', SUFFIXES)
+def test_layout_in_memory_does_not_matter(file_format):
+    """Views of larger storages, and channels last as in fast training."""
+    tensor = torch.randn(4, 8, 3, 3)
+    odd = torch.randn(9, 8, 3, 3)[:4].to(memory_format=torch.channels_last)
+    odd.copy_(tensor)
+    view = torch.cat([tensor, torch.zeros(4000, 8, 3, 3)])[:4]
+    plain = encode({'a': tensor}, file_format, {})
+    assert encode({'a': odd}, file_format, {}) == plain
+    assert encode({'a': view}, file_format, {}) == plain
+
+
+@pytest.mark.parametrize('depth', [18, 34, 50, 101, 152])
+def test_depth_is_told_by_the_names(depth):
+    names = tensors_of(ResNet, depth)
+    assert resnet_depth(names) == depth
+    # A classifier, or MoCo's projection of that name.
+    assert resnet_depth([*names, 'fc.0.weight', 'fc.2.weight']) == depth
+    assert resnet_depth([*names, 'neck.weight']) is None
+    assert resnet_depth(n for n in names if 'layer4.1' not in n) is None
+    assert resnet_depth(f'backbone.{n}' for n in names) is None
+
+
+@pytest.mark.parametrize('cls', [ResNetV1c, ResNetV1d])
+def test_other_stems_and_shortcuts_are_no_plain_resnet(cls):
+    assert resnet_depth(tensors_of(cls, 50)) is None
+
+
+@pytest.mark.parametrize('file_format', PLAIN_ONLY)
+@pytest.mark.parametrize('cls', [ConvNeXt, ResNetV1d])
+def test_other_backbones_go_to_mmlab_only(cls, file_format):
+    tensors = cls(**SMALL[cls]).state_dict()
+    assert len(rename(tensors, 'mmlab')) == len(tensors)
+    with pytest.raises(UserError, match=r'none of them.*--format mmlab'):
+        rename(tensors, file_format)
+
+
+def test_other_widths_are_named():
+    """Names of ResNeXt are those of ResNet."""
+    tensors = tensors_of(ResNeXt, 50)
+    assert resnet_depth(tensors) == 50
+    with pytest.raises(UserError, match=r'(128|256), 64, 1, 1\)'):
+        rename(tensors, 'timm')
+
+
+@pytest.mark.parametrize(
+    ('extra', 'lost'), [('conv1.bias', None), (None, 'bn1.running_mean')]
+)
+def test_what_does_not_fit_is_named(extra, lost):
+    tensors = tensors_of(ResNet, 18)
+    tensors[extra] = tensors['bn1.bias']
+    tensors.pop(None, None)
+    tensors.pop(lost, None)
+    with pytest.raises(UserError, match=f'{extra or lost}.*missing'):
+        rename(tensors, 'torchvision')
+
+
+def test_counters_may_be_missing(backbone):
+    """As in weights from before torch counted batches."""
+    tensors = {
+        name: tensor
+        for name, tensor in backbone.state_dict().items()
+        if not name.endswith('num_batches_tracked')
+    }
+    file = io.BytesIO(encode(rename(tensors, 'timm'), 'timm', {}))
+    model = timm.create_model(f'resnet{backbone.depth}', num_classes=0)
+    model.load_state_dict(torch.load(file))
+    assert torch.equal(model.bn1.running_var, backbone.bn1.running_var)

@@ -1,0 +1,56 @@
+"""Names of the release become ours."""
+
+import pytest
+import torch
+
+from pixcon_mm.checkpoint.release import from_release
+from tests.test_models import tiny
+
+TO_RELEASE = [
+    ('key_encoder.backbone.', 'encoder_k.0.'),
+    ('key_encoder.neck.projector.', 'encoder_k.1.mlp.'),
+    ('key_encoder.neck.dense_projector.', 'encoder_k.1.mlp2.'),
+    ('backbone.', 'encoder_q.0.'),
+    ('neck.projector.', 'encoder_q.1.mlp.'),
+    ('neck.dense_projector.', 'encoder_q.1.mlp2.'),
+    ('head.image_predictor.', 'predictor.mlp.'),
+    ('head.dense_predictor.', 'predictor_dense.mlp.'),
+]
+
+
+def as_release(state_dict):
+    """The same tensors under the names of reference file, section 1.2."""
+    old = {}
+    for name, tensor in state_dict.items():
+        for ours, theirs in TO_RELEASE:
+            if name.startswith(ours):
+                old[theirs + name[len(ours) :]] = tensor
+                if theirs == 'encoder_q.0.':
+                    old[name] = tensor
+                break
+    for ours, theirs in (('image_queue', 'queue'), ('dense_queue', 'queue2')):
+        old[theirs] = state_dict[f'{ours}.features'].T
+        count = state_dict[f'{ours}.num_enqueued'] % old[theirs].shape[1]
+        old[f'{theirs}_ptr'] = count.reshape(1)
+    return old
+
+
+def test_release_checkpoint_loads_completely():
+    model, other = tiny.build(), tiny.build()
+    model.image_queue.enqueue(torch.randn(5, 16))
+    release = as_release(model.state_dict())
+    assert len([n for n in release if n.startswith('predictor')]) == 18
+    other.load_state_dict(from_release(release), strict=False)
+    missing, unexpected = other.load_state_dict(
+        from_release(release), strict=False
+    )
+    assert not missing
+    assert not unexpected
+    for name, value in other.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+    assert other.image_queue.count == 5
+
+
+def test_foreign_checkpoint_is_refused():
+    with pytest.raises(KeyError, match='fc.weight'):
+        from_release({'fc.weight': torch.zeros(1)})

@@ -1,0 +1,128 @@
+"""Damage is found, wherever it is, and no damage makes a reader fail."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from pixcon_mm.checkpoint.torch_file import find_damage, load_torch_file
+from pixcon_mm.errors import UserError
+
+CONTENT = dict(
+    meta=dict(epoch=3, iter=12, seed=None, note='words' * 20),
+    tensors=[torch.arange(200.0), torch.ones(3, 5)],
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / 'epoch_3.pth'
+    torch.save(CONTENT, path)
+    return path
+
+
+def is_content(found):
+    return found['meta'] == CONTENT['meta'] and all(
+        torch.equal(a, b)
+        for a, b in zip(found['tensors'], CONTENT['tensors'], strict=True)
+    )
+
+
+def test_a_whole_file(path):
+    assert find_damage(path) is None
+    assert is_content(load_torch_file(path))
+    assert is_content(load_torch_file(path, mmap=True))
+
+
+def test_any_flipped_byte_is_found_or_harmless(path):
+    """Harmless are dates and paddings, which nobody reads."""
+    whole, refused, harmless = path.read_bytes(), 0, 0
+    rng = np.random.default_rng(0)
+    places = rng.choice(len(whole), size=400, replace=False)
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(damaged)
+        try:
+            found = load_torch_file(path)
+        except UserError as error:
+            refused += str(error).startswith(f'{path} is no file of weights')
+        else:
+            assert is_content(found), place
+            harmless += 1
+    assert refused + harmless == len(places)
+    assert refused > 100
+
+
+@pytest.mark.parametrize('record', ['data.pkl', 'data/0', 'data/1'])
+def test_each_byte_of_a_record_counts(path, record):
+    whole = path.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        (name,) = [n for n in archive.namelist() if n.endswith(record)]
+        content = archive.read(name)
+    start = whole.index(content)
+    for place in range(start, start + len(content), 7):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        assert 'BadZipFile: Bad CRC-32' in find_damage(path)
+        with pytest.raises(UserError, match='is broken'):
+            load_torch_file(path)
+        # A quick look checks what it looks at.
+        if record == 'data.pkl':
+            with pytest.raises(UserError, match='is broken'):
+                load_torch_file(path, mmap=True)
+
+
+def test_a_tensor_that_is_marked_as_a_folder(path):
+    """One bit in the list of records, outside of all checksums."""
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        start = archive.start_dir
+    name = whole.index(b'data/0', start) - len(path.stem) - 1
+    damaged = bytearray(whole)
+    damaged[name - 8] ^= 0x10  # the attributes, in an entry of 46 bytes
+    path.write_bytes(damaged)
+    assert 'data/0 is marked as a folder' in find_damage(path)
+    with pytest.raises(UserError, match='is broken'):
+        load_torch_file(path)
+
+
+@pytest.mark.parametrize('zeros', [22, 100, 2000])
+def test_a_tail_of_zeros(path, zeros):
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-zeros] + bytes(zeros))
+    for mmap in (False, True):
+        with pytest.raises(UserError, match='is broken or cut short'):
+            load_torch_file(path, mmap)
+
+
+@pytest.mark.parametrize('length', [0, 1, 2, 3, 4, 30, 500, -1000, -22, -1])
+def test_a_file_that_was_cut(path, length):
+    path.write_bytes(path.read_bytes()[:length])
+    for mmap in (False, True):
+        with pytest.raises(UserError, match='is broken or cut short'):
+            load_torch_file(path, mmap)
+
+
+def test_other_bytes(path):
+    rng = np.random.default_rng(0)
+    for start in (b'', b'PK', b'PK\x03\x04', b'\x80\x02', b'<html>'):
+        path.write_bytes(start + rng.bytes(300))
+        for mmap in (False, True):
+            with pytest.raises(UserError, match='no file of weights'):
+                load_torch_file(path, mmap)
+
+
+def test_what_the_machine_lacks_is_not_blamed_on_the_file(path, monkeypatch):
+    def lacking(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(torch, 'load', lacking)
+    with pytest.raises(MemoryError):
+        load_torch_file(path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        load_torch_file(path)
