@@ -6,6 +6,7 @@ from hypothesis import settings
 from yapf.yapflib import yapf_api
 
 import pixcon_mm  # noqa: F401, before frameworks that look for mmcv's operators
+from tests import toy
 
 # The same examples in every run; a slow machine is no failure.
 settings.register_profile('repeatable', derandomize=True, deadline=None)
@@ -15,6 +16,12 @@ settings.load_profile('repeatable')
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _framework_state():
+    with toy.framework_state():
+        yield
 
 
 @pytest.fixture(autouse=True)
