@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test test-all lint format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,6 +17,9 @@ demo: $(READY)  ## Make scenes, pre-train a ResNet-18 on them, transfer it
 
 test: $(READY)  ## Run the tests (README: `python -m pytest`)
 	@"$(BIN)/python" -m pytest
+
+test-all: $(READY)  ## Run the slow tests too; faults (an hour) and gpu apart
+	@"$(BIN)/python" -m pytest -m 'not gpu and not faults'
 
 lint: $(READY)  ## Check style
 	@"$(BIN)/ruff" check .

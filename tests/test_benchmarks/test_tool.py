@@ -73,6 +73,7 @@ def test_queue(run):
     assert list(times(record)) == ['K = 16', 'K = 64']
 
 
+@pytest.mark.slow
 def test_step(run):
     record, shown = run('step', *SMALL, *MODEL)
     seconds = times(record)
@@ -86,6 +87,7 @@ def test_step(run):
     assert f'share of the limit: {share:.3g}' in shown
 
 
+@pytest.mark.slow
 def test_data_and_train(run, tmp_path):
     folder = write_pictures(tmp_path / 'scenes', 6, width=160, height=120)
     source = ['--data', str(folder)]

@@ -125,6 +125,7 @@ def likelihood(a, b):
     )
 
 
+@pytest.mark.slow
 def test_device_augmentation_looks_like_the_loaders():
     """Independent draws of 1,000 pairs each way, view by view."""
     device = views(SamplePhotometrics(BYOL))

@@ -195,6 +195,7 @@ def test_runs_of_another_kind_are_left_alone(tmp_path):
     assert is_same(*runners)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('batch_sampler', [True, False])
 @pytest.mark.parametrize('workers', [0, 2])
 def test_an_epoch_is_continued_in_its_middle(tmp_path, batch_sampler, workers):

@@ -166,6 +166,7 @@ def test_mmdet_imports_without_a_word():
     assert run('import pixcon_mm, mmdet.models') == []
 
 
+@pytest.mark.slow
 def test_spawned_loader_workers(tmp_path):
     (tmp_path / 'boxes.py').write_text("""
 import pixcon_mm

@@ -93,6 +93,7 @@ def table(folder):
     return row
 
 
+@pytest.mark.slow
 def test_from_nothing_to_the_table(tmp_path, data):
     path = write_plan(tmp_path, data)
     subprocess.run(command(path), check=True, cwd=tmp_path)

@@ -75,6 +75,7 @@ def records(work_dir):
     return by_step
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_unbroken(config, tmp_path):
     whole, broken = tmp_path / 'whole', tmp_path / 'broken'
     unbroken = subprocess.run(

@@ -87,6 +87,7 @@ def test_metrics_are_those_of_the_evaluator(
     assert [path.name for path in out.parent.iterdir()] == ['metrics.json']
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_metrics_of_one(trained, tmp_path):
     config, checkpoint, expected = trained
     run = subprocess.run(

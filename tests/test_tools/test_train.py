@@ -73,6 +73,7 @@ def failure(tool, monkeypatch, capsys, *arguments):
     return stop.value.code, capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_trains_resumes_and_says_where(config):
     first = train(config)
     assert first.returncode == 0, first.stderr
@@ -144,6 +145,7 @@ def test_a_new_run_does_not_mix_with_an_old_one(
     assert (work_dir / 'epoch_1.pth').read_bytes() == b'checkpoint'
 
 
+@pytest.mark.slow
 def test_two_processes_over_gloo(config):
     work_dir = config.parent / 'work'
     result = run(
@@ -161,6 +163,7 @@ def test_two_processes_over_gloo(config):
     assert 'UserWarning' not in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('rank', [0, 1])
 def test_a_process_that_fails_alone_is_not_silent(config, rank):
     result = run(
@@ -419,6 +422,7 @@ def test_broken_config_files(text, words, tool, monkeypatch, capsys, tmp_path):
     assert str(path) in shown
 
 
+@pytest.mark.slow
 def test_exit_codes_and_traceback_of_the_real_thing(config):
     wrong = ('--cfg-options', 'sizes=3')
     result = train(config, *wrong)
