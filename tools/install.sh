@@ -12,16 +12,8 @@ fail() {
     exit 1
 }
 
-case $packages in
-current) sources=(-e '.[dev]') ;;
-original)
-    sources=()
-    for name in runtime original dev tables; do
-        sources+=(-r "requirements/$name.txt")
-    done
-    ;;
-*) fail "PACKAGES=$packages is unknown: choose current or original." ;;
-esac
+[[ $packages == current || $packages == original ]] ||
+    fail "PACKAGES=$packages is unknown: choose current or original."
 
 # A name on PATH proves nothing: it may be a shim of a version manager.
 is_supported() {
@@ -75,9 +67,20 @@ if ! output=$("$python" -m venv "$venv" 2>&1); then
 fi
 
 echo 'Installing PyTorch and OpenMMLab (a few minutes, up to 3 GB).'
+constraints=requirements/constraints.txt
+sources=(-e '.[dev]')
+if [ "$packages" = original ]; then
+    # Its versions take the place of those in constraints.txt.
+    constraints=$venv/constraints.txt
+    sed -n 's/==.*/==/; s/^[a-z].*==/^&/p' requirements/original.txt |
+        grep -vf - requirements/constraints.txt >"$constraints"
+    sources=()
+    for name in original runtime tables dev; do
+        sources+=(-r "requirements/$name.txt")
+    done
+fi
 # Through the environment, so that they hold in the builds of packages, too:
 # the first name is for older pips. A user's own constraints are kept.
-constraints=requirements/constraints.txt
 export PIP_CONSTRAINT="${PIP_CONSTRAINT:+$PIP_CONSTRAINT }$constraints"
 export PIP_BUILD_CONSTRAINT="${PIP_BUILD_CONSTRAINT:-} $constraints"
 install() {
