@@ -29,7 +29,7 @@ from pixcon_mm.cli import (  # noqa: E402
     prepare_config,
 )
 from pixcon_mm.data_paths import check_data  # noqa: E402
-from pixcon_mm.engine.unwrap import unwrap  # noqa: E402
+from pixcon_mm.engine.model_state import unwrap  # noqa: E402
 from pixcon_mm.errors import UserError, run_tool  # noqa: E402
 from pixcon_mm.files import atomic_write  # noqa: E402
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 # Until the training has something to save, a signal ends the process at once,
-# with the status of one that can be started again (engine/stop_signals.py).
+# with the status of one that can be started again (StopSignalHook).
 if __name__ == '__main__':
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, lambda *_: os._exit(75))
@@ -30,8 +30,8 @@ from pixcon_mm.cli import (  # noqa: E402
     world_size,
 )
 from pixcon_mm.data_paths import check_data  # noqa: E402
-from pixcon_mm.engine.pretrained_hook import WHERE_FROM  # noqa: E402
-from pixcon_mm.engine.stop_signals import (  # noqa: E402
+from pixcon_mm.engine.hooks.pretrained_hook import WHERE_FROM  # noqa: E402
+from pixcon_mm.engine.hooks.stop_signal_hook import (  # noqa: E402
     StoppedBySignal,
     exit_stopped,
     ignore_signals,

@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, MODELS
 from mmengine.structures import BaseDataElement
 
-from pixcon_mm.engine.deferred_info_hook import (
+from pixcon_mm.engine.hooks.runtime_info_hook import (
     HISTORY,
     MAX_SKIPPED,
     DeferredRuntimeInfoHook,

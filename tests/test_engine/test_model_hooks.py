@@ -141,7 +141,7 @@ def test_healthy_features_are_not_warned_of(tmp_path):
 def test_other_models_are_left_alone(tmp_path):
     from types import SimpleNamespace
 
-    from pixcon_mm.engine import KeyEncoderUpdateHook, MonitorHook
+    from pixcon_mm.engine.hooks import KeyEncoderUpdateHook, MonitorHook
 
     runner = SimpleNamespace(model=torch.nn.Linear(1, 1), hooks=[])
     runner.train_dataloader = [0]

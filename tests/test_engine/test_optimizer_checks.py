@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-from pixcon_mm.engine.optimizer_checks import LayoutCheck, gradient_norm
+from pixcon_mm.engine.model_state import LayoutCheck, gradient_norm
 from pixcon_mm.errors import UserError
 from tests.test_engine.runs import (  # noqa: F401
     At,

@@ -9,7 +9,7 @@ import torch
 import torchvision
 from mmpretrain.registry import MODELS
 
-from pixcon_mm.engine.pretrained_hook import (
+from pixcon_mm.engine.hooks.pretrained_hook import (
     PretrainedHook,
     download,
     fill_model,

@@ -14,7 +14,7 @@ from mmengine.registry import DATASETS, MODELS
 from torch.utils.data import Dataset
 
 from pixcon_mm.engine import PixConRunner
-from pixcon_mm.engine.reproducible_resume_hook import seed_step
+from pixcon_mm.engine.seeded_loading import seed_generators
 from tests import test_transfer, toy
 
 KILLED_AT, END = 3, 5
@@ -273,14 +273,14 @@ def test_models_end_elsewhere_without_the_hook(tmp_path, case):
 
 
 def test_equal_seeds_do_not_make_generators_equal():
-    seed_step(0, 0, 0)
+    seed_generators(0, 0, 0)
     mine = [random.random() for _ in range(8)]
     assert not set(mine) & set(np.random.rand(8))
 
 
 def test_steps_have_streams_of_their_own():
     def drawn(*key):
-        seed_step(*key)
+        seed_generators(*key)
         return draws()
 
     keys = [(s, r, i) for s in (0, 2**31) for r in (0, 1) for i in (0, 79_999)]

@@ -13,11 +13,11 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-from pixcon_mm.engine.scene_dataset_hook import (
+from pixcon_mm.engine.hooks.scene_dataset_hook import (
     SceneDatasetHook,
     scene_datasets,
 )
-from pixcon_mm.engine.seeded_loading import seed_cpu
+from pixcon_mm.engine.seeded_loading import seed_generators
 from pixcon_mm.files import from_line
 from tests.test_datasets.pictures import (
     broken_files,
@@ -106,7 +106,7 @@ def test_samples_are_those_of_their_place(tmp_path):
     dataset = build(str(images))
     for epoch in range(2):
         for i in range(4):
-            seed_cpu(3, epoch, i, 0)
+            seed_generators(3, epoch, i, 0)
             expected = dataset[i]['data_samples']['crop_boxes']
             assert torch.equal(seen[epoch, i], expected)
 
@@ -226,7 +226,7 @@ def test_finds_of_other_ranks_are_taken_over(tmp_path, monkeypatch, caplog):
         assert op == 'max'
         torch.maximum(flags, other, out=flags)
 
-    name = 'pixcon_mm.engine.scene_dataset_hook.all_reduce'
+    name = 'pixcon_mm.engine.hooks.scene_dataset_hook.all_reduce'
     monkeypatch.setattr(name, all_reduce)
     dataset.broken[0] = 1
     SceneDatasetHook().after_train_epoch(fake_runner(dataset, tmp_path))

@@ -14,8 +14,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset
 from pixcon_mm.engine.seeded_loading import (
     KeyedBatches,
     SeededLoading,
-    key_batches,
-    seed_cpu,
+    seed_generators,
 )
 from tests import toy  # noqa: F401, registers ToyBatchSampler
 
@@ -83,7 +82,7 @@ def test_an_epoch_skips_and_counts_repeated_indices():
 
     sampler = Repeats(Shapes(), shuffle=False)
     batches = KeyedBatches(BatchSampler(sampler, 2, drop_last=False))
-    batches.start_epoch(4, skipped=0)
+    batches.epoch = 4
     keys = [key for batch in batches for _, key in batch]
     assert keys == [
         (4, 3, 0),
@@ -93,7 +92,7 @@ def test_an_epoch_skips_and_counts_repeated_indices():
         (4, 3, 2),
         (4, 0, 0),
     ]
-    batches.start_epoch(4, skipped=1)
+    batches.skip(1)
     assert [key for batch in batches for _, key in batch] == keys[2:]
 
 
@@ -113,15 +112,14 @@ def test_a_sample_draws_the_same_in_any_worker(workers, is_endless):
     loader = DataLoader(
         # As workers that are spawned get it.
         pickle.loads(pickle.dumps(dataset)),
-        batch_sampler=infinite(7),
+        batch_sampler=keyed_batches(),
         num_workers=workers,
         collate_fn=list,
     )
-    key_batches(loader, keyed_batches())
     loaded = list(islice(loader, 4))
     for batch, keys in zip(loaded, islice(keyed_batches(), 4), strict=True):
         for sample, (index, key) in zip(batch, keys, strict=True):
-            seed_cpu(7, *key)
+            seed_generators(7, *key)
             assert sample == dict(index=index, drawn=draws())
 
 
@@ -129,6 +127,6 @@ def test_every_key_has_its_own_stream():
     keys = [(s, e, i) for s in (0, 1) for e in (0, 2**31) for i in range(5)]
     drawn = {}
     for key in keys:
-        seed_cpu(*key)
+        seed_generators(*key)
         drawn[key] = draws()
     assert len({n for values in drawn.values() for n in values}) == 3 * 20

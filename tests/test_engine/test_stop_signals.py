@@ -12,7 +12,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from pixcon_mm.engine.stop_signals import (
+from pixcon_mm.engine.hooks.stop_signal_hook import (
     SAME_REQUEST,
     SIGNALS,
     StoppedBySignal,
@@ -174,9 +174,9 @@ def test_forked_processes_are_ended_by_signals():
 def test_a_second_signal_ends_the_process_at_once():
     code = (
         'import os, signal, sys, time\n'
-        'from pixcon_mm.engine import stop_signals\n'
-        'stop_signals.SAME_REQUEST = 0.2\n'
-        'stop_signals.StopRequest().listen()\n'
+        'from pixcon_mm.engine.hooks import stop_signal_hook\n'
+        'stop_signal_hook.SAME_REQUEST = 0.2\n'
+        'stop_signal_hook.StopRequest().listen()\n'
         'print("ready", flush=True)\n'
         'time.sleep(60)\n'
         'time.sleep(60)\n'

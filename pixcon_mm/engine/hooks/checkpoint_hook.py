@@ -13,12 +13,12 @@ from pixcon_mm.errors import UserError
 
 @HOOKS.register_module()
 class WholeCheckpointHook(CheckpointHook):
-    """MMEngine's CheckpointHook, which removes the old before it saves.
+    """CheckpointHook that removes old files after the new one is complete.
 
-    Here the old checkpoints go when the new one is whole. A checkpoint that
-    is due between two steps of the optimiser, while gradients are being
-    accumulated, is taken right after the next step: gradients are not saved.
-    Takes CheckpointHook's arguments.
+    MMEngine's removes them before. A checkpoint that is due between two steps
+    of the optimiser, while gradients are being accumulated, is taken right
+    after the next step: gradients are not saved. Takes CheckpointHook's
+    arguments.
     """
 
     def __init__(self, *args, **kwargs):
@@ -98,7 +98,7 @@ class WholeCheckpointHook(CheckpointHook):
 
 
 class RemoveLater:
-    """A file backend of MMEngine that removes files only on request.
+    """File backend of MMEngine that removes files only on request.
 
     Args:
         backend: The file backend.
