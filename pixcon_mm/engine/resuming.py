@@ -8,7 +8,6 @@ as a model of other shapes, stops the run.
 
 import contextlib
 from pathlib import Path
-from typing import TypedDict
 
 import torch
 from mmengine.optim import OptimWrapper
@@ -34,29 +33,18 @@ from pixcon_mm.errors import UserError
 IMPLEMENTATION = ('fused', 'foreach', 'capturable', 'differentiable')
 
 
-class Scale(TypedDict):
-    """Size of a run's steps, kept in its checkpoints.
+def scale_of(runner: Runner) -> dict:
+    """Gather the size of a run's steps, which its checkpoints keep.
 
-    Attributes:
-        total_batch (int): Images of an optimiser step, over all processes.
-        epoch_length (int | None): Iterations of an epoch, in a run that
-            counts epochs.
-        processes (int): Number of processes.
-        optimizer (str): Class of the optimiser.
+    Returns:
+        dict: ``total_batch``, images of an optimiser step over all processes;
+        ``epoch_length``, iterations of an epoch, None in a run that does not
+        count them; ``processes``; ``optimizer``, its class.
     """
-
-    total_batch: int
-    epoch_length: int | None
-    processes: int
-    optimizer: str
-
-
-def scale_of(runner: Runner) -> Scale:
-    """Gather the scale of a run whose loop and optimiser are built."""
     loader = runner.train_dataloader
     steps = runner.optim_wrapper._accumulative_counts
     counts_epochs = isinstance(runner.train_loop, EpochBasedTrainLoop)
-    return Scale(
+    return dict(
         total_batch=batch_size(loader) * runner.world_size * steps,
         epoch_length=len(loader) if counts_epochs else None,
         processes=runner.world_size,
@@ -112,16 +100,11 @@ def restore_run(runner: Runner, path: Path) -> None:
     notes = _restore_position(runner, meta, scale)
     _restore_seed(runner, meta.get('seed'))
     runner.message_hub.load_state_dict(checkpoint['message_hub'])
-    changes = _restore_optimizer(
+    notes += _restore_optimizer(
         runner.optim_wrapper, checkpoint['optimizer'], meta, path
     )
-    old_length = meta.get('scale', scale)['epoch_length']
-    notes += changes + restore_schedulers(
-        runner,
-        checkpoint.get('param_schedulers'),
-        scale['epoch_length'],
-        has_changed=old_length != scale['epoch_length']
-        or any(note.startswith('initial_') for note in changes),
+    notes += restore_schedulers(
+        runner, checkpoint.get('param_schedulers'), scale['epoch_length']
     )
     runner.logger.info(f'The run resumes from {path}')
     for note in notes:
@@ -146,7 +129,7 @@ def _misfit(path: Path, reason: str) -> UserError:
     )
 
 
-def _restore_position(runner: Runner, meta: dict, now: Scale) -> list[str]:
+def _restore_position(runner: Runner, meta: dict, now: dict) -> list[str]:
     """Set epoch and iteration; return notes.
 
     A run counted in epochs keeps its epoch, and the share of the epoch that
@@ -154,43 +137,29 @@ def _restore_position(runner: Runner, meta: dict, now: Scale) -> list[str]:
     iteration.
     """
     epoch, iteration = meta['epoch'], meta['iter']
-    then = meta.get('scale')
-    notes = []
-    if then and then['total_batch'] != now['total_batch']:
-        notes.append(
-            f'The total batch is {now["total_batch"]} now and was '
-            f'{then["total_batch"]}.'
-        )
-    if then and then['processes'] != now['processes']:
-        notes.append(
-            f'The run has {now["processes"]} process(es) now and had '
-            f'{then["processes"]}.'
-        )
+    then, notes = meta.get('scale', {}), []
+    for key, name in (
+        ('total_batch', 'total batch'),
+        ('processes', 'number of processes'),
+    ):
+        if then.get(key, now[key]) != now[key]:
+            notes.append(f'The {name} is {now[key]} now and was {then[key]}.')
     loop, length = runner.train_loop, now['epoch_length']
     if length is not None:
-        old_length = then and then['epoch_length']
-        done = iteration - epoch * (old_length or length)
-        if old_length is None and not 0 <= done <= length:
+        old_length = then.get('epoch_length') or length
+        share = iteration / old_length - epoch
+        if not 0 <= share <= 1:
             # From a run in iterations, or from MMEngine's own Runner, which
             # does not say how long an epoch was, and saves at the end of one.
-            epoch, done = (epoch, 0) if epoch else divmod(iteration, length)
-            notes.append(
-                f'An epoch has {length} iterations, and the checkpoint is of '
-                f'iteration {iteration}: the run continues in epoch '
-                f'{epoch + 1} after {done} of them.'
-            )
-        elif old_length not in (None, length):
+            share = 0 if epoch else iteration % length / length
+            epoch = epoch or iteration // length
+        done = round(share * length)
+        if not isinstance(loop, ResumableEpochLoop):
+            done = 0  # it cannot continue within an epoch
+        if (old_length, iteration) != (length, epoch * length + done):
             notes.append(
                 f'An epoch has {length} iterations now and had {old_length}: '
-                f'the run continues in epoch {epoch + 1} after the same share '
-                'of it.'
-            )
-            done = round(done / old_length * length)
-        if done and not isinstance(loop, ResumableEpochLoop):
-            done = 0
-            notes.append(
-                f'The run continues at the start of epoch {epoch + 1}: its '
-                'loop cannot continue within one.'
+                f'the run continues in epoch {epoch + 1} after {done} of them.'
             )
         iteration = epoch * length + done
     loop._epoch, loop._iter = epoch, iteration
@@ -216,18 +185,7 @@ def _restore_optimizer(
 ) -> list[str]:
     """Load the optimiser's buffers; keep the settings of the config.
 
-    Args:
-        wrapper (OptimWrapper): As the config and the schedulers have set it
-            up for the first iteration.
-        state (dict): Content of the checkpoint.
-        meta (dict): The checkpoint's meta data.
-        path (Path): The checkpoint, for messages.
-
-    Returns:
-        list[str]: A note for each setting that has changed.
-
-    Raises:
-        UserError: If it is the state of another optimiser.
+    Returns a note for each setting that has changed.
     """
     optimizer = wrapper.optimizer
     name = type(optimizer).__name__

@@ -238,16 +238,8 @@ class PixConRunner(Runner):
     ) -> None:
         """Save a checkpoint, complete or not at all, as a local file.
 
-        Args:
-            out_dir (str): Its folder.
-            filename (str): Its name.
-            file_client_args (dict, optional): Not used.
-            save_optimizer (bool): Whether it can be resumed from.
-            save_param_scheduler (bool): The same.
-            meta (dict, optional): ``epoch`` and ``iter`` that are done.
-            by_epoch (bool): Whether an epoch has just ended, not only an
-                iteration; used without ``meta``.
-            backend_args (dict, optional): Not used.
+        Takes the arguments of MMEngine's Runner; those of file backends are
+        not used. Without the optimiser it cannot be resumed from.
 
         Raises:
             UserError: If a value in it is not finite. Nothing is written.
@@ -294,10 +286,7 @@ class PixConRunner(Runner):
             self.load_checkpoint(self._load_from)
 
     def resume(self, filename: str, *args, **kwargs) -> None:
-        """Continue from a checkpoint, as the config now asks.
-
-        Args:
-            filename (str): A local file.
+        """Continue from a checkpoint, a local file, as the config now asks.
 
         Raises:
             UserError: If it is damaged, holds code, or is of another model.
@@ -306,10 +295,7 @@ class PixConRunner(Runner):
         self._has_loaded = True
 
     def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
-        """Fill the model from a file of weights, as far as they fit.
-
-        Args:
-            filename (str): A local file.
+        """Fill the model from a local file of weights, as far as they fit.
 
         Returns:
             dict: ``state_dict``, the tensors of the file.

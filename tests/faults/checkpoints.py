@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 NAME = re.compile(r'(epoch|iter)_(\d+)\.pth')
+PARTS = ('state_dict', 'ema_state_dict', 'optimizer')
 
 
 def by_progress(work_dir: Path, length: int) -> list[tuple[int, Path]]:
     """Checkpoints and the iterations they stand for, the newest last.
 
     Args:
-        work_dir (Path): Where to look.
+        work_dir (Path): Folder to search.
         length (int): Iterations of an epoch.
     """
     found = []
@@ -31,7 +32,7 @@ def progress(work_dir: Path, length: int) -> int:
     return found[-1][0] if found else 0
 
 
-def parts(work_dir: Path) -> list[str]:
+def unfinished(work_dir: Path) -> list[str]:
     """Names of the files that were being written."""
     return [path.name for path in work_dir.glob('.*.part')]
 
@@ -59,7 +60,7 @@ def is_finite(content: dict) -> bool:
     """Check that all weights and all of the optimiser's state are finite."""
     return all(
         bool(value.isfinite().all())
-        for key in ('state_dict', 'optimizer')
+        for key in PARTS
         for _, value in tensors(content.get(key), key)
     )
 
@@ -79,12 +80,12 @@ def tensors(value, name: str) -> Iterator[tuple[str, Tensor]]:
 def differences(ours: Path, theirs: Path) -> list[str]:
     """Differences between two checkpoints, bit for bit.
 
-    Compares all weights, buffers and the optimiser's tensors, its learning
-    rates, the schedulers' state and the position.
+    Compares all weights, averaged ones too, buffers and the optimiser's
+    tensors, its learning rates, the schedulers' state and the position.
     """
     a, b = load(ours), load(theirs)
     found = []
-    for key in ('state_dict', 'optimizer'):
+    for key in PARTS:
         mine, other = (dict(tensors(c.get(key), key)) for c in (a, b))
         found += sorted(f'{name} in one only' for name in mine.keys() ^ other)
         found += [
@@ -104,9 +105,7 @@ def differences(ours: Path, theirs: Path) -> list[str]:
 
 def same(a: Tensor, b: Tensor) -> bool:
     """Compare two tensors in type, shape and every bit."""
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    return torch.equal(a.contiguous().view(-1), b.contiguous().view(-1))
+    return a.dtype == b.dtype and torch.equal(a, b)
 
 
 def distance(a: Tensor, b: Tensor) -> float:
@@ -116,13 +115,41 @@ def distance(a: Tensor, b: Tensor) -> float:
     return float((a.double() - b.double()).abs().max())
 
 
-def cleared(work_dir: Path, length: int, above: int) -> Path:
-    """Remove the checkpoints of a copy beyond an iteration.
+def errors(ours: Path, theirs: Path, before: Path) -> dict[str, float]:
+    """Errors of weights and momentum of two runs whose sums differ in order.
+
+    Args:
+        ours (Path): Checkpoint that is tested.
+        theirs (Path): Checkpoint that it should equal.
+        before (Path): An earlier checkpoint of the same run as ``theirs``.
 
     Returns:
-        Path: The newest that is left.
+        dict[str, float]: Largest error of each tensor over its largest
+        change, beyond the last bits of its values; of the queues, which may
+        be in another order, the largest distance of a row to the nearest.
     """
-    for iteration, path in by_progress(work_dir, length):
-        if iteration > above:
-            path.unlink()
-    return by_progress(work_dir, length)[-1][1]
+    a, b, start = (
+        dict(tensors(load(path), '')) for path in (ours, theirs, before)
+    )
+    assert a.keys() == b.keys(), sorted(a.keys() ^ b)
+    found = {}
+    for name, value in b.items():
+        if name.startswith(('.state_dict', '.optimizer')):
+            error = distance(a[name], value)
+            if name.endswith('queue.features'):
+                error = rows_apart(a[name], value)
+            moved = distance(value, start[name])
+            if value.is_floating_point():
+                # The key encoder hardly moves: its values end in these bits.
+                bits = torch.finfo(value.dtype).eps * float(value.abs().max())
+                error = max(0.0, error - 4 * bits)
+            found[name] = error / moved if moved else error
+    return found
+
+
+def rows_apart(a: Tensor, b: Tensor) -> float:
+    """Largest distance of a row of either to the nearest of the other."""
+    apart = torch.cdist(
+        a.double(), b.double(), compute_mode='donot_use_mm_for_euclid_dist'
+    )
+    return float(max(apart.min(0).values.max(), apart.min(1).values.max()))

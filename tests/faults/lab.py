@@ -8,34 +8,24 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import ROOT
 from tests.faults import checkpoints
-from tests.faults.launches import ROOT, Launch
+from tests.faults.launches import Launch
 from tests.faults.recipes import IMAGES, Recipe
 
 
 @dataclass(frozen=True)
 class Unbroken:
-    """A run that nothing disturbed.
-
-    Args:
-        work_dir (Path): Its work directory.
-        final (Path): Its last checkpoint.
-        start (float): Seconds to the first iteration.
-        step (float): Seconds an iteration.
-    """
+    """A run that nothing disturbed."""
 
     work_dir: Path
-    final: Path
-    start: float
-    step: float
+    final: Path  # the last checkpoint
+    start: float  # seconds to the first iteration
+    step: float  # seconds an iteration
 
 
 class Lab:
-    """Makes what several cases need, the first time one of them asks.
-
-    Args:
-        folder (Path): Where everything goes.
-    """
+    """Data, configs and runs in a folder, made when a case first asks."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -129,5 +119,5 @@ class Lab:
             work_dir / recipe.last, self.unbroken(recipe).final
         )
         assert not found, f'{len(found)} differences: ' + ', '.join(found[:5])
-        assert not checkpoints.parts(work_dir)
+        assert not checkpoints.unfinished(work_dir)
         return 'bit-equal'

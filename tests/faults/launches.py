@@ -10,7 +10,8 @@ import time
 import uuid
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import ROOT
+
 TOKEN = 'FAULTS_LAUNCH'
 LINE = re.compile(
     r'(?:epoch +(\d+)/\d+ \[ *(\d+)/(\d+)\]|iteration +(\d+)/\d+)  loss '
@@ -140,15 +141,15 @@ class Launch:
         output = self.output()
         assert status == 1, f'exit {status}: {self.tail()}'
         assert 'Traceback' not in output, f'traceback: {self.tail()}'
-        said = [s for s in output.splitlines() if s.startswith('error: ')]
+        errors = [s for s in output.splitlines() if s.startswith('error: ')]
         # Of several processes, each may have a mistake of its own to report.
-        assert 1 <= len(said) <= self.processes, f'said {said}'
+        assert 1 <= len(errors) <= self.processes, f'errors: {errors}'
         for word in words:
             assert any(
-                w in said[0].lower() for w in word.lower().split('|')
-            ), f'no {word!r} in {said[0]!r}'
-        assert not (orphans := self.orphans(10)), f'orphans: {orphans}'
-        return said[0]
+                w in errors[0].lower() for w in word.lower().split('|')
+            ), f'no {word!r} in {errors[0]!r}'
+        self.assert_no_orphans(10)
+        return errors[0]
 
     def kill(self) -> None:
         """Kill -9 all processes of the run, the whole group first."""
@@ -186,12 +187,13 @@ class Launch:
             and read(pid, 'cmdline') == words[parent(pid)]
         ]
 
-    def orphans(self, patience: float) -> list[str]:
-        """Processes that still live after a pause, with their commands."""
+    def assert_no_orphans(self, patience: float) -> None:
+        """Assert that no process of the run lives after some seconds."""
         deadline = time.monotonic() + patience
         while (pids := self.pids()) and time.monotonic() < deadline:
             time.sleep(0.05)
-        return [f'{pid} {read(pid, "cmdline")[-80:]!r}' for pid in pids]
+        orphans = [f'{pid} {read(pid, "cmdline")[-80:]!r}' for pid in pids]
+        assert not orphans, f'orphans: {orphans}'
 
 
 def send(pid: int, number: int) -> None:

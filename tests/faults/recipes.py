@@ -5,7 +5,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import ROOT
+
 IMAGES = 40
 BASE = 16  # channels of the first stage
 NARROW = {
@@ -133,6 +134,18 @@ ITERATIONS = Recipe(
     },
     80,
     9,
+)
+AVERAGED = Recipe(
+    'pre-training with EMAHook',
+    DEMO,
+    {
+        **PIXCON,
+        **by_epoch(keep=1),
+        'train_cfg': dict(by_epoch=True, max_epochs=4),
+        'custom_hooks': [dict(type='EMAHook', momentum=0.1)],
+    },
+    40,
+    10,
 )
 ACCUMULATION = Recipe(
     'pre-training with accumulation',

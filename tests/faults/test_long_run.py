@@ -102,17 +102,17 @@ def flat(lab, folder: Path):
             samples.append((position, values))
         time.sleep(1)
     assert launch.end() == 0, launch.tail()
-    grown, said = [], []
+    grown, values = [], []
     for name, limit in LIMITS.items():
         early, late = (
             min(v[name] for p, v in samples if low <= p < high)
             for low, high in ((0.2, 0.4), (0.8, 1.0))
         )
-        said.append(f'{name} {early:.4g} to {late:.4g}')
+        values.append(f'{name} {early:.4g} to {late:.4g}')
         if late - early > limit:
-            grown.append(said[-1])
+            grown.append(values[-1])
     assert not grown, '; '.join(grown)
-    return 1, f'{len(samples)} samples: ' + '; '.join(said)
+    return 1, f'{len(samples)} samples: ' + '; '.join(values)
 
 
 CASES = [Case('long run', LONG.name, flat)]

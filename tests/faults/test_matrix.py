@@ -19,12 +19,10 @@ from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
 from pixcon_mm.engine import PixConRunner
-from tests import toy
+from tests import ROOT, toy
 from tests.faults import checkpoints
-from tests.faults.closeness import errors
 from tests.test_models import tiny
 
-ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
     *('channels_last', 'fused', 'gradient_as_bucket_view', 'static_graph'),
     'accumulation',
@@ -152,7 +150,9 @@ def compare(cases: list[dict], folder: Path) -> None:
         found = checkpoints.differences(resumed, straight)
         if found:
             wrong.append(f'{case}, resumed: {found[:5]}')
-        found = errors(straight, alone / last, alone / f'iter_{SAVED}.pth')
+        found = checkpoints.errors(
+            straight, alone / last, alone / f'iter_{SAVED}.pth'
+        )
         assert len(found) > 100
         name = max(found, key=found.get)
         print(f'{case}: {found[name]:.3g} at {name}')

@@ -41,12 +41,12 @@ def disk_too_small(recipe, room, lab, folder):
     megabytes = room * size(lab, recipe) + 0.5
     with mounts.small_disk(folder / 'disk', f'{megabytes * 1024:.0f}k') as at:
         work_dir = at / 'run'
-        said = lab.launch(recipe, work_dir).refusal('space|disk')
+        message = lab.launch(recipe, work_dir).refusal('space|disk')
         done = checkpoints.progress(work_dir, recipe.length)
         expected = int(room) * recipe.interval
         assert done >= min(expected, recipe.interval), f'{done} saved'
         mounts.remount(at, 'size=200m')
-        return 1, f'{said} {resumes(lab, recipe, work_dir)}'
+        return 1, f'{message} {resumes(lab, recipe, work_dir)}'
 
 
 def disk_filled(lab, folder):
@@ -57,9 +57,9 @@ def disk_filled(lab, folder):
         launch = lab.launch(RECIPE, work_dir)
         assert launch.wait_for_lines(13), launch.tail()
         fill(at)
-        said = launch.refusal('space|disk')
+        message = launch.refusal('space|disk')
         (at / 'filler').unlink()
-        return 1, f'{said} {resumes(lab, RECIPE, work_dir)}'
+        return 1, f'{message} {resumes(lab, RECIPE, work_dir)}'
 
 
 def fill(place) -> None:
@@ -77,10 +77,10 @@ def disk_full_before(lab, folder):
     """Nothing fits from the start."""
     with mounts.small_disk(folder / 'disk', '256k') as at:
         fill(at)
-        said = lab.launch(RECIPE, at / 'run').refusal('space|disk')
+        message = lab.launch(RECIPE, at / 'run').refusal('space|disk')
         (at / 'filler').unlink()
         mounts.remount(at, 'size=200m')
-        return 1, f'{said} {resumes(lab, RECIPE, at / "run")}'
+        return 1, f'{message} {resumes(lab, RECIPE, at / "run")}'
 
 
 def read_only(with_checkpoints, lab, folder):
@@ -95,9 +95,9 @@ def read_only(with_checkpoints, lab, folder):
             options = ['--resume']
         mounts.remount(at, 'ro')
         launch = lab.launch(RECIPE, work_dir, *options)
-        said = launch.refusal('read-only|written', timeout=SOON)
+        message = launch.refusal('read-only|written', timeout=SOON)
         mounts.remount(at, 'rw')
-        return 1, f'{said} {resumes(lab, RECIPE, work_dir)}'
+        return 1, f'{message} {resumes(lab, RECIPE, work_dir)}'
 
 
 def below_a_file(lab, folder):
@@ -105,8 +105,8 @@ def below_a_file(lab, folder):
     (folder / 'file').write_text('a file\n')
     work_dir = folder / 'file' / 'run'
     launch = lab.launch(RECIPE, work_dir)
-    said = launch.refusal(str(folder / 'file'), timeout=SOON)
-    return 1, said.replace(str(folder), '')
+    message = launch.refusal(str(folder / 'file'), timeout=SOON)
+    return 1, message.replace(str(folder), '')
 
 
 def removed(lab, folder):
@@ -114,8 +114,8 @@ def removed(lab, folder):
     launch = lab.launch(RECIPE, folder / 'run')
     assert launch.wait_for_lines(13), launch.tail()
     (folder / 'run').rename(folder / 'away')
-    said = launch.refusal(str(folder / 'run'))
-    return 1, f'{said} {resumes(lab, RECIPE, folder / "away")}'
+    message = launch.refusal(str(folder / 'run'))
+    return 1, f'{message} {resumes(lab, RECIPE, folder / "away")}'
 
 
 def too_many_files(share, lab, folder):
@@ -126,16 +126,16 @@ def too_many_files(share, lab, folder):
     launch.kill()
     limit = int(share * needed)
     launch = lab.launch(RECIPE, folder / 'run', prefix=mounts.few_files(limit))
-    said = launch.refusal('open files', timeout=SOON)
-    return 1, f'{limit} of {needed}: {said} {fresh(lab, folder)}'
+    message = launch.refusal('open files', timeout=SOON)
+    return 1, f'{limit} of {needed}: {message} {fresh(lab, folder)}'
 
 
 def shared_memory(megabytes, lab, folder):
     """A container's /dev/shm that holds less than the loader's batches."""
     prefix = mounts.small_shared_memory(megabytes)
     launch = lab.launch(RECIPE, folder / 'run', prefix=prefix)
-    said = launch.refusal('/dev/shm|shared memory', timeout=SOON)
-    return 1, f'{said} {fresh(lab, folder)}'
+    message = launch.refusal('/dev/shm|shared memory', timeout=SOON)
+    return 1, f'{message} {fresh(lab, folder)}'
 
 
 def fresh(lab, folder) -> str:
@@ -151,8 +151,8 @@ def worker_lost(recipe, number, options, lab, folder):
     workers = launch.loader_workers()
     assert workers, 'no worker was found'
     send(workers[-1], number)
-    said = launch.refusal('worker|timed out|timeout', timeout=SOON)
-    return 1, f'{said} {resumes(lab, recipe, work_dir)}'
+    message = launch.refusal('worker|timed out|timeout', timeout=SOON)
+    return 1, f'{message} {resumes(lab, recipe, work_dir)}'
 
 
 KILL, STOP = signal.SIGKILL, signal.SIGSTOP

@@ -49,13 +49,13 @@ def signalled(recipe, number, targets, times, lab, folder):
         longest = max(longest, time.monotonic() - sent)
         where = f'{number.name} to {target}: exit {status}'
         assert status == SAVED, f'{where}: {launch.tail()}'
-        assert not (orphans := launch.orphans(5)), f'orphans: {orphans}'
+        launch.assert_no_orphans(5)
         story.check()
         # All that was trained is saved.
         last = launch.positions()[-1]
         assert story.done == last, f'{last} iterations, {story.done} saved'
-    said = story.finish()
-    return times, f'exit {SAVED} within {longest:.1f} s, {said}'
+    outcome = story.finish()
+    return times, f'exit {SAVED} within {longest:.1f} s, {outcome}'
 
 
 def signalled_in_start(recipe, times, lab, folder):
@@ -74,10 +74,10 @@ def signalled_in_start(recipe, times, lab, folder):
         send(launch.pid, number)
         statuses.append(launch.end(PATIENCE))
         assert statuses[-1] != 0, f'{number.name}: exit 0'
-        assert not (orphans := launch.orphans(5)), f'orphans: {orphans}'
+        launch.assert_no_orphans(5)
         story.check()
-    said = story.finish()
-    return times, f'exit {sorted(set(statuses))}, {said}'
+    outcome = story.finish()
+    return times, f'exit {sorted(set(statuses))}, {outcome}'
 
 
 def signalled_twice(recipe, number, target, lab, folder):
@@ -100,9 +100,10 @@ def signalled_twice(recipe, number, target, lab, folder):
     status = launch.end(20)
     took = time.monotonic() - sent
     assert status != 0
-    orphans = launch.orphans(5)
-    launch.kill()
-    assert not orphans, f'orphans: {orphans}'
+    try:
+        launch.assert_no_orphans(5)
+    finally:
+        launch.kill()
     story.check()
     return 1, f'exit {status} {took:.1f} s later, {story.finish()}'
 
