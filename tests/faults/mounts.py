@@ -12,8 +12,8 @@ def run(*command: str) -> None:
     """Run a command that needs rights; without them the case is left out."""
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        said = done.stderr.strip().rpartition('\n')[2]
-        pytest.skip(f'`{" ".join(command[:3])}` failed: {said}')
+        reason = done.stderr.strip().rpartition('\n')[2]
+        pytest.skip(f'`{" ".join(command[:3])}` failed: {reason}')
 
 
 @contextlib.contextmanager

@@ -86,13 +86,17 @@ HARMS = {
     'cut shortly before the end': damage.cut(0.995),
     'cut by one byte': damage.cut_last_byte,
     'half of it zeros': damage.zero_tail,
-    'byte flipped in the first tensor': damage.flip(damage.first_tensor),
+    'byte flipped in the first tensor': damage.flip(
+        lambda r: damage.tensor_records(r)[0]
+    ),
     'byte flipped in the largest tensor': damage.flip(damage.largest_tensor),
-    'byte flipped in the last tensor': damage.flip(damage.last_tensor, 0.9),
-    'byte flipped in the description': damage.flip(damage.pickled),
+    'byte flipped in the last tensor': damage.flip(
+        lambda r: damage.tensor_records(r)[-1], 0.9
+    ),
+    'byte flipped in the description': damage.flip(damage.description),
     'byte flipped in the contents': damage.flip_directory,
     'no checkpoint but a whole file': damage.other_content,
-    'a page of HTML': damage.text,
+    'a page of HTML': damage.web_page,
     'code in the pickle': damage.trap,
 }
 OTHERS = ('cut in the middle', 'byte flipped in the largest tensor')

@@ -10,6 +10,7 @@ import pytest
 from tests.faults import checkpoints, mounts, recipes
 from tests.faults.cases import Case
 from tests.faults.launches import send
+from tests.faults.stories import resumed
 
 pytestmark = pytest.mark.faults
 RECIPE = recipes.EPOCHS
@@ -28,12 +29,8 @@ def resumes(lab, recipe, work_dir) -> str:
     bad = checkpoints.damaged(work_dir)
     assert not bad, f'damaged checkpoints: {bad}'
     done = checkpoints.progress(work_dir, recipe.length)
-    launch = lab.launch(recipe, work_dir, '--resume')
-    status = launch.end()
-    assert status == 0, f'resumed, exit {status}: {launch.tail()}'
-    first = launch.positions()[0]
-    assert first == done + 1, f'saved {done}, resumed with {first}'
-    return f'resumed from {done}: {lab.finished(recipe, work_dir)}'
+    _, outcome = resumed(lab, work_dir, done, recipe)
+    return f'resumed from {done}: {outcome}'
 
 
 def disk_too_small(recipe, room, lab, folder):
@@ -127,7 +124,8 @@ def too_many_files(share, lab, folder):
     limit = int(share * needed)
     launch = lab.launch(RECIPE, folder / 'run', prefix=mounts.few_files(limit))
     message = launch.refusal('open files', timeout=SOON)
-    return 1, f'{limit} of {needed}: {message} {fresh(lab, folder)}'
+    outcome = resumes(lab, RECIPE, folder / 'run')
+    return 1, f'{limit} of {needed}: {message} {outcome}'
 
 
 def shared_memory(megabytes, lab, folder):
@@ -135,12 +133,7 @@ def shared_memory(megabytes, lab, folder):
     prefix = mounts.small_shared_memory(megabytes)
     launch = lab.launch(RECIPE, folder / 'run', prefix=prefix)
     message = launch.refusal('/dev/shm|shared memory', timeout=SOON)
-    return 1, f'{message} {fresh(lab, folder)}'
-
-
-def fresh(lab, folder) -> str:
-    """Assert that a run that never got on can be started."""
-    return resumes(lab, RECIPE, folder / 'run')
+    return 1, f'{message} {resumes(lab, RECIPE, folder / "run")}'
 
 
 def worker_lost(recipe, number, options, lab, folder):
@@ -155,48 +148,47 @@ def worker_lost(recipe, number, options, lab, folder):
     return 1, f'{message} {resumes(lab, recipe, work_dir)}'
 
 
-KILL, STOP = signal.SIGKILL, signal.SIGSTOP
+CHECKS = (
+    (
+        'disk full at the first checkpoint',
+        partial(disk_too_small, RECIPE, 0.5),
+    ),
+    (
+        'disk full at the second checkpoint',
+        partial(disk_too_small, RECIPE, 1.5),
+    ),
+    ('disk full between checkpoints', disk_filled),
+    ('disk full before the start', disk_full_before),
+    ('read-only work directory', partial(read_only, False)),
+    ('read-only work directory, resumed', partial(read_only, True)),
+    ('work directory below a file', below_a_file),
+    ('work directory moved away', removed),
+    ('too many open files', partial(too_many_files, 0.5)),
+    ('too many open files', partial(too_many_files, 0.9)),
+    ('/dev/shm of 100 KiB', partial(shared_memory, '100k')),
+    ('/dev/shm full', partial(shared_memory, '4k')),
+)
+LOST_BY = (
+    ('kill -9', signal.SIGKILL, ()),
+    ('stopped', signal.SIGSTOP, SHORT_TIMEOUT),
+)
+WITH_WORKERS = (
+    recipes.MID_EPOCH,
+    recipes.TWO,
+    recipes.DETECTION,
+    recipes.SEGMENTATION,
+)
 CASES = [
-    *(
-        Case(name, recipe.name, check)
-        for name, recipe, check in (
-            (
-                'disk full at the first checkpoint',
-                RECIPE,
-                partial(disk_too_small, RECIPE, 0.5),
-            ),
-            (
-                'disk full at the second checkpoint',
-                RECIPE,
-                partial(disk_too_small, RECIPE, 1.5),
-            ),
-            (
-                'disk full at the third checkpoint',
-                recipes.TWO,
-                partial(disk_too_small, recipes.TWO, 2.5),
-            ),
-            (
-                'disk full at the second checkpoint',
-                recipes.DETECTION,
-                partial(disk_too_small, recipes.DETECTION, 1.5),
-            ),
-            ('disk full between checkpoints', RECIPE, disk_filled),
-            ('disk full before the start', RECIPE, disk_full_before),
-            ('read-only work directory', RECIPE, partial(read_only, False)),
-            (
-                'read-only work directory, resumed',
-                RECIPE,
-                partial(read_only, True),
-            ),
-            ('work directory below a file', RECIPE, below_a_file),
-            ('work directory moved away', RECIPE, removed),
-            *(
-                ('too many open files', RECIPE, partial(too_many_files, share))
-                for share in (0.5, 0.9)
-            ),
-            ('/dev/shm of 100 KiB', RECIPE, partial(shared_memory, '100k')),
-            ('/dev/shm full', RECIPE, partial(shared_memory, '4k')),
-        )
+    *(Case(name, RECIPE.name, check) for name, check in CHECKS),
+    Case(
+        'disk full at the third checkpoint',
+        recipes.TWO.name,
+        partial(disk_too_small, recipes.TWO, 2.5),
+    ),
+    Case(
+        'disk full at the second checkpoint',
+        recipes.DETECTION.name,
+        partial(disk_too_small, recipes.DETECTION, 1.5),
     ),
     *(
         Case(
@@ -204,16 +196,8 @@ CASES = [
             recipe.name,
             partial(worker_lost, recipe, number, options),
         )
-        for what, number, options in (
-            ('kill -9', KILL, ()),
-            ('stopped', STOP, SHORT_TIMEOUT),
-        )
-        for recipe in (
-            recipes.MID_EPOCH,
-            recipes.TWO,
-            recipes.DETECTION,
-            recipes.SEGMENTATION,
-        )
+        for what, number, options in LOST_BY
+        for recipe in WITH_WORKERS
     ),
 ]
 

@@ -110,46 +110,33 @@ def signalled_twice(recipe, number, target, lab, folder):
 
 TIMES = scaled(5)
 ONE, TWO = recipes.EPOCHS, recipes.TWO
-CASES = [
+# Signals, their times, runs and targets.
+HITS = (
+    (SIGNALS, TIMES, ONE, ['the process']),
+    (SIGNALS, TIMES, TWO, ['torchrun', 'rank 0', 'rank 1']),
+    (SIGNALS, 2, recipes.MID_EPOCH, ['its process group']),
+    (SIGNALS, 2, TWO, ['all its processes']),
     *(
-        Case(
-            f'{number.name}',
-            recipe.name,
-            partial(signalled, recipe, number, targets, TIMES),
-            TIMES,
-        )
-        for number in SIGNALS
-        for recipe, targets in (
-            (ONE, ['the process']),
-            (TWO, ['torchrun', 'rank 0', 'rank 1']),
-        )
-    ),
-    *(
-        Case(
-            f'{number.name} to {target}',
-            recipe.name,
-            partial(signalled, recipe, number, [target], 2),
-            2,
-        )
-        for number in SIGNALS
-        for recipe, target in (
-            (recipes.MID_EPOCH, 'its process group'),
-            (TWO, 'all its processes'),
-        )
-    ),
-    *(
-        Case(
-            'SIGTERM',
-            recipe.name,
-            partial(signalled, recipe, signal.SIGTERM, ['the process'], 2),
-            2,
-        )
+        ([signal.SIGTERM], 2, recipe, ['the process'])
         for recipe in (
             recipes.ITERATIONS,
             recipes.ACCUMULATION,
             recipes.DETECTION,
             recipes.SEGMENTATION,
         )
+    ),
+)
+GROUPS = (['its process group'], ['all its processes'])
+CASES = [
+    *(
+        Case(
+            number.name + (f' to {targets[0]}' if targets in GROUPS else ''),
+            recipe.name,
+            partial(signalled, recipe, number, targets, times),
+            times,
+        )
+        for numbers, times, recipe, targets in HITS
+        for number in numbers
     ),
     Case(
         'signal before the first iteration',
