@@ -131,6 +131,8 @@ def test_a_validation_is_finished_first(tmp_path, changes, end):
 
 def test_signals_close_together_are_one(monkeypatch):
     """A launcher passes on what the terminal has sent to all."""
+    # A shell lets its background jobs ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     now = [100.0]
     monkeypatch.setattr(time, 'monotonic', lambda: now[0])
     request = StopRequest()
