@@ -14,7 +14,7 @@ HEADER = ('fault', 'run', 'times', 'what happened', 'failures')
 
 
 def scaled(count: int) -> int:
-    """Number of repetitions, at least one."""
+    """Scale a number of repetitions; at least one is left."""
     return max(1, round(count * SCALE))
 
 

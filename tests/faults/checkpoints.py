@@ -12,7 +12,7 @@ PARTS = ('state_dict', 'ema_state_dict', 'optimizer')
 
 
 def by_progress(work_dir: Path, length: int) -> list[tuple[int, Path]]:
-    """Checkpoints and the iterations they stand for, the newest last.
+    """List checkpoints and the iterations they stand for, the newest last.
 
     Args:
         work_dir (Path): Folder to search.
@@ -27,13 +27,13 @@ def by_progress(work_dir: Path, length: int) -> list[tuple[int, Path]]:
 
 
 def progress(work_dir: Path, length: int) -> int:
-    """Iterations of the newest checkpoint; 0 without one."""
+    """Return the iterations of the newest checkpoint; 0 without one."""
     found = by_progress(work_dir, length)
     return found[-1][0] if found else 0
 
 
 def unfinished(work_dir: Path) -> list[str]:
-    """Names of the files that were being written."""
+    """List the files that were being written."""
     return [path.name for path in work_dir.glob('.*.part')]
 
 
@@ -43,7 +43,7 @@ def load(path: Path) -> dict:
 
 
 def damaged(work_dir: Path) -> list[str]:
-    """Names of checkpoints that cannot be loaded or are not finite."""
+    """List the checkpoints that cannot be loaded or are not finite."""
     names = []
     for path in sorted(work_dir.glob('*.pth')):
         try:
@@ -66,7 +66,7 @@ def is_finite(content: dict) -> bool:
 
 
 def tensors(value, name: str) -> Iterator[tuple[str, Tensor]]:
-    """All tensors below a value, each with its path."""
+    """Yield all tensors below a value, each with its path."""
     if isinstance(value, Tensor):
         yield name, value
     elif isinstance(value, dict):
@@ -78,7 +78,7 @@ def tensors(value, name: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def differences(ours: Path, theirs: Path) -> list[str]:
-    """Differences between two checkpoints, bit for bit.
+    """List the differences between two checkpoints, bit for bit.
 
     Compares all weights, averaged ones too, buffers and the optimiser's
     tensors, its learning rates, the schedulers' state and the position.
@@ -109,14 +109,14 @@ def same(a: Tensor, b: Tensor) -> bool:
 
 
 def distance(a: Tensor, b: Tensor) -> float:
-    """Largest difference of two tensors; infinite for other shapes."""
+    """Return the largest difference; infinite for other shapes."""
     if a.shape != b.shape:
         return float('inf')
     return float((a.double() - b.double()).abs().max())
 
 
 def errors(ours: Path, theirs: Path, before: Path) -> dict[str, float]:
-    """Errors of weights and momentum of two runs whose sums differ in order.
+    """Compare weights and momentum of runs that sum in another order.
 
     Args:
         ours (Path): Checkpoint that is tested.
@@ -148,7 +148,7 @@ def errors(ours: Path, theirs: Path, before: Path) -> dict[str, float]:
 
 
 def rows_apart(a: Tensor, b: Tensor) -> float:
-    """Largest distance of a row of either to the nearest of the other."""
+    """Return the largest distance of a row to the nearest of the other."""
     apart = torch.cdist(
         a.double(), b.double(), compute_mode='donot_use_mm_for_euclid_dist'
     )

@@ -49,7 +49,7 @@ class Schedule:
 
 @pytest.fixture(scope='session')
 def schedule(request, tmp_path_factory):
-    """All cases that were chosen, under way."""
+    """Start all cases that were chosen."""
     cases = [
         item.callspec.params['case']
         for item in request.session.items

@@ -75,32 +75,32 @@ def flip_directory(path: Path) -> None:
 
 
 def tensor_records(found: list[Record]) -> list[Record]:
-    """Records that hold a tensor, in the order of the file."""
+    """List the records that hold a tensor, in the order of the file."""
     return [r for r in found if '/data/' in r[0] and r[2] >= 4]
 
 
 def largest_tensor(found: list[Record]) -> Record:
-    """The record of the largest tensor."""
+    """Choose the record of the largest tensor."""
     return max(tensor_records(found), key=lambda r: r[2])
 
 
 def description(found: list[Record]) -> Record:
-    """The record that describes all others."""
+    """Choose the record that describes all others."""
     return next(r for r in found if r[0].endswith('/data.pkl'))
 
 
 def other_content(path: Path) -> None:
-    """A whole file that is no checkpoint."""
+    """Write a whole file that is no checkpoint."""
     torch.save(dict(a=torch.zeros(3)), path)
 
 
 def web_page(path: Path) -> None:
-    """A page of a proxy in place of the file."""
+    """Write a proxy's error page in place of the file."""
     path.write_text('<html><body>502 Bad Gateway</body></html>\n')
 
 
 class Trap:
-    """Unpickled, it writes a file."""
+    """Object that writes a file when it is unpickled."""
 
     def __init__(self, witness: Path):
         self.witness = witness
@@ -110,7 +110,7 @@ class Trap:
 
 
 def trap(path: Path) -> None:
-    """A checkpoint that runs code when it is unpickled carelessly."""
+    """Make the checkpoint run code when it is unpickled carelessly."""
     content = torch.load(path, map_location='cpu', weights_only=False)
     content['meta']['trap'] = Trap(path.with_name('code-ran'))
     torch.save(content, path, pickle_module=pickle)

@@ -35,7 +35,7 @@ class Lab:
         self._made: dict[str, object] = {}
 
     def once(self, name: str, make):
-        """Result of a function that is called only once for a name."""
+        """Call a function only once for a name; return its result."""
         with self._lock:
             lock = self._locks.setdefault(name, threading.Lock())
         with lock:
@@ -44,7 +44,7 @@ class Lab:
             return self._made[name]
 
     def data(self) -> Path:
-        """Scenes with boxes, masks and labels."""
+        """Draw scenes with boxes, masks and labels."""
         return self.once('data', self._make_data)
 
     def _make_data(self) -> Path:
@@ -58,7 +58,7 @@ class Lab:
         return out
 
     def config(self, recipe: Recipe) -> Path:
-        """Config of a recipe."""
+        """Write the config of a recipe."""
         data = self.data()
         return self.once(
             f'config of {recipe.name}',
@@ -82,14 +82,14 @@ class Lab:
         )
 
     def _log(self, work_dir: Path) -> Path:
-        """File for the output, not in a work directory that may be full."""
+        """Choose a log file outside a work directory that may be full."""
         case = self.folder / work_dir.relative_to(self.folder).parts[0]
         case.mkdir(exist_ok=True)
         number = len(list(case.glob(f'{work_dir.name}.*.log'))) + 1
         return case / f'{work_dir.name}.{number}.log'
 
     def unbroken(self, recipe: Recipe) -> Unbroken:
-        """The run that nothing disturbs, with all its checkpoints."""
+        """Train without disturbance, and keep all checkpoints."""
         return self.once(recipe.name, lambda: self._train(recipe))
 
     def _train(self, recipe: Recipe) -> Unbroken:

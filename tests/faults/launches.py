@@ -74,16 +74,16 @@ class Launch:
         return self.process.pid
 
     def output(self) -> str:
-        """All that the run has printed so far."""
+        """Read all that the run has printed so far."""
         return self.log.read_text(errors='replace')
 
     def tail(self) -> str:
-        """The last lines that it has printed, on one line."""
+        """Return the last lines that it has printed, on one line."""
         lines = [line.strip() for line in self.output().splitlines()]
         return ' / '.join([line for line in lines if line][-4:])[-500:]
 
     def positions(self) -> list[int]:
-        """Iterations that the run has logged, counted from the start."""
+        """List the iterations that the run has logged, from the start."""
         return [
             int(iteration or (int(epoch or 1) - 1) * int(length or 0))
             + (0 if iteration else int(batch))
@@ -117,7 +117,7 @@ class Launch:
         return self.wait_for(enough)
 
     def end(self, timeout: float = PATIENCE) -> int:
-        """Wait for the end; exit status, which is negative for a signal."""
+        """Wait for the end; return the status, negative for a signal."""
         try:
             status = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -163,12 +163,12 @@ class Launch:
         self.live.discard(self)
 
     def pids(self) -> list[int]:
-        """All living processes of the run."""
+        """List all living processes of the run."""
         mark = f'{TOKEN}={self.token}'.encode()
         return [pid for pid in all_pids() if mark in read(pid, 'environ')]
 
     def ranks(self) -> list[int]:
-        """Training processes in the order of their ranks."""
+        """List the training processes in the order of their ranks."""
         if parent(self.pid) is None:
             return []
         own = [pid for pid in self.pids() if parent(pid) == self.pid]
@@ -177,7 +177,7 @@ class Launch:
         return [ranks[key] for key in sorted(ranks)] or [self.pid]
 
     def loader_workers(self) -> list[int]:
-        """Workers of the loaders: forks of the training processes."""
+        """List the workers of the loaders: forks of training processes."""
         ranks = self.ranks()
         words = {pid: read(pid, 'cmdline') for pid in ranks}
         return [
@@ -203,12 +203,12 @@ def send(pid: int, number: int) -> None:
 
 
 def all_pids() -> list[int]:
-    """Every process of the machine."""
+    """List every process of the machine."""
     return [int(name) for name in os.listdir('/proc') if name.isdigit()]
 
 
 def read(pid: int, name: str) -> bytes:
-    """A file of a process in /proc; empty if it is gone or not ours."""
+    """Read a file of a process in /proc; empty if it is gone."""
     try:
         return Path(f'/proc/{pid}/{name}').read_bytes()
     except OSError:
@@ -216,14 +216,14 @@ def read(pid: int, name: str) -> bytes:
 
 
 def parent(pid: int) -> int | None:
-    """Parent of a living process; None for one that has ended."""
+    """Find the parent of a process; None if it has ended."""
     # The name, in brackets, may hold blanks.
     fields = read(pid, 'stat').rpartition(b')')[2].split()
     return int(fields[1]) if fields and fields[0] not in b'ZX' else None
 
 
 def variable(pid: int, name: str) -> str | None:
-    """An environment variable of a process as it was started."""
+    """Read an environment variable of a process as it was started."""
     for entry in read(pid, 'environ').split(b'\0'):
         key, _, value = entry.partition(b'=')
         if key.decode() == name:

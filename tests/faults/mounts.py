@@ -38,12 +38,12 @@ def remount(place: Path, options: str) -> None:
 
 
 def small_shared_memory(size: str) -> tuple[str, ...]:
-    """Prefix of a command that gets a /dev/shm of its own."""
+    """Make the prefix of a command that gets its own /dev/shm."""
     run('unshare', '-m', 'true')
     mount = f'mount -t tmpfs -o size={size} tmpfs /dev/shm'
     return ('unshare', '-m', 'sh', '-c', f'{mount} && exec "$@"', 'sh')
 
 
 def few_files(limit: int) -> tuple[str, ...]:
-    """Prefix of a command that may have so many files open."""
+    """Make the prefix of a command that may open so many files."""
     return ('sh', '-c', f'ulimit -n {limit} && exec "$@"', 'sh')

@@ -67,7 +67,7 @@ class Recipe:
 
 
 def by_iteration(interval: int, keep: int) -> dict:
-    """Checkpoints that count iterations."""
+    """Save checkpoints that count iterations."""
     return {
         'default_hooks.checkpoint.by_epoch': False,
         'default_hooks.checkpoint.interval': interval,
@@ -76,7 +76,7 @@ def by_iteration(interval: int, keep: int) -> dict:
 
 
 def by_epoch(keep: int) -> dict:
-    """Checkpoints at the end of each epoch."""
+    """Save checkpoints at the end of each epoch."""
     return {
         'default_hooks.checkpoint.interval': 1,
         'default_hooks.checkpoint.max_keep_ckpts': keep,
@@ -84,7 +84,7 @@ def by_epoch(keep: int) -> dict:
 
 
 def cosine(iterations: int) -> list[dict]:
-    """Learning rate of a run that counts iterations."""
+    """Schedule the learning rate of a run that counts iterations."""
     return [
         dict(
             type='CosineAnnealingLR',
@@ -110,7 +110,7 @@ DEMO = 'pretrain/pixcon_r18_demo.py'
 def pretraining(
     kind: str, changes: dict, total: int = 80, interval: int = 10, **options
 ) -> Recipe:
-    """A pre-training on the demo's images."""
+    """Describe a pre-training on the demo's images."""
     changes = {**PIXCON, **changes}
     name = f'pre-training {kind}'
     return Recipe(name, DEMO, changes, total, interval, **options)

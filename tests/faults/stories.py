@@ -19,7 +19,7 @@ KEPT = 6  # epochs of a run that broke off; the others are trained again
 
 
 def broken_off(lab, folder, recipe: Recipe = RECIPE):
-    """A copy of a run that ended before its last two checkpoints."""
+    """Copy a run as if it had ended before its last two checkpoints."""
     work_dir = folder / 'run'
     shutil.copytree(lab.unbroken(recipe).work_dir, work_dir)
     at = recipe.total - 2 * recipe.interval
@@ -142,7 +142,7 @@ class Story:
 
 
 def checkpoint_names(work_dir: Path) -> set[str]:
-    """Checkpoints of a folder, also those that are being written."""
+    """List checkpoints, also those that are being written."""
     try:
         names = os.listdir(work_dir)
     except FileNotFoundError:

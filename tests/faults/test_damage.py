@@ -13,7 +13,7 @@ pytestmark = pytest.mark.faults
 
 
 def newest_damaged(harm, recipe, lab, folder):
-    """The one before is used, with a warning; the end is the same."""
+    """Check that the one before is used, with a warning."""
     work_dir, newest = broken_off(lab, folder, recipe)
     harm(newest)
     at = recipe.total - 3 * recipe.interval
@@ -29,7 +29,7 @@ def newest_damaged(harm, recipe, lab, folder):
 
 
 def two_damaged(lab, folder):
-    """The third newest is used."""
+    """Check that the third newest is used."""
     work_dir, newest = broken_off(lab, folder)
     newest.write_bytes(b'')
     damage.zero_tail(work_dir / f'epoch_{KEPT - 1}.pth')
@@ -38,7 +38,7 @@ def two_damaged(lab, folder):
 
 
 def all_damaged(lab, folder):
-    """An error, not a fresh start; nothing is removed."""
+    """Check for an error, not a fresh start; nothing is removed."""
     work_dir, _ = broken_off(lab, folder)
     before = sorted(work_dir.glob('*.pth'))
     for path in before:
@@ -50,7 +50,7 @@ def all_damaged(lab, folder):
 
 
 def named_damaged(lab, folder):
-    """One that is named is used or refused, never replaced."""
+    """Check that one that is named is never replaced by another."""
     work_dir, newest = broken_off(lab, folder)
     damage.flip(damage.largest_tensor)(newest)
     launch = lab.launch(RECIPE, work_dir, '--resume', str(newest))
@@ -59,7 +59,7 @@ def named_damaged(lab, folder):
 
 
 def without_model_part(lab, folder):
-    """A whole file that lacks a part of the model does not resume."""
+    """Check that a file that lacks a part of the model is refused."""
     work_dir, newest = broken_off(lab, folder)
     content = checkpoints.load(newest)
     weights = content['state_dict']
@@ -71,7 +71,7 @@ def without_model_part(lab, folder):
 
 
 def other_model(recipe, options, lab, folder):
-    """A checkpoint of another model does not resume."""
+    """Check that a checkpoint of another model is refused."""
     work_dir, newest = broken_off(lab, folder, recipe)
     launch = lab.launch(
         recipe, work_dir, '--resume', '--cfg-options', *options

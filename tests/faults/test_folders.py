@@ -15,7 +15,7 @@ AT = KEPT * RECIPE.length  # iteration of the newest checkpoint
 
 
 def pointer(content, lab, folder):
-    """The content of last_checkpoint does not matter."""
+    """Check that the content of last_checkpoint does not matter."""
     work_dir, _ = broken_off(lab, folder)
     path = work_dir / 'last_checkpoint'
     path.unlink()
@@ -27,7 +27,7 @@ def pointer(content, lab, folder):
 
 
 def elsewhere(lab, folder) -> bytes:
-    """A checkpoint of another run."""
+    """Name a checkpoint of another run."""
     other = folder / 'other'
     other.mkdir()
     source = lab.unbroken(RECIPE).work_dir / 'epoch_2.pth'
@@ -36,7 +36,7 @@ def elsewhere(lab, folder) -> bytes:
 
 
 def moved(lab, folder):
-    """A run continues wherever its folder is."""
+    """Check that a run continues wherever its folder is."""
     work_dir, _ = broken_off(lab, folder)
     new_place = folder / 'some where' / 'else'
     new_place.parent.mkdir()
@@ -47,7 +47,7 @@ def moved(lab, folder):
 
 
 def copied(lab, folder):
-    """A copy continues by itself; the original stays as it was."""
+    """Check that a copy continues by itself, without the original."""
     work_dir, newest = broken_off(lab, folder)
     copy = folder / 'copy'
     shutil.copytree(work_dir, copy)
@@ -60,14 +60,14 @@ def copied(lab, folder):
 
 
 def touched(lab, folder):
-    """Age is what the checkpoint says, not what the file system does."""
+    """Check that the dates of files do not matter."""
     work_dir, newest = broken_off(lab, folder)
     os.utime(newest, (0, 0))
     return 1, f'newest used, {resumed(lab, work_dir, AT)[1]}'
 
 
 def by_number(lab, folder):
-    """Iteration 63 comes after 7."""
+    """Check that iteration 63 comes after 7."""
     recipe = recipes.MID_EPOCH
     work_dir, newest = broken_off(lab, folder, recipe)
     at = int(newest.stem.removeprefix('iter_'))
@@ -75,14 +75,14 @@ def by_number(lab, folder):
 
 
 def nothing_there(lab, folder):
-    """Without any checkpoint, --resume starts and says so."""
+    """Check that without any checkpoint --resume starts and says so."""
     launch, outcome = resumed(lab, folder / 'run', 0)
     assert 'WARNING' in launch.output().upper()
     return 1, f'fresh start, {outcome}'
 
 
 def not_asked_to_resume(lab, folder):
-    """Checkpoints are not overwritten unless that is asked for."""
+    """Check that only --overwrite replaces checkpoints."""
     work_dir, _ = broken_off(lab, folder)
     before = {path: path.read_bytes() for path in work_dir.glob('*.pth')}
     message = lab.launch(RECIPE, work_dir).refusal('--overwrite', '--resume')
@@ -95,7 +95,7 @@ def not_asked_to_resume(lab, folder):
 
 
 def left_over(lab, folder):
-    """Files that a killed run was writing are cleared away."""
+    """Check that files of a killed run are cleared away."""
     work_dir, newest = broken_off(lab, folder)
     part = work_dir / f'.{newest.name}.part'
     part.write_bytes(newest.read_bytes()[:1000])

@@ -62,7 +62,7 @@ def kill(story, kills, seen):
 
 
 def killed_with_average(lab, folder):
-    """MMEngine's EMAHook: the averaged weights are resumed too."""
+    """Kill a run with MMEngine's EMAHook: averages resume too."""
     recipe = recipes.AVERAGED
     content = checkpoints.load(lab.unbroken(recipe).final)
     average = content['ema_state_dict']['module.backbone.conv1.weight']

@@ -17,7 +17,7 @@ SOON = 60
 
 
 def second_run(processes, lab, folder):
-    """It is refused; the first does not notice."""
+    """Check that it is refused, and the first does not notice."""
     story = Story(lab, folder, RECIPE, 'second run')
     first = story.start()
     assert first.wait_for_lines(1), first.tail()
@@ -38,7 +38,7 @@ def second_run(processes, lab, folder):
 
 
 def at_once(lab, folder):
-    """Two that start together: one trains, one is refused."""
+    """Start two together: one trains, one is refused."""
     story = Story(lab, folder, RECIPE, 'at once')
     pair = [story.start(), lab.launch(RECIPE, story.work_dir)]
     statuses = sorted(launch.end() for launch in pair)

@@ -45,7 +45,7 @@ LONG = recipes.Recipe(
 
 
 def status(pid: int, name: str) -> int:
-    """A number of a process's status; 0 if it is gone."""
+    """Read a number of a process's status; 0 if it is gone."""
     for line in read(pid, 'status').decode().splitlines():
         if line.startswith(f'{name}:'):
             return int(line.split()[1])
@@ -53,7 +53,7 @@ def status(pid: int, name: str) -> int:
 
 
 def descriptors(pid: int) -> int:
-    """Open descriptors of a process."""
+    """Count the open descriptors of a process."""
     try:
         return len(os.listdir(f'/proc/{pid}/fd'))
     except OSError:
@@ -61,7 +61,7 @@ def descriptors(pid: int) -> int:
 
 
 def sample(launch) -> dict[str, float]:
-    """Resources that a run holds now."""
+    """Measure the resources that a run holds now."""
     workers = launch.loader_workers()
     shm = os.statvfs(f'/proc/{launch.pid}/root/dev/shm')
     own, theirs = (

@@ -17,7 +17,7 @@ HOOKS = ('pixcon_mm', 'pixcon_mm.models', 'pixcon_mm.datasets')
 
 
 def poisoned(recipe, what, rank=None):
-    """A run in which one value becomes NaN."""
+    """Describe a run in which one value becomes NaN."""
     hook = dict(type='PoisonHook', at=AT, what=what, rank=rank)
     imports = [*HOOKS, 'tests.faults.hooks']
     if recipe.pretrained:
@@ -33,7 +33,7 @@ def poisoned(recipe, what, rank=None):
 
 
 def diverging(recipe, rate):
-    """A run with a learning rate that is far too large."""
+    """Describe a run whose learning rate is far too large."""
     changes = {
         **recipe.changes,
         **SPARSE,
@@ -46,7 +46,7 @@ def diverging(recipe, rate):
 
 
 def stopped(recipe, at, within, lab, folder):
-    """It stops soon, says at which iteration, and saves nothing."""
+    """Check that it stops soon, says where, and saves nothing bad."""
     work_dir = folder / 'run'
     launch = lab.launch(recipe, work_dir)
     message = launch.refusal('finite|nan', 'iteration')

@@ -20,7 +20,7 @@ SHORT_TIMEOUT = ('--cfg-options', 'train_dataloader.timeout=5')
 
 
 def size(lab, recipe) -> float:
-    """MiB of a checkpoint."""
+    """Return the size of a checkpoint in MiB."""
     return lab.unbroken(recipe).final.stat().st_size / MEBIBYTE
 
 
@@ -34,7 +34,7 @@ def resumes(lab, recipe, work_dir) -> str:
 
 
 def disk_too_small(recipe, room, lab, folder):
-    """A disk that holds ``room`` checkpoints, and then is made larger."""
+    """Use a disk for ``room`` checkpoints, and then make it larger."""
     megabytes = room * size(lab, recipe) + 0.5
     with mounts.small_disk(folder / 'disk', f'{megabytes * 1024:.0f}k') as at:
         work_dir = at / 'run'
@@ -47,7 +47,7 @@ def disk_too_small(recipe, room, lab, folder):
 
 
 def disk_filled(lab, folder):
-    """Something else takes the rest of the disk between two checkpoints."""
+    """Fill the rest of the disk between two checkpoints."""
     megabytes = 2.5 * size(lab, RECIPE)
     with mounts.small_disk(folder / 'disk', f'{megabytes * 1024:.0f}k') as at:
         work_dir = at / 'run'
@@ -71,7 +71,7 @@ def fill(place) -> None:
 
 
 def disk_full_before(lab, folder):
-    """Nothing fits from the start."""
+    """Fill the disk before the start."""
     with mounts.small_disk(folder / 'disk', '256k') as at:
         fill(at)
         message = lab.launch(RECIPE, at / 'run').refusal('space|disk')
@@ -81,7 +81,7 @@ def disk_full_before(lab, folder):
 
 
 def read_only(with_checkpoints, lab, folder):
-    """A work directory that cannot be written, old checkpoints or none."""
+    """Use a folder that cannot be written."""
     with mounts.small_disk(folder / 'disk', '200m') as at:
         work_dir = at / 'run'
         work_dir.mkdir()
@@ -98,7 +98,7 @@ def read_only(with_checkpoints, lab, folder):
 
 
 def below_a_file(lab, folder):
-    """A work directory where a file is in the way."""
+    """Use a work directory where a file is in the way."""
     (folder / 'file').write_text('a file\n')
     work_dir = folder / 'file' / 'run'
     launch = lab.launch(RECIPE, work_dir)
@@ -107,7 +107,7 @@ def below_a_file(lab, folder):
 
 
 def removed(lab, folder):
-    """The work directory goes away while the run trains."""
+    """Move the work directory away while the run trains."""
     launch = lab.launch(RECIPE, folder / 'run')
     assert launch.wait_for_lines(13), launch.tail()
     (folder / 'run').rename(folder / 'away')
@@ -116,7 +116,7 @@ def removed(lab, folder):
 
 
 def too_many_files(share, lab, folder):
-    """Fewer files may be open than the run has, when all is well."""
+    """Allow fewer open files than the run has when all is well."""
     launch = lab.launch(RECIPE, folder / 'count')
     assert launch.wait_for_lines(1), launch.tail()
     needed = len(os.listdir(f'/proc/{launch.pid}/fd'))
@@ -129,7 +129,7 @@ def too_many_files(share, lab, folder):
 
 
 def shared_memory(megabytes, lab, folder):
-    """A container's /dev/shm that holds less than the loader's batches."""
+    """Use a /dev/shm that holds less than the loader's batches."""
     prefix = mounts.small_shared_memory(megabytes)
     launch = lab.launch(RECIPE, folder / 'run', prefix=prefix)
     message = launch.refusal('/dev/shm|shared memory', timeout=SOON)
@@ -137,7 +137,7 @@ def shared_memory(megabytes, lab, folder):
 
 
 def worker_lost(recipe, number, options, lab, folder):
-    """A worker of the loader is killed or stopped."""
+    """Kill or stop a worker of the loader."""
     work_dir = folder / 'run'
     launch = lab.launch(recipe, work_dir, *options)
     assert launch.wait_for_lines(recipe.interval + 3), launch.tail()

@@ -19,7 +19,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 def group(launch):
-    """Every process of the terminal's or the job's process group."""
+    """List every process of the terminal's or the job's group."""
     return [pid for pid in launch.pids() if os.getpgid(pid) == launch.pid]
 
 
@@ -35,7 +35,7 @@ TARGETS = {
 
 
 def signalled(recipe, number, targets, times, lab, folder):
-    """Each signal saves and ends with 75; resumed, it is bit-equal."""
+    """Check that each signal saves and ends with 75; then resume."""
     story = Story(lab, folder, recipe, f'{number.name} {targets}')
     longest = 0.0
     for faults_left in range(times, 0, -1):
@@ -59,7 +59,7 @@ def signalled(recipe, number, targets, times, lab, folder):
 
 
 def signalled_in_start(recipe, times, lab, folder):
-    """A signal while the run starts: it ends, and loses nothing."""
+    """Send a signal while the run starts: it ends and loses nothing."""
     story = Story(lab, folder, recipe, 'signals in start')
     # Something to lose.
     launch = story.start()
@@ -81,7 +81,7 @@ def signalled_in_start(recipe, times, lab, folder):
 
 
 def signalled_twice(recipe, number, target, lab, folder):
-    """A second signal ends a run that cannot end its iteration."""
+    """Send a second signal to a run that cannot end its iteration."""
     story = Story(lab, folder, recipe, f'{number.name} twice')
     launch = story.start()
     assert story.wait_in_training(3), launch.tail()

@@ -58,7 +58,7 @@ BOUNDS = {
 
 
 def recipe(dtype: str, blur: str, processes: int) -> recipes.Recipe:
-    """Fifty steps of 8 images in all."""
+    """Describe fifty steps of 8 images in all."""
     batch = STEP_IMAGES // processes
     return recipes.Recipe(
         f'PixCon-Sim with GN, {dtype}, {blur}, {processes} x {batch}',
@@ -77,7 +77,7 @@ def recipe(dtype: str, blur: str, processes: int) -> recipes.Recipe:
 
 
 def losses(work_dir: Path) -> list[dict[str, float]]:
-    """Losses of each iteration, the mean over all processes."""
+    """Read the losses of each iteration, the mean over all processes."""
     ranks = [
         [json.loads(line) for line in path.read_text().splitlines()]
         for path in sorted(work_dir.glob('losses-*.jsonl'))
@@ -92,7 +92,7 @@ def losses(work_dir: Path) -> list[dict[str, float]]:
 
 
 def compared(dtype, blur, lab, folder):
-    """Losses of each step, and weights and momentum at the end."""
+    """Compare losses of each step, and weights and momentum at the end."""
     pair = [recipe(dtype, blur, processes) for processes in (2, 1)]
     folders = [lab.unbroken(one).work_dir for one in pair]
     two, one = map(losses, folders)

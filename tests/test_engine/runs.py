@@ -25,7 +25,7 @@ ACCUMULATED = dict(optim_wrapper=dict(accumulative_counts=3))
 
 
 def hook(**options):
-    """Options of the checkpoint hook."""
+    """Set options of the checkpoint hook."""
     return dict(default_hooks=dict(checkpoint=options))
 
 
@@ -67,7 +67,7 @@ class At(Hook):
 
 
 def config(folder, name, *changes):
-    """The toy recipe with checkpoints after all iterations."""
+    """Load the toy recipe, with checkpoints after all iterations."""
     cfg = Config.fromfile(toy.write_config(folder))
     cfg.work_dir = str(folder / name)
     # Runners of one name would share their logger and their history.
@@ -111,7 +111,7 @@ def checkpoint(runner, name):
 
 
 def names(runner_or_folder):
-    """Names of the checkpoints of a run."""
+    """List the checkpoints of a run."""
     folder = getattr(runner_or_folder, 'work_dir', runner_or_folder)
     return sorted(path.name for path in Path(folder).glob('*.pth'))
 
@@ -122,7 +122,7 @@ def log_of(runner):
 
 
 def state(runner):
-    """Copies of all tensors of a run, by name."""
+    """Copy all tensors of a run, by name."""
     tensors = dict(runner.model.state_dict())
     buffers = runner.optim_wrapper.optimizer.state_dict()['state']
     for index, slots in buffers.items():

@@ -68,7 +68,7 @@ def command(folder, *options):
 
 
 def on_terminal(arguments):
-    """Run with a pseudo-terminal as stdout and stderr; what it shows."""
+    """Run with a pseudo-terminal; return status and what it shows."""
     ours, theirs = pty.openpty()
     run = subprocess.Popen(
         arguments,

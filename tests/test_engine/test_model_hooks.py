@@ -73,7 +73,7 @@ def run(
 
 @pytest.fixture
 def written(monkeypatch):
-    """Names of the scalars in the order in which the message hub gets them."""
+    """Note the names of scalars as the message hub gets them."""
     written = []
     update = MessageHub.update_scalar
 

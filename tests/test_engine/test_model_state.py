@@ -78,7 +78,7 @@ def optimizer(model):
 
 
 def turned(tensor):
-    """Equal values in the other memory format."""
+    """Copy into the other memory format."""
     return tensor.detach().clone(memory_format=torch.channels_last)
 
 

@@ -20,7 +20,7 @@ from tests.test_models import tiny
 
 
 def perturbed(**options):
-    """A model as after some training: key and query differ."""
+    """Build a model as after some training: key and query differ."""
     model = tiny.build(**options)
     with torch.no_grad():
         for tensor in model.state_dict().values():

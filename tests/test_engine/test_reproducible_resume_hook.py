@@ -44,7 +44,7 @@ def _one_thread():
 
 
 def draws():
-    """A number from each generator."""
+    """Take a number from each generator."""
     return random.random(), np.random.rand(), torch.rand(()).item()
 
 
@@ -59,7 +59,7 @@ class RandomVectors(Dataset):
         return self.size
 
     def get_data_info(self, index):
-        """Upright and lying images, mixed, for samplers that ask."""
+        """Mix upright and lying images, for samplers that ask."""
         return dict(width=2, height=1 + 2 * (index % 3 == 0))
 
     def __getitem__(self, index):
@@ -80,7 +80,7 @@ class DropoutModel(toy.ToyModel):
 
 
 def config(folder, name, workers=0, batch_sampler=True, **options):
-    """An endless run of a toy, as detectors (or segmentors) have it."""
+    """Configure an endless run, as detectors and segmentors have it."""
     loop = dict(train_cfg=dict(max_iters=END))
     cfg = runs.config(folder, name, ITERATIONS, loop, hook(interval=KILLED_AT))
     cfg.model = dict(type='DropoutModel')
@@ -201,7 +201,7 @@ def test_a_loader_that_runs_already_starts_over(tmp_path):
 
 
 def small(case, folder, name, workers=0):
-    """A small detector or segmentor of test_transfer.py, random weights."""
+    """Configure a small detector or segmentor, with random weights."""
     options = {
         'work_dir': f'{folder}/{name}',
         'experiment_name': f'{folder.name}-{name}',
@@ -222,7 +222,7 @@ def small(case, folder, name, workers=0):
 
 
 def train_and_resume(cfg, again):
-    """Final states of a run, and of one that continues in its middle."""
+    """Return the final states of a run and of one that resumes."""
     states = []
     for one in (cfg, again):
         runner = PixConRunner.from_cfg(one)
@@ -242,6 +242,7 @@ def test_models_end_the_same(tmp_path, case, workers):
     assert is_same(*train_and_resume(*pair))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('case', ['mask_rcnn_fpn', 'fcn'])
 def test_models_end_elsewhere_without_the_hook(tmp_path, case):
     pair = [small(case, tmp_path, n) for n in ('whole', 'resumed')]

@@ -182,18 +182,13 @@ class Code:
         return os.mkdir, (str(self.folder / 'code was run'),)
 
 
-@pytest.mark.parametrize('zipped', [True, False])
-def test_code_in_a_checkpoint_is_refused(cfg, tmp_path, zipped):
+def test_code_in_a_checkpoint_is_refused(cfg, tmp_path):
     runner, _ = train(cfg)
     content = torch.load(
         Path(runner.work_dir) / 'epoch_2.pth', weights_only=True
     )
     path = tmp_path / 'epoch_9.pth'
-    torch.save(
-        dict(content, extra=Code(tmp_path)),
-        path,
-        _use_new_zipfile_serialization=zipped,
-    )
+    torch.save(dict(content, extra=Code(tmp_path)), path)
     cfg.load_from = str(path)
     runner = build(cfg)
     for call in (

@@ -83,7 +83,7 @@ def train(dataset, work_dir, workers=0, loop=None, hook=None, **options):
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Four whole images."""
+    """Write four whole images."""
     return build(str(write_pictures(tmp_path / 'images', 4)))
 
 

@@ -14,7 +14,7 @@ EPOCHS, WARM_EPOCHS, START = 800, 4, 1e-4
 
 
 def rates(schedulers, epoch_length, epochs):
-    """Rate of each iteration, stepped as ParamSchedulerHook does."""
+    """Yield the rate of each iteration, stepped as MMEngine does."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.4)
     built = [
         PARAM_SCHEDULERS.build(
@@ -45,7 +45,7 @@ def closed_form(iteration, epoch_length):
 
 
 def worst(name, epoch_length, epochs, warmup='WarmupLR'):
-    """Largest relative deviation over all iterations of a recipe."""
+    """Find the largest relative deviation over all iterations."""
     path = ROOT / f'configs/pretrain/{name}.py'
     cfg = Config.fromfile(path, import_custom_modules=False)
     assert cfg.optim_wrapper.optimizer.lr == 0.4
