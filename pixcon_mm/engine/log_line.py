@@ -66,10 +66,6 @@ def is_logging_iteration(runner: Runner, batch_idx: int) -> bool:
     """Check if LoggerHook may write a line after this iteration.
 
     Others can wait: what they read from the device costs a host sync.
-
-    Args:
-        runner (Runner): The runner, with its hooks.
-        batch_idx (int): Index of the batch in the epoch.
     """
     hook = next((h for h in runner.hooks if isinstance(h, LoggerHook)), None)
     return (

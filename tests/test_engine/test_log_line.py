@@ -106,20 +106,17 @@ def test_pipe_gets_plain_lines_and_file_gets_all(tmp_path):
 
 
 @pytest.mark.slow
-def test_terminal_gets_a_bar_below_whole_lines(tmp_path):
-    code, shown = on_terminal(command(tmp_path))
+@pytest.mark.parametrize('fails', [False, True])
+def test_terminal_gets_a_bar_and_is_restored(tmp_path, fails):
+    options = ['--cfg-options', 'model.fail_at=3'] if fails else []
+    code, shown = on_terminal(command(tmp_path, *options))
+    assert shown.rindex(SHOW_CURSOR) > shown.rindex(HIDE_CURSOR)
+    if fails:
+        assert code == 1
+        assert 'RuntimeError: a bug of ours' in shown
+        return
     assert code == 0, shown
     assert 'epoch 2/2 ' in shown
     assert '8/8' in shown
+    # Above it, the lines are whole.
     assert LINE.findall(re.sub(r'\x1b\[[0-9;?]*[a-zA-Z]', '', shown)) == ORDER
-    assert shown.rindex(SHOW_CURSOR) > shown.rindex(HIDE_CURSOR)
-
-
-@pytest.mark.slow
-def test_terminal_is_given_back_after_an_error(tmp_path):
-    code, shown = on_terminal(
-        command(tmp_path, '--cfg-options', 'model.fail_at=3')
-    )
-    assert code == 1
-    assert 'RuntimeError: a bug of ours' in shown
-    assert shown.rindex(SHOW_CURSOR) > shown.rindex(HIDE_CURSOR)

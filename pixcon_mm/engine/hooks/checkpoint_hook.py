@@ -49,27 +49,12 @@ class WholeCheckpointHook(CheckpointHook):
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
         """Save if it is time to, or has been since the last step."""
-        if self._is_due or (
-            not self.by_epoch
-            and (
-                self.every_n_train_iters(
-                    runner, self.interval, self.save_begin
-                )
-                or (self.save_last and self.is_last_train_iter(runner))
-            )
-        ):
+        if self._is_due:
             step = runner.epoch if self.by_epoch else runner.iter + 1
             done = dict(epoch=runner.epoch, iter=runner.iter + 1)
             self._save_checkpoint_with_step(runner, step, done)
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        """Save if it is time to."""
-        if self.by_epoch and (
-            self.every_n_epochs(runner, self.interval, self.save_begin)
-            or (self.save_last and self.is_last_train_epoch(runner))
-        ):
-            done = dict(epoch=runner.epoch + 1, iter=runner.iter)
-            self._save_checkpoint_with_step(runner, done['epoch'], done)
+        else:
+            super().after_train_iter(runner, batch_idx, data_batch, outputs)
 
     def _save_checkpoint_with_step(
         self, runner: Runner, step: int, meta: dict
@@ -77,7 +62,6 @@ class WholeCheckpointHook(CheckpointHook):
         self._is_due = not runner.optim_wrapper.should_update()
         if self._is_due:
             return
-        runner.logger.info(f'Saving {self.filename_tmpl.format(step)}')
         super()._save_checkpoint_with_step(runner, step, meta)
         self.file_backend.remove_now()
         if self.max_keep_ckpts > 0 and is_main_process():

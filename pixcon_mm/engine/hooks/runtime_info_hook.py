@@ -33,17 +33,11 @@ HISTORY = 10_000
 
 
 class Step(NamedTuple):
-    """Values of a step, still on their device.
+    """Values of a step, still on their device."""
 
-    Attributes:
-        iteration (int): Counted from 1.
-        values (dict[str, Tensor]): Losses and gradient norm, scalars.
-        files (list[str]): Image files of the batch, as far as known.
-    """
-
-    iteration: int
-    values: dict[str, Tensor]
-    files: list[str]
+    iteration: int  # counted from 1
+    values: dict[str, Tensor]  # losses and gradient norm, scalars
+    files: list[str]  # images of the batch, as far as known
 
 
 @HOOKS.register_module()
@@ -126,7 +120,7 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
                 self._skipped += is_skipped
                 self._in_a_row = self._in_a_row + 1 if is_skipped else 0
             if bad and (not scaled or self._in_a_row > MAX_SKIPPED):
-                stop(step, bad, numbers, runner.world_size)
+                _stop(step, bad, numbers, runner.world_size)
             for name, value in numbers.items():
                 if name not in bad:
                     runner.message_hub.update_scalar(f'train/{name}', value)
@@ -167,20 +161,10 @@ def is_failure(name: str, value: float) -> bool:
     return must_be_finite and not math.isfinite(value)
 
 
-def stop(
+def _stop(
     step: Step, bad: list[str], numbers: dict[str, float], processes: int
 ) -> None:
-    """End the run because of values that are not finite.
-
-    Args:
-        step (Step): The first step with such a value.
-        bad (list[str]): Names of the values that are not finite.
-        numbers (dict[str, float]): All values of the step.
-        processes (int): Number of processes of the run.
-
-    Raises:
-        UserError: Always.
-    """
+    """End the run because values of a step are not finite."""
     losses = [name for name in bad if 'loss' in name]
     # The part that made the sum so says more than the sum.
     worst = next((n for n in losses if n != 'loss'), bad[0])

@@ -1,11 +1,4 @@
-"""Stop on a signal, with a checkpoint of the iteration that was reached.
-
-A process that gets SIGTERM, SIGINT (Ctrl-C) or SIGUSR1 saves at the end of
-its iteration and ends with status 75, the convention for "failed for now, try
-again". With several processes, one that gets the signal is enough: all stop
-at the same iteration. A validation is finished first. A second signal ends
-the process at once.
-"""
+"""Stop on a signal, with a checkpoint of the iteration that was reached."""
 
 import contextlib
 import os
@@ -103,7 +96,12 @@ def _say(text: str) -> None:
 
 @HOOKS.register_module()
 class StopSignalHook(Hook):
-    """Save and stop after a signal.
+    """Save and stop after SIGTERM, SIGINT (Ctrl-C) or SIGUSR1.
+
+    The run saves at the end of its iteration and ends with status 75, the
+    convention for "failed for now, try again". With several processes, one
+    that gets the signal is enough: all stop at the same iteration. A
+    validation is finished first. A second signal ends the process at once.
 
     Raises:
         StoppedBySignal: In all processes after the same iteration.
