@@ -153,4 +153,4 @@ def test_ends_as_unbroken(case, run_case):
 def test_as_many_kills_as_planned():
     if len(TIMES) < len(CASES):
         pytest.skip('needs all cases of kills')
-    assert sum(TIMES) >= sum(case.times for case in CASES) == 132
+    assert sum(TIMES) >= sum(case.times for case in CASES)
