@@ -1,4 +1,4 @@
-"""What every fine-tuning run shares: imports, hooks, log, device."""
+"""Imports, hooks, log and device of every fine-tuning run."""
 
 custom_imports = dict(imports=['pixcon_mm'], allow_failed_imports=False)
 default_hooks = dict(

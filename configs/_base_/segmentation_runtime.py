@@ -1,4 +1,4 @@
-"""What every segmentor's fine-tuning shares: scope, metric, device."""
+"""Scope, visualiser and device of every segmentor's fine-tuning."""
 
 _base_ = './finetune_runtime.py'
 default_scope = 'mmseg'
@@ -10,5 +10,3 @@ visualizer = dict(
     ],
 )
 env_cfg = dict(cudnn_benchmark=True)
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-test_evaluator = val_evaluator
