@@ -116,34 +116,36 @@ def test_index_lists_every_recipe():
         assert (data.get('Epochs'), data.get('Iterations')) == length
 
 
-def build(path, tmp_path, options):
-    """Build a runner and all that it builds before its first step."""
-    base = {
-        'work_dir': f'{tmp_path}/work',
+def build(path, folder, loaders, options):
+    """Load a recipe for two images a step and loaders without workers."""
+    options = {
+        'work_dir': f'{folder}/work',
         'experiment_name': path.stem,
         'train_dataloader.batch_size': 2,
+        **options,
     }
-    cfg = load_config(str(path), {**base, **options})
+    for loader in loaders:
+        options[f'{loader}_dataloader.num_workers'] = 0
+        options[f'{loader}_dataloader.persistent_workers'] = False
+    cfg = load_config(str(path), options)
     if 'queue_len' in cfg.model:
         cfg.model.queue_len = 8  # its content is not looked at here
     return cfg
 
 
 def check_built(cfg, runner):
-    """Check optimiser, schedulers and hooks; returns the training loop."""
+    """Check optimiser, schedulers and hooks; return the training loop."""
     loop = runner._train_loop = runner.build_train_loop(runner._train_loop)
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     groups = runner.optim_wrapper.param_groups
     trained = {id(p) for group in groups for p in group['params']}
     for name, parameter in runner.model.named_parameters():
-        if parameter.requires_grad:
-            assert id(parameter) in trained, name
+        assert id(parameter) in trained or not parameter.requires_grad, name
     schedulers = runner.build_param_scheduler(runner.param_schedulers)
     assert len(schedulers) == len(cfg.param_scheduler)
     hooks = [*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])]
     names = {type(hook).__name__ for hook in runner.hooks}
     assert names >= {hook.type for hook in hooks}
-    assert type(runner.visualizer).__name__ == cfg.visualizer.type
     return loop
 
 
@@ -151,11 +153,9 @@ def check_built(cfg, runner):
 def test_pretraining_builds_and_feeds_the_model(path, tmp_path):
     options = {
         'data_root': str(write_pictures(tmp_path / 'images', 2)),
-        'train_dataloader.num_workers': 0,
-        'train_dataloader.persistent_workers': False,
         'train_dataloader.pin_memory': False,
     }
-    cfg = build(path, tmp_path, options)
+    cfg = build(path, tmp_path, ['train'], options)
     runner = PixConRunner.from_cfg(cfg)
     loop = check_built(cfg, runner)
     # One group: nothing that is trained escapes weight decay.
@@ -176,10 +176,7 @@ def test_finetuning_builds_and_feeds_the_model(path, tmp_path):
         'data_root': f'{tmp_path}/data/',
         'default_hooks.pretrained.source': 'none',
     }
-    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        options[f'{loader}.num_workers'] = 0
-        options[f'{loader}.persistent_workers'] = False
-    cfg = build(path, tmp_path, options)
+    cfg = build(path, tmp_path, ['train', 'val', 'test'], options)
     # The new folder reached every place.
     assert load_config(str(path)).data_root not in str(cfg._cfg_dict)
     benchmarks.write_data(cfg, f'{tmp_path}/data')
@@ -273,17 +270,16 @@ def test_photometrics_in_the_loader():
         [*same, ('GaussianBlur', 1.0)],
         [*same, ('GaussianBlur', 0.1), ('Solarize', 0.2)],
     ]
-    for jitter, gray, blur, *solarize in views:
-        (jitter,) = jitter.transforms
+    for apply, gray, blur, *_ in views:
+        (jitter,) = apply.transforms
         names = ('brightness', 'contrast', 'saturation', 'hue')
         assert [jitter[name] for name in names] == [0.4, 0.4, 0.2, 0.1]
         # Rec. 601, in the order of the channels of a BGR image.
         rec_601 = pytest.approx((0.114, 0.587, 0.299), abs=2e-4)
         assert gray.channel_weights == rec_601
         # Uniform: the magnitude has no preferred value.
-        assert blur.magnitude_std == 'inf'
-        assert blur.magnitude_range == (0.1, 2.0)
-        assert all(step.thr == 128 for step in solarize)
+        assert (blur.magnitude_std, blur.magnitude_range) == ('inf', (0.1, 2))
+    assert views[1][3].thr == 128
 
 
 @pytest.mark.parametrize('epochs', [100, 200])
