@@ -1,7 +1,6 @@
 """Every recipe loads, builds, uses what it defines, and is in the index."""
 
 import ast
-import gc
 import inspect
 import re
 
@@ -26,14 +25,6 @@ READ_BY_RUNNER = {
     *EXTRA_KEYS,
     *('_base_', 'custom_imports'),
 }
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _fast_garbage_collection():
-    """MMEngine's data sets collect twice a run, over all imported modules."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

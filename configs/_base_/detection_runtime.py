@@ -6,10 +6,4 @@ Source: docs/method.md, section 10.1.
 _base_ = './finetune_runtime.py'
 default_scope = 'mmdet'
 custom_hooks = [dict(type='PreciseBatchNormHook', num_batches=200)]
-visualizer = dict(
-    type='DetLocalVisualizer',
-    vis_backends=[
-        dict(type='LocalVisBackend'),
-        dict(type='TensorboardVisBackend'),
-    ],
-)
+visualizer = dict(type='DetLocalVisualizer')

@@ -2,11 +2,5 @@
 
 _base_ = './finetune_runtime.py'
 default_scope = 'mmseg'
-visualizer = dict(
-    type='SegLocalVisualizer',
-    vis_backends=[
-        dict(type='LocalVisBackend'),
-        dict(type='TensorboardVisBackend'),
-    ],
-)
+visualizer = dict(type='SegLocalVisualizer')
 env_cfg = dict(cudnn_benchmark=True)

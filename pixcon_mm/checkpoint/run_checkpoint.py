@@ -99,7 +99,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path | None, dict[Path, str]]:
 
     Returns:
         tuple[Path | None, dict[Path, str]]: The checkpoint, or None; and why
-        others, damaged or of weights alone, were passed over.
+        others, damaged or of weights alone, were skipped.
     """
     unfit: dict[Path, str] = {}
     fit: dict[Path, tuple[int, float]] = {}

@@ -153,7 +153,7 @@ def test_detectron2_computes_the_same(write, backbone):
     assert Recorder.found == {'numpy.ndarray', 'builtins.bytearray'}
     assert content['__author__'] == 'pixcon_mm'
     assert content['matching_heuristics'] is True
-    # Torch wants to write into what it is given.
+    # Torch wants arrays that it may write into.
     assert all(array.flags.writeable for array in content['model'].values())
     resnet = Detectron2ResNet(content['model'])
     check_equal(resnet, backbone)
@@ -181,14 +181,13 @@ def test_layout_in_memory_does_not_matter(file_format):
     assert encode({'a': view}, file_format, {}) == plain
 
 
-def tensors_of(cls, depth=50):
-    with torch.device('meta'):
-        return dict(cls(depth=depth).state_dict())
+def tensors_of(cls, depth=50, **options):
+    return dict(cls(depth=depth, **options).state_dict())
 
 
 @pytest.mark.parametrize('depth', [18, 34, 50, 101, 152])
 def test_depth_follows_from_the_names(depth):
-    names = tensors_of(ResNet, depth)
+    names = tensors_of(ResNet, depth, base_channels=8)
     assert resnet_depth(names) == depth
     # A classifier, or MoCo's projection of that name.
     assert resnet_depth([*names, 'fc.0.weight', 'fc.2.weight']) == depth
@@ -200,9 +199,11 @@ def test_depth_follows_from_the_names(depth):
 @pytest.mark.parametrize('cls', [ConvNeXt, ResNetV1c, ResNetV1d])
 def test_other_backbones_go_to_mmlab_only(cls):
     """Other stems, shortcuts and blocks."""
-    small = dict(depths=[1] * 4, channels=[8] * 4)
-    is_resnet = cls is not ConvNeXt
-    tensors = tensors_of(cls) if is_resnet else ConvNeXt(small).state_dict()
+    if cls is ConvNeXt:
+        small = dict(depths=[1] * 4, channels=[8] * 4)
+        tensors = ConvNeXt(small).state_dict()
+    else:
+        tensors = tensors_of(cls, base_channels=8)
     assert resnet_depth(tensors) is None
     assert len(rename(tensors, 'mmlab')) == len(tensors)
     for file_format in PLAIN_ONLY:

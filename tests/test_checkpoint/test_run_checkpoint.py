@@ -101,7 +101,7 @@ def test_what_a_run_keeps_comes_back(tmp_path):
 
 
 def test_what_mmengine_alone_can_read_is_left_out(tmp_path):
-    """Of a checkpoint of its own Runner: histories, numbers of NumPy."""
+    """Histories and numbers of NumPy, in its own Runner's checkpoints."""
     hub = dict(
         log_scalars={'train/loss': HistoryBuffer([1.0], [1])},
         runtime_info=dict(best_score=np.float64(0.5), epoch=1),

@@ -5,10 +5,6 @@ Source: docs/method.md, section 10.1.
 
 _base_ = './detection.py'
 data_root = 'data/VOCdevkit/'
-load_with_boxes = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True),
-]
 train_dataloader = dict(
     dataset=dict(
         type='ConcatDataset',
@@ -21,7 +17,8 @@ train_dataloader = dict(
                 data_prefix=dict(sub_data_root=f'{year}/'),
                 filter_cfg=dict(filter_empty_gt=True),
                 pipeline=[
-                    *load_with_boxes,
+                    dict(type='LoadImageFromFile'),
+                    dict(type='LoadAnnotations', with_bbox=True),
                     dict(
                         _base_.choose_size,
                         scales=[

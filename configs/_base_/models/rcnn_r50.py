@@ -1,4 +1,4 @@
-"""What the C4 and the FPN detector share: losses, assigners, samplers, NMS.
+"""Parts of the C4 and the FPN detector: losses, assigners, samplers, NMS.
 
 ResNet-50 with SyncBN, nothing frozen. Source: detectron2's defaults
 (docs/method.md, section 10.1).

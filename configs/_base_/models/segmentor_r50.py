@@ -1,4 +1,4 @@
-"""What all segmentors share: plain ResNet-50 with SyncBN, nothing frozen."""
+"""Parts of all segmentors: plain ResNet-50 with SyncBN, nothing frozen."""
 
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(
