@@ -114,19 +114,41 @@ def test_what_mmengine_alone_can_read_is_left_out(tmp_path):
     )
 
 
-def test_the_newest_is_furthest_in_the_run(tmp_path):
-    """Not by name or time: 9 before 10, and iterations between epochs."""
-    places = dict(
-        epoch_9=(9, 36), epoch_10=(10, 40), iter_41=(10, 41), iter_39=(9, 39)
-    )
-    for order in (places, reversed(places)):
-        for name in order:
+@pytest.mark.parametrize(
+    'places',
+    [
+        # Not by name: 9 comes before 10, iterations are between epochs.
+        dict(
+            iter_41=(10, 41),
+            epoch_10=(10, 40),
+            iter_39=(9, 39),
+            epoch_9=(9, 36),
+        ),
+        # Epochs of 8 iterations, after the third of 4.
+        dict(iter_13=(3, 13), epoch_3=(3, 24, 8), iter_20=(2, 20, 8)),
+        # A run that does not count epochs.
+        {f'iter_{n}': (0, n, None) for n in (100, 10, 9)},
+        # MMEngine's own, which do not say how long an epoch is, are older.
+        dict(
+            iter_6=(2, 6, 3),
+            epoch_2=dict(epoch=2, iter=24),
+            iter_10=dict(epoch=0, iter=10),
+            iter_9=dict(epoch=0, iter=9),
+        ),
+    ],
+)
+@pytest.mark.parametrize('order', [list, reversed])
+def test_the_newest_is_furthest_in_the_run(tmp_path, places, order):
+    for name in order([*places]):
+        if isinstance(places[name], dict):
+            path = tmp_path / f'{name}.pth'
+            torch.save(content(meta=places[name]), path)
+        else:
             write(tmp_path, name, *places[name])
-        expected = ['iter_41', 'epoch_10', 'iter_39', 'epoch_9']
-        for name in expected:
-            newest, unfit = newest_checkpoint(tmp_path)
-            assert (newest.stem, unfit) == (name, {})
-            newest.unlink()
+    for name in places:
+        newest, unfit = newest_checkpoint(tmp_path)
+        assert (newest.stem, unfit) == (name, {})
+        newest.unlink()
     assert newest_checkpoint(tmp_path) == (None, {})
 
 
@@ -137,33 +159,6 @@ def test_times_and_last_checkpoint_are_ignored(tmp_path):
     os.utime(old, (later, later))
     (tmp_path / 'last_checkpoint').write_text(str(old))
     assert newest_checkpoint(tmp_path)[0] == newest
-
-
-def test_a_longer_epoch_is_no_step_back(tmp_path):
-    """8 iterations an epoch until epoch 3, then 4."""
-    write(tmp_path, 'epoch_3', 3, 24, 8)
-    write(tmp_path, 'iter_20', 2, 20, 8)
-    write(tmp_path, 'iter_13', 3, 13, 4)
-    assert newest_checkpoint(tmp_path)[0].stem == 'iter_13'
-
-
-def test_a_run_in_iterations_counts_them(tmp_path):
-    for iteration in (9, 10, 100):
-        write(tmp_path, f'iter_{iteration}', 0, iteration, None)
-    assert newest_checkpoint(tmp_path)[0].stem == 'iter_100'
-
-
-def test_those_of_mmengines_runner_are_older(tmp_path):
-    for name, meta in dict(
-        iter_9=dict(epoch=0, iter=9),
-        iter_10=dict(epoch=0, iter=10),
-        epoch_2=dict(epoch=2, iter=24),
-    ).items():
-        path = tmp_path / f'{name}.pth'
-        torch.save(content(meta=meta), path)
-        assert newest_checkpoint(tmp_path)[0] == path
-    write(tmp_path, 'iter_6', 2, 6, 3)
-    assert newest_checkpoint(tmp_path)[0].stem == 'iter_6'
 
 
 def test_damaged_ones_are_passed_over_and_named(tmp_path):
