@@ -4,6 +4,11 @@ import ast
 import inspect
 import re
 
+# Frameworks first: conftest.py keeps what is there out of collections.
+import mmdet.datasets
+import mmdet.models  # noqa: F401
+import mmseg.datasets
+import mmseg.models  # noqa: F401
 import modelindex
 import pytest
 import torch

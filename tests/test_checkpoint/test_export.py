@@ -187,7 +187,7 @@ def tensors_of(cls, depth=50, **options):
 
 @pytest.mark.parametrize('depth', [18, 34, 50, 101, 152])
 def test_depth_follows_from_the_names(depth):
-    names = tensors_of(ResNet, depth, base_channels=8)
+    names = tensors_of(ResNet, depth, stem_channels=8, base_channels=8)
     assert resnet_depth(names) == depth
     # A classifier, or MoCo's projection of that name.
     assert resnet_depth([*names, 'fc.0.weight', 'fc.2.weight']) == depth
