@@ -62,7 +62,7 @@ def names_of(path):
 
 
 def bases(path):
-    """The files that a config builds on, all levels."""
+    """Yield the files that a config builds on, all levels."""
     found = re.findall(r"'(\.\.?/[^']+\.py)'", path.read_text())
     for base in [(path.parent / name).resolve() for name in found]:
         yield base

@@ -33,7 +33,7 @@ def checkpoints(tmp_path_factory):
 
 
 def small(name, folder, source, **options):
-    """A recipe with a narrow ResNet-18, few regions and four images."""
+    """Load a recipe with a narrow ResNet-18 and write four images for it."""
     common = {
         'data_root': f'{folder}/data/',
         'work_dir': f'{folder}/work',
