@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Draw method_picture.jpg: two crops, their matches, and the cells' weights.
+"""Draw method_picture.jpg: two crops, matches of their cells, and weights.
 
-The features are those of a checkpoint of the demo's recipe (`make demo`):
-
-    python docs/method_picture.py work_dirs/demo/epoch_8.pth
+No weights of PixCon exist yet. The features are those of eight untrained
+networks side by side, which match colours and textures. Borders are mirrored,
+because padding with zeros would show in the features.
 """
 
-import argparse
+import logging
 from pathlib import Path
 
 import matplotlib
@@ -15,11 +15,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.patches import ConnectionPatch, Rectangle
-from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from skimage.data import coffee
+from torch import Tensor, nn
 
-import pixcon_mm.models  # noqa: F401, registers the classes
+import pixcon_mm.models  # noqa: F401, before MMPretrain's models
 from pixcon_mm.models.geometry import cell_mask, overlap_boxes
 from pixcon_mm.models.matching import (
     cell_similarity,
@@ -27,117 +27,144 @@ from pixcon_mm.models.matching import (
     semantic_weights,
 )
 
-DOCS = Path(__file__).resolve().parent
-RECIPE = DOCS.parent / 'configs/pretrain/pixcon_r18_demo.py'
+OUT = Path(__file__).with_name('method_picture.jpg')
 # Query and key: x1, y1, x2, y2 in the photograph of 600 x 400 pixels.
-CROPS = ((0, 10, 330, 340), (215, 70, 545, 400))
-SIZE = 224
-COLORS = ('#2f6fde', '#f28e2b')
-HEAT = matplotlib.colormaps['magma']
+CROPS = ((20, 60, 320, 360), (180, 90, 490, 400))
+NAMES, COLORS = ('query', 'key'), ('#2f6fde', '#f28e2b')
+HEAT = matplotlib.colormaps['plasma']
+SIZE, GRID = 224, (7, 7)
+WIDTH, HEIGHT = 12, 3.4  # inches, at 100 pixels
 
 
-def matches(views: torch.Tensor, checkpoint: Path):
-    """Match and weigh the cells of the first view.
+def cut_views(photograph: np.ndarray) -> Tensor:
+    """Cut both crops out of a photograph. Shape (2, 3, SIZE, SIZE)."""
+    pixels = torch.from_numpy(photograph).permute(2, 0, 1)[None]
+    views = [
+        F.interpolate(
+            pixels[..., y1:y2, x1:x2],
+            (SIZE, SIZE),
+            mode='bilinear',
+            antialias=True,
+        )
+        for x1, y1, x2, y2 in CROPS
+    ]
+    return torch.cat(views)
 
-    Args:
-        views (Tensor): Query and key, RGB in [0, 255]. Shape (2, 3, H, W).
-        checkpoint (Path): Weights of the demo's recipe.
 
-    Returns:
-        tuple: Index of each cell's match and its weight, both of shape
-        (N, ), overlap mask of shape (N, ), and the grid (H, W).
-    """
-    cfg = Config.fromfile(RECIPE).model
-    model = MODELS.build(cfg).eval()
-    saved = torch.load(checkpoint, map_location='cpu', weights_only=True)
-    model.load_state_dict(saved['state_dict'])
-    norm = cfg.data_preprocessor
-    mean, std = (torch.tensor(norm[k])[:, None, None] for k in ('mean', 'std'))
-    query, key = (views - mean) / std
+def encode(views: Tensor, seed: int) -> Tensor:
+    """Return unit features of an untrained ResNet-18. Shape (2, 512, 49)."""
+    torch.manual_seed(seed)
+    backbone = MODELS.build(
+        dict(type='ResNet', depth=18, zero_init_residual=False)
+    )
+    backbone.init_weights()
+    backbone.eval()
+    for name, layer in list(backbone.named_modules()):
+        if isinstance(layer, nn.Conv2d) and layer.padding != (0, 0):
+            border = nn.ReflectionPad2d(layer.padding[0])
+            layer.padding = (0, 0)
+            backbone.set_submodule(name, nn.Sequential(border, layer))
+    mean = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
+    std = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
     with torch.no_grad():
-        (query,) = model.backbone(query[None])
-        (key,) = model.key_encoder.backbone(key[None])
-    similarity, index = match_by_similarity(
-        cell_similarity(query.flatten(2), key.flatten(2))
-    )
-    grid = tuple(query.shape[2:])
-    overlap = overlap_boxes(
-        torch.tensor([CROPS], dtype=torch.float), torch.zeros(1, 2).bool()
-    )
-    mask = cell_mask(overlap[:, 0], grid)
-    weight = semantic_weights(similarity, mask)
-    return index[0].numpy(), weight[0].numpy(), mask[0].numpy(), grid
+        features = backbone((views - mean) / std)[0].flatten(2)
+    return F.normalize(features, dim=1)
 
 
-def center(cell: int, grid: tuple[int, int]) -> tuple[float, float]:
+def center(cell: int) -> tuple[float, float]:
     """Return x and y of a cell's centre in pixels of a view."""
-    row, column = divmod(cell, grid[1])
-    return (column + 0.5) * SIZE / grid[1], (row + 0.5) * SIZE / grid[0]
+    row, column = divmod(int(cell), GRID[1])
+    return (column + 0.5) * SIZE / GRID[1], (row + 0.5) * SIZE / GRID[0]
+
+
+def choose_cells(weight: Tensor, mask: Tensor) -> list[int]:
+    """Choose cells to draw: in the overlap, of high and of low weight."""
+    inside = mask.nonzero().flatten().tolist()
+    outside = weight.masked_fill(mask, torch.nan).argsort().tolist()
+    outside = [cell for cell in outside if not mask[cell]]
+    return [*inside[1::5], *outside[:2], *outside[-4:]]
+
+
+def draw_match(query: plt.Axes, key: plt.Axes, cell: int, match: int, color):
+    """Connect a cell of the query with its match in the key."""
+    ends = center(cell), center(match)
+    for line, width in (('white', 4), (color, 2.4)):
+        query.figure.add_artist(
+            ConnectionPatch(
+                *ends,
+                *('data', 'data'),
+                axesA=query,
+                axesB=key,
+                color=line,
+                lw=width,
+                capstyle='round',
+            )
+        )
+    for axes, end in zip((query, key), ends, strict=True):
+        axes.plot(*end, 'o', ms=8, color=color, mec='white', mew=1.5)
+
+
+def draw_box(axes: plt.Axes, box, **style) -> None:
+    """Draw the outline of a box (x1, y1, x2, y2)."""
+    x1, y1, x2, y2 = box
+    axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, **style))
 
 
 def main() -> None:
-    """Draw the picture."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('checkpoint', type=Path)
-    parser.add_argument(
-        '--out', type=Path, default=DOCS / 'method_picture.jpg'
-    )
-    args = parser.parse_args()
+    """Match, weigh and draw."""
     photograph = coffee()
-    pixels = torch.from_numpy(photograph).permute(2, 0, 1).float()
-    views = torch.stack(
-        [
-            F.interpolate(
-                pixels[None, :, y1:y2, x1:x2],
-                size=(SIZE, SIZE),
-                mode='bilinear',
-                antialias=True,
-            )[0]
-            for x1, y1, x2, y2 in CROPS
-        ]
-    ).clamp(0, 255)
-    index, weight, mask, grid = matches(views, args.checkpoint)
-    images = views.byte().permute(0, 2, 3, 1).numpy()
+    views = cut_views(photograph)
+    logging.disable(logging.INFO)  # MMEngine lists how each weight starts
+    features = torch.cat([encode(views, seed) for seed in range(8)], dim=1)
+    query, key = features[:, None]
+    similarity, index = match_by_similarity(cell_similarity(query, key))
+    crops = torch.tensor([CROPS], dtype=torch.float)
+    overlap = overlap_boxes(crops, torch.zeros(1, 2, dtype=torch.bool))[:, 0]
+    mask = cell_mask(overlap, GRID)
+    weight = semantic_weights(similarity, mask)[0]
 
-    plt.rcParams.update({'font.size': 11, 'font.family': 'DejaVu Sans'})
-    figure, axes = plt.subplots(
-        1, 4, figsize=(12, 3.7), width_ratios=[1.5, 1, 1, 1]
+    plt.rcParams.update({'font.size': 12, 'axes.titlesize': 13})
+    figure = plt.figure(figsize=(WIDTH, HEIGHT))
+
+    def axes(left: float, bottom: float, width: float, height: float):
+        inches = np.array([left, bottom, width, height])
+        return figure.add_axes(inches / ([WIDTH, HEIGHT] * 2))
+
+    photo = axes(0.08, 0.6, 3.36, 2.24)
+    first, second, heat = (
+        axes(left, 0.42, 2.6, 2.6) for left in (3.64, 6.44, 9.28)
     )
-    for axis in axes:
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-    photo, query, key, heat = axes
+    images = views.permute(0, 2, 3, 1).numpy()
     photo.imshow(photograph)
-    photo.set_title('photograph, two random crops')
-    for (x1, y1, x2, y2), color in zip(CROPS, COLORS, strict=True):
-        photo.add_patch(
-            Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=color, lw=3)
-        )
-    for axis, image, color, title in zip(
-        (query, key), images, COLORS, ('query', 'key'), strict=True
-    ):
-        axis.imshow(image)
-        axis.set_title(title, color=color)
-        axis.spines[:].set(visible=True, color=color, linewidth=3)
-    for cell in range(len(index)):
-        row, column = divmod(cell, grid[1])
-        if (row + column) % 2:
-            continue
-        line = ConnectionPatch(
-            center(cell, grid), center(index[cell], grid), 'data', 'data',
-            axesA=query, axesB=key, color=HEAT(0.15 + 0.8 * weight[cell]),
-            lw=1.5, alpha=0.9,
-        )
-        figure.add_artist(line)
-    heat.imshow(images[0])
-    heat.imshow(
-        weight.reshape(grid), cmap=HEAT, vmin=0, vmax=1, alpha=0.7,
-        extent=(0, SIZE, SIZE, 0), interpolation='nearest',
+    first.imshow(images[0])
+    second.imshow(images[1])
+    heat.imshow(images[0] @ (0.299, 0.587, 0.114), cmap='gray')
+    look = dict(cmap=HEAT, vmin=0, vmax=1, extent=(0, SIZE, SIZE, 0))
+    heat.imshow(weight.view(GRID), alpha=0.7, **look)
+    for panel in figure.axes:  # as the images are
+        panel.autoscale(False)
+    frames = dict(
+        zip((first, second, heat), (*COLORS, COLORS[0]), strict=True)
     )
-    heat.set_title('weights')
-    figure.tight_layout()
-    figure.savefig(args.out, dpi=100)
-    print(np.round(weight.reshape(grid), 2), mask.reshape(grid).astype(int), index.reshape(grid), sep='\n')
+    for color, box in zip(COLORS, CROPS, strict=True):
+        draw_box(photo, box, ec=color, lw=3.5)
+    for panel in (first, heat):
+        draw_box(panel, SIZE * overlap[0], ec='white', ls='--', lw=2)
+    for panel, color in frames.items():
+        panel.spines[:].set(color=color, linewidth=3.5)
+    for cell in choose_cells(weight, mask[0]):
+        color = HEAT(weight[cell].item())
+        draw_match(first, second, cell, index[0, cell], color)
+    bar = axes(9.28, 0.2, 2.6, 0.12)
+    bar.imshow(np.linspace(0, 1, 256)[None], cmap=HEAT, aspect='auto')
+    figure.text(9.2 / WIDTH, 0.26 / HEIGHT, '0', ha='right', va='center')
+    figure.text(11.9 / WIDTH, 0.26 / HEIGHT, '1', va='center')
+    titles = ('photograph, two crops', *NAMES, 'weights of the query')
+    for panel, title in zip((photo, first, second, heat), titles, strict=True):
+        panel.set_title(title, color=frames.get(panel, 'black'))
+    for panel in figure.axes:
+        panel.set(xticks=[], yticks=[])
+    figure.savefig(OUT, dpi=100, pil_kwargs=dict(quality=92))
 
 
 if __name__ == '__main__':

@@ -33,15 +33,11 @@ def number(text):
 
 
 @pytest.mark.parametrize(
-    ('page', 'folders'),
-    [
-        ('pretraining', ['pretrain']),
-        ('transfer', ['detection', 'segmentation']),
-    ],
+    ('page', 'folders'), [('pretraining', 'pretrain'), ('transfer', '*tion')]
 )
 def test_configs_are_those_of_the_table(page, folders):
     table = rows(f'docs/{page}.md')
-    paths = {p.name: p for f in folders for p in CONFIGS.glob(f'{f}/*.py')}
+    paths = {path.name: path for path in CONFIGS.glob(f'{folders}/*.py')}
     assert set(table) == set(paths)
     for name, (*_, length, batch) in table.items():
         cfg = load_config(str(paths[name]))
