@@ -75,7 +75,6 @@ def test_links_lead_somewhere(page):
     ('page', 'code'), EXAMPLES, ids=[page for page, _ in EXAMPLES]
 )
 def test_python_examples_run(page, code, tmp_path, monkeypatch):
-    """Run them in a folder with the files that they name."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'configs').symlink_to(CONFIGS)
     for name in re.findall(r"'((?:data|work_dirs)/[^']+)'", code):
