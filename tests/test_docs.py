@@ -94,6 +94,6 @@ def test_python_examples_run(page, code, tmp_path, monkeypatch):
     # The scaling table of speed.md is what the page's code gives.
     row = r'^\| (\d+), (one|eight) machines? \| \S+ \| (\d+) \| (\S+) \|'
     for gpus, machines, batch, share in re.findall(row, TEXTS[page], re.M):
-        links = (200, 20) if machines == 'one' else (25, 50)
-        value = names['efficiency'](int(batch), int(gpus), *links)
+        gpu_links = (200, 20) if machines == 'one' else (25, 50)
+        value = names['efficiency'](int(batch), int(gpus), *gpu_links)
         assert f'{value:.2f}' == share

@@ -115,8 +115,7 @@ def test_modules(command):
 def test_python(command, monkeypatch):
     args = parse(command[1], command[2:], monkeypatch)
     if command[1] == 'tools/reproduce.py':
-        runs = runs_of(read_plan(ROOT / args.plan))
-        assert set(args.only) <= set(runs)
+        assert set(args.only) <= set(runs_of(read_plan(ROOT / args.plan)))
 
 
 def test_no_command_is_left():
@@ -128,5 +127,5 @@ def test_slurm_script_requeues_a_stopped_run(status):
     (script,) = SCRIPTS
     stand_ins = f'bash() {{ return {status}; }}; scontrol() {{ echo "$@"; }}\n'
     process = run('bash', '-c', stand_ins + script, SLURM_JOB_ID='7')
-    assert process.returncode == status, process.stderr
-    assert process.stdout == ('requeue 7\n' if status == 75 else '')
+    expected = status, 'requeue 7\n' if status == 75 else ''
+    assert (process.returncode, process.stdout) == expected
