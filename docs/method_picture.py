@@ -20,7 +20,7 @@ from skimage.data import coffee
 from torch import Tensor, nn
 
 import pixcon_mm.models  # noqa: F401, before MMPretrain's models
-from pixcon_mm.models.geometry import cell_mask, overlap_boxes
+from pixcon_mm.models.geometry import Geometry, cell_mask, overlap_boxes
 from pixcon_mm.models.matching import (
     cell_similarity,
     match_by_similarity,
@@ -119,7 +119,8 @@ def main() -> None:
     query, key = features[:, None]
     similarity, index = match_by_similarity(cell_similarity(query, key))
     crops = torch.tensor([CROPS], dtype=torch.float)
-    overlap = overlap_boxes(crops, torch.zeros(1, 2, dtype=torch.bool))[:, 0]
+    flips = torch.zeros(1, 2, dtype=torch.bool)
+    overlap = overlap_boxes(Geometry(crops, flips))[:, 0]
     mask = cell_mask(overlap, GRID)
     weight = semantic_weights(similarity, mask)[0]
 
