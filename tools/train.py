@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmengine.config import Config  # noqa: E402
 
-from pixcon_mm.checkpoint.reading import read_tensors  # noqa: E402
+from pixcon_mm.checkpoint.load import load_tensors  # noqa: E402
 from pixcon_mm.cli import (  # noqa: E402
     build_runner,
     end_process_group,
@@ -159,7 +159,7 @@ def main() -> None:
         die_with_parent()  # torchrun, which may be killed
     cfg = prepare(args)
     if args.pretrained not in (None, 'torchvision', 'none'):
-        read_tensors(args.pretrained)  # better now than after loading data
+        load_tensors(args.pretrained)  # better now than after loading data
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
     if rank(args.launcher) == 0:
         # Held as long as it is open: until the end.

@@ -9,8 +9,8 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import weights_to_cpu
 from torch import Tensor
 
-from pixcon_mm.checkpoint.checkpoints import Checkpoint, write_checkpoint
-from pixcon_mm.checkpoint.reading import read_tensors
+from pixcon_mm.checkpoint.load import load_tensors
+from pixcon_mm.checkpoint.run_checkpoint import Checkpoint, write_checkpoint
 from pixcon_mm.engine.model_state import find_non_finite, unwrap
 from pixcon_mm.engine.resuming import scale_of
 from pixcon_mm.errors import UserError
@@ -112,7 +112,7 @@ def load_weights(runner: Runner, filename: str) -> Checkpoint:
         )
     tensors = {
         name.removeprefix('module.'): tensor
-        for name, tensor in read_tensors(filename).items()
+        for name, tensor in load_tensors(filename).items()
     }
     checkpoint = dict(state_dict=tensors)
     runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)

@@ -15,13 +15,13 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pixcon_mm.checkpoint.checkpoints import (
+from pixcon_mm.checkpoint.load import describe_mismatch
+from pixcon_mm.checkpoint.run_checkpoint import (
     list_checkpoints,
+    load_checkpoint,
     newest_checkpoint,
-    read_checkpoint,
     read_progress,
 )
-from pixcon_mm.checkpoint.filling import compare
 from pixcon_mm.engine.log_line import batch_size
 from pixcon_mm.engine.model_state import unwrap
 from pixcon_mm.engine.schedules import restore_schedulers
@@ -93,7 +93,7 @@ def restore_run(runner: Runner, path: Path) -> None:
             'It must be a local file, on a storage that all machines of the '
             'run share.'
         )
-    checkpoint = read_checkpoint(path)
+    checkpoint = load_checkpoint(path)
     runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
     meta, scale = checkpoint['meta'], scale_of(runner)
     _restore_model(runner.model, checkpoint['state_dict'], path)
@@ -115,7 +115,7 @@ def restore_run(runner: Runner, path: Path) -> None:
 
 def _restore_model(model: nn.Module, tensors: dict, path: Path) -> None:
     """Load every tensor of a model, or stop."""
-    difference = compare(unwrap(model).state_dict(), tensors)
+    difference = describe_mismatch(unwrap(model).state_dict(), tensors)
     if difference:
         raise _misfit(path, difference)
     unwrap(model).load_state_dict(tensors)
