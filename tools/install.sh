@@ -72,8 +72,9 @@ sources=(-e '.[dev]')
 if [ "$packages" = original ]; then
     # Its versions take the place of those in constraints.txt.
     constraints=$venv/constraints.txt
+    cp requirements/original.txt "$constraints"
     sed -n 's/==.*/==/; s/^[a-z].*==/^&/p' requirements/original.txt |
-        grep -vf - requirements/constraints.txt >"$constraints"
+        grep -vf - requirements/constraints.txt >>"$constraints"
     sources=()
     for name in original runtime tables dev; do
         sources+=(-r "requirements/$name.txt")
