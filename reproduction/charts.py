@@ -8,15 +8,14 @@ import math
 import re
 import textwrap
 from collections import Counter
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from pixcon_mm.visualization.curves import Records, smooth, smoothing
+from pixcon_mm.visualization.curves import smooth, smoothing
 from reproduction.published import RowKey
 from reproduction.tables import Cell, Column, Row, Table, score
 
@@ -37,11 +36,9 @@ COLORS = (
     *('#882255', '#44aa99', '#ddaa33', '#555555', '#994f00'),
 )
 MARKERS = 'osD^vP'
-LINES = ('-', '--', ':', '-.')
 
 
-@dataclass(frozen=True)
-class RowStyle:
+class RowStyle(NamedTuple):
     """Label, colour and marker of a row in all charts."""
 
     label: str
@@ -63,8 +60,7 @@ def row_styles(tables: list[Table]) -> Styles:
         if methods[key.method] > 1:
             label += f', {key.pretrain_set}'
         if pairs[key[:2]] > 1:
-            epochs = f'{key.epochs} epochs' if key.epochs else 'epochs unknown'
-            label += f', {epochs}'
+            label += f', {key.epochs or "unknown"} epochs'
         styles[key] = RowStyle(
             textwrap.fill(label, 24),
             COLORS[index % len(COLORS)],
@@ -90,10 +86,6 @@ def to_svg(figure: Figure, name: str, title: str) -> str:
     text = re.sub(r'(\bid="|href="#|url\(#)', rf'\g<1>{name}-', text)
     label = html.escape(title)
     return text.replace('<svg', f'<svg role="img" aria-label="{label}"', 1)
-
-
-def _heading(column: Column) -> str:
-    return textwrap.fill(f'{column.benchmark}: {column.metric}', 60)
 
 
 @matplotlib.rc_context(RC)
@@ -128,11 +120,12 @@ def draw_bars(table: Table, column: Column, styles: Styles) -> Figure | None:
 
 
 def _draw_bar(axes: Axes, y: int, row: Row, cell: Cell, color: str) -> None:
-    text, end = 'not run yet' if row.is_ours else '', 0.0
+    published = [p.value for p in cell.published if p.value is not None]
+    text = 'not run yet' if row.is_ours else ''
     if cell.values:
-        text = str(cell)
-        if len(cell.values) >= cell.wanted:
-            text = text.rpartition(' (')[0]
+        text = str(cell).removesuffix(f' ({cell.wanted})')
+    elif published:
+        text = f'{", ".join(map(score, published))} published'
     if _is_finite(cell):
         axes.barh(y, cell.mean, 0.5, color=color, alpha=0.5)
         axes.errorbar(
@@ -141,36 +134,33 @@ def _draw_bar(axes: Axes, y: int, row: Row, cell: Cell, color: str) -> None:
         # One below the other: seeds differ by less than a dot is wide.
         lanes = y + 0.17 * np.linspace(-1, 1, len(cell.values))
         axes.plot(cell.values, lanes, 'o', ms=2.2, color=color)
-        end = max(*cell.values, cell.mean + (cell.std or 0))
-    values = [p.value for p in cell.published if p.value is not None]
-    if values:
+    for value in published:
         lane = y + 0.28 if cell.values else y
-        axes.plot(
-            values, [lane] * len(values), 'D', ms=4, mfc='white', mec='#222222'
-        )
-        end = max(end, *values)
-        if not cell.values:
-            text = f'{", ".join(map(score, values))} published'
+        axes.plot(value, lane, 'D', ms=4, mfc='white', mec='#222222')
     axes.annotate(
         text,
-        (end, y),
+        (max(_numbers(cell), default=0.0), y),
         xytext=(6, 0),
         textcoords='offset points',
         va='center',
         fontsize=7.5,
-        color='#222222' if end else '#777777',
     )
 
 
 def _numbers(cell: Cell) -> list[float]:
     """List all numbers that can be drawn of a cell."""
-    own = [*cell.values, cell.mean + (cell.std or 0)] if cell.values else []
-    numbers = own + [p.value for p in cell.published if p.value is not None]
+    numbers = [p.value for p in cell.published if p.value is not None]
+    if cell.values:
+        numbers += [*cell.values, cell.mean + (cell.std or 0)]
     return [n for n in numbers if math.isfinite(n)]
 
 
 def _is_finite(cell: Cell) -> bool:
     return cell.mean is not None and math.isfinite(cell.mean)
+
+
+def _heading(column: Column) -> str:
+    return textwrap.fill(f'{column.benchmark}: {column.metric}', 60)
 
 
 @matplotlib.rc_context(RC)
@@ -181,29 +171,21 @@ def draw_costs(table: Table, column: Column, styles: Styles) -> Figure | None:
     None if no pre-training has both a cost and a score.
     """
     rows = [r for r in table.rows if r.is_ours and _is_finite(r.cell(column))]
-    hours = {row.key: hours_of(row) for row in rows}
-    spent = [value for value in hours.values() if value]
+    spent = [hours for hours in map(hours_of, rows) if hours]
     if not spent:
         return None
     figure = Figure(figsize=(4.4, 2.9), layout='constrained')
     axes = figure.add_subplot(title=_heading(column))
     axes.set_xlabel('device hours of a pre-training')
     for row in rows:
-        cell, style = row.cell(column), styles[row.key]
-        look = dict(color=style.color, label=style.label)
-        if hours[row.key]:
-            axes.errorbar(
-                hours[row.key],
-                cell.mean,
-                yerr=cell.std,
-                fmt=style.marker,
-                capsize=3,
-                ms=5,
-                lw=1,
-                **look,
-            )
+        cell, (label, color, marker) = row.cell(column), styles[row.key]
+        style = dict(color=color, label=label, lw=1)
+        hours = hours_of(row)
+        if hours:
+            point = dict(fmt=marker, yerr=cell.std, capsize=3, ms=5)
+            axes.errorbar(hours, cell.mean, **point, **style)
         elif not row.config:
-            axes.axhline(cell.mean, linestyle='--', lw=1, **look)
+            axes.axhline(cell.mean, linestyle='--', **style)
     axes.grid(axis='y', alpha=0.3)
     if max(spent) > 10 * min(spent):
         axes.set_xscale('log')
@@ -227,44 +209,31 @@ def hours_of(row: Row) -> float | None:
 
 @matplotlib.rc_context(RC)
 def draw_losses(tables: list[Table], styles: Styles) -> Figure | None:
-    """Draw smoothed losses of all pre-trainings; None without any."""
+    """Draw smoothed losses, a line for each seed; None without any."""
     curves = {
-        (row.key, seed): _smoothed(records)
+        row.key: [records for records in row.curves.values() if records]
         for table in tables
         for row in table.rows
-        for seed, records in row.curves.items()
-        if records
+        if any(row.curves.values())
     }
     if not curves:
         return None
-    keys = list(dict.fromkeys(key for key, _ in curves))
-    seeds = sorted({seed for _, seed in curves})
-    dash = {seed: LINES[i % len(LINES)] for i, seed in enumerate(seeds)}
-    figure = Figure(figsize=(5, 3.2 + 0.1 * len(keys)), layout='constrained')
+    height = 3.2 + 0.1 * len(curves)
+    figure = Figure(figsize=(5, height), layout='constrained')
     axes = figure.add_subplot(xlabel='iteration', ylabel='loss')
-    for (key, seed), curve in curves.items():
-        axes.plot(*curve, dash[seed], lw=1.2, color=styles[key].color)
+    for key, seeds in curves.items():
+        label = styles[key].label.replace('\n', ' ')
+        for records in seeds:
+            steps = np.array([record['step'] for record in records])
+            losses = np.array([record['loss'] for record in records], float)
+            losses = smooth(losses, smoothing(len(losses)))
+            # No more than a small picture shows, with the last one.
+            every = -math.ceil(len(losses) / 300)
+            color = styles[key].color
+            steps, losses = steps[::every], losses[::every]
+            axes.plot(steps, losses, lw=1.2, color=color, label=label)
+            label = None  # once in the legend
     axes.grid(alpha=0.3)
     axes.locator_params(axis='x', nbins=6)
-    handles = [Line2D([], [], color=styles[key].color) for key in keys]
-    labels = [styles[key].label.replace('\n', ' ') for key in keys]
-    handles += [Line2D([], [], color='#222222', ls=dash[s]) for s in seeds]
-    figure.legend(
-        handles,
-        labels + [f'seed {seed}' for seed in seeds],
-        loc='outside lower center',
-        ncols=2,
-        frameon=False,
-    )
+    figure.legend(loc='outside lower center', ncols=2, frameon=False)
     return figure
-
-
-def _smoothed(records: Records) -> tuple[np.ndarray, np.ndarray]:
-    """Return steps and losses, no more than a small picture shows."""
-    steps = np.array([record['step'] for record in records])
-    values = np.array([record['loss'] for record in records], dtype=float)
-    values = smooth(values, smoothing(len(values)))
-    every = math.ceil(len(values) / 300)
-    # The last one stays in: it is what readers look for.
-    kept = np.arange(len(values) - 1, -1, -every)[::-1]
-    return steps[kept], values[kept]

@@ -75,7 +75,7 @@ Options = dict[str, Any]  # overrides of a config; {name} is a root of data
 
 
 class Section(BaseModel):
-    """A part of a plan; a key that it does not know is a mistake."""
+    """A part of a plan; an unknown key is a mistake."""
 
     model_config = ConfigDict(extra='forbid', strict=True, frozen=True)
 
@@ -200,11 +200,7 @@ class Plan(Section):
                 )
 
     def arguments(self, options: Options) -> list[str]:
-        """Return options as ``--cfg-options`` takes them, with roots of data.
-
-        Raises:
-            ValueError: If a value would arrive as another.
-        """
+        """Return options as ``--cfg-options`` takes them."""
         arguments = []
         for key, value in self.with_roots(options).items():
             # MMEngine takes no quotes and spaces, nor needs them in lists.
@@ -235,7 +231,6 @@ class StrictLoader(yaml.SafeLoader):
     """YAML in which a duplicate key is a mistake and 24:00:00 is a time."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False):
-        """Construct a mapping; see :class:`yaml.SafeLoader`."""
         keys = [key.value for key, _ in node.value if key.value != '<<']
         for key in keys:
             if keys.count(key) > 1:
@@ -246,7 +241,7 @@ class StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int | str:
-        """Construct a number; in YAML 1.1, 24:00:00 would be 86,400."""
+        # In YAML 1.1, 24:00:00 would be 86,400.
         text = self.construct_scalar(node)
         return text if ':' in text else super().construct_yaml_int(node)
 

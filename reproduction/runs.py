@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import logging
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,25 +22,14 @@ KINDS = ('pretrain', 'finetune', 'test')
 # Settings that the result does not depend on: they say where a run writes
 # and how it feeds its device. (The number of processes is none either: the
 # total batch is the recipe's, and so are its statistics under SyncBN.)
-IMMATERIAL = {
-    'default_hooks.logger',
-    'default_hooks.checkpoint',
-    'default_hooks.progress_bar',
-    'default_hooks.timer',
-    'env_cfg',
-    'launcher',
-    'log_level',
-    'log_processor',
-    'resume',
-    'vis_backends',
-    'visualizer',
-    'work_dir',
-    'model_wrapper_cfg',
-    'randomness.seed',  # the run's own counts
-    'train_cfg.val_begin',  # there is no validation in between
-    'train_cfg.val_interval',
-}
-IMMATERIAL_LEAVES = {'num_workers', 'persistent_workers', 'pin_memory'}
+IMMATERIAL = re.compile(
+    r'default_hooks\.(logger|checkpoint|progress_bar|timer)'
+    '|env_cfg|launcher|log_level|log_processor|model_wrapper_cfg|resume'
+    '|vis_backends|visualizer|work_dir'
+    r'|randomness\.seed'  # the run's own counts
+    r'|train_cfg\.(val_begin|val_interval)'  # it has no validation
+    r'|.+\.(num_workers|persistent_workers|pin_memory)'
+)
 Settings = dict[str, Any]
 
 
@@ -173,11 +163,7 @@ def settings_of(run: Run) -> Settings:
 def concerns(kind: str, key: str) -> bool:
     """Return whether the result of a kind of run depends on a setting.
 
-    So another way to test makes no fine-tuning stale, only its test.
-
-    Example:
-        >>> concerns('finetune', 'test_evaluator.type')
-        False
+    Another way to test makes no fine-tuning stale, only its test.
     """
     if kind == 'test':
         return key.startswith(('model.', 'test_'))
@@ -215,7 +201,7 @@ def flatten(node: Any, path: str = '') -> Settings:
         >>> flatten(dict(model=dict(depth=50, strides=(1, 2)), resume=True))
         {'model.depth': 50, 'model.strides': [1, 2]}
     """
-    if path in IMMATERIAL or path.rpartition('.')[2] in IMMATERIAL_LEAVES:
+    if IMMATERIAL.fullmatch(path):
         return {}
     if isinstance(node, list | tuple):
         if not any(isinstance(x, dict | list | tuple) for x in node):

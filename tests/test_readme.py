@@ -14,7 +14,8 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
 from pixcon_mm.config import load_config
-from reproduction.plan_file import read_plan
+from reproduction.cli import parse_args
+from reproduction.plan import read_plan
 from reproduction.runs import runs_of
 from tests import toy
 
@@ -131,7 +132,7 @@ def test_export_commands_are_understood(command, monkeypatch):
 
 @pytest.mark.parametrize('command', REPRODUCE, ids=' '.join)
 def test_commands_of_plans_are_understood(command):
-    args = module_of('reproduce').parse_args(command[2:])
+    args = parse_args(command[2:])
     runs = runs_of(read_plan(ROOT / args.plan))
     assert all(pattern in runs for pattern in args.only)
 

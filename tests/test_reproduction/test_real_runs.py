@@ -6,13 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
-PRETRAINED, FINETUNED = 'pretrain/sr-toy-seed0', 'finetune/seg/sr-toy-seed0'
+from tests import ROOT
+from tests.test_reproduction.conftest import FINETUNED, PRETRAINED, plan_dict
 
 
 @pytest.fixture(scope='module')
@@ -25,59 +24,28 @@ def data(tmp_path_factory):
 
 
 def write_plan(folder, data):
-    """A pre-training of 8 steps, a fine-tuning of 8 steps, a test."""
-    plan = dict(
-        title='Toy',
-        work_dir=str(folder / 'runs'),
-        seeds=[0],
-        pretrain_seeds=[0],
-        data=dict(scenes=dict(root=str(data), files={'train2017/*.jpg': 16})),
-        pretrain_sets=dict(
-            toy=dict(
-                title='toys',
-                data=['scenes'],
-                options={'data_root': '{scenes}/train2017/'},
-            )
-        ),
-        methods=dict(
-            sr=dict(
-                title='PixCon-SR',
-                config='configs/pretrain/pixcon_r18_demo.py',
-                options={
-                    'model.queue_len': 32,
-                    'train_dataloader.batch_size': 4,
-                    'train_dataloader.dataset.pipeline.1.scale': 64,
-                    'train_cfg.max_epochs': 2,
-                    'default_hooks.checkpoint.interval': 1,
-                    'default_hooks.logger.interval': 1,
-                },
-            )
-        ),
-        benchmarks=dict(
-            seg=dict(
-                title='Segmentation',
-                protocol='a few steps',
-                config='configs/segmentation/fcn_r18_demo.py',
-                data=['scenes'],
-                metrics=dict(mIoU=dict(title='mIoU')),
-                options={
-                    'data_root': '{scenes}/',
-                    'crop_size': [64, 64],
-                    'train_dataloader.batch_size': 2,
-                    'train_cfg.max_iters': 8,
-                    'default_hooks.checkpoint.interval': 2,
-                    'default_hooks.logger.interval': 1,
-                },
-            )
-        ),
-        tables=dict(
-            main=dict(
-                title='Main',
-                rows=[dict(methods=['sr'], sets=['toy'])],
-                benchmarks=['seg'],
-            )
-        ),
-    )
+    """Write a plan of a pre-training and a fine-tuning of 8 steps each."""
+    plan = plan_dict(folder, seeds=[0], pretrain_seeds=[0])
+    scenes = dict(root=str(data), files={'train2017/*.jpg': 16})
+    plan['data'] = dict(toy=scenes)
+    plan['pretrain_sets']['toy']['options'] = {'data_root': '{toy}/train2017/'}
+    plan['methods']['sr']['options'] = {
+        'model.queue_len': 32,
+        'train_dataloader.batch_size': 4,
+        'train_dataloader.dataset.pipeline.1.scale': 64,
+        'train_cfg.max_epochs': 2,
+        'default_hooks.checkpoint.interval': 1,
+        'default_hooks.logger.interval': 1,
+    }
+    plan['benchmarks']['seg']['options'] = {
+        'data_root': '{toy}/',
+        'crop_size': [64, 64],
+        'train_dataloader.batch_size': 2,
+        'train_cfg.max_iters': 8,
+        'default_hooks.checkpoint.interval': 2,
+        'default_hooks.logger.interval': 1,
+    }
+    plan['tables']['main']['rows'][0]['methods'] = ['sr']
     path = folder / 'plan.yaml'
     path.write_text(yaml.safe_dump(plan))
     return path
@@ -108,11 +76,11 @@ def test_from_nothing_to_the_table(tmp_path, data):
             f'{float(row["mean"]):.1f}'
             in (tmp_path / 'runs' / name).read_text()
         )
-    said = subprocess.run(
+    output = subprocess.run(
         command(path), check=True, capture_output=True, text=True
     ).stdout
-    assert '3 runs: 3 complete' in said
-    assert 'tools/train.py' not in said  # nothing was run again
+    assert '3 runs: 3 complete' in output
+    assert 'tools/train.py' not in output  # nothing was run again
 
 
 @pytest.mark.slow
