@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import datetime
 import sys
 import textwrap
@@ -18,7 +19,7 @@ from rich.table import Table as Grid
 from pixcon_mm.files import atomic_write
 from reproduction import slurm
 from reproduction.execute import Selection, execute, fits
-from reproduction.formats import to_csv, to_html, to_markdown
+from reproduction.formats import score_grid, to_csv, to_html, to_markdown
 from reproduction.plan import read_plan
 from reproduction.runs import (
     Run,
@@ -180,19 +181,12 @@ def show_runs(status: PlanStatus, console: Console) -> None:
 def show_tables(tables: list[Table], console: Console) -> None:
     """Show our rows of each table; the files of `table` have more."""
     for table in tables:
-        grid = Grid(title=table.title, title_justify='left')
-        for heading in ('method', 'pre-trained on', 'epochs'):
-            grid.add_column(heading)
-        for column in table.columns:
-            heading = f'{column.benchmark}\n{column.metric}'
-            grid.add_column(heading, justify='right')
-        for row in table.rows:
-            if row.is_ours:
-                method, pretrain_set, epochs = row.key
-                cells = [str(row.cell(column)) for column in table.columns]
-                length = '' if epochs is None else str(epochs)
-                titles = (escape(method), escape(pretrain_set), length)
-                grid.add_row(*titles, *cells)
+        rows = [row for row in table.rows if row.is_ours]
+        ours = dataclasses.replace(table, rows=rows)
+        head, *body = score_grid(ours, with_published=False)
+        grid = Grid(*head, title=table.title, title_justify='left')
+        for line in body:
+            grid.add_row(*map(escape, line))
         console.print(grid)
 
 

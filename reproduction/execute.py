@@ -94,10 +94,10 @@ def execute(
         status (PlanStatus): The plan and its status.
         selection (Selection): Which runs, and how.
         log (Callable): Gets a line for each event.
-        show (Callable): Gets a run's name and the last line of its log.
+        show (Callable): Gets the last line of the log of a run, with its name.
 
     Returns:
-        bool: Whether all that is selected is complete in the end.
+        bool: True if all that is selected is complete in the end.
     """
     selected = selection.pick(status.runs)
     _make_data(status, selected, log)

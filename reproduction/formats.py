@@ -21,21 +21,22 @@ NOTHING = '–'
 Grid = list[list[str | list[str]]]
 
 
-def score_grid(table: Table) -> Grid:
+def score_grid(table: Table, with_published: bool = True) -> Grid:
     """Return a table's scores, with published numbers beside them."""
     sources = table.sources
+    beside = [with_published and table.has_published(c) for c in table.columns]
     head = ['method', 'pre-trained on', 'epochs']
-    for column in table.columns:
+    for column, is_beside in zip(table.columns, beside, strict=True):
         head.append(f'{column.benchmark}, {column.metric}')
-        head += ['published'] * table.has_published(column)
+        head += ['published'] * is_beside
     grid: Grid = [head]
     for row in table.rows:
         epochs = row.key.epochs
         line = [*_titles(row), NOTHING if epochs is None else str(epochs)]
-        for column in table.columns:
+        for column, is_beside in zip(table.columns, beside, strict=True):
             cell = row.cell(column)
             line.append(str(cell))
-            if table.has_published(column):
+            if is_beside:
                 marks = [
                     f'{number(p.value) or "n/a"} [{sources[p.source]}]'
                     for p in cell.published

@@ -101,10 +101,10 @@ def run_command(
     """Run a command to its end; record the time it took, however it ends.
 
     Args:
-        run_dir (RunDir): Folder of the run; locked.
+        run_dir (RunDir): Folder of the run.
         line (list[str]): The command.
         devices (int): How many it uses.
-        lock (int): Descriptor of the lock, which the command inherits.
+        lock (int): Descriptor of the run's lock, which the command inherits.
         show (Callable): Gets the last line of the log from time to time.
 
     Returns:
@@ -203,7 +203,13 @@ def write_metrics(run: Run, run_dir: RunDir) -> None:
     evaluation = run_dir.path / EVALUATION
     checkpoint, metrics, records = None, {}, []
     if run.kind == 'test':
-        metrics = _read_evaluation(evaluation, started['parent_sha256'])
+        report = json.loads(evaluation.read_text(encoding='utf-8'))
+        metrics = report['metrics']
+        if report['sha256'] != started['parent_sha256']:
+            raise UserError(
+                f'{evaluation} is of another checkpoint than the run was '
+                'started for: run it again.'
+            )
     else:
         newest = run_dir.newest_checkpoint()
         if newest is None:
@@ -225,17 +231,3 @@ def write_metrics(run: Run, run_dir: RunDir) -> None:
     )
     run_dir.write('metrics.json', result)
     evaluation.unlink(missing_ok=True)
-
-
-def _read_evaluation(path: Path, sha256: str) -> dict[str, Any]:
-    """Read the file of tools/test.py, if it is of the right checkpoint."""
-    try:
-        evaluation = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise UserError(f'The test has left no {path} ({error}).') from error
-    if evaluation['sha256'] != sha256:
-        raise UserError(
-            f'{path} is of another checkpoint ({evaluation["sha256"]:.12}) '
-            f'than the run was started for ({sha256:.12}): run it again.'
-        )
-    return evaluation['metrics']

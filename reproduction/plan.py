@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,17 +20,6 @@ from pydantic import (
 from pixcon_mm.errors import UserError, suggest
 
 
-def _matches(pattern: str, mistake: str) -> Callable[[str], str]:
-    """Return a check that all of a text matches a pattern."""
-
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError(f'{text!r} {mistake}')
-        return text
-
-    return check
-
-
 def _check_unique(seeds: list[int]) -> list[int]:
     if len({*seeds}) < len(seeds):
         raise ValueError(f'a seed is there twice: {seeds}')
@@ -39,31 +27,19 @@ def _check_unique(seeds: list[int]) -> list[int]:
 
 
 def _check_sbatch_value(value: Any) -> Any:
-    if not isinstance(value, str | int | float | None):
+    is_line = not isinstance(value, str) or re.fullmatch(LINE, value)
+    if not isinstance(value, str | int | float | None) or not is_line:
         raise ValueError(
-            f'{value!r} is no value for sbatch: use a word in quotes, a '
-            'number, true, false or null'
+            f'{value!r} is no value for sbatch: use a line of text in quotes, '
+            'a number, true, false or null'
         )
-    return _check_line(value) if isinstance(value, str) else value
+    return value
 
 
-_check_name = _matches(
-    r'[a-z0-9][a-z0-9_.+-]*',
-    'becomes part of a path: use small letters, digits and -_.+ only',
-)
-_check_line = _matches(
-    r'[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*',
-    'has line breaks or other control characters, which a line of a job '
-    'script cannot hold',
-)
-_check_sbatch_key = _matches(
-    '[a-z][a-z-]*',
-    'is no option of sbatch: use its long name without the dashes, such as '
-    'time or mem-per-cpu',
-)
-Name = Annotated[str, AfterValidator(_check_name)]
-Line = Annotated[str, AfterValidator(_check_line)]
-SbatchKey = Annotated[str, AfterValidator(_check_sbatch_key)]
+LINE = r'^[^\x00-\x1f\x7f-\x9f]*$'  # a line break would add one to a script
+Line = Annotated[str, Field(pattern=LINE)]
+Name = Annotated[str, Field(pattern='^[a-z0-9][a-z0-9_.+-]*$')]  # of a folder
+SbatchKey = Annotated[str, Field(pattern='^[a-z][a-z-]*$')]
 SbatchValue = Annotated[Any, AfterValidator(_check_sbatch_value)]
 Count = Annotated[int, Field(ge=0)]
 Seeds = Annotated[

@@ -17,7 +17,7 @@ from pydantic import (
     ValidationError,
 )
 
-from pixcon_mm.errors import UserError, suggest
+from pixcon_mm.errors import UserError
 from reproduction.plan import Benchmark, Metric, mistakes
 
 Text = Annotated[str, Field(min_length=1)]
@@ -76,17 +76,13 @@ def read_published(path: str | Path) -> list[PublishedNumber]:
             header = list(reader.fieldnames or [])
             for column in PublishedNumber.model_fields:
                 if column not in header:
-                    raise UserError(
-                        f'{path}:1 lacks the column {column!r}.'
-                        f'{suggest(column, header)}'
-                    )
+                    raise UserError(f'{path}:1 lacks the column {column!r}.')
             for line in reader:
                 where = f'{path}:{reader.line_num}'
                 if None in line or None in line.values():
                     raise UserError(
-                        f'{where} has too {"many" if None in line else "few"} '
-                        'fields: put text with a comma in double quotes, and '
-                        'leave a comma for each empty field.'
+                        f'{where} has too many or too few fields: put text '
+                        'with a comma in double quotes.'
                     )
                 try:
                     numbers.append(PublishedNumber.model_validate(line))

@@ -1,15 +1,10 @@
-r"""Submit the runs of a plan as jobs of Slurm.
+"""Submit the runs of a plan as jobs of Slurm.
 
 A job is a script that a person can read, change and submit again. It calls
-``reproduce.py run`` for one run, which resumes as it does anywhere;
-dependencies are those of sbatch.
-
-sbatch passes a directive through no shell. It splits the line at white space;
-quotes group, a backslash takes the next character as it is, and a # outside
-of quotes begins a comment; nothing is expanded (``src/sbatch/opt.c`` of
-Slurm). A line break would end a directive, and the rest be another one, or a
-command. So every value is on one line: the plan refuses others
-(:mod:`reproduction.plan`), and words for bash are escaped.
+``reproduce.py run`` for one run. sbatch splits a directive at white space;
+double quotes group, a backslash takes the next character as it is, and
+nothing is expanded. A line break would begin another directive or a command,
+so every value is on one line: plans with others are refused.
 """
 
 from __future__ import annotations
@@ -72,11 +67,7 @@ def submit(
 ) -> None:
     """Submit every selected run that is incomplete and not in the queue.
 
-    Args:
-        status (PlanStatus): The plan and its status.
-        selection (Selection): Which runs.
-        plan_file (str): The plan's file, for the jobs.
-        is_dry (bool): Print scripts and commands, and submit nothing.
+    A dry run prints scripts and commands instead.
 
     Raises:
         UserError: If jobs would fail, or there is no Slurm.
@@ -238,18 +229,13 @@ def directive(key: str, value: str | float | bool) -> str:
         return f'#SBATCH --{key}'
     text = str(value)
     if not re.fullmatch(r'[A-Za-z0-9_@%+=:,./-]+', text):
-        escaped = re.sub(r'(["\\])', r'\\\1', text)
+        escaped = text.replace('\\', r'\\').replace('"', r'\"')
         text = f'"{escaped}"'
     return f'#SBATCH --{key}={text}'
 
 
 def log_pattern(path: Path) -> str:
-    r"""Name the log of a job for sbatch's ``output``, with the job's number.
-
-    Example:
-        >>> log_pattern(Path('runs/50%'))
-        'runs/50%%.slurm-%j.txt'
-    """
+    """Name the log of a job for sbatch's ``output``, with the job's number."""
     if '\\' in str(path):
         raise UserError(
             f'{str(path)!r} has a backslash, and in such a name Slurm does '

@@ -264,10 +264,3 @@ def test_runs_with_more_gpus_than_there_are(tmp_path, fake_tools):
     assert states(status)['test/seg/random-seed0'] is State.COMPLETE
     _, done = run(tmp_path, methods=methods(gpus=99), gpus=0)
     assert done
-
-
-def test_unknown_name(tmp_path, fake_tools):
-    with pytest.raises(UserError, match=f'matches nothing;.* {PRETRAINED}'):
-        run(tmp_path, 'nothing')
-    with pytest.raises(UserError, match='example, test/seg/random-seed1'):
-        run(tmp_path, 'test/seg/randm-seed1')

@@ -67,7 +67,7 @@ def changed(folder, *path, value):
     [
         (('titel',), 'x', "no key 'titel'.*Did you mean 'title'"),
         (('work_dir',), None, "'work_dir' is missing"),
-        (('work_dir',), 'a\n#SBATCH -x', 'work_dir: .*line'),
+        (('work_dir',), 'a\n#SBATCH -x', 'work_dir: .*pattern'),
         (('seeds',), [], 'seeds: '),
         (('seeds',), [0, 1, 0], 'is there twice'),
         (('seeds',), [2**32], 'seeds: 0: .*less than'),
@@ -96,8 +96,8 @@ def changed(folder, *path, value):
         (('slurm',), {'comment\n#SBATCH --uid': '0'}, 'slurm: comment'),
         (('slurm',), {'Time': '1'}, 'slurm: Time'),
         (('slurm',), {True: '1'}, 'slurm: .*not True'),
-        (('slurm',), {'gres': ['gpu:1']}, 'gres: .*a word in quotes'),
-        (('slurm',), {'deadline': datetime.date(2026, 1, 1)}, 'a word in'),
+        (('slurm',), {'gres': ['gpu:1']}, 'gres: .*text in quotes'),
+        (('slurm',), {'deadline': datetime.date(2026, 1, 1)}, 'text in'),
     ],
 )
 def test_mistakes_are_named(tmp_path, path, value, reason):

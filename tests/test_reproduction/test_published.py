@@ -46,7 +46,7 @@ def test_lines(tmp_path):
         ('b,p,M,COCO,800,AP,nan,s', 'value: .*finite number'),
         ('b,p,M,COCO,800 e,AP,5,s', "epochs: .*integer.*not '800 e'"),
         ('b,p,M,COCO,800,AP,5', 'too few fields'),
-        ('b,p,M,COCO,800,AP,5,Zhu, Fu', 'too many fields'),
+        ('b,p,M,COCO,800,AP,5,Zhu, Fu', 'too many or too few'),
         ('b,p,M,COCO,800,AP,5,', 'source: .*at least 1 character'),
         ('b,,M,COCO,800,AP,5,s', 'protocol: .*at least 1 character'),
     ],

@@ -14,7 +14,6 @@ from tests.test_reproduction.conftest import (
     FINETUNED,
     PRETRAINED,
     TEST,
-    metrics_of,
     segmentation,
     status_of,
 )
@@ -52,10 +51,10 @@ def cells(status):
     return [row.cells for row in collect_tables(status)[0].rows]
 
 
-def tamper(path):
+def tamper(path, old, new):
     text = path.read_text()
-    assert '"seed": 0' in text
-    path.write_text(text.replace('"seed": 0', '"seed": 1', 1))
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +63,8 @@ def tamper(path):
         (PRETRAINED, lambda path: path.write_text('{"content": ')),
         (FINETUNED, lambda path: path.write_bytes(b'\xff\xfe')),
         (TEST, lambda path: path.write_text('[]')),
-        (TEST, tamper),
+        # A number changed by hand.
+        (TEST, lambda path: tamper(path, '"mIoU": ', '"mIoU": 1')),
         (
             TEST,
             lambda path: path.write_text(
@@ -84,17 +84,6 @@ def test_damaged_metrics(done, name, damage):
     assert name in sentence
     assert run(status)
     assert cells(done()) == before
-
-
-def test_a_number_changed_by_hand(done):
-    path = file_of(done(), TEST)
-    value = metrics_of(done(), TEST)['metrics']['mIoU']
-    text = path.read_text()
-    path.write_text(text.replace(f'"mIoU": {value}', f'"mIoU": {value + 10}'))
-    status = done()
-    assert own(status, TEST).state is State.DAMAGED
-    assert 'was changed after it was written' in own(status, TEST).why
-    assert len(cells(status)[1]['seg/mIoU'].values) == 1
 
 
 def test_missing_checkpoint(done, fake_tools):

@@ -107,11 +107,6 @@ def test_notes_name_rows_whose_seeds_share_a_pretraining():
     assert len(notes_of(dataclasses.replace(TABLE, columns=[MIOU]))) == 2
 
 
-def test_only_begun_pretrainings_count():
-    curves = {0: [{'step': 1, 'loss': 1.0}], 1: []}
-    assert dataclasses.replace(RANDOM, curves=curves).pretrainings == 1
-
-
 def test_csv_has_a_line_for_each_cell():
     lines = csv_lines([TABLE])
     assert len(lines) == 9
@@ -259,14 +254,6 @@ def test_bars_are_the_means_with_deviations_seeds_and_published_numbers():
     assert charts.draw_bars(EMPTY, BOX, styles) is None
 
 
-def test_bars_of_published_numbers_alone():
-    cells = {BOX.key: Cell([], 0, 0, [published(41.0)])}
-    row = Row(RowKey('B', 'COCO', 1), cells, is_ours=False)
-    axes = axes_of(table_of(row))
-    assert not axes.patches
-    assert texts_of(axes) == ['41.0 published']
-
-
 def test_bars_of_what_is_no_number():
     rows = [
         Row(
@@ -294,15 +281,6 @@ def test_costs_are_of_one_pretraining():
     (line,) = [li for li in axes.lines if li.get_linestyle() == '--']
     assert list(line.get_ydata()) == [30.0, 30.0]
     assert charts.draw_costs(table_of(row), MIOU, {}) is None
-
-
-def test_costs_of_a_wide_range_are_on_a_log_axis():
-    rows = [
-        make_row(key=RowKey(f'R{i}', '-', 1), pretrain=Cost(10.0**i, 'CPU'))
-        for i in range(3)
-    ]
-    axes = axes_of(table_of(*rows), draw=charts.draw_costs)
-    assert axes.get_xscale() == 'log'
 
 
 def test_losses_of_all_pretrainings_once():
@@ -333,16 +311,3 @@ def test_labels_hold_what_differs_between_rows():
         *('A, COCO, 800 epochs', 'A, COCO, 200 epochs', 'A, COCO+', 'B')
     ]
     assert len({style.color for style in styles.values()}) == 4
-
-
-def test_pictures_are_the_same_each_time_with_text_as_text():
-    styles = charts.row_styles([TABLE])
-    first, second = (
-        charts.to_svg(charts.draw_bars(TABLE, BOX, styles), 'name', 'C & "A"')
-        for _ in range(2)
-    )
-    assert first == second
-    assert 'A &lt;b&gt; &amp; |c|' in first
-    assert 'aria-label="C &amp; &quot;A&quot;"' in first
-    assert 'metadata' not in first
-    ElementTree.fromstring(first)
