@@ -72,10 +72,8 @@ def row_styles(tables: list[Table]) -> Styles:
 def to_svg(figure: Figure, name: str, title: str) -> str:
     """Write a figure as text of a page, the same one every time.
 
-    Args:
-        figure (Figure): A chart.
-        name (str): Prefix of its ids, which must differ within a page.
-        title (str): Text for screen readers.
+    The name is a prefix of its ids, which must differ within a page; the
+    title is for screen readers.
     """
     file = io.StringIO()
     nothing = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))

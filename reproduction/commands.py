@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import datetime
 import sys
@@ -82,22 +81,13 @@ def call(args: argparse.Namespace) -> None:
 
 def run(status: PlanStatus, selection: Selection, console: Console) -> bool:
     """Run what can run here; return whether all of it is complete."""
-    bar = contextlib.nullcontext()
-    if console.is_terminal:
-        bar = console.status('')
 
     def log(text: str) -> None:
         now = datetime.datetime.now().strftime('%H:%M:%S')
-        console.print(
-            f'{now} {text}', markup=False, highlight=False, soft_wrap=True
-        )
+        line = f'{now} {text}'
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def show(text: str) -> None:
-        if console.is_terminal:
-            bar.update(escape(text[-140:]))
-
-    with bar:
-        is_complete = execute(status, selection, log, show)
+    is_complete = execute(status, selection, log)
     status.forget()
     return is_complete
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -16,40 +16,30 @@ class DataCheck:
     """Result of a check of one tree of files."""
 
     data: Data
-    # Clauses on parts of paths that are not there or cannot be opened.
-    missing: list[str]
-    found: dict[str, int] = field(default_factory=dict)  # by other patterns
+    found: dict[str, int]  # number of files by pattern
+    error: str = ''  # why files could not be counted
 
     @property
     def is_complete(self) -> bool:
         """True if runs find what they read; more files are no mistake."""
-        return not self.missing and all(
-            count >= self.data.files[pattern]
-            for pattern, count in self.found.items()
+        return not self.error and all(
+            self.found[pattern] >= expected
+            for pattern, expected in self.data.files.items()
         )
 
     @property
     def sentence(self) -> str:
         """Summary in a line: complete, incomplete or missing, and what."""
-        fewer, more, counts = [], [], []
-        for pattern, count in self.found.items():
-            expected = self.data.files[pattern]
-            if count < expected:
-                text = f'{pattern} has {count:,} of {expected:,} files'
-                fewer.append(text)
-            if count > expected:
-                text = f'{count - expected:,} more than the usual {expected:,}'
-                more.append(f'{pattern} has {text}')
-            if glob.has_magic(pattern):
-                counts.append(f'{count:,}')
-        if self.missing or fewer:
-            state = 'missing' if self.missing else 'incomplete'
-            return f'{state}: {"; ".join([*self.missing, *fewer])}'
-        single = len(self.found) - len(counts)
-        counts += [str(single)] if single else []
-        files = 'file' if sum(self.found.values()) == 1 else 'files'
-        total = f'{" + ".join(counts) or 0} {files}'
-        return f'complete: {"; ".join([total, *more])}'
+        if self.error:
+            return f'missing: {self.error}'
+        state = 'complete' if self.is_complete else 'incomplete'
+        differences = [
+            f'{pattern} has {self.found[pattern]:,} of {expected:,} files'
+            for pattern, expected in self.data.files.items()
+            if self.found[pattern] != expected
+        ]
+        total = f'{sum(self.found.values()):,} files'
+        return f'{state}: {"; ".join(differences) or total}'
 
     @property
     def tree(self) -> str:
@@ -69,32 +59,13 @@ def check_data(data: Data) -> DataCheck:
     are followed; a link to nothing is no file.
     """
     if not os.path.isdir(data.root):
-        return DataCheck(data, [f'there is no folder {data.root}'])
-    missing: list[str] = []
-    found = {}
-    for pattern in data.files:
-        absent = _find_absent(data.root, pattern)
-        if absent:
-            missing.append(f'there is no {absent}')
-            continue
-        try:
-            found[pattern] = _count(data.root, pattern)
-        except OSError as error:
-            place, reason = error.filename, error.strerror
-            missing.append(f'{place} cannot be opened ({reason})')
-    return DataCheck(data, list(dict.fromkeys(missing)), found)
-
-
-def _find_absent(root: str, pattern: str) -> str | None:
-    """Find the first part of a path, up to a wildcard, that is not there."""
-    path = root
-    for part in pattern.split('/'):
-        if glob.has_magic(part):
-            return None
-        path = os.path.join(path, part)
-        if not os.path.exists(path):
-            return path
-    return None
+        return DataCheck(data, {}, f'there is no folder {data.root}')
+    try:
+        found = {p: _count(data.root, p) for p in data.files}
+    except OSError as error:
+        problem = f'{error.filename} cannot be opened ({error.strerror})'
+        return DataCheck(data, {}, problem)
+    return DataCheck(data, found)
 
 
 def _count(root: str, pattern: str) -> int:

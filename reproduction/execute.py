@@ -80,24 +80,13 @@ def fits(processes: int) -> bool:
 
 
 def execute(
-    status: PlanStatus,
-    selection: Selection,
-    log: Callable[[str], None],
-    show: Callable[[str], None] = lambda _: None,
+    status: PlanStatus, selection: Selection, log: Callable[[str], None]
 ) -> bool:
     """Run all that is selected, incomplete and possible.
 
     Several processes can do so at once: each run is locked while it runs,
-    and one that another process has is waited for.
-
-    Args:
-        status (PlanStatus): The plan and its status.
-        selection (Selection): Which runs, and how.
-        log (Callable): Gets a line for each event.
-        show (Callable): Gets the last line of the log of a run, with its name.
-
-    Returns:
-        bool: True if all that is selected is complete in the end.
+    and one that another process has is waited for. ``log`` gets a line for
+    each event. Returns whether all that is selected is complete in the end.
     """
     selected = selection.pick(status.runs)
     _make_data(status, selected, log)
@@ -112,7 +101,7 @@ def execute(
         ]
         ready = [run for run in wanted if fits(selection.processes(run))]
         for run in ready:
-            if _run_if_free(status, run, selection, log, show):
+            if _run_if_free(status, run, selection, log):
                 tried.add(run.name)
                 break
         else:
@@ -162,13 +151,8 @@ def _run_if_free(
     run: Run,
     selection: Selection,
     log: Callable[[str], None],
-    show: Callable[[str], None],
 ) -> bool:
-    """Run one run, unless another process has it or has completed it.
-
-    Returns:
-        bool: Whether it was run here, successfully or not.
-    """
+    """Run one run; False if another process has it or has completed it."""
     run_dir = status.run_dir(run)
     with run_dir.locked() as lock:
         if lock is None:
@@ -190,13 +174,7 @@ def _run_if_free(
             log(f'{run.name}: {readable(line)}')
             started = dict(settings=settings, parent_sha256=sha256)
             run_dir.write('run.json', started)
-            error = run_command(
-                run_dir,
-                line,
-                max(processes, 1),
-                lock,
-                lambda text: show(f'{run.name}: {text}'),
-            )
+            error = run_command(run_dir, line, max(processes, 1), lock)
             if error is None:
                 write_metrics(run, run_dir)
         except UserError as mistake:

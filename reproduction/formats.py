@@ -213,15 +213,7 @@ def to_html(
     created: str,
     command: str,
 ) -> str:
-    """Write a page of HTML (XML as well) that needs no other file.
-
-    Args:
-        title (str): Heading.
-        tables (list[Table]): Results so far.
-        missing (list[str]): Sentences about what is missing.
-        created (str): Date and time.
-        command (str): Command that repeats it all.
-    """
+    """Write a page of HTML (XML as well) that needs no other file."""
     styles = charts.row_styles(tables)
     losses = charts.draw_losses(tables, styles)
     environment = Environment(

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +36,8 @@ def build_command(
 ) -> list[str]:
     """Build the command that starts or resumes a run with a complete parent.
 
-    Args:
-        status (PlanStatus): Says where checkpoints are.
-        run (Run): The run.
-        processes (int, optional): Instead of the plan's ``gpus``; the total
-            batch stays the recipe's.
-
-    Returns:
-        list[str]: To be run in the root of this repository.
+    It runs in the root of this repository. The total batch stays the
+    recipe's, also with another number of processes than the plan's.
     """
     run_dir = status.run_dir(run)
     gpus = run.gpus if processes is None else processes
@@ -92,23 +85,12 @@ def readable(line: list[str]) -> str:
 
 
 def run_command(
-    run_dir: RunDir,
-    line: list[str],
-    devices: int,
-    lock: int,
-    show: Callable[[str], None],
+    run_dir: RunDir, line: list[str], devices: int, lock: int
 ) -> str | None:
     """Run a command to its end; record the time it took, however it ends.
 
-    Args:
-        run_dir (RunDir): Folder of the run.
-        line (list[str]): The command.
-        devices (int): How many it uses.
-        lock (int): Descriptor of the run's lock, which the command inherits.
-        show (Callable): Gets the last line of the log from time to time.
-
-    Returns:
-        str | None: What went wrong, in a sentence; None if nothing.
+    It inherits the descriptor of the run's lock. Returns what went wrong, in
+    a sentence; None if nothing.
     """
     attempt = _new_attempt(command=line, devices=devices)
     attempts = [*run_dir.attempts(), attempt]
@@ -135,7 +117,6 @@ def run_command(
                 # A disk that hiccups must not end a training of days.
                 with contextlib.suppress(UserError):
                     run_dir.write('attempts.json', attempts)
-                show(run_dir.last_line(log_start))
             time.sleep(POLL)
     except BaseException:
         # The command has the lock: it must not stay behind.

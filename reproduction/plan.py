@@ -37,7 +37,6 @@ def _check_sbatch_value(value: Any) -> Any:
 
 
 LINE = r'^[^\x00-\x1f\x7f-\x9f]*$'  # a line break would add one to a script
-Line = Annotated[str, Field(pattern=LINE)]
 Name = Annotated[str, Field(pattern='^[a-z0-9][a-z0-9_.+-]*$')]  # of a folder
 SbatchKey = Annotated[str, Field(pattern='^[a-z][a-z-]*$')]
 SbatchValue = Annotated[Any, AfterValidator(_check_sbatch_value)]
@@ -136,7 +135,8 @@ class Plan(Section):
     """All sections of a plan."""
 
     title: str
-    work_dir: Line  # folder of runs and tables
+    # Folder of runs and tables. After a backslash, Slurm replaces no %j.
+    work_dir: Annotated[str, Field(pattern=r'^[^\\\x00-\x1f\x7f-\x9f]*$')]
     # A fine-tuning each. It starts from the pre-training of the same seed,
     # or else of the first one.
     seeds: Seeds

@@ -156,6 +156,7 @@ def job_script(
     plan: Plan, run: Run, run_dir: RunDir, plan_file: str, redo: bool = False
 ) -> str:
     """Write the script of a job, without its dependency."""
+    log = str(run_dir.path).replace('%', '%%')
     options = {
         'job-name': run.name,
         'nodes': 1,
@@ -166,7 +167,7 @@ def job_script(
         'signal': f'B:USR1@{NOTICE_SECONDS}',
         'open-mode': 'append',
         'kill-on-invalid-dep': 'yes',
-        'output': log_pattern(run_dir.path),
+        'output': f'{log}.slurm-%j.txt',
         **plan.slurm,
     }
     if not options['requeue']:
@@ -232,18 +233,6 @@ def directive(key: str, value: str | float | bool) -> str:
         escaped = text.replace('\\', r'\\').replace('"', r'\"')
         text = f'"{escaped}"'
     return f'#SBATCH --{key}={text}'
-
-
-def log_pattern(path: Path) -> str:
-    """Name the log of a job for sbatch's ``output``, with the job's number."""
-    if '\\' in str(path):
-        raise UserError(
-            f'{str(path)!r} has a backslash, and in such a name Slurm does '
-            'not replace %j by the number of the job: choose another '
-            'work_dir in the plan.'
-        )
-    escaped = str(path).replace('%', '%%')
-    return f'{escaped}.slurm-%j.txt'
 
 
 def bash_words(words: list[str]) -> str:

@@ -143,15 +143,15 @@ def test_killed_runs_continue(tmp_path, fake_tools, name):
 
 def test_stopping_ends_the_tool(tmp_path, fake_tools, monkeypatch):
     (tmp_path / 'sleep').touch()
-    monkeypatch.setattr(launch, 'HEARTBEAT', 0.0)
 
-    def interrupt(text):
+    def interrupt(seconds):
         if (tmp_path / 'started').exists():
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(launch.time, 'sleep', interrupt)
     status = status_of(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        execute(status, Selection(), lambda _: None, interrupt)
+        execute(status, Selection(), lambda _: None)
     run_dir = status.run_dir(status.runs[PRETRAINED])
     assert not run_dir.is_running()
     assert run_dir.attempts()[-1]['error'] == 'it was stopped'

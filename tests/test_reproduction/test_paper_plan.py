@@ -10,13 +10,11 @@ from mmengine.structures import InstanceData
 from pixcon_mm.config import load_config
 from pixcon_mm.data_paths import LOADERS, leaves, parts
 from reproduction.plan import read_plan
-from reproduction.published import RowKey, find, read_published
-from reproduction.runs import backbone_name, runs_of, select, table_rows
+from reproduction.runs import backbone_name, runs_of, select
 from tests import ROOT
 
 FILE = ROOT / 'plans/paper.yaml'
 PLAN = read_plan(FILE)
-NUMBERS = read_published(ROOT / PLAN.published)
 # The same plan with all data elsewhere.
 MOVED = PLAN.model_copy(
     update=dict(
@@ -227,43 +225,3 @@ def test_the_other_metrics_are_the_evaluators():
         assert [*metrics] == cfg.test_evaluator.iou_metrics == ['mIoU']
         # In percent.
         assert metrics['mIoU'].scale == 1
-
-
-def cells(method, pretrain_set):
-    """Return published numbers of a row, by benchmark and metric."""
-    spec = PLAN.methods[method]
-    row = RowKey(spec.title, spec.pretrain_set, spec.epochs)
-    if pretrain_set is not None:
-        title = PLAN.pretrain_sets[pretrain_set].title
-        row = RowKey(spec.title, title, 800)
-    return {
-        (name, metric.published): [
-            number.value for number in find(NUMBERS, b, metric, row)
-        ]
-        for name, b in PLAN.benchmarks.items()
-        for metric in b.metrics.values()
-    }
-
-
-def test_pixcon_has_a_place_for_each_number_of_the_main_table():
-    rows = [r for r in table_rows(PLAN, 'main') if r[0].startswith('pixcon')]
-    assert len(rows) == 4
-    for row in rows:
-        assert [*cells(*row).values()] == [[None]] * 8
-
-
-def test_the_baselines_published_numbers():
-    found = {
-        row[0]: {key for key, values in cells(*row).items() if values}
-        for row in table_rows(PLAN, 'main')
-        if not row[0].startswith('pixcon')
-    }
-    voc = {('voc0712', m) for m in ('AP', 'AP50', 'AP75')}
-    fpn = {('coco', m) for m in ('bbox_mAP', 'segm_mAP')}
-    assert found == {
-        'random': voc,
-        'supervised': {*voc, *fpn},
-        'mocov2plus': set(),  # MoCo-v2 is another method
-        'byol': fpn,
-        'densecl': {*fpn, ('voc0712', 'AP')},
-    }

@@ -68,6 +68,7 @@ def changed(folder, *path, value):
         (('titel',), 'x', "no key 'titel'.*Did you mean 'title'"),
         (('work_dir',), None, "'work_dir' is missing"),
         (('work_dir',), 'a\n#SBATCH -x', 'work_dir: .*pattern'),
+        (('work_dir',), 'a\\b', 'work_dir: .*pattern'),
         (('seeds',), [], 'seeds: '),
         (('seeds',), [0, 1, 0], 'is there twice'),
         (('seeds',), [2**32], 'seeds: 0: .*less than'),

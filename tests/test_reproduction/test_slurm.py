@@ -55,7 +55,7 @@ NASTY = [
 
 @pytest.fixture
 def box(tmp_path, monkeypatch):
-    """A cluster of two scripts; gives the folder of its jobs."""
+    """Make a cluster of two scripts; return the folder of its jobs."""
     box, bin_ = tmp_path / 'jobs', tmp_path / 'bin'
     box.mkdir()
     bin_.mkdir()
@@ -225,13 +225,6 @@ def test_script_is_safe_whatever_its_words_hold(tmp_path, monkeypatch):
             *('--account=#x', '--mem=0', '--exclusive', '--gres=gpu:2'),
         ]
     )
-
-
-def test_a_backslash_in_the_work_dir(tmp_path, box):
-    status = status_of(tmp_path, work_dir=str(tmp_path / 'a\\b'))
-    with pytest.raises(UserError, match='backslash.*another work_dir'):
-        submit(status, Selection(), 'plan.yaml')
-    assert jobs(box) == {}
 
 
 def test_redo_reaches_the_jobs(tmp_path, box, fake_tools):

@@ -21,7 +21,7 @@ from tests.test_reproduction.conftest import (
 
 @pytest.fixture(scope='module')
 def template(tmp_path_factory):
-    """Where the files of a complete plan are kept for the next test."""
+    """Return where files of a complete plan are kept for the next test."""
     return tmp_path_factory.mktemp('complete') / 'plan'
 
 
