@@ -180,7 +180,7 @@ def test_what_configs_read_is_checked_for(name):
 
 
 def voc_names(evaluator):
-    """What VOC's evaluator calls its metrics, from one image."""
+    """Return the names of metrics of VOC's evaluator, from one image."""
     boxes = torch.tensor([[0.0, 0.0, 9.0, 9.0]])
     truth = InstanceData(bboxes=boxes, labels=torch.tensor([0]))
     evaluator = {**evaluator}
