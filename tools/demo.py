@@ -13,7 +13,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pixcon_mm.checkpoint.checkpoints import (  # noqa: E402
+from pixcon_mm.checkpoint.run_checkpoint import (  # noqa: E402
     newest_checkpoint,
 )
 from pixcon_mm.errors import UserError, run_tool  # noqa: E402

@@ -18,9 +18,9 @@ from pixcon_mm.checkpoint.export import (  # noqa: E402
     rename,
     resnet_depth,
 )
-from pixcon_mm.checkpoint.reading import (  # noqa: E402
+from pixcon_mm.checkpoint.load import (  # noqa: E402
     backbone_tensors,
-    read_tensors,
+    load_tensors,
     sha256_of,
 )
 from pixcon_mm.errors import UserError, run_tool  # noqa: E402
@@ -107,7 +107,7 @@ def check_out(out: Path, checkpoint: Path, file_format: str) -> None:
 
 def find_backbone(checkpoint: Path, prefix: str | None) -> dict[str, Tensor]:
     """Tensors of the backbone under bare names."""
-    tensors = read_tensors(checkpoint)
+    tensors = load_tensors(checkpoint)
     backbone = backbone_tensors(tensors, prefix)
     places = nested_resnets(tensors)
     if resnet_depth(backbone) is None and places:

@@ -16,10 +16,10 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.dist import is_main_process  # noqa: E402
 from torch import nn  # noqa: E402
 
-from pixcon_mm.checkpoint.filling import fill  # noqa: E402
-from pixcon_mm.checkpoint.reading import (  # noqa: E402
+from pixcon_mm.checkpoint.load import (  # noqa: E402
     StateDict,
-    read_tensors,
+    load_strict,
+    load_tensors,
     sha256_of,
 )
 from pixcon_mm.cli import (  # noqa: E402
@@ -29,7 +29,7 @@ from pixcon_mm.cli import (  # noqa: E402
     prepare_config,
 )
 from pixcon_mm.data_paths import check_data  # noqa: E402
-from pixcon_mm.engine.unwrap import unwrap  # noqa: E402
+from pixcon_mm.engine.model_state import unwrap  # noqa: E402
 from pixcon_mm.errors import UserError, run_tool  # noqa: E402
 from pixcon_mm.files import atomic_write  # noqa: E402
 
@@ -72,7 +72,7 @@ def load(model: nn.Module, tensors: StateDict, checkpoint: str) -> None:
             'backbone for this model: fine-tune first, with tools/train.py '
             f'CONFIG --pretrained {checkpoint}.'
         )
-    fill(model.state_dict(), tensors, 'model', checkpoint)
+    load_strict(model.state_dict(), tensors, 'model', checkpoint)
 
 
 def check_out(path: Path) -> None:
@@ -93,7 +93,7 @@ def main() -> None:
     args = parse_args()
     cfg = prepare(args)
     out = args.out or Path(cfg.work_dir) / 'metrics.json'
-    tensors = read_tensors(args.checkpoint)
+    tensors = load_tensors(args.checkpoint)
     check_data(cfg, ('test_dataloader',))
     check_out(out)
     runner = build_runner(cfg)

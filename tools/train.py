@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 # Until the training has something to save, a signal ends the process at once,
-# with the status of one that can be started again (engine/stop_signals.py).
+# with the status of one that can be started again (StopSignalHook).
 if __name__ == '__main__':
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, lambda *_: os._exit(75))
@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmengine.config import Config  # noqa: E402
 
-from pixcon_mm.checkpoint.reading import read_tensors  # noqa: E402
+from pixcon_mm.checkpoint.load import load_tensors  # noqa: E402
 from pixcon_mm.cli import (  # noqa: E402
     build_runner,
     end_process_group,
@@ -30,8 +30,8 @@ from pixcon_mm.cli import (  # noqa: E402
     world_size,
 )
 from pixcon_mm.data_paths import check_data  # noqa: E402
-from pixcon_mm.engine.pretrained_hook import WHERE_FROM  # noqa: E402
-from pixcon_mm.engine.stop_signals import (  # noqa: E402
+from pixcon_mm.engine.hooks.pretrained_hook import WHERE_FROM  # noqa: E402
+from pixcon_mm.engine.hooks.stop_signal_hook import (  # noqa: E402
     StoppedBySignal,
     exit_stopped,
     ignore_signals,
@@ -159,7 +159,7 @@ def main() -> None:
         die_with_parent()  # torchrun, which may be killed
     cfg = prepare(args)
     if args.pretrained not in (None, 'torchvision', 'none'):
-        read_tensors(args.pretrained)  # better now than after loading data
+        load_tensors(args.pretrained)  # better now than after loading data
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
     if rank(args.launcher) == 0:
         # Held as long as it is open: until the end.
