@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from pixcon_mm.checkpoint.run_checkpoint import list_checkpoints
 from pixcon_mm.checkpoint.load import sha256_of
+from pixcon_mm.checkpoint.run_checkpoint import list_checkpoints
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import atomic_write
 from pixcon_mm.visualization.curves import Records, read_records
