@@ -12,7 +12,7 @@ import pytest
 
 from pixcon_mm.cli import prepare_config, set_epochs
 from pixcon_mm.config import load_config
-from reproduction.plan_file import read_plan
+from reproduction.plan import read_plan
 from reproduction.runs import runs_of
 from tests import ROOT
 from tests.commands import run
