@@ -3,21 +3,13 @@
 import pytest
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from benchmarks.fake_cuda import (
-    DEVICE,
-    autocast,
-    backward,
-    fake_tensors,
-)
 from tests.test_models import tiny
 
-pytestmark = pytest.mark.skipif(
-    not torch.backends.cuda.is_built(), reason='PyTorch built without CUDA'
-)
+# A device whose tensors have no values, so that whatever needs one fails.
+DEVICE = 'meta'
 aten = torch.ops.aten
 VARIANTS = {
     'sr': {},
@@ -43,7 +35,7 @@ class HostSyncError(Exception):
 
 
 class NoSync(TorchDispatchMode):
-    """Host tensors are real, those of CUDA fake, and the host never waits.
+    """Host tensors are real, those of the device empty; nothing waits.
 
     To the device go only the batch, which the loader pins, and arrays so
     small that the driver takes them along with the command; to the host,
@@ -65,8 +57,7 @@ class NoSync(TorchDispatchMode):
         tensors = [t for t in tree_leaves((args, kwargs)) if is_tensor(t)]
         target = torch.device(kwargs.get('device') or 'cpu').type
         if {target, *(t.device.type for t in tensors)} == {'cpu'}:
-            with unset_fake_temporarily():
-                return func(*args, **kwargs)
+            return func(*args, **kwargs)
         packet = func.overloadpacket
         if packet is aten._to_copy:
             goes_to = kwargs.get('device') or args[0].device
@@ -127,31 +118,27 @@ def optimizer_of(model):
     )
 
 
-def step(model, sgd, data, casts, differentiate):
-    """What the training loop does with a batch."""
-    with casts:
+def step(model, sgd, data):
+    """Do what the training loop does with a batch."""
+    with torch.autocast('cuda', torch.float16, next(model.parameters()).is_cuda):
         views = model.data_preprocessor(data, training=True)
-        losses = model.loss(**views)
-        loss, _ = model.parse_losses(losses)
-    del losses, _
-    differentiate(loss)
+        loss, _ = model.parse_losses(model.loss(**views))
+    loss.backward()
     sgd.step()
     sgd.zero_grad()
     model.after_optimizer_step(progress=0.5)
 
 
 def two_steps(model, data, small=0):
-    """Two steps on fake CUDA: the second one wraps around the queue."""
+    """Take two steps: the second one wraps around the queue."""
     batch = [t for t in tree_leaves(data) if is_tensor(t)]
-    with fake_tensors():
-        model, watch = model.to(DEVICE), NoSync(batch, small)
-        sgd = optimizer_of(model)
-        with watch:
-            for _ in range(2):
-                casts = autocast('cuda', torch.float16)
-                step(model, sgd, data, casts, backward)
+    model, watch = model.to(DEVICE), NoSync(batch, small)
+    sgd = optimizer_of(model)
+    with watch:
+        for _ in range(2):
+            step(model, sgd, data)
     assert model.image_queue.count == 8
-    assert all(p.device.type == 'cuda' for p in model.parameters())
+    assert all(p.device.type == DEVICE for p in model.parameters())
     return watch
 
 
@@ -211,12 +198,11 @@ OFFENDERS = {
 @pytest.mark.parametrize('name', OFFENDERS)
 def test_the_watch_sees(name):
     host = torch.ones(2, 2)
-    with fake_tensors():
-        x = torch.ones(2, 2, device=DEVICE)
-        with NoSync([host]):
-            x.copy_(host, non_blocking=True)
-            with pytest.raises(HostSyncError):
-                OFFENDERS[name](x, host)
+    x = torch.ones(2, 2, device=DEVICE)
+    with NoSync([host]):
+        x.copy_(host, non_blocking=True)
+        with pytest.raises(HostSyncError):
+            OFFENDERS[name](x, host)
 
 
 @pytest.mark.gpu
@@ -226,14 +212,10 @@ def test_a_step_never_waits_on_cuda(variant):
     data = tree_map(Tensor.pin_memory, tiny.batch())
     sgd = optimizer_of(model)
 
-    def once():
-        casts = torch.autocast('cuda', torch.float16)
-        step(model, sgd, data, casts, Tensor.backward)
-
-    once()
+    step(model, sgd, data)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode('error')
     try:
-        once()
+        step(model, sgd, data)
     finally:
         torch.cuda.set_sync_debug_mode('default')
