@@ -1,15 +1,25 @@
 """No step waits for the device: the host runs ahead and keeps it busy."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import (
+    FakeTensorMode,
+    unset_fake_temporarily,
+)
+from torch.autograd.function import BackwardCFunction
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from pixcon_mm.models import info_nce
 from tests.test_models import tiny
 
-# A device whose tensors have no values, so that whatever needs one fails.
-DEVICE = 'meta'
+pytestmark = pytest.mark.skipif(
+    not torch.backends.cuda.is_built(), reason='PyTorch built without CUDA'
+)
+DEVICE = 'cuda:0'  # without an index PyTorch asks the driver for it
 aten = torch.ops.aten
 VARIANTS = {
     'sr': {},
@@ -30,12 +40,34 @@ VARIANTS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _kernels(monkeypatch):
+    """Forget which kernels were tried on tensors that are not there."""
+    monkeypatch.setattr(info_nce, '_FUSED', dict(info_nce._FUSED))
+
+
+def fake_tensors():
+    return FakeTensorMode(allow_non_fake_inputs=True)
+
+
+@contextmanager
+def half_precision():
+    """Autocast, which switches itself off where there is no CUDA."""
+    torch.set_autocast_enabled('cuda', True)
+    torch.set_autocast_dtype('cuda', torch.float16)
+    try:
+        yield
+    finally:
+        torch.clear_autocast_cache()
+        torch.set_autocast_enabled('cuda', False)
+
+
 class HostSyncError(Exception):
     """An operation for which the host would wait."""
 
 
 class NoSync(TorchDispatchMode):
-    """Host tensors are real, those of the device empty; nothing waits.
+    """Host tensors are real, those of CUDA fake, and the host never waits.
 
     To the device go only the batch, which the loader pins, and arrays so
     small that the driver takes them along with the command; to the host,
@@ -57,7 +89,8 @@ class NoSync(TorchDispatchMode):
         tensors = [t for t in tree_leaves((args, kwargs)) if is_tensor(t)]
         target = torch.device(kwargs.get('device') or 'cpu').type
         if {target, *(t.device.type for t in tensors)} == {'cpu'}:
-            return func(*args, **kwargs)
+            with unset_fake_temporarily():
+                return func(*args, **kwargs)
         packet = func.overloadpacket
         if packet is aten._to_copy:
             goes_to = kwargs.get('device') or args[0].device
@@ -118,27 +151,37 @@ def optimizer_of(model):
     )
 
 
-def step(model, sgd, data):
+def step(model, sgd, data, differentiate):
     """Do what the training loop does with a batch."""
-    with torch.autocast('cuda', torch.float16, next(model.parameters()).is_cuda):
+    with half_precision():
         views = model.data_preprocessor(data, training=True)
         loss, _ = model.parse_losses(model.loss(**views))
-    loss.backward()
+    differentiate(loss)
     sgd.step()
     sgd.zero_grad()
     model.after_optimizer_step(progress=0.5)
 
 
 def two_steps(model, data, small=0):
-    """Take two steps: the second one wraps around the queue."""
+    """Take two steps on fake CUDA: the second one wraps around the queue.
+
+    The engine of autograd asks the driver, so gradients are made up.
+    """
+
+    def differentiate(loss):
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.grad = torch.zeros_like(parameter)
+
     batch = [t for t in tree_leaves(data) if is_tensor(t)]
-    model, watch = model.to(DEVICE), NoSync(batch, small)
-    sgd = optimizer_of(model)
-    with watch:
-        for _ in range(2):
-            step(model, sgd, data)
+    with fake_tensors():
+        model, watch = model.to(DEVICE), NoSync(batch, small)
+        sgd = optimizer_of(model)
+        with watch:
+            for _ in range(2):
+                step(model, sgd, data, differentiate)
     assert model.image_queue.count == 8
-    assert all(p.device.type == DEVICE for p in model.parameters())
+    assert all(p.device.type == 'cuda' for p in model.parameters())
     return watch
 
 
@@ -172,6 +215,25 @@ def test_colours_are_changed_without_waiting():
     assert two_steps(build(), data, small=4 * 5 * 8).copied
 
 
+@pytest.mark.parametrize('backend', info_nce.BACKENDS)
+def test_the_own_backward_never_waits(backend):
+    with fake_tensors():
+        query, positive, queue = torch.rand(3, 8, 16, device=DEVICE)
+        query = query.half().requires_grad_()
+        inputs = query, positive.half(), queue.half()
+        with NoSync([]):
+            loss = info_nce.info_nce(*inputs, backend=backend).loss
+            nodes, found = [loss.grad_fn], 0
+            while nodes:
+                node = nodes.pop()
+                if isinstance(node, BackwardCFunction):
+                    node.apply(torch.ones_like(loss))
+                    found += 1
+                elif node is not None:
+                    nodes += [after for after, _ in node.next_functions]
+            assert found == (backend != 'naive')
+
+
 OFFENDERS = {
     'item': lambda x, host: x.sum().item(),
     'float': lambda x, host: float(x[0, 0]),
@@ -198,11 +260,12 @@ OFFENDERS = {
 @pytest.mark.parametrize('name', OFFENDERS)
 def test_the_watch_sees(name):
     host = torch.ones(2, 2)
-    x = torch.ones(2, 2, device=DEVICE)
-    with NoSync([host]):
-        x.copy_(host, non_blocking=True)
-        with pytest.raises(HostSyncError):
-            OFFENDERS[name](x, host)
+    with fake_tensors():
+        x = torch.ones(2, 2, device=DEVICE)
+        with NoSync([host]):
+            x.copy_(host, non_blocking=True)
+            with pytest.raises(HostSyncError):
+                OFFENDERS[name](x, host)
 
 
 @pytest.mark.gpu
@@ -212,10 +275,10 @@ def test_a_step_never_waits_on_cuda(variant):
     data = tree_map(Tensor.pin_memory, tiny.batch())
     sgd = optimizer_of(model)
 
-    step(model, sgd, data)
+    step(model, sgd, data, Tensor.backward)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode('error')
     try:
-        step(model, sgd, data)
+        step(model, sgd, data, Tensor.backward)
     finally:
         torch.cuda.set_sync_debug_mode('default')
