@@ -46,9 +46,9 @@ UNITS = ((1e9, 'GB'), (1e6, 'MB'), (1e3, 'kB'))
 Paths = tuple[Path, Path]
 
 
-def main() -> None:
-    """List, encode what is missing, measure, say what came of it."""
-    args = parse_args()
+def main(argv: list[str] | None = None) -> None:
+    """List, encode what is missing, measure, report."""
+    args = parse_args(argv)
     names = list_names(args.src, args.dst)
     settings = {
         'SRC': str(args.src.resolve()),
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -122,7 +122,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def list_names(src: Path, dst: Path) -> list[str]:
-    """Relative paths of the images; refuse to write where they are."""
+    """List relative paths of the images; refuse to write where they are."""
     visited: set[str] = set()
     paths = list_images(str(src), readable_suffixes(), visited)
     place = dst.resolve()
@@ -136,7 +136,7 @@ def list_names(src: Path, dst: Path) -> list[str]:
 
 
 def read_record(dst: Path, settings: dict) -> dict:
-    """What an earlier run noted; refuse to mix two kinds of copies."""
+    """Read the record of an earlier run; refuse to mix kinds of copies."""
     path = dst / RECORD
     if dst.exists() and not dst.is_dir():
         raise UserError(f'DST {dst} is a file: name a folder.')
@@ -156,12 +156,12 @@ def read_record(dst: Path, settings: dict) -> dict:
             f'{path} is not what this tool wrote: name a new folder as DST.'
         ) from error
     if others:
-        said = ' and '.join(
+        differences = ' and '.join(
             f'{name} {earlier[name]} (now {settings[name]})' for name in others
         )
         raise UserError(
-            f'DST {dst} holds copies made with {said}: name another folder, '
-            'or run with what it was made with.'
+            f'DST {dst} holds copies made with {differences}: name '
+            'another folder, or use the same options.'
         )
     return record
 
@@ -179,7 +179,7 @@ def write_record(dst: Path, record: dict) -> None:
 
 
 def run_all(convert, pairs: list[Paths], workers: int) -> list[str | None]:
-    """Convert all, in as many processes; why each failed, or None."""
+    """Convert all; return why each failed, or None."""
 
     def watch(results):
         return list(
@@ -219,7 +219,7 @@ def follow_parent() -> None:
 
 
 def summary(dst: Path, record: dict, new: int, pairs: list[Paths]) -> str:
-    """What was done, what it brings, what to do next."""
+    """Say what was done, what it saves, and what to do next."""
     sizes = [record['bytes_before'], record['bytes_after']]
     times = decode_times(pairs)
     before, after = (1e3 * mean(t) for t in zip(*times, strict=True))
@@ -243,7 +243,7 @@ def summary(dst: Path, record: dict, new: int, pairs: list[Paths]) -> str:
 
 
 def readable(size: float) -> str:
-    """Bytes with a unit."""
+    """Return bytes with a unit."""
     for factor, unit in UNITS:
         if size >= factor:
             return f'{size / factor:.1f} {unit}'

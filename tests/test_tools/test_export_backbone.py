@@ -1,12 +1,9 @@
 """The export says what it wrote, or in a sentence why it did not."""
 
 import hashlib
-import importlib.util
 import os
 import pickle
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,12 +11,8 @@ import torch
 from mmpretrain.models import ResNet, ResNetV1d
 from safetensors import safe_open
 
-ROOT = Path(__file__).resolve().parents[2]
-TOOL = ROOT / 'tools/export_backbone.py'
-
-spec = importlib.util.spec_from_file_location('export_backbone', TOOL)
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
+from pixcon_mm.tools import export_backbone as tool
+from tests.commands import run as run_command
 
 
 @pytest.fixture(scope='module')
@@ -47,21 +40,15 @@ def checkpoint(resnet, tmp_path):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the tool in this process; its output, or its error's sentence."""
+def run(call):
+    """Run the tool here; returns its output, or its error's sentence."""
 
-    def _run(*args):
-        monkeypatch.setattr(
-            sys, 'argv', ['export_backbone.py', *map(str, args)]
-        )
-        try:
-            tool.run_tool(tool.main)
-        except SystemExit:
-            error = capsys.readouterr().err
+    def _run(*words):
+        status, shown, error = call(tool.main, *words)
+        if status:
             assert error.startswith('error: ')
             assert error.count('\n') == 1
-            return error
-        return capsys.readouterr().out
+        return error if status else shown
 
     return _run
 
@@ -74,13 +61,10 @@ def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_command_writes_beside_the_checkpoint(checkpoint, resnet):
-    done = subprocess.run(
-        [sys.executable, TOOL, checkpoint, '--format', 'torchvision'],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=dict(os.environ, OMP_NUM_THREADS='1'),
+    done = run_command(
+        *('tools/export_backbone.py', checkpoint, '--format', 'torchvision')
     )
     path = checkpoint.with_name('epoch_2_torchvision.pth')
     assert done.stdout == (

@@ -1,10 +1,7 @@
 """The copies are complete, continue after a stop, and never mix."""
 
-import importlib.util
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +9,14 @@ import pytest
 from PIL import ExifTags, Image
 
 from pixcon_mm.datasets.loading import decode_whole
+from pixcon_mm.tools import reencode_images as tool
+from tests.commands import run as run_command
 from tests.test_datasets.pictures import (
     broken_files,
     encode,
     picture,
     write_pictures,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
-TOOL = ROOT / 'tools/reencode_images.py'
-
-spec = importlib.util.spec_from_file_location('reencode_images', TOOL)
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
 
 
 @pytest.fixture
@@ -38,19 +30,13 @@ def dst(tmp_path):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the tool in this process; its output, or its error's sentence."""
+def run(call):
+    """Run the tool here; returns its output, or its error's sentence."""
 
-    def _run(*args):
-        words = ['reencode_images.py', *map(str, args), '--workers', '1']
-        monkeypatch.setattr(sys, 'argv', words)
-        try:
-            tool.run_tool(tool.main)
-        except SystemExit:
-            error = capsys.readouterr().err
-            assert error.startswith('error: ')
-            return error
-        return capsys.readouterr().out
+    def _run(*words):
+        status, shown, error = call(tool.main, *words, '--workers', '1')
+        assert not status or error.startswith('error: ')
+        return error if status else shown
 
     return _run
 
@@ -180,9 +166,8 @@ def test_stopped_in_the_middle(run, src, dst, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(tool, 'reencode', interrupted)
-        patch.setattr(sys, 'argv', ['', str(src), str(dst), '--workers=1'])
         with pytest.raises(KeyboardInterrupt):
-            tool.main()
+            tool.main([str(src), str(dst), '--workers=1'])
     assert tree(dst) == {'000.jpg', 'reencode.json'}
     assert '2 of them new' in run(src, dst)
     assert record(dst)['images'] == 3
@@ -275,10 +260,9 @@ def test_dst_that_is_something_else(run, src, dst):
 @pytest.mark.parametrize(
     'option', ['--quality=0', '--quality=101', '--short-side=0', '--workers=0']
 )
-def test_senseless_numbers(src, dst, monkeypatch, capsys, option):
-    monkeypatch.setattr(sys, 'argv', ['', str(src), str(dst), option])
+def test_senseless_numbers(src, dst, capsys, option):
     with pytest.raises(SystemExit):
-        tool.main()
+        tool.main([str(src), str(dst), option])
     assert f'{option.replace("=", " ")}: must be' in capsys.readouterr().err
     assert not dst.exists()
 
@@ -298,15 +282,13 @@ def test_full_disk_ends_the_run(run, src, dst, monkeypatch):
     assert tree(dst) == {'000.jpg', 'reencode.json'}
 
 
+@pytest.mark.slow
 def test_processes_write_the_same(run, src, dst, tmp_path):
     (src / 'broken.jpg').write_bytes(b'')
     run(src, dst)
     other = tmp_path / 'other'
-    result = subprocess.run(
-        [sys.executable, TOOL, src, other, '--workers', '2'],
-        capture_output=True,
-        text=True,
-        timeout=60,
+    result = run_command(
+        *('tools/reencode_images.py', src, other, '--workers', '2')
     )
     assert result.returncode == 0, result.stderr
     assert tree(other) == tree(dst)
