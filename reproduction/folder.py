@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from pixcon_mm.checkpoint.checkpoints import list_checkpoints
-from pixcon_mm.checkpoint.reading import sha256_of
+from pixcon_mm.checkpoint.load import sha256_of
+from pixcon_mm.checkpoint.run_checkpoint import list_checkpoints
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import atomic_write
 

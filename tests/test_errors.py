@@ -275,6 +275,14 @@ def test_a_worker_that_is_lost(monkeypatch, how, words):
     assert sentence.endswith(AFTER)
 
 
+@pytest.mark.parametrize('error', [ConnectionResetError(104, 'x'), EOFError()])
+def test_a_worker_that_is_lost_while_it_passes_a_batch(error):
+    sentence = explain(error)
+    assert sentence.startswith('A worker of the loader ended while')
+    assert sentence.endswith(AFTER)
+    assert explain(EOFError('Ran out of input')) is None
+
+
 CONNECTION = 'connection to another process of the run is lost'
 
 

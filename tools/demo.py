@@ -10,9 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pixcon_mm.checkpoint.checkpoints import (
-    newest_checkpoint,
-)
+from pixcon_mm.checkpoint.run_checkpoint import newest_checkpoint
 from pixcon_mm.errors import UserError, run_tool
 from pixcon_mm.visualization.curves import (
     plot_curves,

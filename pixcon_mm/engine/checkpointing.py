@@ -12,15 +12,15 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmengine.runner.checkpoint import weights_to_cpu
 from torch import Tensor
 
-from pixcon_mm.checkpoint.checkpoints import (
+from pixcon_mm.checkpoint.load import load_tensors
+from pixcon_mm.checkpoint.run_checkpoint import (
     Checkpoint,
     list_checkpoints,
+    load_checkpoint,
     newest_checkpoint,
-    read_checkpoint,
     read_progress,
     write_checkpoint,
 )
-from pixcon_mm.checkpoint.reading import read_tensors
 from pixcon_mm.engine.finite import find_non_finite
 from pixcon_mm.engine.loops import ResumableEpochLoop
 from pixcon_mm.engine.resuming import (
@@ -155,7 +155,7 @@ def restore_run(runner: Runner, path: Path) -> None:
             'It must be a local file, on a storage that all machines of the '
             'run share.'
         )
-    checkpoint = read_checkpoint(path)
+    checkpoint = load_checkpoint(path)
     runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
     meta = checkpoint['meta']
     restore_model(runner.model, checkpoint['state_dict'], path)
@@ -249,7 +249,7 @@ def load_weights(runner: Runner, filename: str) -> Checkpoint:
         )
     given = {
         name.removeprefix('module.'): tensor
-        for name, tensor in read_tensors(filename).items()
+        for name, tensor in load_tensors(filename).items()
     }
     model = unwrap(runner.model).state_dict()
     checkpoint = dict(state_dict=given)

@@ -10,14 +10,14 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-from pixcon_mm.checkpoint.filling import fill
-from pixcon_mm.checkpoint.reading import (
-    StateDict,
+from pixcon_mm.checkpoint.load import (
     backbone_tensors,
-    read_tensors,
+    load_strict,
+    load_tensors,
     sha256_of,
 )
 from pixcon_mm.checkpoint.release import from_release
+from pixcon_mm.checkpoint.torch_file import StateDict
 from pixcon_mm.engine.unwrap import unwrap
 from pixcon_mm.errors import UserError
 
@@ -66,7 +66,7 @@ class PretrainedHook(Hook):
         if self.source == 'torchvision':
             tensors, origin = download(model.backbone)
         else:
-            tensors = read_tensors(self.source)
+            tensors = load_tensors(self.source)
             digest = sha256_of(self.source)[:16]
             origin = f'{self.source} (sha256 {digest})'
         for line in fill_model(model, tensors, origin):
@@ -104,7 +104,9 @@ def fill_model(model: nn.Module, tensors: StateDict, origin: str) -> list[str]:
                 if name.startswith('layer')
             }
         )
-    lines = [fill(target, backbone_tensors(tensors), 'backbone', origin)]
+    lines = [
+        load_strict(target, backbone_tensors(tensors), 'backbone', origin)
+    ]
     if hasattr(model, 'key_encoder'):
         lines += fill_pretraining(model, tensors, origin)
     return lines
@@ -129,7 +131,7 @@ def fill_pretraining(
         }
         shapes = {name: tensor.shape for name, tensor in given.items()}
         if shapes == {name: tensor.shape for name, tensor in target.items()}:
-            lines.append(fill(target, given, part, origin))
+            lines.append(load_strict(target, given, part, origin))
         elif part == 'key_encoder':
             model.key_encoder.copy_from(model.backbone, model.neck)
             lines.append('key_encoder: a copy of the query encoder')

@@ -15,7 +15,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pixcon_mm.checkpoint.filling import compare
+from pixcon_mm.checkpoint.load import describe_mismatch
 from pixcon_mm.engine.log_line import batch_size
 from pixcon_mm.engine.unwrap import unwrap
 from pixcon_mm.errors import UserError
@@ -65,7 +65,7 @@ def restore_model(model: nn.Module, tensors: dict, path: Path) -> None:
         UserError: If the checkpoint is of another model.
     """
     model = unwrap(model)
-    difference = compare(model.state_dict(), tensors)
+    difference = describe_mismatch(model.state_dict(), tensors)
     if difference:
         raise UserError(
             f'{path} cannot be resumed with this config: {difference}. '

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import IO
 
-from pixcon_mm.checkpoint.checkpoints import list_checkpoints
+from pixcon_mm.checkpoint.run_checkpoint import list_checkpoints
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import remove_parts
 

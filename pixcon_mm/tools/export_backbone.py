@@ -14,9 +14,9 @@ from pixcon_mm.checkpoint.export import (
     rename,
     resnet_depth,
 )
-from pixcon_mm.checkpoint.reading import (
+from pixcon_mm.checkpoint.load import (
     backbone_tensors,
-    read_tensors,
+    load_tensors,
     sha256_of,
 )
 from pixcon_mm.errors import UserError, run_tool
@@ -105,7 +105,7 @@ def check_out(out: Path, checkpoint: Path, file_format: str) -> None:
 
 def find_backbone(checkpoint: Path, prefix: str | None) -> dict[str, Tensor]:
     """Return the tensors of the backbone under bare names."""
-    tensors = read_tensors(checkpoint)
+    tensors = load_tensors(checkpoint)
     backbone = backbone_tensors(tensors, prefix)
     places = nested_resnets(tensors)
     if resnet_depth(backbone) is None and places:

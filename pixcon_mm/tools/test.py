@@ -9,8 +9,12 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from torch import nn
 
-from pixcon_mm.checkpoint.filling import fill
-from pixcon_mm.checkpoint.reading import StateDict, read_tensors, sha256_of
+from pixcon_mm.checkpoint.load import (
+    StateDict,
+    load_strict,
+    load_tensors,
+    sha256_of,
+)
 from pixcon_mm.cli import (
     build_runner,
     config_errors,
@@ -61,7 +65,7 @@ def load(model: nn.Module, tensors: StateDict, checkpoint: str) -> None:
             'backbone for this model: fine-tune first, with tools/train.py '
             f'CONFIG --pretrained {checkpoint}.'
         )
-    fill(model.state_dict(), tensors, 'model', checkpoint)
+    load_strict(model.state_dict(), tensors, 'model', checkpoint)
 
 
 def check_out(path: Path) -> None:
@@ -82,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     cfg = prepare(args)
     out = args.out or Path(cfg.work_dir) / 'metrics.json'
-    tensors = read_tensors(args.checkpoint)
+    tensors = load_tensors(args.checkpoint)
     check_data(cfg, ('test_dataloader',))
     check_out(out)
     with config_errors(cfg):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from pixcon_mm.checkpoint.reading import read_tensors
+from pixcon_mm.checkpoint.load import load_tensors
 from pixcon_mm.cli import (
     build_runner,
     config_errors,
@@ -139,7 +139,7 @@ def main(argv: list[str] | None = None) -> None:
         die_with_parent()  # torchrun, which may be killed
     cfg = prepare(args)
     if args.pretrained not in (None, 'torchvision', 'none'):
-        read_tensors(args.pretrained)  # better now than after loading data
+        load_tensors(args.pretrained)  # better now than after loading data
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
     if rank_and_size(args.launcher)[0] == 0:
         # The lock holds as long as the file is open: until the end.

@@ -9,7 +9,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
-from pixcon_mm.checkpoint.checkpoints import newest_checkpoint
+from pixcon_mm.checkpoint.run_checkpoint import newest_checkpoint
 from pixcon_mm.errors import UserError, explain
 from tests.test_engine.runs import (  # noqa: F401
     At,

@@ -14,7 +14,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from pixcon_mm.checkpoint.checkpoints import read_checkpoint
+from pixcon_mm.checkpoint.run_checkpoint import load_checkpoint
 from tests.test_models import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,7 +113,7 @@ def test_killed_and_resumed_equals_unbroken(config, tmp_path):
             assert ours[step][name] == record[name], (step, name)
 
     ends = [
-        read_checkpoint(folder / f'epoch_{EPOCHS}.pth')
+        load_checkpoint(folder / f'epoch_{EPOCHS}.pth')
         for folder in (broken, whole)
     ]
     for name, value in ends[1]['state_dict'].items():

@@ -1,8 +1,8 @@
-"""Pairs of overlapping crops of the images of a folder.
+"""Pairs of overlapping crops of the images of a folder, COCO train2017.
 
-Source: reference file, section 2.1; colour jitter, blur and solarisation as
-in BYOL, the second view with little blur. Drawn in the loader, done on the
-model's device; cpu_photometrics.py has the same for the loader.
+Source: docs/method.md, section 3; colour jitter, blur and solarisation as in
+BYOL. The loader samples their parameters, the model's device applies them;
+cpu_photometrics.py has the same for the loader.
 """
 
 data_root = 'data/coco/train2017/'

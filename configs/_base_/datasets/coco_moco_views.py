@@ -1,6 +1,6 @@
-"""Pairs of independent crops with MoCo-v2's augmentation."""
+"""COCO: pairs of independent crops with MoCo-v2's augmentation."""
 
-_base_ = ['./two_view_data.py', './cpu_photometrics.py']
+_base_ = ['./coco_two_views.py', './cpu_photometrics.py']
 view = [
     dict(
         type='RandomResizedCrop',

@@ -1,6 +1,6 @@
 """SGD over 800 epochs: linear warm-up for 4 of them, cosine over all.
 
-Source: reference file, section 3.1; written for a total batch of 512.
+Source: docs/method.md, section 9; for a total batch of 512.
 """
 
 optim_wrapper = dict(

@@ -1,6 +1,6 @@
-"""Pairs of independent crops with BYOL's augmentation."""
+"""COCO: pairs of independent crops with BYOL's augmentation."""
 
-_base_ = ['./two_view_data.py', './cpu_photometrics.py']
+_base_ = ['./coco_two_views.py', './cpu_photometrics.py']
 crop_and_flip = [
     dict(
         type='RandomResizedCrop',

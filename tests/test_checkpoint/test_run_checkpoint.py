@@ -10,13 +10,14 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 
-from pixcon_mm.checkpoint.checkpoints import (
+from pixcon_mm.checkpoint.run_checkpoint import (
+    load_checkpoint,
     newest_checkpoint,
-    read_checkpoint,
     read_progress,
     write_checkpoint,
 )
 from pixcon_mm.errors import UserError
+from tests.test_checkpoint.test_load import Code
 
 
 def content(epoch=1, iteration=4, length=4, **parts):
@@ -67,7 +68,7 @@ def test_what_a_run_keeps_comes_back(tmp_path):
     written = content(message_hub=hub, optimizer=optimizer, state_dict=weights)
     write_checkpoint(written, path)
     torch.load(path, weights_only=True)
-    found = read_checkpoint(path)
+    found = load_checkpoint(path)
 
     assert found['state_dict']._metadata == weights._metadata
     for name, tensor in weights.items():
@@ -95,12 +96,12 @@ def test_what_a_run_keeps_comes_back(tmp_path):
     state = found['optimizer']['state'][0]
     buffer = optimizer['state'][0]['momentum_buffer']
     assert torch.equal(state['momentum_buffer'], buffer)
-    # The run goes on with what it had.
+    # The run keeps its own.
     assert hub['log_scalars']['train/loss'] is history
 
 
 def test_what_mmengine_alone_can_read_is_left_out(tmp_path):
-    """Of a checkpoint of its own Runner: histories, numbers of NumPy."""
+    """Histories and numbers of NumPy, in its own Runner's checkpoints."""
     hub = dict(
         log_scalars={'train/loss': HistoryBuffer([1.0], [1])},
         runtime_info=dict(best_score=np.float64(0.5), epoch=1),
@@ -108,65 +109,56 @@ def test_what_mmengine_alone_can_read_is_left_out(tmp_path):
     )
     path = tmp_path / 'epoch_1.pth'
     torch.save(content(message_hub=hub), path)
-    assert read_checkpoint(path)['message_hub'] == dict(
+    assert load_checkpoint(path)['message_hub'] == dict(
         log_scalars={}, runtime_info=dict(epoch=1), resumed_keys=dict(epoch=1)
     )
 
 
-def test_the_newest_is_furthest_in_the_run(tmp_path):
-    """Not by name or time: 9 before 10, and iterations between epochs."""
-    places = dict(
-        epoch_9=(9, 36), epoch_10=(10, 40), iter_41=(10, 41), iter_39=(9, 39)
-    )
-    for order in (places, reversed(places)):
-        for name in order:
+@pytest.mark.parametrize(
+    'places',
+    [
+        # Not by name: 9 comes before 10, iterations are between epochs.
+        dict(
+            iter_41=(10, 41),
+            epoch_10=(10, 40),
+            iter_39=(9, 39),
+            epoch_9=(9, 36),
+        ),
+        # Epochs of 8 iterations, after the third of 4.
+        dict(iter_13=(3, 13), epoch_3=(3, 24, 8), iter_20=(2, 20, 8)),
+        # A run that does not count epochs.
+        {f'iter_{n}': (0, n, None) for n in (100, 10, 9)},
+        # MMEngine's own, which do not say how long an epoch is, are older.
+        dict(
+            iter_6=(2, 6, 3),
+            epoch_2=dict(epoch=2, iter=24),
+            iter_10=dict(epoch=0, iter=10),
+            iter_9=dict(epoch=0, iter=9),
+        ),
+    ],
+)
+@pytest.mark.parametrize('order', [list, reversed])
+def test_the_newest_is_furthest_in_the_run(tmp_path, places, order):
+    for name in order([*places]):
+        if isinstance(places[name], dict):
+            path = tmp_path / f'{name}.pth'
+            torch.save(content(meta=places[name]), path)
+        else:
             write(tmp_path, name, *places[name])
-        expected = ['iter_41', 'epoch_10', 'iter_39', 'epoch_9']
-        for name in expected:
-            newest, unfit = newest_checkpoint(tmp_path)
-            assert (newest.stem, unfit) == (name, {})
-            newest.unlink()
+    for name in places:
+        newest, unfit = newest_checkpoint(tmp_path)
+        assert (newest.stem, unfit) == (name, {})
+        newest.unlink()
     assert newest_checkpoint(tmp_path) == (None, {})
 
 
-def test_times_and_last_checkpoint_are_not_asked(tmp_path):
+def test_times_and_last_checkpoint_are_ignored(tmp_path):
     newest = write(tmp_path, 'epoch_2', 2, 8)
     old = write(tmp_path, 'epoch_1', 1, 4)
     later = time.time() + 1000
     os.utime(old, (later, later))
     (tmp_path / 'last_checkpoint').write_text(str(old))
     assert newest_checkpoint(tmp_path)[0] == newest
-
-
-def test_a_longer_epoch_is_no_step_back(tmp_path):
-    """8 iterations an epoch until epoch 3, then 4."""
-    write(tmp_path, 'epoch_3', 3, 24, 8)
-    write(tmp_path, 'iter_20', 2, 20, 8)
-    write(tmp_path, 'iter_13', 3, 13, 4)
-    assert newest_checkpoint(tmp_path)[0].stem == 'iter_13'
-    write(tmp_path, 'epoch_4', 4, 16, 4)
-    assert newest_checkpoint(tmp_path)[0].stem == 'epoch_4'
-
-
-def test_a_run_in_iterations_counts_them(tmp_path):
-    for iteration in (9, 10, 100):
-        write(tmp_path, f'iter_{iteration}', 0, iteration, None)
-    assert newest_checkpoint(tmp_path)[0].stem == 'iter_100'
-
-
-def test_those_of_mmengines_runner_are_older(tmp_path):
-    for name, epoch, iteration in (
-        ('iter_9', 0, 9),
-        ('iter_10', 0, 10),
-        ('epoch_1', 1, 12),
-        ('epoch_2', 2, 24),
-    ):
-        path = tmp_path / f'{name}.pth'
-        meta = dict(epoch=epoch, iter=iteration)
-        torch.save(content(meta=meta), path)
-        assert newest_checkpoint(tmp_path)[0] == path
-    write(tmp_path, 'iter_6', 2, 6, 3)
-    assert newest_checkpoint(tmp_path)[0].stem == 'iter_6'
 
 
 def test_damaged_ones_are_passed_over_and_named(tmp_path):
@@ -190,26 +182,28 @@ def test_other_names_are_not_taken(tmp_path, name):
     assert newest_checkpoint(tmp_path) == (None, {})
 
 
-@pytest.mark.parametrize('part', ['optimizer', 'meta', 'message_hub'])
-def test_weights_alone_are_not_taken(tmp_path, part):
-    good = write(tmp_path, 'epoch_1', 1, 4)
+@pytest.mark.parametrize(
+    ('part', 'problem'),
+    [
+        ('optimizer', "it has no 'optimizer'"),
+        ('meta', "it has no 'meta'"),
+        ('message_hub', "it has no 'message_hub'"),
+        ({}, 'does not say how many'),
+        (dict(epoch=1), 'does not say how many'),
+        (dict(epoch=1, iter='4'), 'does not say how many'),
+    ],
+)
+def test_files_that_no_run_can_resume_from(tmp_path, part, problem):
+    good, bad = write(tmp_path, 'epoch_1', 1, 4), tmp_path / 'epoch_9.pth'
     lacking = content(9, 36)
-    del lacking[part]
-    torch.save(lacking, tmp_path / 'epoch_9.pth')
+    if isinstance(part, dict):
+        lacking['meta'] = part
+    else:
+        del lacking[part]
+    torch.save(lacking, bad)
     newest, unfit = newest_checkpoint(tmp_path)
     assert newest == good
-    assert f'it has no {part!r}' in unfit[tmp_path / 'epoch_9.pth']
-
-
-@pytest.mark.parametrize(
-    'meta', [{}, None, dict(epoch=1), dict(epoch=1, iter='4')]
-)
-def test_a_place_that_is_not_known_is_no_crash(tmp_path, meta):
-    torch.save(content(meta=meta), tmp_path / 'epoch_9.pth')
-    newest, unfit = newest_checkpoint(tmp_path)
-    assert newest is None
-    (reason,) = unfit.values()
-    assert 'it does not say how many' in reason
+    assert problem in unfit[bad]
 
 
 def test_progress_is_read_without_the_tensors(tmp_path):
@@ -219,15 +213,7 @@ def test_progress_is_read_without_the_tensors(tmp_path):
     path.write_bytes(data)
     assert read_progress(path) == (1, 0)
     with pytest.raises(UserError, match='is broken'):
-        read_checkpoint(path)
-
-
-class Code:
-    def __init__(self, folder):
-        self.folder = folder
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.folder / 'code was run'),)
+        load_checkpoint(path)
 
 
 def test_code_is_not_run_in_the_search(tmp_path):

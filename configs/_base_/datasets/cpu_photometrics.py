@@ -1,6 +1,6 @@
-"""BYOL's photometric augmentation by MMPretrain's transforms, in the loader.
+"""BYOL's photometric augmentation in the loader, by MMPretrain's transforms.
 
-For the baselines and the recipe that augments there.
+For the baselines, and for the recipe that augments on the CPU.
 """
 
 grayscale = dict(

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: written whole, found, read back."""
+"""Checkpoints of a training run: written, found and loaded."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,6 @@ from pixcon_mm.files import whole_file
 NAME = re.compile(r'(epoch|iter)_\d+\.pth')
 # Without one of these a run cannot continue.
 PARTS = ('meta', 'state_dict', 'optimizer', 'message_hub')
-COUNTS = ('epoch', 'iter')
 Checkpoint = dict[str, Any]
 
 
@@ -28,25 +27,21 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
     Args:
         checkpoint (dict): As MMEngine's Runner gathers it.
-        path (Path): Where to; a file of that name is replaced.
+        path (Path): A file of that name is replaced.
 
     Raises:
-        OSError: If it cannot be written. What was there is untouched.
+        OSError: If it cannot be written. An older file is untouched.
     """
-    hub = checkpoint.get('message_hub')
-    if hub:
-        scalars = {k: _plain_history(v) for k, v in _histories(hub)}
-        checkpoint['message_hub'] = dict(hub, log_scalars=scalars)
     # The model's tensors stay in their OrderedDict, which has the versions
     # of its layers.
-    plain = dict(_plain({**checkpoint, 'state_dict': None}))
+    plain = _plain({**checkpoint, 'state_dict': None})
     plain['state_dict'] = checkpoint['state_dict']
     with whole_file(path) as file:
         torch.save(plain, file)
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint that a run can resume from, onto the CPU.
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Load a checkpoint that a run can resume from, onto the CPU.
 
     Args:
         path (Path): A file of :func:`write_checkpoint`, or of MMEngine's own
@@ -96,15 +91,15 @@ def newest_checkpoint(folder: Path) -> tuple[Path | None, dict[Path, str]]:
 
     The newest is the one that is furthest in the run, whatever the files are
     named and whenever they were written or copied. The file
-    ``last_checkpoint``, which OpenMMLab's tools write, is not asked: it may
+    ``last_checkpoint``, which OpenMMLab's tools write, is ignored: it may
     point into another folder.
 
     Args:
         folder (Path): Work directory of the run.
 
     Returns:
-        tuple[Path | None, dict[Path, str]]: The checkpoint, None if there is
-        none, and why others, damaged or of weights alone, were passed over.
+        tuple[Path | None, dict[Path, str]]: The checkpoint, or None; and why
+        others, damaged or of weights alone, were skipped.
     """
     unfit: dict[Path, str] = {}
     fit: dict[Path, tuple[int, float]] = {}
@@ -124,14 +119,10 @@ def newest_checkpoint(folder: Path) -> tuple[Path | None, dict[Path, str]]:
 def read_progress(path: Path) -> tuple[int, float]:
     """Read how far a checkpoint is in its run, without reading its tensors.
 
-    Args:
-        path (Path): The checkpoint.
-
     Returns:
-        tuple[int, float]: Epochs that are done, and what is done beside them:
-        the share of an epoch, whose length may change during a run, or
-        iterations in a run that does not count epochs. To be compared with
-        others of the same run.
+        tuple[int, float]: Finished epochs, and the finished share of the next
+        one, whose length may change during a run; in a run that does not
+        count epochs, its iterations. Comparable within a run.
 
     Raises:
         UserError: If it cannot be resumed from.
@@ -141,7 +132,7 @@ def read_progress(path: Path) -> tuple[int, float]:
     meta = content['meta']
     epoch, iteration = meta['epoch'], meta['iter']
     if 'scale' not in meta:
-        # Of MMEngine's own Runner, so older than any of the same epoch here.
+        # Of MMEngine's own Runner, so older than ours of the same epoch.
         return epoch, iteration / (iteration + 1) - 1
     length = meta['scale']['epoch_length']
     return epoch, iteration / length - epoch if length else iteration
@@ -150,40 +141,31 @@ def read_progress(path: Path) -> tuple[int, float]:
 def _check_parts(checkpoint: Any, path: Path) -> None:
     """Stop if a file lacks what a resumed run needs."""
     parts = checkpoint if isinstance(checkpoint, dict) else {}
-    lacking = next((part for part in PARTS if part not in parts), None)
-    if lacking:
-        raise UserError(
-            f'{path} cannot be resumed from: it has no {lacking!r}. Start '
-            f'a new run from its weights with --pretrained {path}.'
-        )
-    meta = parts['meta']
-    counts = [meta.get(n) if isinstance(meta, dict) else None for n in COUNTS]
-    if not all(type(count) is int for count in counts):
-        raise UserError(
-            f'{path} cannot be resumed from: it does not say how many '
-            f'iterations ({COUNTS[1]!r}) are done. Start a new run from its '
-            f'weights with --pretrained {path}.'
-        )
-
-
-def _histories(hub: dict) -> list[tuple[str, HistoryBuffer]]:
-    scalars = hub['log_scalars'].items()
-    return [(k, v) for k, v in scalars if isinstance(v, HistoryBuffer)]
-
-
-def _plain_history(history: HistoryBuffer) -> dict[str, Any]:
-    # Pickled as it is, it would refer to its methods: code, which
-    # load_torch_file refuses.
-    values, counts = history.data
-    return dict(
-        values=torch.from_numpy(np.array(values, dtype=np.float64)),
-        counts=torch.from_numpy(np.array(counts, dtype=np.float64)),
-        length=history.max_length,
+    missing = next((part for part in PARTS if part not in parts), None)
+    meta = parts.get('meta')
+    counts = meta if isinstance(meta, dict) else {}
+    if missing:
+        problem = f'it has no {missing!r}'
+    elif any(type(counts.get(name)) is not int for name in ('epoch', 'iter')):
+        problem = "it does not say how many iterations ('iter') are done"
+    else:
+        return
+    raise UserError(
+        f'{path} cannot be resumed from: {problem}. Start a new run from its '
+        f'weights with --pretrained {path}.'
     )
 
 
 def _plain(value: Any) -> Any:
     """Turn what NumPy and MMEngine add into what torch loads safely."""
+    if isinstance(value, HistoryBuffer):
+        # Pickled as it is, it would refer to its methods: code, which
+        # load_torch_file refuses.
+        values, counts = (
+            torch.from_numpy(np.array(data, dtype=np.float64))
+            for data in value.data
+        )
+        return dict(values=values, counts=counts, length=value.max_length)
     if isinstance(value, dict):
         return {_plain(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | set):
