@@ -48,8 +48,6 @@ def parse(
     """Parse a tool's own options and those of every tool with a config."""
     add = parser.add_argument
     add('--work-dir', help='folder of logs and results')
-    add('--no-pin-memory', action='store_true')
-    add('--no-persistent-workers', action='store_true')
     add(
         '--cfg-options',
         nargs='+',
@@ -85,7 +83,7 @@ def prepare_config(args: argparse.Namespace, work_dir: str) -> Config:
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or work_dir
     for key in LOADERS:
         if cfg.get(key):
-            fit_loader(cfg[key], args)
+            fit_loader(cfg[key])
             if cfg.get('default_scope') == 'mmpretrain':
                 # Its configs rely on their own launcher for this.
                 collate = dict(type='default_collate')
@@ -116,34 +114,25 @@ def import_framework(scope: str | None) -> None:
             importlib.import_module(f'{scope}.{part}')
 
 
-def fit_loader(loader: dict, args: argparse.Namespace) -> None:
-    """Leave out what the machine or the options do not allow."""
+def fit_loader(loader: dict) -> None:
+    """Leave out what the machine and the number of workers do not allow."""
     loader.setdefault('pin_memory', True)
-    loader.setdefault('persistent_workers', True)
+    loader['pin_memory'] &= torch.cuda.is_available()
     if loader.get('num_workers'):
+        loader.setdefault('persistent_workers', True)
         # A worker that hangs must not hold the run up for ever.
         loader.setdefault('timeout', LOADER_TIMEOUT)
     else:
-        loader.pop('timeout', None)
-    if args.no_pin_memory or not torch.cuda.is_available():
-        loader['pin_memory'] = False
-    if args.no_persistent_workers or not loader.get('num_workers'):
         loader['persistent_workers'] = False
+        loader.pop('timeout', None)
 
 
 def set_epochs(cfg: Config, epochs: int) -> None:
     """Change the length of a run counted in epochs, and its schedule with it.
 
-    Parts of the schedule that last to the end are stretched or cut, with
-    their milestones. Others, as a warm-up, keep their length up to a tenth of
-    the run, and what follows them moves along.
-
-    Args:
-        cfg (Config): Changed in place.
-        epochs (int): New length.
-
-    Raises:
-        UserError: If the run is not counted in epochs.
+    Parts of the schedule that last to the end are scaled, with their
+    milestones. Others, as a warm-up, keep their length up to a tenth of the
+    run, and what follows them moves along.
     """
     old = cfg.train_cfg.get('max_epochs')
     if old is None:
@@ -160,24 +149,21 @@ def set_epochs(cfg: Config, epochs: int) -> None:
         return min(epoch, max(epochs // 10, 1))
 
     cfg.train_cfg.max_epochs = epochs
-    schedulers, kept = cfg.get('param_scheduler') or [], []
-    for scheduler in (
-        [schedulers] if isinstance(schedulers, dict) else schedulers
-    ):
-        if scheduler.get('by_epoch', True):
-            begin, end = scheduler.get('begin', 0), scheduler.get('end', old)
+    parts, kept = cfg.get('param_scheduler') or [], []
+    for part in [parts] if isinstance(parts, dict) else parts:
+        if part.get('by_epoch', True):
+            begin, end = part.get('begin', 0), part.get('end', old)
             if begin and moved(begin) >= moved(end):
                 continue  # the run is too short for it
-            if scheduler.get('T_max') == end - begin:
-                scheduler.T_max = moved(end) - moved(begin)
-            if end >= old and 'milestones' in scheduler:
-                scheduler.milestones = [
-                    round(milestone * epochs / old)
-                    for milestone in scheduler.milestones
+            if part.get('T_max') == end - begin:
+                part.T_max = moved(end) - moved(begin)
+            if end >= old and 'milestones' in part:
+                part.milestones = [
+                    round(epoch * epochs / old) for epoch in part.milestones
                 ]
-            for name in {'begin', 'end'} & {*scheduler}:
-                scheduler[name] = moved(scheduler[name])
-        kept.append(scheduler)
+            for name in {'begin', 'end'} & {*part}:
+                part[name] = moved(part[name])
+        kept.append(part)
     if kept:
         cfg.param_scheduler = kept
 

@@ -86,11 +86,10 @@ def _report_thread(args: threading.ExceptHookArgs) -> None:
 
 
 def explain(error: BaseException, cfg: Config | None = None) -> str | None:
-    """Put an error into a sentence, if it is a user's mistake.
+    """Put an error, or what it followed from, into a sentence.
 
-    Covers :class:`UserError`, also where another error followed from it,
-    what the frameworks raise for unknown types and keys of a config and for
-    images that cannot be read, and what a machine runs out of.
+    Explains :class:`UserError`, mistakes in a config and in data that the
+    frameworks find, and what a machine runs out of.
 
     Args:
         error (BaseException): The error that ended the run.

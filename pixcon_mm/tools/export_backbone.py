@@ -20,7 +20,7 @@ from pixcon_mm.checkpoint.load import (
     sha256_of,
 )
 from pixcon_mm.errors import UserError, run_tool
-from pixcon_mm.files import atomic_write
+from pixcon_mm.files import atomic_write, check_out
 
 # Detectron2's defaults are for its own weights: BGR, unscaled, stride in the
 # 1x1 convolution, batch norms and the first layers frozen.
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     out = args.out or args.checkpoint.with_name(
         f'{args.checkpoint.stem}_{args.format}{SUFFIXES[args.format][0]}'
     )
-    check_out(out, args.checkpoint, args.format)
+    check_name(out, args.checkpoint, args.format)
     backbone = find_backbone(args.checkpoint, args.prefix)
     depth = resnet_depth(backbone)
     tensors = rename(backbone, args.format)
@@ -86,10 +86,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def check_out(out: Path, checkpoint: Path, file_format: str) -> None:
-    """Refuse a path that cannot be written or would not be read."""
-    if out.is_dir():
-        raise UserError(f'--out {out} is a folder: name a file in it.')
+def check_name(out: Path, checkpoint: Path, file_format: str) -> None:
+    """Refuse a file that would not be read, and the checkpoint itself."""
+    check_out(out)
     if out.exists() and checkpoint.exists() and out.samefile(checkpoint):
         raise UserError(
             f'--out {out} is the checkpoint itself, which would be lost: '

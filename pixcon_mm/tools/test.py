@@ -25,7 +25,7 @@ from pixcon_mm.cli import (
 from pixcon_mm.data_paths import check_data
 from pixcon_mm.engine.unwrap import unwrap
 from pixcon_mm.errors import UserError, run_tool
-from pixcon_mm.files import atomic_write
+from pixcon_mm.files import atomic_write, check_out
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -66,19 +66,6 @@ def load(model: nn.Module, tensors: StateDict, checkpoint: str) -> None:
             f'CONFIG --pretrained {checkpoint}.'
         )
     load_strict(model.state_dict(), tensors, 'model', checkpoint)
-
-
-def check_out(path: Path) -> None:
-    """Stop before a long evaluation whose metrics could not be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f'--out {path}: its folder cannot be made ({error.strerror}): '
-            'name another file.'
-        ) from error
-    if path.is_dir():
-        raise UserError(f'--out {path} is a folder: name a file in it.')
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -50,31 +50,24 @@ def test_both_spellings_of_the_rank(monkeypatch, spelling):
     assert os.environ.pop('LOCAL_RANK') == '3'
 
 
-@pytest.mark.parametrize(
-    ('words', 'workers', 'cuda', 'expected'),
-    [
-        ([], 2, True, (True, True)),
-        ([], 2, False, (False, True)),
-        ([], 0, True, (True, False)),
-        (['--no-pin-memory'], 2, True, (False, True)),
-        (['--no-persistent-workers'], 2, True, (True, False)),
-    ],
-)
-def test_loaders_fit_the_machine(monkeypatch, words, workers, cuda, expected):
+@pytest.mark.parametrize('cuda', [True, False])
+@pytest.mark.parametrize('workers', [0, 2])
+def test_loaders_fit_the_machine(monkeypatch, workers, cuda):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: cuda)
     loader = dict(num_workers=workers)
-    cli.fit_loader(loader, options(*words))
-    assert (loader['pin_memory'], loader['persistent_workers']) == expected
-
-
-def test_own_choices_of_a_loader_stay(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    loader = dict(
+    cli.fit_loader(loader)
+    assert loader.pop('timeout', None) == (540 if workers else None)
+    assert loader == dict(
+        num_workers=workers,
+        pin_memory=cuda,
+        persistent_workers=bool(workers),
+    )
+    own = dict(
         num_workers=2, pin_memory=False, persistent_workers=False, timeout=5
     )
-    before = dict(loader)
-    cli.fit_loader(loader, options())
-    assert loader == before
+    loader = dict(own)
+    cli.fit_loader(loader)
+    assert loader == own
 
 
 @pytest.mark.parametrize(

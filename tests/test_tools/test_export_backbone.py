@@ -197,7 +197,7 @@ def test_no_plain_resnet(run, tmp_path):
     [
         ('', 'is a folder'),
         ('a.pth', r'\*\.pkl'),
-        ('epoch_2.pth/a.pkl', 'cannot be written'),
+        ('epoch_2.pth/a.pkl', 'its folder cannot be made'),
     ],
 )
 def test_impossible_places(run, checkpoint, out, reason):

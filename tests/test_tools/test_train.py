@@ -236,12 +236,11 @@ def test_total_batch_is_shared():
 
 
 def test_options_change_the_config(config):
-    options = ['--amp', '--auto-scale-lr', '--no-validate', '--no-pin-memory']
+    options = ['--amp', '--auto-scale-lr', '--no-validate']
     cfg = prepare(config, *options, '--epochs', 4)
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
     assert cfg.auto_scale_lr.enable
     assert cfg.val_cfg is None
-    assert cfg.train_dataloader.pin_memory is False
     assert cfg.train_dataloader.persistent_workers is False
     assert cfg.work_dir == 'work_dirs/toy'
     assert cfg.train_cfg.max_epochs == 4
