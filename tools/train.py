@@ -7,7 +7,7 @@ import signal
 if __name__ == '__main__':
     # Importing PyTorch takes seconds. Until the run has something to save, a
     # signal ends it with the status of one that can be started again
-    # (pixcon_mm/engine/stop_signals.py).
+    # (StopSignalHook).
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, lambda *_: os._exit(75))
     # PyTorch reads this when it starts its threads: if they spin while they

@@ -23,7 +23,7 @@ from pixcon_mm.cli import (
     prepare_config,
 )
 from pixcon_mm.data_paths import check_data
-from pixcon_mm.engine.unwrap import unwrap
+from pixcon_mm.engine.model_state import unwrap
 from pixcon_mm.errors import UserError, run_tool
 from pixcon_mm.files import atomic_write, check_out
 

@@ -16,8 +16,8 @@ from pixcon_mm.cli import (
     set_epochs,
 )
 from pixcon_mm.data_paths import check_data
-from pixcon_mm.engine.pretrained_hook import WHERE_FROM
-from pixcon_mm.engine.stop_signals import (
+from pixcon_mm.engine.hooks.pretrained_hook import WHERE_FROM
+from pixcon_mm.engine.hooks.stop_signal_hook import (
     StoppedBySignal,
     exit_stopped,
     ignore_signals,

@@ -5,11 +5,9 @@ from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import nn
 
-from pixcon_mm.engine.unwrap import unwrap
-
-BATCH_NORMS = nn.modules.batchnorm._BatchNorm
+from pixcon_mm.engine.model_state import unwrap
 
 
 @HOOKS.register_module()
@@ -19,9 +17,9 @@ class PreciseBatchNormHook(Hook):
     A running average mixes in statistics of earlier weights. Here training
     batches go through the final weights, as in training (a detector samples
     the same kind of regions), and each layer gets the mean and the variance
-    over all of them. Protocol of detectron2 (``TEST.PRECISE_BN``); Wu and
-    Johnson, Rethinking "Batch" in BatchNorm, section 3. For loops that count
-    iterations.
+    over all of them (docs/method.md, section 10.1). Protocol of detectron2
+    (``TEST.PRECISE_BN``); Wu and Johnson, Rethinking "Batch" in BatchNorm,
+    section 3. For loops that count iterations.
 
     Args:
         num_batches (int): Batches of each process.
@@ -43,7 +41,7 @@ class PreciseBatchNormHook(Hook):
         layers = [
             layer
             for layer in model.modules()
-            if isinstance(layer, BATCH_NORMS)
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm)
             and layer.training
             and layer.track_running_stats
         ]
@@ -61,35 +59,19 @@ class PreciseBatchNormHook(Hook):
             with torch.no_grad(), runner.optim_wrapper.optim_context(model):
                 batch = model.data_preprocessor(batch, training=True)
                 model(**batch, mode='loss')
-            sums = sums + batch_moments(layers)
+            # First and second moments, (2, N) for N channels in all.
+            mean = torch.cat([layer.running_mean for layer in layers]).double()
+            var = torch.cat([layer.running_var for layer in layers]).double()
+            sums = sums + torch.stack([mean, var + mean**2])
         moments = sums / self.num_batches
         all_reduce(moments, 'mean')
-        set_statistics(layers, moments)
-        for layer, momentum in zip(layers, momenta, strict=True):
+        mean, square = moments
+        variance = (square - mean**2).clamp(min=0)
+        sizes = [layer.num_features for layer in layers]
+        for layer, momentum, m, v in zip(
+            *(layers, momenta, mean.split(sizes), variance.split(sizes)),
+            strict=True,
+        ):
             layer.momentum = momentum
-
-
-def batch_moments(layers: list[nn.Module]) -> Tensor:
-    """First and second moments of the last batch.
-
-    Args:
-        layers (list[nn.Module]): BN layers of momentum 1, N channels in all.
-
-    Returns:
-        Tensor: float64, shape (2, N).
-    """
-    mean = torch.cat([layer.running_mean for layer in layers]).double()
-    var = torch.cat([layer.running_var for layer in layers]).double()
-    return torch.stack([mean, var + mean**2])
-
-
-def set_statistics(layers: list[nn.Module], moments: Tensor) -> None:
-    """Set mean and variance of all layers from their moments (2, N)."""
-    mean, square = moments
-    sizes = [layer.num_features for layer in layers]
-    variance = (square - mean**2).clamp(min=0)
-    for layer, m, v in zip(
-        layers, mean.split(sizes), variance.split(sizes), strict=True
-    ):
-        layer.running_mean.copy_(m)
-        layer.running_var.copy_(v)
+            layer.running_mean.copy_(m)
+            layer.running_var.copy_(v)

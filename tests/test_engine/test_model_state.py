@@ -5,14 +5,9 @@ import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-from pixcon_mm.engine.optimizer_checks import LayoutCheck, gradient_norm
+from pixcon_mm.engine.model_state import LayoutCheck, gradient_norm
 from pixcon_mm.errors import UserError
-from tests.test_engine.runs import (  # noqa: F401
-    At,
-    config,
-    framework_state,
-    train,
-)
+from tests.test_engine.runs import At, config, train
 
 
 def layers():
@@ -32,8 +27,7 @@ def with_gradients(model, scale=1.0):
 
 def optimizer_of(model, **options):
     groups = [dict(params=list(layer.parameters())) for layer in model]
-    options = dict(lr=0.1, momentum=0.9) | options
-    return torch.optim.SGD(groups, **options)
+    return torch.optim.SGD(groups, **dict(lr=0.1, momentum=0.9), **options)
 
 
 @pytest.mark.parametrize('scale', [1e-30, 1.0, 1e15, float('inf')])
@@ -45,14 +39,12 @@ def test_norm_is_that_of_clip_grad_norm(scale):
     assert found.shape == ()
 
 
-def test_norm_is_nan_if_a_gradient_is():
-    model = with_gradients(layers())
+def test_norm_of_nan_and_of_nothing():
+    model = layers()
+    assert gradient_norm(optimizer_of(model)) == 0
+    with_gradients(model)
     model[2].bias.grad[1] = float('nan')
     assert gradient_norm(optimizer_of(model)).isnan()
-
-
-def test_norm_without_gradients():
-    assert gradient_norm(optimizer_of(layers())) == 0
 
 
 def test_norm_is_as_before_the_loss_scaler():
@@ -73,20 +65,20 @@ def test_norm_is_as_before_the_loss_scaler():
     assert expected > 0
 
 
-def checked(model):
-    names = {p: name for name, p in model.named_parameters()}
+@pytest.fixture
+def model():
+    return layers()
+
+
+@pytest.fixture
+def optimizer(model):
     optimizer = optimizer_of(model)
-    LayoutCheck(optimizer, names)
+    LayoutCheck(optimizer, {p: name for name, p in model.named_parameters()})
     return optimizer
 
 
-def step(model, optimizer):
-    with_gradients(model)
-    optimizer.step()
-
-
 def turned(tensor):
-    """Equal values in the other memory format."""
+    """Copy into the other memory format."""
     return tensor.detach().clone(memory_format=torch.channels_last)
 
 
@@ -99,56 +91,53 @@ def refused(model, optimizer):
     return str(caught.value)
 
 
-def test_a_gradient_laid_out_otherwise_stops_before_the_first_step():
-    model = layers()
-    optimizer = checked(model)
+def test_a_gradient_laid_out_otherwise_stops_before_the_first_step(
+    model, optimizer
+):
     with_gradients(model)
     model[0].weight.grad = turned(model[0].weight.grad)
-    said = refused(model, optimizer)
-    assert said.startswith('0.weight of shape (4, 3, 3, 3) has strides (27, 9')
-    assert 'its gradient (27, 1, 9, 3)' in said
+    text = refused(model, optimizer)
+    assert text.startswith('0.weight of shape (4, 3, 3, 3) has strides (27, 9')
+    assert 'its gradient (27, 1, 9, 3)' in text
 
 
-def test_a_buffer_laid_out_otherwise_stops_before_the_second_step():
-    model = layers()
-    optimizer = checked(model)
-    step(model, optimizer)
+def test_a_buffer_laid_out_otherwise_stops_before_the_second_step(
+    model, optimizer
+):
     with_gradients(model)
+    optimizer.step()
     state = optimizer.state[model[0].weight]
     state['momentum_buffer'] = turned(state['momentum_buffer'])
     assert 'its momentum buffer (27, 1, 9, 3)' in refused(model, optimizer)
 
 
-def test_the_check_is_of_two_steps_only():
-    model = layers()
-    optimizer = checked(model)
-    for _ in range(2):
-        step(model, optimizer)
+def test_the_check_is_of_two_steps_only(model, optimizer):
     with_gradients(model)
+    for _ in range(2):
+        optimizer.step()
     model[0].weight.grad = turned(model[0].weight.grad)
     optimizer.step()  # costs no more time; nothing changes them any more
 
 
-def test_dimensions_of_size_one_do_not_matter():
+def test_dimensions_of_size_one_do_not_matter(model, optimizer):
     """A 1x1 convolution lies in memory alike in both formats."""
-    model = layers()
-    optimizer = checked(model)
     with_gradients(model)
-    gradient = model[1].weight.grad
-    assert turned(gradient).stride() != gradient.stride()
-    model[1].weight.grad = turned(gradient)
+    weight = model[1].weight
+    assert turned(weight.grad).stride() != weight.grad.stride()
+    weight.grad = turned(weight.grad)
     optimizer.step()
-    with_gradients(model)
-    state = optimizer.state[model[1].weight]
+    state = optimizer.state[weight]
     state['momentum_buffer'] = turned(state['momentum_buffer'])
     optimizer.step()
 
 
 def test_channels_last_throughout_is_fine():
     model = layers().to(memory_format=torch.channels_last)
-    optimizer = checked(model)
+    optimizer = optimizer_of(model)
+    LayoutCheck(optimizer, {})
     for _ in range(3):
-        step(model, optimizer)
+        with_gradients(model)
+        optimizer.step()
 
 
 def test_a_run_is_checked(tmp_path):

@@ -1,18 +1,18 @@
-"""Shows what the loss does not: similarities, weights, collapse."""
+"""Monitors of what the loss does not show: similarities, weights, collapse."""
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from pixcon_mm.engine.logging_iteration import is_logging_iteration
-from pixcon_mm.engine.unwrap import unwrap
+from pixcon_mm.engine.log_line import is_logging_iteration
+from pixcon_mm.engine.model_state import unwrap
 
 
 @HOOKS.register_module()
 class MonitorHook(Hook):
-    """Logs ``model.monitors`` at logging iterations only.
+    """Log ``model.monitors``; warn once when features collapse.
 
     The model keeps them as tensors on its device; they are read (a host
-    sync) only when a line is logged. Warns once when features collapse.
+    sync) only when a line is logged.
 
     Args:
         collapse_below (float): ``mon_feat_std`` that counts as collapse; it
@@ -28,28 +28,24 @@ class MonitorHook(Hook):
         self.collapse_below = collapse_below
         self.patience = patience
         self._low = 0
-        self._warned = False
 
     def after_train_iter(
         self, runner, batch_idx, data_batch=None, outputs=None
     ) -> None:
         """Put the monitors of a logging iteration into the message hub."""
-        model = unwrap(runner.model)
-        monitors = getattr(model, 'monitors', None)
+        monitors = getattr(unwrap(runner.model), 'monitors', None)
         if not monitors or not is_logging_iteration(runner, batch_idx):
             return
         for name, value in monitors.items():
             runner.message_hub.update_scalar(f'train/mon_{name}', value)
-        self._watch(runner, float(monitors['feat_std']))
-
-    def _watch(self, runner, feat_std: float) -> None:
+        if self._low == self.patience:
+            return  # the warning was given
+        feat_std = float(monitors['feat_std'])
         self._low = self._low + 1 if feat_std < self.collapse_below else 0
-        if self._low < self.patience or self._warned:
-            return
-        self._warned = True
-        runner.logger.warning(
-            f'Features have collapsed: mon_feat_std is {feat_std:.3f} '
-            f'(1 is healthy, below {self.collapse_below} all images look '
-            'alike). Lower the learning rate, lengthen the warm-up, or check '
-            'that the images differ.'
-        )
+        if self._low == self.patience:
+            runner.logger.warning(
+                f'Features have collapsed: mon_feat_std is {feat_std:.3f} '
+                f'(1 is healthy, below {self.collapse_below} all images look '
+                'alike). Lower the learning rate, lengthen the warm-up, or '
+                'check that the images differ.'
+            )

@@ -1,11 +1,4 @@
-"""Stop on a signal, with a checkpoint of the iteration that was reached.
-
-A process that gets SIGTERM, SIGINT (Ctrl-C) or SIGUSR1 saves at the end of
-its iteration and ends with status 75, the convention for "failed for now, try
-again". With several processes, one that gets the signal is enough: all stop
-at the same iteration. A validation is finished first. A second signal ends
-the process at once.
-"""
+"""Stop on a signal, with a checkpoint of the iteration that was reached."""
 
 import contextlib
 import os
@@ -26,20 +19,21 @@ from pixcon_mm.processes import SIGNALS, STOPPED
 # A launcher passes on a Ctrl-C that the terminal has already sent to all:
 # signals so close together are one request.
 SAME_REQUEST = 2.0  # seconds
-# Those that catch signals now.
-LISTENING: set['StopRequest'] = set()
 
 
 class StoppedBySignal(Exception):
-    """The run has saved its state and ends because of a signal."""
+    """End of a run that has saved its state because of a signal."""
 
 
 class StopRequest:
-    """Remember that a signal has asked the process to stop.
+    """Memory of a signal that has asked the process to stop.
 
     Attributes:
         signal_name (str | None): The first signal; None without one.
     """
+
+    # Those that catch signals now.
+    listening: set['StopRequest'] = set()
 
     def __init__(self):
         self.signal_name: str | None = None
@@ -50,31 +44,29 @@ class StopRequest:
         """Catch the signals from now on; in the main thread only."""
         self.signal_name, self._process = None, os.getpid()
         if threading.current_thread() is threading.main_thread():
-            LISTENING.add(self)
+            self.listening.add(self)
             self._before = {n: signal.getsignal(n) for n in SIGNALS}
             for number in SIGNALS:
                 signal.signal(number, self._catch)
 
     def stop_listening(self) -> None:
-        """Leave the signals to whom they belonged before."""
+        """Restore the handlers from before."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
-        LISTENING.discard(self)
+        self.listening.discard(self)
 
     def _catch(self, number: int, frame: object) -> None:
         if os.getpid() != self._process:
             # It came while a process was being forked.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        now = time.monotonic()
+        now, name = time.monotonic(), signal.Signals(number).name
         if self.signal_name is None:
-            self.signal_name = signal.Signals(number).name
-            self._since = now
-            say(f'{self.signal_name}: saving at the end of the iteration.')
+            self.signal_name, self._since = name, now
+            _say(f'{name}: saving at the end of the iteration.')
         elif now - self._since >= SAME_REQUEST:
-            # At once, as if nobody listened.
-            say(f'{signal.Signals(number).name} again: ending now, unsaved.')
+            _say(f'{name} again: ending now, unsaved.')
             signal.signal(number, self._before[number])
             os.kill(os.getpid(), number)
 
@@ -85,7 +77,7 @@ def _leave_to_system() -> None:
     An evaluation forks some and ends them by SIGTERM. A handler in Python
     would not run while such a process waits for work.
     """
-    if LISTENING:
+    if StopRequest.listening:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
 
@@ -93,16 +85,23 @@ def _leave_to_system() -> None:
 os.register_at_fork(after_in_child=_leave_to_system)
 
 
-def say(text: str) -> None:
-    """Write a line to stderr, as far as there is one."""
-    # A terminal that was closed must not keep a run from saving.
+def _say(text: str) -> None:
+    """Write a line to stderr; a closed terminal must not keep us from saving.
+
+    Not with print(), which a signal handler may interrupt.
+    """
     with contextlib.suppress(OSError, ValueError):
         os.write(sys.stderr.fileno(), f'{text}\n'.encode())
 
 
 @HOOKS.register_module()
 class StopSignalHook(Hook):
-    """Save and stop after a signal.
+    """Save and stop after SIGTERM, SIGINT (Ctrl-C) or SIGUSR1.
+
+    The run saves at the end of its iteration and ends with status 75, the
+    convention for "failed for now, try again". With several processes, one
+    that gets the signal is enough: all stop at the same iteration. A
+    validation is finished first. A second signal ends the process at once.
 
     Raises:
         StoppedBySignal: In all processes after the same iteration.
@@ -129,15 +128,29 @@ class StopSignalHook(Hook):
     ) -> None:
         """Stop here if all processes know of a signal."""
         self._stopping = self._stopping or self._all_know()
-        is_last = runner.iter + 1 == runner.max_iters
+        done = runner.iter + 1
         # Gradients that are being accumulated are not saved. After the last
         # iteration there is nothing left to stop.
         if (
-            self._stopping
-            and not is_last
-            and runner.optim_wrapper.should_update()
+            not self._stopping
+            or done == runner.max_iters
+            or not runner.optim_wrapper.should_update()
         ):
-            self._stop(runner, runner.epoch, runner.iter + 1)
+            return
+        if runner.saved_iter != done:
+            runner.save_checkpoint(
+                runner.work_dir,
+                f'iter_{done}.pth',
+                meta=dict(epoch=runner.epoch, iter=done),
+            )
+        if self._group is not None:
+            # The launcher ends the others as soon as one has ended.
+            dist.barrier(self._group)
+        raise StoppedBySignal(
+            f'{self.request.signal_name or "A signal"}: saved after '
+            f'iteration {done} of {runner.max_iters} in {runner.work_dir}. '
+            'Continue with --resume.'
+        )
 
     def after_train(self, runner: Runner) -> None:
         """Finish the exchange that is under way."""
@@ -150,38 +163,22 @@ class StopSignalHook(Hook):
 
         The exchange runs beside the iteration, so nobody waits for it.
         """
+        is_asked = self.request.signal_name is not None
         if self._group is None:
-            return self.request.signal_name is not None
+            return is_asked
         known = False
         if self._exchange is not None:
             self._exchange.wait()
             known = bool(self._flag.item())
-        is_asked = self.request.signal_name is not None
         self._flag = torch.tensor([float(is_asked)])
         self._exchange = dist.all_reduce(
             self._flag, dist.ReduceOp.MAX, self._group, async_op=True
         )
         return known
 
-    def _stop(self, runner: Runner, epoch: int, iteration: int) -> None:
-        if runner.saved_iter != iteration:
-            runner.save_checkpoint(
-                runner.work_dir,
-                f'iter_{iteration}.pth',
-                meta=dict(epoch=epoch, iter=iteration),
-            )
-        if self._group is not None:
-            # The launcher ends the others as soon as one has ended.
-            dist.barrier(self._group)
-        raise StoppedBySignal(
-            f'{self.request.signal_name or "A signal"}: saved after '
-            f'iteration {iteration} of {runner.max_iters} in '
-            f'{runner.work_dir}. Continue with --resume.'
-        )
-
 
 def ignore_signals() -> None:
-    """Let the process end in its own time."""
+    """Ignore further signals until the process ends."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

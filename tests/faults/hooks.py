@@ -1,4 +1,7 @@
-"""A hook that makes one number of a run not a number."""
+"""Hooks that runs of the campaign load from their configs."""
+
+import json
+from pathlib import Path
 
 import torch
 from mmengine.hooks import Hook
@@ -7,7 +10,7 @@ from mmengine.registry import HOOKS
 
 @HOOKS.register_module()
 class PoisonHook(Hook):
-    """Poisons a tensor before an iteration.
+    """Writes NaN into a tensor before an iteration.
 
     Args:
         at (int): Iterations before it.
@@ -20,7 +23,6 @@ class PoisonHook(Hook):
         self.at, self.what, self.rank = at, what, rank
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        """Write one value."""
         if runner.iter != self.at or self.rank not in (None, runner.rank):
             return
         if self.what == 'images':
@@ -31,3 +33,16 @@ class PoisonHook(Hook):
         model = getattr(runner.model, 'module', runner.model)
         value = model.state_dict()[self.what]
         value[(0,) * value.dim()] = torch.nan
+
+
+@HOOKS.register_module()
+class RecordLossHook(Hook):
+    """Appends the losses of each iteration to ``losses-RANK.jsonl``."""
+
+    def after_train_iter(
+        self, runner, batch_idx, data_batch=None, outputs=None
+    ):
+        losses = {name: value.item() for name, value in outputs.items()}
+        path = Path(runner.work_dir) / f'losses-{runner.rank}.jsonl'
+        with path.open('a') as file:
+            file.write(json.dumps(losses) + '\n')

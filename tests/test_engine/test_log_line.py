@@ -1,4 +1,4 @@
-"""What a person sees: whole lines, and a bar only on a terminal."""
+"""Log lines that a person sees, and a bar, only on a terminal."""
 
 import logging
 import os
@@ -6,16 +6,14 @@ import pty
 import re
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from pixcon_mm.engine.log_line import batch_size, losses
-from pixcon_mm.engine.runner import is_readable
-from tests import toy
+from pixcon_mm.engine.log_line import batch_size, is_readable, losses
+from tests import ROOT, toy
+from tests.commands import run
 
-ROOT = Path(__file__).resolve().parents[2]
 SHOW_CURSOR, HIDE_CURSOR = '\x1b[?25h', '\x1b[?25l'
 # As the toy recipe's log has it, colours aside.
 LINE = re.compile(
@@ -70,7 +68,7 @@ def command(folder, *options):
 
 
 def on_terminal(arguments):
-    """Run with a pseudo-terminal as stdout and stderr; what it shows."""
+    """Run with a pseudo-terminal; return status and what it shows."""
     ours, theirs = pty.openpty()
     run = subprocess.Popen(
         arguments,
@@ -92,19 +90,14 @@ def on_terminal(arguments):
     return run.wait(), shown.decode()
 
 
+@pytest.mark.slow
 def test_pipe_gets_plain_lines_and_file_gets_all(tmp_path):
-    run = subprocess.run(
-        command(tmp_path),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=True,
-    )
-    assert '\x1b' not in run.stdout
-    assert LINE.findall(run.stdout) == ORDER
-    assert all('mmengine - ' in line for line in run.stdout.splitlines())
-    assert len(run.stdout.splitlines()) < 20
+    done = run(*command(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert '\x1b' not in done.stdout
+    assert LINE.findall(done.stdout) == ORDER
+    assert all('mmengine - ' in line for line in done.stdout.splitlines())
+    assert len(done.stdout.splitlines()) < 20
     (file,) = (tmp_path / 'work').glob('*/*.log')
     assert 'System environment' in file.read_text()
     assert 'param_scheduler=[' in file.read_text()
@@ -112,19 +105,18 @@ def test_pipe_gets_plain_lines_and_file_gets_all(tmp_path):
     assert '"images_per_second": ' in scalars.read_text()
 
 
-def test_terminal_gets_a_bar_below_whole_lines(tmp_path):
-    code, shown = on_terminal(command(tmp_path))
+@pytest.mark.slow
+@pytest.mark.parametrize('fails', [False, True])
+def test_terminal_gets_a_bar_and_is_restored(tmp_path, fails):
+    options = ['--cfg-options', 'model.fail_at=3'] if fails else []
+    code, shown = on_terminal(command(tmp_path, *options))
+    assert shown.rindex(SHOW_CURSOR) > shown.rindex(HIDE_CURSOR)
+    if fails:
+        assert code == 1
+        assert 'RuntimeError: a bug of ours' in shown
+        return
     assert code == 0, shown
     assert 'epoch 2/2 ' in shown
     assert '8/8' in shown
+    # Above it, the lines are whole.
     assert LINE.findall(re.sub(r'\x1b\[[0-9;?]*[a-zA-Z]', '', shown)) == ORDER
-    assert shown.rindex(SHOW_CURSOR) > shown.rindex(HIDE_CURSOR)
-
-
-def test_terminal_is_given_back_after_an_error(tmp_path):
-    code, shown = on_terminal(
-        command(tmp_path, '--cfg-options', 'model.fail_at=3')
-    )
-    assert code == 1
-    assert 'RuntimeError: a bug of ours' in shown
-    assert shown.rindex(SHOW_CURSOR) > shown.rindex(HIDE_CURSOR)

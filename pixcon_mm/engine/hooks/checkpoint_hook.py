@@ -13,12 +13,12 @@ from pixcon_mm.errors import UserError
 
 @HOOKS.register_module()
 class WholeCheckpointHook(CheckpointHook):
-    """MMEngine's CheckpointHook, which removes the old before it saves.
+    """CheckpointHook that removes old files after the new one is complete.
 
-    Here the old checkpoints go when the new one is whole. A checkpoint that
-    is due between two steps of the optimiser, while gradients are being
-    accumulated, is taken right after the next step: gradients are not saved.
-    Takes CheckpointHook's arguments.
+    MMEngine's removes them before. A checkpoint that is due between two steps
+    of the optimiser, while gradients are being accumulated, is taken right
+    after the next step: gradients are not saved. Takes CheckpointHook's
+    arguments.
     """
 
     def __init__(self, *args, **kwargs):
@@ -49,27 +49,12 @@ class WholeCheckpointHook(CheckpointHook):
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
         """Save if it is time to, or has been since the last step."""
-        if self._is_due or (
-            not self.by_epoch
-            and (
-                self.every_n_train_iters(
-                    runner, self.interval, self.save_begin
-                )
-                or (self.save_last and self.is_last_train_iter(runner))
-            )
-        ):
+        if self._is_due:
             step = runner.epoch if self.by_epoch else runner.iter + 1
             done = dict(epoch=runner.epoch, iter=runner.iter + 1)
             self._save_checkpoint_with_step(runner, step, done)
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        """Save if it is time to."""
-        if self.by_epoch and (
-            self.every_n_epochs(runner, self.interval, self.save_begin)
-            or (self.save_last and self.is_last_train_epoch(runner))
-        ):
-            done = dict(epoch=runner.epoch + 1, iter=runner.iter)
-            self._save_checkpoint_with_step(runner, done['epoch'], done)
+        else:
+            super().after_train_iter(runner, batch_idx, data_batch, outputs)
 
     def _save_checkpoint_with_step(
         self, runner: Runner, step: int, meta: dict
@@ -77,7 +62,6 @@ class WholeCheckpointHook(CheckpointHook):
         self._is_due = not runner.optim_wrapper.should_update()
         if self._is_due:
             return
-        runner.logger.info(f'Saving {self.filename_tmpl.format(step)}')
         super()._save_checkpoint_with_step(runner, step, meta)
         self.file_backend.remove_now()
         if self.max_keep_ckpts > 0 and is_main_process():
@@ -98,7 +82,7 @@ class WholeCheckpointHook(CheckpointHook):
 
 
 class RemoveLater:
-    """A file backend of MMEngine that removes files only on request.
+    """File backend of MMEngine that removes files only on request.
 
     Args:
         backend: The file backend.

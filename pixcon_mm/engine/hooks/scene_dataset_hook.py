@@ -1,4 +1,4 @@
-"""Reports the images that cannot be read."""
+"""Report of the images that cannot be read."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ class SceneDatasetHook(Hook):
     all tasks.
 
     Args:
-        max_names (int): How many paths the warning shows. Defaults to 5.
+        max_names (int): Number of paths that the warning shows.
     """
 
     def __init__(self, max_names: int = 5):
@@ -46,27 +46,21 @@ class SceneDatasetHook(Hook):
         self._reported.update(new)
         if not new or not is_main_process():
             return
-
-        total = sum(len(dataset) for dataset in datasets)
-        names = ', '.join(map(as_line, new[: self.max_names]))
-        more = ', ...' if len(new) > self.max_names else ''
-        runner.logger.warning(
-            f'{len(paths)} of {total} images cannot be read and are replaced '
-            f'by others; found in this epoch: {names}{more} ({len(new)}). '
-            f'{self._list(paths, runner.work_dir)}'
-        )
-
-    @staticmethod
-    def _list(paths: list[str], work_dir: str) -> str:
-        """Write the list of broken images; say where it is."""
-        listing = Path(work_dir) / 'broken_images.txt'
+        listing = Path(runner.work_dir) / 'broken_images.txt'
         lines = ''.join(f'{as_line(path)}\n' for path in paths)
         try:
             atomic_write(listing, lines.encode())
+            where = f'All of them are listed in {listing}.'
         except UserError as error:
             # A full disk should not end a run because of a list.
-            return f'No list of them was written ({error.__cause__}).'
-        return f'All of them are listed in {listing}.'
+            where = f'No list of them was written ({error.__cause__}).'
+        names = ', '.join(map(as_line, new[: self.max_names]))
+        more = ', ...' if len(new) > self.max_names else ''
+        runner.logger.warning(
+            f'{len(paths)} of {sum(map(len, datasets))} images cannot be read '
+            'and are replaced by others; found in this epoch: '
+            f'{names}{more} ({len(new)}). {where}'
+        )
 
 
 def scene_datasets(dataset) -> Iterator:

@@ -1,4 +1,4 @@
-"""A bar at the foot of an interactive terminal."""
+"""Progress bar at the foot of an interactive terminal."""
 
 import atexit
 import logging
@@ -18,7 +18,7 @@ from rich.progress import (
 
 @HOOKS.register_module()
 class ProgressBarHook(Hook):
-    """Shows the position in the epoch; log lines scroll above the bar.
+    """Show the position in the epoch; log lines scroll above the bar.
 
     Does nothing where output goes to a file or a pipe.
     """
@@ -40,8 +40,7 @@ class ProgressBarHook(Hook):
         # However the run ends, the terminal gets its cursor back.
         atexit.register(self._bar.stop)
         self._bar.start()
-        # rich prints above the bar what goes to the new sys.stdout.
-        self._redirect(runner, sys.stdout)
+        self._redirect_log(runner)
         self._task = self._bar.add_task('', total=runner.max_iters)
 
     def after_train_iter(
@@ -61,11 +60,12 @@ class ProgressBarHook(Hook):
         """Give the terminal back."""
         if self._bar:
             self._bar.stop()
-            self._redirect(runner, sys.stdout)
+            self._redirect_log(runner)
             self._bar = None
 
     @staticmethod
-    def _redirect(runner, stream) -> None:
+    def _redirect_log(runner) -> None:
+        """Log to sys.stdout as it is now: rich prints above its bar."""
         for handler in runner.logger.handlers:
             if type(handler) is logging.StreamHandler:
-                handler.setStream(stream)
+                handler.setStream(sys.stdout)

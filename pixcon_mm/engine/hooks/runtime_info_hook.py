@@ -1,4 +1,4 @@
-"""Losses are read from the device when a line is logged, not at each step."""
+"""Losses that are read from the device when a line is logged."""
 
 import math
 import time
@@ -10,10 +10,12 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
-from pixcon_mm.engine.finite import find_non_finite
-from pixcon_mm.engine.logging_iteration import is_logging_iteration
-from pixcon_mm.engine.optimizer_checks import gradient_norm
-from pixcon_mm.engine.unwrap import unwrap
+from pixcon_mm.engine.log_line import is_logging_iteration
+from pixcon_mm.engine.model_state import (
+    find_non_finite,
+    gradient_norm,
+    unwrap,
+)
 from pixcon_mm.errors import UserError
 
 # A loss scaler that halves its scale this often is not going to find one.
@@ -31,24 +33,18 @@ HISTORY = 10_000
 
 
 class Step(NamedTuple):
-    """Values of a step, still on their device.
+    """Values of a step, still on their device."""
 
-    Attributes:
-        iteration (int): Counted from 1.
-        values (dict[str, Tensor]): Losses and gradient norm, scalars.
-        files (list[str]): Image files of the batch, as far as known.
-    """
-
-    iteration: int
-    values: dict[str, Tensor]
-    files: list[str]
+    iteration: int  # counted from 1
+    values: dict[str, Tensor]  # losses and gradient norm, scalars
+    files: list[str]  # images of the batch, as far as known
 
 
 @HOOKS.register_module()
 class DeferredRuntimeInfoHook(RuntimeInfoHook):
-    """MMEngine's RuntimeInfoHook without a host sync at each iteration.
+    """RuntimeInfoHook without a host sync at each iteration.
 
-    MMEngine reads each loss with ``.item()`` and so waits for the device,
+    MMEngine's reads each loss with ``.item()`` and so waits for the device,
     once for each loss of each step. Here losses and the norm of the gradient
     stay on the device until a line is logged or a checkpoint is written, and
     then come over in one copy. The message hub gets the same values in the
@@ -59,7 +55,8 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
     normal: the scaler skips their step.
 
     Raises:
-        UserError: Names the value, the iteration and the images.
+        UserError: If a value is not finite. Names the value, the iteration
+            and the images.
     """
 
     def __init__(self):
@@ -83,7 +80,7 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
-        """Keep what the step gave; read all of it at a logging iteration."""
+        """Keep the step's values; read all of them at a logging iteration."""
         values = {
             name: torch.as_tensor(value).detach()
             for name, value in (outputs or {}).items()
@@ -96,23 +93,20 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         self._waiting.append(
             Step(runner.iter + 1, values, image_files(data_batch))
         )
-        if is_logging_iteration(runner, batch_idx):
-            self.read(runner)
-            self._check_weights(runner)
-
-    def _check_weights(self, runner: Runner) -> None:
-        """Stop if a weight or a buffer is not finite, whatever the loss is."""
-        state = unwrap(runner.model).state_dict()
+        if not is_logging_iteration(runner, batch_idx):
+            return
+        self.read(runner)
+        # A weight can be lost without a loss that shows it.
         exempt = getattr(runner, 'unbounded', ())
-        bad = [n for n in find_non_finite(state) if n not in exempt]
-        if bad:
-            raise UserError(
-                f'{bad[0]} is not finite at iteration {runner.iter + 1}: '
-                f'{ADVICE}.'
-            )
+        for name in find_non_finite(unwrap(runner.model).state_dict()):
+            if name not in exempt:
+                raise UserError(
+                    f'{name} is not finite at iteration {runner.iter + 1}: '
+                    f'{ADVICE}.'
+                )
 
     def read(self, runner: Runner) -> None:
-        """Read what waits, judge it, pass it to the message hub."""
+        """Read waiting values, check them, pass them to the message hub."""
         steps, self._waiting = self._waiting, []
         values = iter(
             read_scalars([v for s in steps for v in s.values.values()])
@@ -126,13 +120,13 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
                 self._skipped += is_skipped
                 self._in_a_row = self._in_a_row + 1 if is_skipped else 0
             if bad and (not scaled or self._in_a_row > MAX_SKIPPED):
-                stop(step, bad, numbers, runner.world_size)
+                _stop(step, bad, numbers, runner.world_size)
             for name, value in numbers.items():
                 if name not in bad:
                     runner.message_hub.update_scalar(f'train/{name}', value)
         for history in runner.message_hub.log_scalars.values():
             history.max_length = HISTORY
-        if scaled and self._skipped > self._reported:
+        if self._skipped > self._reported:
             self._reported = self._skipped
             runner.logger.info(
                 f'{self._skipped} steps so far had values beyond half '
@@ -163,42 +157,31 @@ def is_failure(name: str, value: float) -> bool:
         >>> is_failure('loss_dense', float('nan')), is_failure('acc', 1.0)
         (True, False)
     """
-    is_judged = 'loss' in name or name.endswith('grad_norm')
-    return is_judged and not math.isfinite(value)
+    must_be_finite = 'loss' in name or name.endswith('grad_norm')
+    return must_be_finite and not math.isfinite(value)
 
 
-def stop(
+def _stop(
     step: Step, bad: list[str], numbers: dict[str, float], processes: int
 ) -> None:
-    """End the run because of values that are not finite.
-
-    Args:
-        step (Step): Where they came up.
-        bad (list[str]): Their names.
-        numbers (dict[str, float]): All values of the step.
-        processes (int): Of the run.
-
-    Raises:
-        UserError: Always.
-    """
+    """End the run because values of a step are not finite."""
     losses = [name for name in bad if 'loss' in name]
-    # The sum says less than the part that made it so.
+    # The part that made the sum so says more than the sum.
     worst = next((n for n in losses if n != 'loss'), bad[0])
     text = f'{worst} is {numbers[worst]} at iteration {step.iteration}'
     finite = [f'{n} {v:.4g}' for n, v in numbers.items() if math.isfinite(v)]
     if finite:
         text += f' ({", ".join(finite)})'
-    if losses or processes == 1:
-        files = step.files[:MAX_FILES]
-        more = len(step.files) - len(files)
-        text += f': {ADVICE}'
-        if files:
-            text += f'; images of the batch: {", ".join(files)}'
-            text += f' and {more} more' if more else ''
-        raise UserError(f'{text}.', is_own=True)
-    # Gradients are those of all. The process whose loss it was names it.
-    time.sleep(PATIENCE)
-    raise UserError(f'{text}: {ADVICE}.')
+    text += f': {ADVICE}'
+    if not losses and processes > 1:
+        # Gradients are those of all. The process with the bad loss names it.
+        time.sleep(PATIENCE)
+        raise UserError(f'{text}.')
+    if step.files:
+        more = len(step.files) - MAX_FILES
+        text += f'; images of the batch: {", ".join(step.files[:MAX_FILES])}'
+        text += f' and {more} more' if more > 0 else ''
+    raise UserError(f'{text}.', is_own=True)
 
 
 def image_files(data_batch: Any) -> list[str]:
@@ -208,8 +191,4 @@ def image_files(data_batch: Any) -> list[str]:
     samples = data_batch.get('data_samples')
     if isinstance(samples, dict):  # of PackTwoViewInputs
         return list(samples.get('img_path', ()))
-    return [
-        sample.img_path
-        for sample in samples or ()
-        if hasattr(sample, 'img_path')
-    ]
+    return [s.img_path for s in samples or () if hasattr(s, 'img_path')]

@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, MODELS
 from mmengine.structures import BaseDataElement
 
-from pixcon_mm.engine.deferred_info_hook import (
+from pixcon_mm.engine.hooks.runtime_info_hook import (
     HISTORY,
     MAX_SKIPPED,
     DeferredRuntimeInfoHook,
@@ -19,15 +19,17 @@ from pixcon_mm.engine.deferred_info_hook import (
 )
 from pixcon_mm.errors import UserError
 from tests import toy
-from tests.test_engine.runs import (  # noqa: F401
+from tests.test_engine.runs import (
+    ACCUMULATED,
+    NEVER,
     At,
     config,
-    framework_state,
+    hook,
     log_of,
+    names,
     resume,
     train,
 )
-from tests.test_engine.test_checkpoint_hook import names
 
 NAN, INF = float('nan'), float('inf')
 
@@ -76,8 +78,10 @@ def failure(cfg, *hooks):
     return text
 
 
-@pytest.mark.parametrize('value', [NAN, INF, -INF])
-@pytest.mark.parametrize('where', ['loss_image', 'loss_dense', 'gradient'])
+@pytest.mark.parametrize(
+    ('where', 'value'),
+    [('loss_image', NAN), ('loss_dense', INF), ('gradient', -INF)],
+)
 def test_the_value_and_its_place_are_named(tmp_path, value, where):
     name = 'grad_norm' if where == 'gradient' else where
     seen = []
@@ -96,28 +100,25 @@ def test_the_value_and_its_place_are_named(tmp_path, value, where):
     assert f'{name} is {value} at iteration 5' in text
     assert f'images of the batch: {", ".join(seen[4])}.' in text
     assert names(tmp_path / 'run') == [f'iter_{n}.pth' for n in (1, 2, 3, 4)]
-    # The part that is all right is given too.
+    # The part that is all right is shown too.
     other = 'loss_image' if where == 'loss_dense' else 'loss_dense'
     assert re.search(rf'\(.*{other} 0\.\d+\):', text)
 
 
 @pytest.mark.parametrize('interval', [2, 3, 50])
 def test_it_is_found_within_a_logging_interval(tmp_path, interval):
-    never = dict(default_hooks=dict(checkpoint=dict(interval=99)))
     seen = []
     hooks = [At(n, lambda r: seen.append(r.iter + 1)) for n in range(1, 9)]
-    text = failure(
-        config(tmp_path, 'run', spoiled([1], interval), never), *hooks
-    )
+    cfg = config(tmp_path, 'run', spoiled([1], interval), NEVER)
     # The first of them, though all that follow are not finite either.
-    assert 'loss_dense is nan at iteration 1 ' in text
+    assert 'loss_dense is nan at iteration 1 ' in failure(cfg, *hooks)
     assert len(seen) <= min(interval, 4) + 1
     assert not names(tmp_path / 'run')
 
 
 def test_it_is_found_before_a_checkpoint_is_written(tmp_path):
     """Without a line of the log in between."""
-    keep = dict(default_hooks=dict(checkpoint=dict(max_keep_ckpts=1)))
+    keep = hook(max_keep_ckpts=1)
     text = failure(config(tmp_path, 'run', spoiled([3], 50), keep))
     assert 'loss_dense is nan at iteration 3' in text
     assert names(tmp_path / 'run') == ['iter_2.pth']
@@ -137,7 +138,6 @@ def test_a_part_that_is_no_loss_may_be_anything(tmp_path):
 
 
 def test_the_norm_of_the_gradient_is_logged(tmp_path):
-    accumulated = dict(optim_wrapper=dict(accumulative_counts=3))
     expected = []
 
     class Norm(Hook):
@@ -150,16 +150,18 @@ def test_the_norm_of_the_gradient_is_logged(tmp_path):
                 )
             )
 
-    run, _ = train(config(tmp_path, 'run', accumulated), Norm())
+    run, _ = train(config(tmp_path, 'run', ACCUMULATED), Norm())
     found = run.message_hub.get_scalar('train/grad_norm').data[0]
     assert found.tolist() == pytest.approx(expected)
     assert len(expected) == 3
     assert f'grad {expected[0]:.3g}' in log_of(run)
+    # MMEngine copies all of the history at each iteration.
+    lengths = [h.max_length for h in run.message_hub.log_scalars.values()]
+    assert set(lengths) == {HISTORY}
 
 
 def test_with_clipping_the_norm_is_that_from_before(tmp_path):
     clip = dict(optim_wrapper=dict(clip_grad=dict(max_norm=1e-3)))
-    _, expected = train(config(tmp_path, 'run'))
     run, _ = train(config(tmp_path, 'clipped', clip))
     (first, *_) = run.message_hub.get_scalar('train/grad_norm').data[0]
     assert first > 0.1
@@ -168,8 +170,7 @@ def test_with_clipping_the_norm_is_that_from_before(tmp_path):
 
 
 def scaled_runner(scaler=None):
-    hub = {}
-    said = []
+    hub, lines = {}, []
     return SimpleNamespace(
         optim_wrapper=SimpleNamespace(
             loss_scaler=scaler or torch.amp.GradScaler('cpu'),
@@ -179,12 +180,12 @@ def scaled_runner(scaler=None):
             log_scalars={},
             update_scalar=lambda n, v: hub.setdefault(n, []).append(v),
         ),
-        logger=SimpleNamespace(info=said.append),
+        logger=SimpleNamespace(info=lines.append),
         model=torch.nn.Linear(1, 1),
         world_size=1,
         hooks=[],
         hub=hub,
-        said=said,
+        lines=lines,
         iter=0,
     )
 
@@ -205,8 +206,8 @@ def test_under_a_scaler_single_ones_are_counted():
         'train/loss': [1.0, 2.0, 3.0],
         'train/grad_norm': [2.0, 4.0, 6.0],
     }
-    assert [line.split()[0] for line in runner.said] == ['1', '2', '3']
-    assert 'skipped by the loss scaler, which is normal' in runner.said[-1]
+    assert [line.split()[0] for line in runner.lines] == ['1', '2', '3']
+    assert 'skipped by the loss scaler, which is normal' in runner.lines[-1]
 
 
 def test_under_a_scaler_many_in_a_row_end_the_run():
@@ -223,13 +224,6 @@ def test_a_scaler_that_is_off_excuses_nothing():
     hook, runner = DeferredRuntimeInfoHook(), scaled_runner(scaler)
     with pytest.raises(UserError, match='loss is nan at iteration 2'):
         feed(hook, runner, [1.0, NAN])
-
-
-def test_the_history_stays_short(tmp_path):
-    """MMEngine copies all of it at each iteration."""
-    run, _ = train(config(tmp_path, 'run'))
-    lengths = [h.max_length for h in run.message_hub.log_scalars.values()]
-    assert set(lengths) == {HISTORY}
 
 
 def test_scalars_of_all_kinds_are_read_at_once():
@@ -249,13 +243,8 @@ def test_files_of_a_batch():
     assert image_files(dict(data_samples=[element])) == ['a.jpg']
     two_views = dict(data_samples=dict(img_path=['a.jpg', 'b.jpg']))
     assert image_files(two_views) == ['a.jpg', 'b.jpg']
-    for unknown in (
-        None,
-        [1],
-        dict(inputs=1),
-        dict(data_samples=[BaseDataElement()]),
-        dict(data_samples=None),
-    ):
+    without = (BaseDataElement(),), None
+    for unknown in (None, [1], *(dict(data_samples=d) for d in without)):
         assert image_files(unknown) == []
 
 

@@ -1,4 +1,4 @@
-"""Start from given weights, or do not start."""
+"""Weights that a run starts from."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ from pixcon_mm.checkpoint.load import (
 )
 from pixcon_mm.checkpoint.release import from_release
 from pixcon_mm.checkpoint.torch_file import StateDict
-from pixcon_mm.engine.unwrap import unwrap
+from pixcon_mm.engine.model_state import unwrap
 from pixcon_mm.errors import UserError
 
 WHERE_FROM = (
@@ -33,9 +33,9 @@ class PretrainedHook(Hook):
     """Fill the backbone, all of it, before the first iteration.
 
     A detector's shared head (C4) takes the stage that its backbone lacks. In
-    a pre-training, the projections, the predictors and the key encoder are
-    filled too if the file has them all; queues and optimiser start anew. A
-    run that resumes keeps its own weights.
+    a pre-training, projectors, predictors and key encoder are filled too if
+    the file has them all; queues and optimiser start from scratch. A run that
+    resumes keeps its own weights.
 
     Args:
         source (str, optional): A file (a pre-training checkpoint of ours or
@@ -53,7 +53,7 @@ class PretrainedHook(Hook):
         self.source = source
 
     def before_train(self, runner: Runner) -> None:
-        """Fill the backbone; say from where."""
+        """Fill the backbone; log where the weights come from."""
         if runner._has_loaded:
             runner.logger.info('backbone: weights of the checkpoint above')
             return
@@ -92,56 +92,46 @@ def fill_model(model: nn.Module, tensors: StateDict, origin: str) -> list[str]:
         list[str]: A line for each part.
     """
     target = model.backbone.state_dict()
-    shared_head = getattr(
-        getattr(model, 'roi_head', None), 'shared_head', None
-    )
+    roi_head = getattr(model, 'roi_head', None)
+    shared_head = getattr(roi_head, 'shared_head', None)
     if shared_head is not None:
         # The other layers there, an extra norm, belong to the detector.
-        target.update(
-            {
-                name: tensor
-                for name, tensor in shared_head.state_dict().items()
-                if name.startswith('layer')
-            }
-        )
+        target |= {
+            name: tensor
+            for name, tensor in shared_head.state_dict().items()
+            if name.startswith('layer')
+        }
     lines = [
         load_strict(target, backbone_tensors(tensors), 'backbone', origin)
     ]
-    if hasattr(model, 'key_encoder'):
-        lines += fill_pretraining(model, tensors, origin)
-    return lines
-
-
-def fill_pretraining(
-    model: nn.Module, tensors: StateDict, origin: str
-) -> list[str]:
-    """Fill what a pre-training has beside its backbone, as far as given."""
+    if not hasattr(model, 'key_encoder'):
+        return lines
     if 'encoder_q.0.conv1.weight' in tensors:
         try:
             tensors = from_release(tensors)
         except KeyError:
             tensors = {}  # of another method, whose backbone alone fits
-    lines = []
     for part in ('neck', 'head', 'key_encoder'):
         target = getattr(model, part).state_dict()
-        given = {
+        source = {
             name.removeprefix(f'{part}.'): tensor
             for name, tensor in tensors.items()
             if name.startswith(f'{part}.')
         }
-        shapes = {name: tensor.shape for name, tensor in given.items()}
-        if shapes == {name: tensor.shape for name, tensor in target.items()}:
-            lines.append(load_strict(target, given, part, origin))
+        if {name: tensor.shape for name, tensor in source.items()} == {
+            name: tensor.shape for name, tensor in target.items()
+        }:
+            lines.append(load_strict(target, source, part, origin))
         elif part == 'key_encoder':
             model.key_encoder.copy_from(model.backbone, model.neck)
             lines.append('key_encoder: a copy of the query encoder')
         else:
-            lines.append(f'{part}: starts anew, the weights have none like it')
+            lines.append(f'{part}: random, the weights have none like it')
     return lines
 
 
 def download(backbone: nn.Module) -> tuple[StateDict, str]:
-    """Torchvision's weights, trained on ImageNet with labels for 90 epochs.
+    """Download torchvision's weights: ImageNet, with labels, 90 epochs.
 
     Args:
         backbone (nn.Module): A ResNet of OpenMMLab.
