@@ -130,7 +130,7 @@ def test_mistakes_of_a_config_are_put_into_a_sentence(cfg, option, sentence):
     cfg.merge_from_dict(option)
     with pytest.raises(Exception, match='.') as caught:
         train(cfg)
-    assert sentence in explain(caught.value)
+    assert sentence in explain(caught.value, cfg)
 
 
 def test_schedule_longer_than_the_run_is_said(cfg):
