@@ -39,7 +39,7 @@ def from_release(state_dict: StateDict) -> StateDict:
             queue = _RELEASE_QUEUES[name]
             renamed[f'{queue}.features'] = tensor.T.contiguous()
             pointer = state_dict[f'{name}_ptr'].reshape(()).clone()
-            renamed[f'{queue}.num_enqueued'] = pointer
+            renamed[f'{queue}._extra_state'] = pointer
             continue
         if name.startswith('backbone.') or name.endswith('_ptr'):
             continue

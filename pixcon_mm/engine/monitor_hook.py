@@ -15,7 +15,7 @@ class MonitorHook(Hook):
     sync) only when a line is logged. Warns once when features collapse.
 
     Args:
-        collapse_below (float): ``mon_feat_std`` that counts as collapse; it
+        collapse_below (float): ``mon_feature_std`` that counts as collapse; it
             is 1 for features spread over the sphere, 0 when all are equal.
         patience (int): Logged values in a row below it before the warning.
     """
@@ -40,15 +40,15 @@ class MonitorHook(Hook):
             return
         for name, value in monitors.items():
             runner.message_hub.update_scalar(f'train/mon_{name}', value)
-        self._watch(runner, float(monitors['feat_std']))
+        self._watch(runner, float(monitors['feature_std']))
 
-    def _watch(self, runner, feat_std: float) -> None:
-        self._low = self._low + 1 if feat_std < self.collapse_below else 0
+    def _watch(self, runner, feature_std: float) -> None:
+        self._low = self._low + 1 if feature_std < self.collapse_below else 0
         if self._low < self.patience or self._warned:
             return
         self._warned = True
         runner.logger.warning(
-            f'Features have collapsed: mon_feat_std is {feat_std:.3f} '
+            f'Features have collapsed: mon_feature_std is {feature_std:.3f} '
             f'(1 is healthy, below {self.collapse_below} all images look '
             'alike). Lower the learning rate, lengthen the warm-up, or check '
             'that the images differ.'

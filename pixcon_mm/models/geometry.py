@@ -1,9 +1,12 @@
-"""Where the crops of an image lie: overlaps, cell masks, cell centres.
+"""Geometry of the two crops of an image: overlaps, cell masks, centres.
 
 Pure tensor functions, batched over leading dimensions, on any device. The
-loader ships crop boxes and flips only; everything else follows from them for
-whatever grid the backbone gives. B batch, V = 2 views, N cells of a grid.
+loader gives crop boxes and flips only; all else follows from them for the
+grid that the backbone gives. B batch, V = 2 views, N cells of a grid.
+Source: docs/method.md, section 3.1.
 """
+
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +14,26 @@ from torch import Tensor
 # Box edges are ratios of small integers. This share of a cell is far above
 # float32 rounding and far below the distance of two such ratios.
 TIE = 1e-5
+
+MaskRule = Literal['center', 'floor']
+
+
+class Geometry(NamedTuple):
+    """Crops of a batch of view pairs, from the data to the loss weights.
+
+    Attributes:
+        crop_boxes (Tensor): (x1, y1, x2, y2) of each crop in pixels of the
+            original image. Shape (B, V, 4).
+        flips (Tensor): Whether a view is mirrored horizontally, bool. Shape
+            (B, V).
+    """
+
+    crop_boxes: Tensor
+    flips: Tensor
+
+    def swapped(self) -> 'Geometry':
+        """Return the same with the other view first."""
+        return Geometry(self.crop_boxes.flip(1), self.flips.flip(1))
 
 
 def overlap_boxes(crop_boxes: Tensor, flips: Tensor) -> Tensor:
@@ -50,7 +73,7 @@ def overlap_boxes(crop_boxes: Tensor, flips: Tensor) -> Tensor:
 
 
 def cell_mask(
-    boxes: Tensor, grid: tuple[int, int], rule: str = 'center'
+    boxes: Tensor, grid: tuple[int, int], rule: MaskRule = 'center'
 ) -> Tensor:
     """Mark the cells of a grid that lie inside a box.
 
@@ -62,7 +85,6 @@ def cell_mask(
             ``'floor'``: all four edges are truncated to whole cells, as the
             released PixCon does, so that a partly covered cell counts at the
             left and top edge but not at the right and bottom edge.
-            Defaults to ``'center'``.
 
     Returns:
         Tensor: bool, True inside, cells in row-major (y, x) order.
@@ -128,18 +150,19 @@ def cell_centers(
 
 
 def cell_diagonal(crop_boxes: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Diagonal of one cell of a crop, in image pixels.
+    """Measure the diagonal of one cell of a crop.
 
     Args:
-        crop_boxes (Tensor): x1, y1, x2, y2 in pixels. Shape (B, 4).
-        grid (tuple[int, int]): (H, W) cells of the crop.
+        crop_boxes (Tensor): x1, y1, x2, y2 in pixels. Shape (..., 4).
+        grid (tuple[int, int]): Rows and columns of the grid.
 
     Returns:
-        Tensor: Shape (B, ).
+        Tensor: In pixels of the original image. Shape (...).
 
     Example:
         >>> cell_diagonal(torch.tensor([[0.0, 0.0, 6.0, 8.0]]), (2, 2))
         tensor([5.])
     """
-    width, height = (crop_boxes[:, 2:] - crop_boxes[:, :2]).unbind(dim=1)
+    size = crop_boxes[..., 2:] - crop_boxes[..., :2]
+    width, height = size.unbind(dim=-1)
     return torch.hypot(width / grid[1], height / grid[0])

@@ -3,10 +3,12 @@
 With s = q.k+/tau, Z = logsumexp_n(q.Q_n/tau) and o = softmax_n(q.Q_n/tau) Q,
 the loss is softplus(Z - s) and its gradient sigmoid(Z - s) (o - k+)/tau.
 (Z, o) is what attention returns for keys = values = queue, so the forward
-pass already yields the gradient. N rows, C channels, K queue length.
+pass already yields the gradient. N rows, C channels, K queue length. Source:
+docs/method.md, section 6.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -16,22 +18,23 @@ from torch.autograd.function import once_differentiable
 
 from pixcon_mm.errors import UserError
 
-BACKENDS = ('auto', 'fused', 'chunked', 'naive')
+Backend = Literal['auto', 'fused', 'chunked', 'naive']
+Attend = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
 CHUNK = 2048  # queue rows a chunk; 256 to 8192 are equally fast on CPU
 
 
 class InfoNCE(NamedTuple):
-    """Per-row loss with its two parts; only ``loss`` carries a gradient.
+    """Loss of each row with its two parts; only ``loss`` has a gradient.
 
     Attributes:
-        loss (Tensor): softplus(negatives - positive). Shape (N, ).
-        positive (Tensor): Positive logit s. Shape (N, ).
-        negatives (Tensor): Log-sum Z of the negative logits. Shape (N, ).
+        loss (Tensor): softplus(neg_logsumexp - pos_logit). Shape (N, ).
+        pos_logit (Tensor): Positive logit s. Shape (N, ).
+        neg_logsumexp (Tensor): Z of the negative logits. Shape (N, ).
     """
 
     loss: Tensor
-    positive: Tensor
-    negatives: Tensor
+    pos_logit: Tensor
+    neg_logsumexp: Tensor
 
 
 def kernel_input(rows: Tensor) -> Tensor:
@@ -60,7 +63,7 @@ def kernel_input(rows: Tensor) -> Tensor:
 def attend_fused(
     query: Tensor, queue: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """Log-sum and softmax mean of the queue by PyTorch's flash attention.
+    """Compute Z and o by PyTorch's flash attention.
 
     Args:
         query (Tensor): Unit rows. Shape (N, C).
@@ -101,12 +104,12 @@ def attend_fused(
 def attend_chunked(
     query: Tensor, queue: Tensor, temperature: float, chunk: int = CHUNK
 ) -> tuple[Tensor, Tensor]:
-    """The same as :func:`attend_fused` in plain PyTorch, chunk by chunk.
+    """Do the same as :func:`attend_fused` in plain PyTorch, by chunks.
 
     Example:
         >>> query, queue = torch.eye(2), torch.eye(2)
         >>> log_sum, mean = attend_chunked(query, queue, temperature=1.0)
-        >>> torch.allclose(log_sum, (torch.eye(2)).logsumexp(1))
+        >>> torch.allclose(log_sum, torch.eye(2).logsumexp(1))
         True
     """
     wide = torch.promote_types(query.dtype, torch.float32)
@@ -148,7 +151,7 @@ class _QueueInfoNCE(torch.autograd.Function):
 
 
 def product_dtype(query: Tensor) -> torch.dtype:
-    """Dtype of the products with the queue: autocast's where it is on.
+    """Return the dtype of products with the queue: autocast's if it is on.
 
     Example:
         >>> with torch.autocast('cpu', torch.bfloat16):
@@ -164,7 +167,7 @@ def product_dtype(query: Tensor) -> torch.dtype:
 def info_nce_naive(
     query: Tensor, positive: Tensor, queue: Tensor, temperature: float
 ) -> InfoNCE:
-    """Cross-entropy over materialised logits (N, 1 + K): the definition."""
+    """Compute cross-entropy over built logits (N, 1 + K): the definition."""
     positives = (query * positive).sum(1, keepdim=True)
     logits = torch.cat([positives, query @ queue.T], dim=1) / temperature
     target = logits.new_zeros(len(logits), dtype=torch.long)
@@ -178,20 +181,18 @@ def info_nce(
     positive: Tensor,
     queue: Tensor,
     temperature: float = 0.2,
-    backend: str = 'auto',
+    backend: Backend = 'auto',
 ) -> InfoNCE:
-    """InfoNCE of every query row, positive first, negatives from the queue.
+    """Compute InfoNCE of every query row against its positive and the queue.
 
     Under autocast the products with the queue run in autocast's dtype, all
     else in float32. Neither ``positive`` nor ``queue`` gets a gradient.
-    Source: reference file, sections 1.4 (4) and 5.3.
 
     Args:
         query (Tensor): Unit rows. Shape (N, C).
         positive (Tensor): Unit rows, the positive key of each query row.
             Shape (N, C).
-        queue (Tensor): Unit rows, the negative keys; contiguous and in the
-            dtype of the product, it is not copied. Shape (K, C).
+        queue (Tensor): Unit rows, the negative keys. Shape (K, C).
         temperature (float): tau, above 0.
         backend (str): 'fused' never builds the logits, 'chunked' builds
             some columns at a time, 'naive' builds them all, 'auto' takes
@@ -211,8 +212,8 @@ def info_nce(
     if backend == 'naive':
         return info_nce_naive(query, positive, queue, temperature)
     if backend == 'auto':
-        backend = 'fused' if has_fused_kernel(query, dtype) else ''
-    attend = attend_fused if backend == 'fused' else attend_chunked
+        backend = 'fused' if has_fused_kernel(query, dtype) else 'chunked'
+    attend: Attend = attend_fused if backend == 'fused' else attend_chunked
     with torch.autocast(query.device.type, enabled=False):
         return InfoNCE(
             *_QueueInfoNCE.apply(
@@ -225,7 +226,7 @@ _FUSED: dict[tuple, bool] = {}
 
 
 def has_fused_kernel(query: Tensor, dtype: torch.dtype) -> bool:
-    """Whether :func:`attend_fused` serves rows like these; tried once."""
+    """Check once if :func:`attend_fused` serves rows like these."""
     place = (query.device, query.shape[1], dtype)
     if place not in _FUSED:
         rows = torch.ones(8, place[1], device=place[0], dtype=dtype)
@@ -247,12 +248,12 @@ class QueueInfoNCELoss(nn.Module):
         backend (str): One of 'auto', 'fused', 'chunked', 'naive'.
     """
 
-    def __init__(self, temperature: float = 0.2, backend: str = 'auto'):
+    def __init__(self, temperature: float = 0.2, backend: Backend = 'auto'):
         super().__init__()
-        if backend not in BACKENDS:
+        if backend not in get_args(Backend):
             raise UserError(
                 f'QueueInfoNCELoss: backend={backend!r} is unknown; '
-                f'choose one of {", ".join(BACKENDS)}.'
+                f'choose one of {", ".join(get_args(Backend))}.'
             )
         if temperature <= 0:
             raise UserError(
@@ -260,14 +261,14 @@ class QueueInfoNCELoss(nn.Module):
                 'above 0; the paper uses 0.2.'
             )
         self.temperature = temperature
-        self.backend = backend
+        self.backend: Backend = backend
 
     def forward(
         self, query: Tensor, positive: Tensor, queue: Tensor
     ) -> InfoNCE:
-        """See :func:`info_nce`."""
+        """Compute :func:`info_nce`."""
         return info_nce(query, positive, queue, self.temperature, self.backend)
 
     def extra_repr(self) -> str:
-        """Settings, shown when the model is printed."""
+        """Return the settings, shown when the model is printed."""
         return f'temperature={self.temperature}, backend={self.backend!r}'

@@ -2,19 +2,40 @@
 
 import copy
 import math
+from typing import NamedTuple
 
 import torch
 from mmpretrain.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
 
 from pixcon_mm.errors import UserError
+from pixcon_mm.models.matching import normalize
+
+
+class ViewKeys(NamedTuple):
+    """Keys of one view, normalised and without gradient; N = H * W cells.
+
+    Attributes:
+        backbone (Tensor): Backbone features, not normalised, for the
+            matching. Shape (B, D, N).
+        image (Tensor): Key of the whole view: positive of the image loss and
+            new key of the image queue. Shape (B, C).
+        cells (Tensor | None): Keys of the cells: positives of the dense
+            loss. Shape (B, N, C).
+        mean_cell (Tensor | None): New key of the dense queue. Shape (B, C).
+    """
+
+    backbone: Tensor
+    image: Tensor
+    cells: Tensor | None
+    mean_cell: Tensor | None
 
 
 def cosine_momentum(progress: float, base: float, end: float) -> float:
-    """Momentum of the key encoder, annealed by half a cosine.
+    """Anneal the momentum of the key encoder by half a cosine.
 
     Both ends follow MMEngine: 0.01 is the paper's m = 0.99, 0 is m = 1.
-    Source: reference file, section 1.6.
+    Source: docs/method.md, section 8.
 
     Args:
         progress (float): Share of training done, 0 to 1.
@@ -69,6 +90,27 @@ class KeyEncoder(nn.Module):
         self.base_momentum = base_momentum
         self.end_momentum = end_momentum
         self.requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, view: Tensor) -> ViewKeys:
+        """Make all keys of a view (docs/method.md, sections 6 and 7).
+
+        Args:
+            view (Tensor): Normalised images. Shape (B, 3, H, W).
+        """
+        features = self.neck(self.backbone(view))
+        cells, mean_cell = features.cells, None
+        if cells is not None:
+            wide = torch.promote_types(cells.dtype, torch.float32)
+            # The mean of the projections before they are normalised.
+            mean_cell = normalize(cells.mean(-1, dtype=wide))
+            cells = normalize(cells.transpose(1, 2))
+        return ViewKeys(
+            backbone=features.backbone,
+            image=normalize(features.image),
+            cells=cells,
+            mean_cell=mean_cell,
+        )
 
     @torch.no_grad()
     def copy_from(self, backbone: nn.Module, neck: nn.Module) -> None:

@@ -1,10 +1,11 @@
-"""Which key cell is a query cell's positive, and how much it counts.
+"""Matching of query and key cells, and the weights of the matches.
 
 Pure functions. B batch, D backbone channels, N query cells, M key cells;
-cells run row by row: (y, x).
+cells run row by row: (y, x). Source: docs/method.md, sections 4 and 5.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 EPS = 1e-6
@@ -12,7 +13,25 @@ TINY = 1e-12
 HUGE = 1e15  # squares of it still add up to a finite float32
 
 
-def tame(vectors: Tensor) -> Tensor:
+def normalize(rows: Tensor) -> Tensor:
+    """Scale the last dimension to unit length, in float32 or wider.
+
+    Rows shorter than 1e-12 stay shorter than 1, so that their gradient is
+    bounded; a row with a component that is not finite becomes NaN.
+
+    Example:
+        >>> normalize(torch.tensor([3.0, 4.0]))
+        tensor([0.6000, 0.8000])
+        >>> normalize(torch.tensor([3e30, 4e30]))
+        tensor([0.6000, 0.8000])
+    """
+    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    # 1 unless squares would overflow; constant, for length has no gradient.
+    peak = rows.detach().abs().amax(dim=-1, keepdim=True)
+    return F.normalize(rows / (peak / HUGE).clamp(min=1), dim=-1)
+
+
+def rescale_extremes(vectors: Tensor) -> Tensor:
     """Scale vectors whose squares would overflow or vanish to a peak of 1.
 
     All others stay as they are, bit for bit.
@@ -21,7 +40,7 @@ def tame(vectors: Tensor) -> Tensor:
         vectors (Tensor): Shape (B, D, N), a vector along D.
 
     Example:
-        >>> tame(torch.tensor([[[1e30], [5e29]]])).flatten()
+        >>> rescale_extremes(torch.tensor([[[1e30], [5e29]]])).flatten()
         tensor([1.0000, 0.5000])
     """
     peak = vectors.abs().amax(dim=1, keepdim=True)
@@ -31,11 +50,11 @@ def tame(vectors: Tensor) -> Tensor:
 
 
 def cell_similarity(query: Tensor, key: Tensor) -> Tensor:
-    """Cosine similarity of every query cell with every key cell.
+    """Compute the cosine of every query cell with every key cell.
 
     Always in float32: half precision ties the maxima of every few dozen
-    rows (reference file, A2). A zero vector has similarity 0, and one with
-    a component that is not finite NaN.
+    rows (docs/method.md, section 11). A zero vector has similarity 0, and
+    one with a component that is not finite NaN.
 
     Args:
         query (Tensor): Query backbone features. Shape (B, D, N).
@@ -51,8 +70,8 @@ def cell_similarity(query: Tensor, key: Tensor) -> Tensor:
     """
     with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
         wide = torch.promote_types(query.dtype, torch.float32)
-        query = tame(query.detach().to(wide))
-        key = tame(key.detach().to(wide))
+        query = rescale_extremes(query.detach().to(wide))
+        key = rescale_extremes(key.detach().to(wide))
         product = torch.bmm(query.transpose(1, 2), key)
         # Norms divide N x M numbers here instead of N x D there.
         query_norm = query.norm(dim=1).clamp_(min=TINY)
@@ -110,12 +129,12 @@ def semantic_weights(
     power: float = 2.0,
     use_mask: bool = True,
 ) -> Tensor:
-    """How much each query cell counts in the dense loss (PixCon-SR).
+    """Weigh each query cell in the dense loss (PixCon-SR).
 
     A cell inside the overlap of the views counts 1. A cell outside counts
     ((r - lo) / (hi - lo)) ** power, where lo is the lowest similarity of
     all cells of its view and hi the highest of those outside. Where all are
-    equally similar, all count 1. Source: reference file, 1.4 (5) and A1.
+    equally similar, all count 1. Source: docs/method.md, section 5.
 
     A cell whose similarity is NaN counts 1 and leaves the others' weights
     alone: features that are not finite show in the loss of their own cell.
@@ -143,6 +162,6 @@ def semantic_weights(
     lowest = similarity.masked_fill(is_nan, 2.0).amin(dim=1, keepdim=True)
     outside = similarity.masked_fill(mask | is_nan, -2.0)
     highest = outside.amax(dim=1, keepdim=True)
-    spread = highest - lowest
-    weights = ((outside - lowest) / spread.clamp(min=EPS)).clamp(0, 1) ** power
-    return weights.masked_fill(mask | is_nan | (spread < EPS), 1.0)
+    span = highest - lowest
+    weights = ((outside - lowest) / span.clamp(min=EPS)).clamp(0, 1) ** power
+    return weights.masked_fill(mask | is_nan | (span < EPS), 1.0)

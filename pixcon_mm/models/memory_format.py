@@ -1,4 +1,4 @@
-"""Memory formats in which a model can be trained without harm."""
+"""The memory format of a model, channels-last only where that is safe."""
 
 import logging
 
@@ -41,10 +41,9 @@ def safe_memory_format(
 ) -> torch.memory_format:
     """Choose the wanted memory format, or the plain one with a warning.
 
-    Both the weights and the inputs must take it: a channels-last input is
-    enough to lead a convolution with plain weights into the faulty kernel.
-    A model that is built on the CPU and trained elsewhere is judged as if it
-    stayed there, which costs such narrow ones some speed.
+    Weights and inputs must both take it: a channels-last input is enough to
+    lead a convolution with plain weights into the faulty kernel. A model
+    that is built on the CPU is judged as if it were trained there.
 
     Args:
         model (nn.Module): The model, built.

@@ -16,8 +16,8 @@ class ViewFeatures(NamedTuple):
 
     Attributes:
         backbone (Tensor): Backbone features. Shape (B, D, N).
-        image (Tensor): Global projection. Shape (B, C).
-        cells (Tensor | None): Dense projection. Shape (B, C, N).
+        image (Tensor): Projection of the whole view. Shape (B, C).
+        cells (Tensor | None): Projection of each cell. Shape (B, C, N).
         grid (tuple[int, int]): (H, W) of the feature map.
     """
 
@@ -29,17 +29,17 @@ class ViewFeatures(NamedTuple):
 
 @MODELS.register_module()
 class PixConNeck(BaseModule):
-    """Global and dense projection of one feature map, in parallel.
+    """Projectors of the whole view and of its cells, in parallel.
 
-    Global: average pool, then two linear layers. Dense: two 1x1
-    convolutions. Source: reference file, section 1.2.
+    Whole view: average pool, then two linear layers. Cells: two 1x1
+    convolutions. Source: docs/method.md, section 2.
 
     Args:
         in_channels (int): Channels D of the backbone's feature map.
         hid_channels (int): Width between the layers.
         out_channels (int): Embedding width C.
         norm_cfg (dict): Norm layer between them.
-        with_dense (bool): Whether there is a dense projection.
+        with_dense (bool): Whether there is a projector of cells.
         init_cfg (dict, optional): PyTorch's own initialisation if None.
     """
 
@@ -61,7 +61,7 @@ class PixConNeck(BaseModule):
             build_mlp(*sizes, dense=True) if with_dense else None
         )
 
-    def forward(self, feats: tuple[Tensor]) -> ViewFeatures:
+    def forward(self, feats: tuple[Tensor, ...]) -> ViewFeatures:
         """Project one feature map.
 
         Args:
@@ -73,14 +73,16 @@ class PixConNeck(BaseModule):
         cells = None
         if self.dense_projector is not None:
             cells = self.dense_projector(feature_map).flatten(2)
+        height, width = feature_map.shape[2:]
         return ViewFeatures(
             backbone=feature_map.flatten(2),
             image=self.projector(pooled),
             cells=cells,
-            grid=tuple(feature_map.shape[2:]),
+            grid=(height, width),
         )
 
-    def _only_map(self, feats: tuple[Tensor]) -> Tensor:
+    def _only_map(self, feats: Tensor | tuple[Tensor, ...]) -> Tensor:
+        """Return the backbone's one map, or say what is wrong with it."""
         maps = (feats,) if isinstance(feats, Tensor) else tuple(feats)
         shapes = [tuple(m.shape) for m in maps]
         if len(maps) != 1 or maps[0].dim() != 4:

@@ -1,9 +1,10 @@
 """Photometric augmentation of whole batches, each image by its own numbers.
 
 Pure tensor functions on any device. Images are RGB floats in [0, 1], of shape
-(B, 3, H, W). What was drawn for each image (:class:`SamplePhotometrics`) stays
-on the host, which so knows what is to be done to which rows without asking
-the device. Each operation equals torchvision's of the same name.
+(B, 3, H, W). The numbers of each image (:class:`SamplePhotometrics`) stay on
+the host, so that it knows what to do to which rows without asking the device.
+Each operation equals torchvision's of the same name. Source: docs/method.md,
+section 3.2.
 """
 
 import math
@@ -18,7 +19,7 @@ SOLARIZE_FROM = 128 / 255
 
 
 def grayscale(images: Tensor) -> Tensor:
-    """Luminance. Shape (B, 1, H, W).
+    """Compute the luminance. Shape (B, 1, H, W).
 
     Example:
         >>> grayscale(torch.ones(1, 3, 1, 1)).flatten()  # as torchvision's
@@ -61,7 +62,7 @@ def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turn the colour circle.
+    """Turn the hue of all pixels.
 
     Args:
         images (Tensor): Shape (B, 3, H, W).
@@ -123,7 +124,7 @@ def gaussian_blur(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
 
 
 def solarize(images: Tensor) -> Tensor:
-    """Invert what is brighter than half.
+    """Invert values from 128 / 255 on.
 
     Example:
         >>> solarize(torch.tensor([0.25, 0.75]))
@@ -155,7 +156,7 @@ def color_jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
         Tensor: ``images``.
     """
     factors = factors.to(images.device, non_blocking=True)
-    # In each turn the rows are sorted by what is to be done to them.
+    # In each turn the rows are sorted by the operation they get.
     turns = order.T.argsort(dim=1).to(images.device, non_blocking=True)
     for turn, numbers in zip(turns, order.T, strict=True):
         counts = numbers.bincount(minlength=NO_OPERATION + 1).tolist()
@@ -168,12 +169,12 @@ def color_jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     return images
 
 
-def augment(images: Tensor, drawn: dict[str, Tensor]) -> Tensor:
-    """Do to each image what was drawn for it.
+def augment(images: Tensor, numbers: dict[str, Tensor]) -> Tensor:
+    """Augment each image by its own numbers.
 
     Args:
         images (Tensor): RGB in [0, 1], shape (B, 3, H, W); overwritten.
-        drawn (dict[str, Tensor]): On the CPU. ``factors`` and ``order``
+        numbers (dict[str, Tensor]): On the CPU. ``factors`` and ``order``
             (B, 4) as in :func:`color_jitter`; ``grayscale`` and
             ``solarize`` (B, ), bool; ``sigma`` (B, ) of the blur in pixels,
             0 for none.
@@ -188,16 +189,16 @@ def augment(images: Tensor, drawn: dict[str, Tensor]) -> Tensor:
 
     # Autocast would run the blur, a convolution, in half precision.
     with torch.autocast(images.device.type, enabled=False):
-        images = color_jitter(images, drawn['factors'], drawn['order'])
-        rows = chosen(drawn['grayscale'])
+        images = color_jitter(images, numbers['factors'], numbers['order'])
+        rows = chosen(numbers['grayscale'])
         images[rows] = grayscale(images[rows]).expand(-1, 3, -1, -1)
-        sigma = drawn['sigma']
+        sigma = numbers['sigma']
         is_blurred = sigma > 0
         if is_blurred.any():
             rows = chosen(is_blurred)
             largest = sigma.max().item()
             sigma = sigma.to(images.device, non_blocking=True)[rows]
             images[rows] = gaussian_blur(images[rows], sigma, largest)
-        rows = chosen(drawn['solarize'])
+        rows = chosen(numbers['solarize'])
         images[rows] = solarize(images[rows])
         return images
