@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from benchmarks.measure import Call
 from benchmarks.release import ReleaseInfoNCE
-from pixcon_mm.models.info_nce import info_nce, product_dtype
+from pixcon_mm.models.info_nce import info_nce
 
 RELEASE = "naive: the release's logits"
 
@@ -19,10 +19,7 @@ def unit_rows(rows: int, args: argparse.Namespace) -> torch.Tensor:
 
 
 def loss_calls(args: argparse.Namespace) -> dict[str, Call]:
-    """Both directions of a batch of query cells against a queue.
-
-    As in a training step, the queue comes in the dtype of the products.
-    """
+    """Both directions of a batch of query cells against a queue."""
     rows = 2 * args.batch * args.cells
     query, positive = unit_rows(rows, args), unit_rows(rows, args)
     query.requires_grad_()
@@ -35,9 +32,6 @@ def loss_calls(args: argparse.Namespace) -> dict[str, Call]:
             args.device, dtype, enabled=dtype != torch.float32
         )
 
-    with autocast():
-        cast = queue.to(product_dtype(query))
-
     def naive() -> None:
         with autocast():
             nce = released(query, positive, queue)
@@ -45,7 +39,7 @@ def loss_calls(args: argparse.Namespace) -> dict[str, Call]:
 
     def ours(backend: str) -> None:
         with autocast():
-            nce = info_nce(query, positive, cast, backend=backend)
+            nce = info_nce(query, positive, queue, backend=backend)
         torch.autograd.grad(nce.loss.mean(), query)
 
     return {

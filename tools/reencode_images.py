@@ -35,13 +35,13 @@ from pixcon_mm.datasets.listing import (  # noqa: E402
     list_images,
     readable_suffixes,
 )
-from pixcon_mm.datasets.reencode import (  # noqa: E402
+from pixcon_mm.errors import UserError, run_tool  # noqa: E402
+from pixcon_mm.files import atomic_write  # noqa: E402
+from pixcon_mm.tools.reencode import (  # noqa: E402
     decode_times,
     output_names,
     reencode,
 )
-from pixcon_mm.errors import UserError, run_tool  # noqa: E402
-from pixcon_mm.files import atomic_write  # noqa: E402
 
 RECORD = 'reencode.json'
 UNITS = ((1e9, 'GB'), (1e6, 'MB'), (1e3, 'kB'))

@@ -1,5 +1,7 @@
 """Two views and their geometry, from the loader to the model's device."""
 
+from typing import Any
+
 from mmpretrain.models import SelfSupDataPreprocessor
 from mmpretrain.registry import MODELS
 from torch import Tensor
@@ -8,7 +10,7 @@ from pixcon_mm.errors import UserError
 from pixcon_mm.models.geometry import Geometry
 from pixcon_mm.models.photometrics import augment
 
-PIPELINE = (
+ADVICE = (
     'use TwoViewRandomResizedCrop, TwoViewRandomFlip, SamplePhotometrics and '
     'PackTwoViewInputs in the train pipeline, with '
     "collate_fn=dict(type='default_collate')."
@@ -19,9 +21,8 @@ PIPELINE = (
 class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
     """Check, move, augment and normalise two views.
 
-    The loader gives uint8 images: a quarter of the bytes. Where the pipeline
-    has ``SamplePhotometrics``, colours are changed here, for the whole batch
-    on the device. Takes the arguments of mmpretrain's
+    Where the pipeline has ``SamplePhotometrics``, colours are changed here,
+    for the whole batch on the device. Takes the arguments of mmpretrain's
     SelfSupDataPreprocessor.
     """
 
@@ -29,9 +30,8 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
         """Move a collated batch to the device and finish its views.
 
         Args:
-            data (dict): ``inputs``, two uint8 BGR batches of shape
-                (B, 3, H, W), and ``data_samples`` with ``crop_boxes``
-                (B, V, 4), ``flips`` (B, V) and perhaps ``photometrics``.
+            data (dict): What ``PackTwoViewInputs`` gives, collated: uint8
+                BGR ``inputs`` and ``data_samples``.
             training (bool): Not used.
 
         Returns:
@@ -41,12 +41,11 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
         Raises:
             UserError: If the batch does not hold two views with geometry.
         """
-        check_views(data.get('inputs'))
-        samples = data.get('data_samples')
-        geometry = read_geometry(samples)
+        views, samples = data.get('inputs'), data.get('data_samples')
+        check_views(views)
+        views, geometry = self.cast_data((views, read_geometry(samples)))
         # Sampled numbers stay on the host: they say which rows to work on.
         sampled = samples.get('photometrics')
-        views, geometry = self.cast_data((data['inputs'], geometry))
         inputs = []
         for index, view in enumerate(views):
             images = view.flip(1).float()
@@ -61,23 +60,23 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
         return dict(inputs=inputs, geometry=geometry)
 
 
-def check_views(views) -> None:
+def check_views(views: Any) -> None:
     """Raise UserError unless there are two batches of views."""
+    is_list = isinstance(views, (list, tuple))
+    if is_list and [isinstance(v, Tensor) for v in views] == [True, True]:
+        return
+    found = f'a {type(views).__name__}'
     if isinstance(views, Tensor):
-        raise UserError(
-            'PixCon needs two views of each image, but the pipeline gave '
-            f'one, of shape {tuple(views.shape)}: {PIPELINE}'
-        )
-    is_pair = isinstance(views, (list, tuple)) and len(views) == 2
-    if not is_pair or not all(isinstance(view, Tensor) for view in views):
-        count = f' of {len(views)}' if hasattr(views, '__len__') else ''
-        raise UserError(
-            'PixCon needs two batches of views, but the pipeline gave a '
-            f'{type(views).__name__}{count}: {PIPELINE}'
-        )
+        found = f'one batch of views, of shape {tuple(views.shape)}'
+    elif is_list:
+        found += f' of {len(views)}'
+    raise UserError(
+        'PixCon needs two batches of views, one for each view of an image, '
+        f'but the pipeline gave {found}: {ADVICE}'
+    )
 
 
-def read_geometry(samples) -> Geometry:
+def read_geometry(samples: Any) -> Geometry:
     """Take the geometry out of ``data_samples``, or raise UserError."""
     for name, shape in dict(crop_boxes=(2, 4), flips=(2,)).items():
         value = samples.get(name) if isinstance(samples, dict) else None
@@ -85,6 +84,6 @@ def read_geometry(samples) -> Geometry:
             raise UserError(
                 'PixCon needs the geometry of both views, but the batch has '
                 f'no {name!r} of shape (B, {", ".join(map(str, shape))}): '
-                f'{PIPELINE}'
+                f'{ADVICE}'
             )
     return Geometry(samples['crop_boxes'], samples['flips'])

@@ -15,7 +15,7 @@ from pixcon_mm.models.geometry import (
     Geometry,
     MaskRule,
     cell_centers,
-    cell_diagonal,
+    cell_diagonals,
     cell_mask,
     overlap_boxes,
 )
@@ -36,31 +36,19 @@ Matching = Literal['similarity', 'coordinate']
 
 
 class ViewPair(NamedTuple):
-    """One direction of the losses: a view as query, the other one as key.
-
-    Attributes:
-        query (ViewFeatures): The query view, by the query encoder.
-        key (ViewKeys): The key view, by the key encoder.
-        geometry (Geometry): Of both, the query view first.
-    """
+    """One direction of the losses: a view as query, the other one as key."""
 
     query: ViewFeatures
     key: ViewKeys
-    geometry: Geometry
+    geometry: Geometry  # of both views, the query first
 
 
 class Match(NamedTuple):
-    """The positive of every query cell, and how much the cell counts.
+    """The positive of every query cell, and its weight. Shapes (B, N)."""
 
-    Attributes:
-        index (Tensor): Key cell, int64. Shape (B, N).
-        weight (Tensor): In [0, 1]. Shape (B, N).
-        in_overlap (Tensor): True in the overlap of the crops. Shape (B, N).
-    """
-
-    index: Tensor
-    weight: Tensor
-    in_overlap: Tensor
+    index: Tensor  # of the key cell, int64
+    weight: Tensor  # in [0, 1]
+    in_overlap: Tensor  # True for cells in the overlap of the crops
 
 
 def pair_views(
@@ -74,18 +62,7 @@ def pair_views(
 
 
 def feature_std(rows: Tensor) -> Tensor:
-    """Compute the spread of unit rows: 1 when uniform, 0 when collapsed.
-
-    Args:
-        rows (Tensor): Unit rows. Shape (..., C).
-
-    Returns:
-        Tensor: Mean over C of the standard deviation, times sqrt(C).
-
-    Example:
-        >>> feature_std(torch.ones(4, 1)).item()
-        0.0
-    """
+    """Compute the spread of unit rows (..., C): 1 if uniform, 0 if equal."""
     rows = rows.detach().flatten(0, -2)
     return rows.std(0, unbiased=False).mean() * rows.shape[-1] ** 0.5
 
@@ -194,13 +171,8 @@ class PixConHead(BaseModule):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Contrast cells with their matches.
 
-        Args:
-            pairs (list[ViewPair]): Both directions.
-            queue (Tensor): Negative keys. Shape (K, C).
-
-        Returns:
-            tuple[Tensor, dict[str, Tensor]]: The sum of both directions'
-            weighted means over the cells of the batch, and monitors.
+        Takes the arguments of :meth:`image_loss`; the loss is the sum of
+        both directions' weighted means over the cells of the batch.
         """
         query = torch.stack([self._predict_cells(pair) for pair in pairs])
         matches = [self.match(pair) for pair in pairs]
@@ -225,32 +197,28 @@ class PixConHead(BaseModule):
 
     @torch.no_grad()
     def match(self, pair: ViewPair) -> Match:
-        """Match and weigh the query cells of a pair; features get no gradient.
-
-        Args:
-            pair (ViewPair): One direction. Both views have the same grid.
-        """
-        query, key, (crop_boxes, flips) = pair
-        overlap = overlap_boxes(crop_boxes, flips)[:, 0]
-        in_overlap = cell_mask(overlap, query.grid, self.mask_rule)
+        """Match and weigh the query cells of one direction, no gradient."""
+        query, key, geometry = pair
+        boxes = overlap_boxes(geometry)[:, 0]  # in the frame of the query
+        in_overlap = cell_mask(boxes, query.grid, self.mask_rule)
         similarity, index = match_by_similarity(
             cell_similarity(query.backbone, key.backbone)
         )
-        full_weight = in_overlap
+        counts_one = in_overlap
         if self.matching == 'coordinate':
-            centers = cell_centers(crop_boxes, flips, query.grid)
+            centers = cell_centers(geometry, query.grid)
             distance, nearest = match_by_coordinate(
                 centers[:, 0], centers[:, 1]
             )
             if self.max_distance is not None:
-                diagonal = cell_diagonal(crop_boxes, query.grid).amax(1)
+                diagonal = cell_diagonals(geometry, query.grid).amax(1)
                 near = distance <= self.max_distance * diagonal[:, None]
-                full_weight = in_overlap & near
-            index = torch.where(full_weight, nearest, index)
+                counts_one = in_overlap & near
+            index = torch.where(counts_one, nearest, index)
         if self.reweight is not None:
-            weight = semantic_weights(similarity, full_weight, **self.reweight)
+            weight = semantic_weights(similarity, counts_one, **self.reweight)
         elif self.matching == 'coordinate':
-            weight = full_weight.to(similarity.dtype)
+            weight = counts_one.to(similarity.dtype)
         else:
             weight = torch.ones_like(similarity)
         return Match(index, weight, in_overlap)

@@ -7,7 +7,6 @@ pass already yields the gradient. N rows, C channels, K queue length. Source:
 docs/method.md, section 6.
 """
 
-from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -19,33 +18,23 @@ from torch.autograd.function import once_differentiable
 from pixcon_mm.errors import UserError
 
 Backend = Literal['auto', 'fused', 'chunked', 'naive']
-Attend = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
 CHUNK = 2048  # queue rows a chunk; 256 to 8192 are equally fast on CPU
 
 
 class InfoNCE(NamedTuple):
-    """Loss of each row with its two parts; only ``loss`` has a gradient.
+    """Loss of each row and its two parts. Shapes (N, )."""
 
-    Attributes:
-        loss (Tensor): softplus(neg_logsumexp - pos_logit). Shape (N, ).
-        pos_logit (Tensor): Positive logit s. Shape (N, ).
-        neg_logsumexp (Tensor): Z of the negative logits. Shape (N, ).
-    """
-
-    loss: Tensor
-    pos_logit: Tensor
-    neg_logsumexp: Tensor
+    loss: Tensor  # softplus(neg_logsumexp - pos_logit), with a gradient
+    pos_logit: Tensor  # s
+    neg_logsumexp: Tensor  # Z
 
 
 def kernel_input(rows: Tensor) -> Tensor:
-    """Lay rows out the way PyTorch's private attention kernels assume.
+    """Lay rows (N, C) out the way PyTorch's private attention kernels assume.
 
     The kernels skip the checks and the padding of the public function: on
     the CPU they read rows of any other layout as if packed, and on CUDA
     they need 16-byte vectors. Rows that fit are not copied.
-
-    Args:
-        rows (Tensor): Of any strides and offset. Shape (N, C).
 
     Returns:
         Tensor: Shape (1, 1, N, C), on CUDA with zeros up to C % 8 == 0.
@@ -63,15 +52,7 @@ def kernel_input(rows: Tensor) -> Tensor:
 def attend_fused(
     query: Tensor, queue: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """Compute Z and o by PyTorch's flash attention.
-
-    Args:
-        query (Tensor): Unit rows. Shape (N, C).
-        queue (Tensor): Unit rows of the same dtype. Shape (K, C).
-        temperature (float): tau.
-
-    Returns:
-        tuple[Tensor, Tensor]: Z, shape (N, ), and o, shape (N, C).
+    """Compute Z (N, ) and o (N, C) by PyTorch's flash attention.
 
     Raises:
         NotImplementedError: If no kernel serves this device and dtype.
@@ -102,22 +83,15 @@ def attend_fused(
 
 
 def attend_chunked(
-    query: Tensor, queue: Tensor, temperature: float, chunk: int = CHUNK
+    query: Tensor, queue: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """Do the same as :func:`attend_fused` in plain PyTorch, by chunks.
-
-    Example:
-        >>> query, queue = torch.eye(2), torch.eye(2)
-        >>> log_sum, mean = attend_chunked(query, queue, temperature=1.0)
-        >>> torch.allclose(log_sum, torch.eye(2).logsumexp(1))
-        True
-    """
+    """Do the same as :func:`attend_fused` in plain PyTorch, by chunks."""
     wide = torch.promote_types(query.dtype, torch.float32)
     size, channels = query.shape
     peak = query.new_full((size, 1), -torch.inf, dtype=wide)
     total = query.new_zeros((size, 1), dtype=wide)
     mean = query.new_zeros((size, channels), dtype=wide)
-    for keys in queue.split(chunk):
+    for keys in queue.split(CHUNK):
         logits = (query @ keys.T).to(wide).div_(temperature)
         new_peak = torch.maximum(peak, logits.amax(1, keepdim=True))
         rescale = (peak - new_peak).exp_()
@@ -151,17 +125,10 @@ class _QueueInfoNCE(torch.autograd.Function):
 
 
 def product_dtype(query: Tensor) -> torch.dtype:
-    """Return the dtype of products with the queue: autocast's if it is on.
-
-    Example:
-        >>> with torch.autocast('cpu', torch.bfloat16):
-        ...     product_dtype(torch.ones(1))
-        torch.bfloat16
-    """
+    """Return the dtype of products with the queue: autocast's if it is on."""
     device = query.device.type
-    if torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    return query.dtype
+    is_autocast = torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if is_autocast else query.dtype
 
 
 def info_nce_naive(
@@ -190,9 +157,8 @@ def info_nce(
 
     Args:
         query (Tensor): Unit rows. Shape (N, C).
-        positive (Tensor): Unit rows, the positive key of each query row.
-            Shape (N, C).
-        queue (Tensor): Unit rows, the negative keys. Shape (K, C).
+        positive (Tensor): The key of each query row, unit. Shape (N, C).
+        queue (Tensor): The negative keys, unit rows. Shape (K, C).
         temperature (float): tau, above 0.
         backend (str): 'fused' never builds the logits, 'chunked' builds
             some columns at a time, 'naive' builds them all, 'auto' takes
@@ -211,9 +177,10 @@ def info_nce(
     positive, queue = positive.detach(), queue.detach()
     if backend == 'naive':
         return info_nce_naive(query, positive, queue, temperature)
-    if backend == 'auto':
-        backend = 'fused' if has_fused_kernel(query, dtype) else 'chunked'
-    attend: Attend = attend_fused if backend == 'fused' else attend_chunked
+    is_fused = backend == 'fused' or (
+        backend == 'auto' and has_fused_kernel(query, dtype)
+    )
+    attend = attend_fused if is_fused else attend_chunked
     with torch.autocast(query.device.type, enabled=False):
         return InfoNCE(
             *_QueueInfoNCE.apply(
@@ -244,8 +211,8 @@ class QueueInfoNCELoss(nn.Module):
     """:func:`info_nce` with its settings, for a config.
 
     Args:
-        temperature (float): tau, above 0.
-        backend (str): One of 'auto', 'fused', 'chunked', 'naive'.
+        temperature (float): tau, above 0; the paper uses 0.2.
+        backend (str): As there.
     """
 
     def __init__(self, temperature: float = 0.2, backend: Backend = 'auto'):

@@ -13,22 +13,12 @@ from pixcon_mm.models.matching import normalize
 
 
 class ViewKeys(NamedTuple):
-    """Keys of one view, normalised and without gradient; N = H * W cells.
+    """One view by the key encoder. Keys are unit rows, without gradient."""
 
-    Attributes:
-        backbone (Tensor): Backbone features, not normalised, for the
-            matching. Shape (B, D, N).
-        image (Tensor): Key of the whole view: positive of the image loss and
-            new key of the image queue. Shape (B, C).
-        cells (Tensor | None): Keys of the cells: positives of the dense
-            loss. Shape (B, N, C).
-        mean_cell (Tensor | None): New key of the dense queue. Shape (B, C).
-    """
-
-    backbone: Tensor
-    image: Tensor
-    cells: Tensor | None
-    mean_cell: Tensor | None
+    backbone: Tensor  # features of the cells (B, D, N), for the matching
+    image: Tensor  # positive of the image loss, then queued (B, C)
+    cells: Tensor | None  # positives of the dense loss (B, N, C)
+    mean_cell: Tensor | None  # queued for the dense loss (B, C)
 
 
 def cosine_momentum(progress: float, base: float, end: float) -> float:
@@ -46,8 +36,6 @@ def cosine_momentum(progress: float, base: float, end: float) -> float:
         float: Weight of the query encoder in this update, 1 - m.
 
     Example:
-        >>> cosine_momentum(0.0, 0.01, 0.0)
-        0.01
         >>> round(cosine_momentum(0.5, 0.01, 0.0), 6)
         0.005
     """
@@ -99,18 +87,13 @@ class KeyEncoder(nn.Module):
             view (Tensor): Normalised images. Shape (B, 3, H, W).
         """
         features = self.neck(self.backbone(view))
-        cells, mean_cell = features.cells, None
-        if cells is not None:
-            wide = torch.promote_types(cells.dtype, torch.float32)
-            # The mean of the projections before they are normalised.
-            mean_cell = normalize(cells.mean(-1, dtype=wide))
-            cells = normalize(cells.transpose(1, 2))
-        return ViewKeys(
-            backbone=features.backbone,
-            image=normalize(features.image),
-            cells=cells,
-            mean_cell=mean_cell,
-        )
+        image = normalize(features.image)
+        if features.cells is None:
+            return ViewKeys(features.backbone, image, None, None)
+        cells = normalize(features.cells.transpose(1, 2))
+        wide = torch.promote_types(features.cells.dtype, torch.float32)
+        mean_cell = normalize(features.cells.mean(-1, dtype=wide))
+        return ViewKeys(features.backbone, image, cells, mean_cell)
 
     @torch.no_grad()
     def copy_from(self, backbone: nn.Module, neck: nn.Module) -> None:

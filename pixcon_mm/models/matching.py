@@ -20,8 +20,6 @@ def normalize(rows: Tensor) -> Tensor:
     bounded; a row with a component that is not finite becomes NaN.
 
     Example:
-        >>> normalize(torch.tensor([3.0, 4.0]))
-        tensor([0.6000, 0.8000])
         >>> normalize(torch.tensor([3e30, 4e30]))
         tensor([0.6000, 0.8000])
     """
@@ -34,14 +32,7 @@ def normalize(rows: Tensor) -> Tensor:
 def rescale_extremes(vectors: Tensor) -> Tensor:
     """Scale vectors whose squares would overflow or vanish to a peak of 1.
 
-    All others stay as they are, bit for bit.
-
-    Args:
-        vectors (Tensor): Shape (B, D, N), a vector along D.
-
-    Example:
-        >>> rescale_extremes(torch.tensor([[[1e30], [5e29]]])).flatten()
-        tensor([1.0000, 0.5000])
+    All others stay as they are, bit for bit. Shape (B, D, N), along D.
     """
     peak = vectors.abs().amax(dim=1, keepdim=True)
     is_ordinary = (peak > TINY) & (peak < HUGE)
@@ -83,16 +74,9 @@ def cell_similarity(query: Tensor, key: Tensor) -> Tensor:
 def match_by_similarity(similarity: Tensor) -> tuple[Tensor, Tensor]:
     """Pair each query cell with its most similar key cell.
 
-    Args:
-        similarity (Tensor): Shape (B, N, M).
-
     Returns:
-        tuple[Tensor, Tensor]: The highest similarity and the index of its
-        key cell, int64. Both of shape (B, N).
-
-    Example:
-        >>> match_by_similarity(torch.eye(3)[None].flip(-1))[1]
-        tensor([[2, 1, 0]])
+        tuple[Tensor, Tensor]: Highest of the similarities (B, N, M) and its
+        index, int64. Both of shape (B, N).
     """
     return similarity.max(dim=-1)
 
@@ -109,12 +93,6 @@ def match_by_coordinate(
     Returns:
         tuple[Tensor, Tensor]: Distance in pixels to the nearest key cell,
         and its index, int64. Both of shape (B, N).
-
-    Example:
-        >>> query = torch.tensor([[[0.0, 0.0], [9.0, 0.0]]])
-        >>> key = torch.tensor([[[8.0, 0.0], [1.0, 0.0]]])
-        >>> match_by_coordinate(query, key)[1]
-        tensor([[1, 0]])
     """
     # The matmul form of cdist loses the digits that decide between cells.
     distance = torch.cdist(
@@ -125,7 +103,7 @@ def match_by_coordinate(
 
 def semantic_weights(
     similarity: Tensor,
-    mask: Tensor,
+    in_overlap: Tensor | None,
     power: float = 2.0,
     use_mask: bool = True,
 ) -> Tensor:
@@ -134,7 +112,7 @@ def semantic_weights(
     A cell inside the overlap of the views counts 1. A cell outside counts
     ((r - lo) / (hi - lo)) ** power, where lo is the lowest similarity of
     all cells of its view and hi the highest of those outside. Where all are
-    equally similar, all count 1. Source: docs/method.md, section 5.
+    equally similar, all count 1.
 
     A cell whose similarity is NaN counts 1 and leaves the others' weights
     alone: features that are not finite show in the loss of their own cell.
@@ -142,10 +120,10 @@ def semantic_weights(
     Args:
         similarity (Tensor): r, similarity of each query cell to its match,
             in [-1, 1] or NaN. Shape (B, N).
-        mask (Tensor): Bool, True inside the overlap. Shape (B, N).
+        in_overlap (Tensor): Bool, True inside the overlap. Shape (B, N).
         power (float): p, above 0.
         use_mask (bool): If False, all cells count r ** power, with r below
-            zero taken as zero.
+            zero taken as zero, and ``in_overlap`` is not used.
 
     Returns:
         Tensor: In [0, 1], no gradient. Shape (B, N).
@@ -159,9 +137,9 @@ def semantic_weights(
     if not use_mask:
         return similarity.nan_to_num(nan=1.0).clamp(min=0) ** power
     is_nan = similarity.isnan()
+    counts_one = in_overlap | is_nan
     lowest = similarity.masked_fill(is_nan, 2.0).amin(dim=1, keepdim=True)
-    outside = similarity.masked_fill(mask | is_nan, -2.0)
-    highest = outside.amax(dim=1, keepdim=True)
-    span = highest - lowest
+    outside = similarity.masked_fill(counts_one, -2.0)
+    span = outside.amax(dim=1, keepdim=True) - lowest
     weights = ((outside - lowest) / span.clamp(min=EPS)).clamp(0, 1) ** power
-    return weights.masked_fill(mask | is_nan | (span < EPS), 1.0)
+    return weights.masked_fill(counts_one | (span < EPS), 1.0)

@@ -18,13 +18,6 @@ def is_corrupted_by_channels_last(layer: nn.Module) -> bool:
     fewer channels than a vector make it write past the workspace: the
     process dies or hangs, or the gradient is wrong. See
     docs/channels_last_on_cpu.md.
-
-    Example:
-        >>> conv = nn.Conv2d(4, 8, kernel_size=1, stride=2)
-        >>> is_corrupted_by_channels_last(conv)
-        True
-        >>> is_corrupted_by_channels_last(nn.Conv2d(4, 8, 3, stride=2))
-        False
     """
     return (
         isinstance(layer, nn.Conv2d)
@@ -44,14 +37,6 @@ def safe_memory_format(
     Weights and inputs must both take it: a channels-last input is enough to
     lead a convolution with plain weights into the faulty kernel. A model
     that is built on the CPU is judged as if it were trained there.
-
-    Args:
-        model (nn.Module): The model, built.
-        wanted (torch.memory_format): Format asked for.
-
-    Returns:
-        torch.memory_format: ``torch.contiguous_format`` where channels-last
-        would corrupt memory; ``wanted`` otherwise.
     """
     if wanted != torch.channels_last:
         return wanted

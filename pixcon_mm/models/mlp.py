@@ -20,10 +20,8 @@ def build_mlp(
         in_channels (int): Input width.
         hid_channels (int): Width between the layers.
         out_channels (int): Output width.
-        norm_cfg (dict): Norm layer; 'BN' stands for the batch norm that
-            fits the input.
-        dense (bool): Whether the input is a map: layers are 1x1
-            convolutions then.
+        norm_cfg (dict): Norm layer; 'BN' is the batch norm for the input.
+        dense (bool): Build 1x1 convolutions, for maps.
     """
     norm_cfg = dict(norm_cfg)
     if not dense and norm_cfg['type'] == 'BN':

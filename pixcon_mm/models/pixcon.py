@@ -1,7 +1,6 @@
 """PixCon: the two-view step that pre-trains a backbone on scene images."""
 
 import random
-from typing import NamedTuple
 
 import torch
 from mmpretrain.models import BaseSelfSupervisor
@@ -16,22 +15,11 @@ from pixcon_mm.models.key_encoder import KeyEncoder
 from pixcon_mm.models.memory_format import safe_memory_format
 
 
-class NewKeys(NamedTuple):
-    """Keys of one batch that wait for the queues. Each of shape (B, C)."""
-
-    image: Tensor
-    dense: Tensor | None
-
-
 def pick_view_to_enqueue(enqueued: int, pending: int) -> int:
     """Pick the view whose keys are enqueued, 0 or 1, with equal chance.
 
-    A function of the step alone, so that all ranks pick the same, before
-    and after a resume.
-
-    Args:
-        enqueued (int): Keys that the queue has taken so far.
-        pending (int): Batches since the last optimiser step.
+    Depends on the step alone, so that all ranks and resumed runs agree: on
+    the keys enqueued so far and the batches since the last optimiser step.
     """
     return random.Random(f'{enqueued}+{pending}').randrange(2)
 
@@ -46,11 +34,10 @@ class PixCon(BaseSelfSupervisor):
     ``loss_lambda=0`` is MoCo-v2+ and has no dense branch. Source:
     docs/method.md, section 2.
 
-    Both queues get their keys from the key encoder's projectors, and from
-    one of the two views, picked with equal chance at each batch. The image
-    queue takes the normalised projection of the view; the dense queue the
-    mean of the projections of the view's cells, normalised after the mean.
-    Queues therefore hold one key an image, in normalised rows.
+    Each queue gets one key an image, from the key encoder: the image queue
+    the normalised projection of a view, the dense queue the normalised mean
+    of the projections of the view's cells (:class:`ViewKeys`). One view of
+    the two is picked for both queues, with equal chance, once a batch.
 
     :meth:`after_optimizer_step` must follow each optimiser step; in a
     Runner, ``KeyEncoderUpdateHook`` calls it.
@@ -64,12 +51,10 @@ class PixCon(BaseSelfSupervisor):
         base_momentum (float): Momentum of the key encoder at the start, in
             MMEngine's convention 1 - m.
         end_momentum (float): The same at the end, after a cosine.
-        channels_last (bool): Keep feature maps pixel by pixel in memory, as
-            the convolutions of GPUs with tensor cores and of oneDNN want
-            them. The same numbers up to rounding.
+        channels_last (bool): Keep feature maps pixel by pixel in memory,
+            which is faster on tensor cores and with oneDNN.
         compile_backbone (bool): Run both backbones through torch.compile.
-            Needs a C++ compiler, and minutes at the first step. The same
-            numbers up to rounding.
+            Needs a C++ compiler, and minutes at the first step.
         data_preprocessor (dict): Config of
             :class:`TwoViewDataPreprocessor`.
         init_cfg (dict, optional): Initialisation.
@@ -122,10 +107,9 @@ class PixCon(BaseSelfSupervisor):
             self.backbone.compile()
             self.key_encoder.backbone.compile()
         self.monitors: dict[str, Tensor | float] = {}
-        self._pending: list[NewKeys] = []
-        # A weight as it was at the first batch, until the first call of
-        # after_optimizer_step().
-        self._first_weight: Tensor | None = None
+        # Keys of the image queue and of the dense queue, by batch.
+        self._pending: list[tuple[Tensor, Tensor | None]] = []
+        self._start: Tensor | None = None
         self._is_updated = False
         # Now, not after DDP has wrapped the model: its gradient buckets keep
         # the strides that parameters have when they are wrapped.
@@ -146,11 +130,7 @@ class PixCon(BaseSelfSupervisor):
         geometry: Geometry | None = None,
         mode: str = 'tensor',
     ):
-        """Run a mode of mmpretrain's models on the preprocessor's output.
-
-        With ``mode='loss'`` see :meth:`loss`; ``'tensor'`` gives the
-        backbone's maps.
-        """
+        """Run a mode of mmpretrain's models on the preprocessor's output."""
         return super().forward(inputs, geometry, mode)
 
     def loss(
@@ -193,12 +173,9 @@ class PixCon(BaseSelfSupervisor):
             )
         self.monitors = monitors
         if self.training:
-            view = pick_view_to_enqueue(
-                self.image_queue.count, len(self._pending)
-            )
-            self._pending.append(
-                NewKeys(keys[view].image, keys[view].mean_cell)
-            )
+            pending = self._pending
+            view = pick_view_to_enqueue(self.image_queue.count, len(pending))
+            pending.append((keys[view].image, keys[view].mean_cell))
         return losses
 
     @torch.no_grad()
@@ -213,31 +190,28 @@ class PixCon(BaseSelfSupervisor):
         self.monitors['momentum'] = self.key_encoder.update(
             self.backbone, self.neck, progress
         )
-        self.image_queue.enqueue(torch.cat([k.image for k in self._pending]))
+        image_keys, dense_keys = zip(*self._pending, strict=True)
+        self.image_queue.enqueue(torch.cat(image_keys))
         if self.dense_queue is not None:
-            self.dense_queue.enqueue(
-                torch.cat([k.dense for k in self._pending])
-            )
+            self.dense_queue.enqueue(torch.cat(dense_keys))
         self._pending.clear()
-        self._is_updated, self._first_weight = True, None
+        self._is_updated, self._start = True, None
 
     def _check_update(self) -> None:
         """Raise if the optimiser has stepped and the key encoder has not.
 
-        Compares a weight (and waits for the device) only while keys wait
-        and :meth:`after_optimizer_step` has never been called.
+        Compares a weight with its start, and so waits for the device, only
+        until :meth:`after_optimizer_step` is called for the first time.
         """
-        if self._is_updated:
-            return
         weight = next((p for p in self.parameters() if p.requires_grad), None)
-        if weight is None:
+        if self._is_updated or weight is None:
             return
-        if self._first_weight is None:
-            self._first_weight = weight.detach().clone()
-        elif not torch.equal(weight, self._first_weight):
+        if self._start is None:
+            self._start = weight.detach().clone()
+        elif not torch.equal(weight, self._start):
             raise UserError(
-                'PixCon: the optimizer has stepped, but '
-                'after_optimizer_step() was not called, which updates the '
-                'key encoder and the queues: add '
-                "dict(type='KeyEncoderUpdateHook') to the config's hooks."
+                'PixCon: the optimizer has stepped, but nothing has called '
+                'after_optimizer_step(), which updates key encoder and '
+                "queues: add dict(type='KeyEncoderUpdateHook') to the "
+                "config's hooks."
             )

@@ -13,9 +13,9 @@ matplotlib.use('Agg')
 
 MONITORS = {
     'mon_pos_sim': 'cosine of positives',
-    'mon_neg_lse': 'log-sum of negatives',
+    'mon_neg_logsumexp': 'log-sum of negatives',
     'mon_weight': 'mean semantic weight',
-    'mon_feat_std': 'spread of features (0: collapse)',
+    'mon_feature_std': 'spread of features (0: collapse)',
 }
 Records = list[dict[str, float]]
 

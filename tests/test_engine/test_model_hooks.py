@@ -102,7 +102,7 @@ def test_accumulation_updates_once_an_optimizer_step(tmp_path, monkeypatch):
 
 def test_monitors_are_logged(tmp_path):
     _, records = run(tmp_path)
-    names = ('pos_sim', 'neg_lse', 'overlap', 'weight', 'feat_std')
+    names = ('pos_sim', 'neg_logsumexp', 'overlap', 'weight', 'feature_std')
     for name in names:
         values = [record[f'mon_{name}'] for record in records]
         assert len(set(values)) > 1, name
@@ -154,7 +154,7 @@ def test_other_models_are_left_alone(tmp_path):
 @pytest.mark.parametrize('interval', [1, 4, 100])
 def test_losses_are_the_same_when_they_are_read_late(tmp_path, interval):
     """18 iterations in two epochs; 4 does not divide an epoch of 9."""
-    kept = ('loss', 'loss_image', 'loss_dense', 'step', 'mon_feat_std')
+    kept = ('loss', 'loss_image', 'loss_dense', 'step', 'mon_feature_std')
     histories, all_records = [], []
     for hook in ('RuntimeInfoHook', 'DeferredRuntimeInfoHook'):
         torch.manual_seed(0)
