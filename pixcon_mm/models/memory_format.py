@@ -13,11 +13,9 @@ VECTOR = 16
 def is_corrupted_by_channels_last(layer: nn.Module) -> bool:
     """Tell if the weight gradient of a layer overruns memory on the CPU.
 
-    oneDNN packs the pixels that a strided 1x1 convolution reads into a
-    workspace, one vector of channels at a time. Channels-last maps with
-    fewer channels than a vector make it write past the workspace: the
-    process dies or hangs, or the gradient is wrong. See
-    docs/channels_last_on_cpu.md.
+    oneDNN writes past the workspace of a strided 1x1 convolution whose input
+    has fewer channels than a vector: the process dies or hangs, or the
+    gradient is wrong. See docs/channels_last_on_cpu.md.
     """
     return (
         isinstance(layer, nn.Conv2d)

@@ -34,10 +34,10 @@ class PixCon(BaseSelfSupervisor):
     ``loss_lambda=0`` is MoCo-v2+ and has no dense branch. Source:
     docs/method.md, section 2.
 
-    Each queue gets one key an image, from the key encoder: the image queue
+    Each queue gets one key an image from the key encoder: the image queue
     the normalised projection of a view, the dense queue the normalised mean
-    of the projections of the view's cells (:class:`ViewKeys`). One view of
-    the two is picked for both queues, with equal chance, once a batch.
+    of the projections of the view's cells (:class:`ViewKeys`). The view is
+    picked once a batch, for both queues.
 
     :meth:`after_optimizer_step` must follow each optimiser step; in a
     Runner, ``KeyEncoderUpdateHook`` calls it.
