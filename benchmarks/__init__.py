@@ -1,1 +1,1 @@
-"""What a step costs, side by side with others: tools/benchmark.py."""
+"""Costs of training, side by side with others: tools/benchmark.py."""

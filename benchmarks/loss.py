@@ -1,58 +1,63 @@
-"""The dense InfoNCE, forward and backward, by each backend."""
+"""The dense InfoNCE, forward and backward, by backend and queue length."""
 
 import argparse
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 
-from benchmarks.measure import Call
+from benchmarks.measure import Call, compare
 from benchmarks.release import ReleaseInfoNCE
+from benchmarks.report import Report
 from pixcon_mm.models.info_nce import info_nce
 
 RELEASE = "naive: the release's logits"
 
 
-def unit_rows(rows: int, args: argparse.Namespace) -> torch.Tensor:
-    """Random points on the sphere. Shape (rows, C)."""
-    features = torch.randn(rows, args.channels, device=args.device)
-    return F.normalize(features, dim=1)
+def loss(args: argparse.Namespace) -> Report:
+    """InfoNCE against the release's formulation."""
+    return Report(
+        f'InfoNCE forward + backward, 2 x {args.batch} x {args.cells} '
+        f'queries, queue {args.queue}',
+        compare(loss_calls(args, args.queue), args.rounds, args.device),
+        RELEASE,
+    )
 
 
-def loss_calls(args: argparse.Namespace) -> dict[str, Call]:
-    """Both directions of a batch of query cells against a queue."""
+def queue(args: argparse.Namespace) -> Report:
+    """InfoNCE against queues of growing length."""
+    calls = {
+        f'K = {length:,}': loss_calls(args, length)['fused']
+        for length in args.lengths
+    }
+    return Report(
+        f'InfoNCE forward + backward by queue length, 2 x {args.batch} x '
+        f'{args.cells} queries',
+        compare(calls, args.rounds, args.device),
+        next(iter(calls)),
+    )
+
+
+def loss_calls(args: argparse.Namespace, length: int) -> dict[str, Call]:
+    """Return calls with both directions of a batch of cells and a queue."""
     rows = 2 * args.batch * args.cells
-    query, positive = unit_rows(rows, args), unit_rows(rows, args)
+    query, positive, features = (
+        F.normalize(torch.randn(n, args.channels, device=args.device), dim=1)
+        for n in (rows, rows, length)
+    )
     query.requires_grad_()
-    queue = unit_rows(args.queue, args)
-    released = ReleaseInfoNCE()
     dtype = getattr(torch, args.dtype)
+    autocast = partial(
+        torch.autocast, args.device, dtype, enabled=dtype != torch.float32
+    )
 
-    def autocast() -> torch.autocast:
-        return torch.autocast(
-            args.device, dtype, enabled=dtype != torch.float32
-        )
-
-    def naive() -> None:
+    def call(function, *inputs, **options) -> None:
         with autocast():
-            nce = released(query, positive, queue)
-        torch.autograd.grad(nce.loss.mean(), query)
-
-    def ours(backend: str) -> None:
-        with autocast():
-            nce = info_nce(query, positive, queue, backend=backend)
+            nce = function(query, positive, *inputs, **options)
         torch.autograd.grad(nce.loss.mean(), query)
 
     return {
-        RELEASE: naive,
-        'chunked': lambda: ours('chunked'),
-        'fused': lambda: ours('fused'),
+        RELEASE: partial(call, ReleaseInfoNCE(), features),
+        'chunked': partial(call, info_nce, features, backend='chunked'),
+        'fused': partial(call, info_nce, features, backend='fused'),
     }
-
-
-def queue_calls(args: argparse.Namespace) -> dict[str, Call]:
-    """The fastest backend against queues of growing length."""
-    calls = {}
-    for length in args.lengths:
-        sized = argparse.Namespace(**{**vars(args), 'queue': length})
-        calls[f'K = {length:,}'] = loss_calls(sized)['fused']
-    return calls

@@ -19,7 +19,7 @@ def synchronize(device: str) -> None:
 
 
 def seconds(call: Call, device: str) -> float:
-    """Wall time of one call."""
+    """Return the wall time of one call."""
     synchronize(device)
     start = time.perf_counter()
     call()
@@ -28,7 +28,7 @@ def seconds(call: Call, device: str) -> float:
 
 
 def peak_memory(call: Call, device: str) -> int | None:
-    """Bytes that a call needs at its peak beyond those held before it.
+    """Return the bytes that a call needs at its peak beyond those before it.
 
     On CPU, the resident set as Linux counts it; None elsewhere.
     """
@@ -37,40 +37,49 @@ def peak_memory(call: Call, device: str) -> int | None:
         before = torch.cuda.memory_allocated()
         call()
         return torch.cuda.max_memory_allocated() - before
-    give_memory_back()
+    # Memory that was freed would be used again, unseen: return it.
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+    if trim:  # glibc alone has it
+        trim(0)
     try:
         # 5 resets the high-water mark of the resident set.
         Path('/proc/self/clear_refs').write_text('5')
     except OSError:
         return None
-    before = resident('VmRSS')
+    before = _resident('VmRSS')
     call()
-    return max(resident('VmHWM') - before, 0)
+    return max(_resident('VmHWM') - before, 0)
 
 
-def give_memory_back() -> None:
-    """Return what was freed to the system: it would be used again, unseen."""
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
-    if trim:  # glibc alone has it
-        trim(0)
-
-
-def resident(field: str) -> int:
-    """A memory field of this process, in bytes."""
+def _resident(field: str) -> int:
+    """Return a memory field of this process, in bytes."""
     for line in Path('/proc/self/status').read_text().splitlines():
         if line.startswith(field):
             return int(line.split()[1]) * 1024
     raise ValueError(f'/proc/self/status has no field {field}')
 
 
-def compare(calls: dict[str, Call], rounds: int, device: str) -> list[dict]:
-    """Time and memory of each call; a round runs each of them once.
+def row_of(name: str, times: list[float], **values) -> dict:
+    """Return a row of a report: the median of times, in s, and their range."""
+    return dict(
+        name=name,
+        seconds=statistics.median(times),
+        spread=(min(times), max(times)),
+        **values,
+    )
+
+
+def compare(
+    calls: dict[str, Call], rounds: int, device: str, memory: bool = True
+) -> list[dict]:
+    """Time each call; a round runs each of them once.
 
     Args:
         calls (dict[str, Callable]): What to run, by name.
         rounds (int): Timed rounds, after one that warms up.
         device (str): 'cpu' or 'cuda'.
+        memory (bool): Measure memory, too.
 
     Returns:
         list[dict]: In the order of the calls: ``name``, median ``seconds``,
@@ -83,16 +92,15 @@ def compare(calls: dict[str, Call], rounds: int, device: str) -> list[dict]:
     """
     for call in calls.values():
         call()
-    times = {name: [] for name in calls}
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
             times[name].append(seconds(call, device))
     return [
-        dict(
-            name=name,
-            seconds=statistics.median(times[name]),
-            spread=(min(times[name]), max(times[name])),
-            bytes=peak_memory(call, device),
+        row_of(
+            name,
+            times[name],
+            bytes=peak_memory(call, device) if memory else None,
         )
         for name, call in calls.items()
     ]

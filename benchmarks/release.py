@@ -1,6 +1,6 @@
 """PixCon as the release formulates it: what ours is measured against.
 
-Equal in result, as the tests show. Source: reference file, section 5.
+Equal in result, as the tests show (docs/method.md, section 11).
 """
 
 import torch
@@ -26,7 +26,7 @@ class ReleaseInfoNCE(nn.Module):
     def forward(
         self, query: Tensor, positive: Tensor, queue: Tensor
     ) -> InfoNCE:
-        """Both directions, one after the other; each clones the queue.
+        """Compute both directions, one by one, each on a clone of the queue.
 
         The log-sum of the negatives, which the release does not compute, is
         left at zero.

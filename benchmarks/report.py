@@ -1,8 +1,10 @@
-"""Rows of a benchmark as a table and as JSON."""
+"""Results of a benchmark as a table and as JSON."""
 
+import argparse
 import json
 import os
 import platform
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -10,35 +12,52 @@ from rich.console import Console
 from rich.table import Table
 
 
-def show(title: str, rows: list[dict], baseline: str, images: int) -> None:
-    """Print rows as a table with ratios to one of them.
+@dataclass
+class Report:
+    """Results of one comparison.
 
-    Args:
+    Attributes:
         title (str): What was measured, with its settings.
-        rows (list[dict]): As :func:`measure.compare` gives them, with
-            ``data_share`` if known; or as :func:`memory.memory_rows` does.
+        rows (list[dict]): As :func:`measure.compare` returns them, with
+            ``data_share`` where it is known.
         baseline (str): Name of the row that the others are compared with.
         images (int): Images in a call; 0 if that means nothing.
+        ratios (dict[str, float]): Figures to print below the table.
     """
-    if 'peak' in rows[0]:
-        headings = ['peak GB', 'before the step GB', 'after the forward GB']
-    else:
-        headings = ['ms', 'min-max', 'times faster']
-        headings += ['images/s'] if images else []
-        headings += ['waits for data'] if 'data_share' in rows[0] else []
-        headings += ['extra MB', 'of memory'] if rows[0].get('bytes') else []
-    base = next(row for row in rows if row['name'] == baseline)
-    table = Table('what', title=title)
-    for heading in headings:
-        table.add_column(heading, justify='right')
-    for row in rows:
-        cells = cells_of(row, base, images)
-        table.add_row(row['name'], *[cells[heading] for heading in headings])
-    Console(width=max(Console().width, 100)).print(table)
+
+    title: str
+    rows: list[dict]
+    baseline: str
+    images: int = 0
+    ratios: dict[str, float] = field(default_factory=dict)
+
+    def show(self) -> None:
+        """Print the table and the ratios."""
+        base = next(r for r in self.rows if r['name'] == self.baseline)
+        table = Table('what', title=self.title)
+        for heading in cells_of(self.rows[0], base, self.images):
+            table.add_column(heading, justify='right')
+        for row in self.rows:
+            cells = cells_of(row, base, self.images)
+            table.add_row(row['name'], *cells.values())
+        Console(width=max(Console().width, 100)).print(table)
+        for name, value in self.ratios.items():
+            print(f'{name}: {value:.3g}')
+
+    def write(self, path: Path, args: argparse.Namespace) -> None:
+        """Write the results, the settings and the machine as JSON."""
+        settings = {k: v for k, v in vars(args).items() if k != 'call'}
+        record = dict(
+            settings=settings,
+            machine=machine(),
+            rows=self.rows,
+            ratios=self.ratios,
+        )
+        path.write_text(json.dumps(record, default=str, indent=2) + '\n')
 
 
 def cells_of(row: dict, base: dict, images: int) -> dict[str, str]:
-    """What a table shows of a row, by heading.
+    """Return the cells of a row by heading.
 
     Example:
         >>> base = dict(seconds=0.2, spread=(0.2, 0.3), bytes=4_000_000)
@@ -47,30 +66,24 @@ def cells_of(row: dict, base: dict, images: int) -> dict[str, str]:
         >>> cells['times faster'], cells['images/s'], cells['of memory']
         ('2.00', '320', '0.250')
     """
-    if 'peak' in row:
-        return {
-            'peak GB': f'{row["peak"] / 1e9:.2f}',
-            'before the step GB': f'{row["static"] / 1e9:.2f}',
-            'after the forward GB': f'{row["kept"] / 1e9:.2f}',
-        }
     low, high = (1e3 * value for value in row['spread'])
     cells = {
         'ms': f'{1e3 * row["seconds"]:.1f}',
         'min-max': f'{low:.1f}-{high:.1f}',
         'times faster': f'{base["seconds"] / row["seconds"]:.2f}',
-        'images/s': f'{images / row["seconds"]:.4g}',
-        'waits for data': f'{row.get("data_share", 0):.1%}',
-        'extra MB': '?',
-        'of memory': '?',
     }
-    if row.get('bytes') is not None and base.get('bytes'):
+    if images:
+        cells['images/s'] = f'{images / row["seconds"]:.4g}'
+    if 'data_share' in row:
+        cells['waits for data'] = f'{row["data_share"]:.1%}'
+    if base.get('bytes'):
         cells['extra MB'] = f'{row["bytes"] / 1e6:.1f}'
         cells['of memory'] = f'{row["bytes"] / base["bytes"]:.3f}'
     return cells
 
 
 def machine() -> dict:
-    """What the figures were measured on."""
+    """Describe what the figures were measured on."""
     cuda = torch.cuda.is_available()
     return dict(
         torch=torch.__version__,
@@ -80,11 +93,3 @@ def machine() -> dict:
         threads=torch.get_num_threads(),
         gpu=torch.cuda.get_device_name() if cuda else None,
     )
-
-
-def write(path: Path, settings: dict, rows: list[dict], ratios: dict) -> None:
-    """Write what was measured, how and on what, as JSON."""
-    record = dict(
-        settings=settings, machine=machine(), rows=rows, ratios=ratios
-    )
-    path.write_text(json.dumps(record, default=str, indent=2) + '\n')

@@ -1,30 +1,34 @@
 """Two processes against one: what the exchange of gradients costs."""
 
 import argparse
-import statistics
 import time
+from functools import partial
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import init_default_scope
 
-from benchmarks.quiet import quiet
+from benchmarks.measure import Call, row_of
+from benchmarks.report import Report
 from benchmarks.step import (
     fused_sgd,
     ours,
     random_batch,
-    train_call,
+    sizes,
+    train_step,
     wrap,
 )
+from pixcon_mm.cli import quiet
 
 ALONE = 'one process'
 APART = 'processes side by side, gradients not exchanged'
 TOGETHER = 'processes with DDP'
 
 
-def scale_rows(args: argparse.Namespace) -> list[dict]:
-    """Step times of one process and of several, a thread or GPU each.
+def scale(args: argparse.Namespace) -> Report:
+    """Several processes against one, a thread or GPU each.
 
     The processes keep their queues in step in both cases; with DDP they
     exchange gradients as well.
@@ -35,11 +39,17 @@ def scale_rows(args: argparse.Namespace) -> list[dict]:
         results = context.Queue()
         mp.spawn(_process, (world, args, results), nprocs=world)
         rows += results.get()
-    return rows
+    alone, apart, together = (row['seconds'] for row in rows)
+    exchange = 'share of the step that is exchange of gradients'
+    ratios = {
+        exchange: 1 - apart / together,
+        f'efficiency of {args.processes} processes': alone / together,
+    }
+    title = f'{args.processes} processes, each {sizes(args)}'
+    return Report(title, rows, ALONE, args.batch, ratios)
 
 
 def _process(rank: int, world: int, args, results) -> None:
-    quiet()
     torch.manual_seed(0)
     if args.device == 'cuda':
         torch.cuda.set_device(rank)
@@ -52,7 +62,9 @@ def _process(rank: int, world: int, args, results) -> None:
         world_size=world,
     )
     names = [ALONE] if world == 1 else [APART, TOGETHER]
-    calls = {name: _call(name, args) for name in names}
+    with quiet():
+        init_default_scope('mmpretrain')
+        calls = {name: _call(name, args) for name in names}
     times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(args.rounds + 1):
         for name, call in calls.items():
@@ -63,36 +75,20 @@ def _process(rank: int, world: int, args, results) -> None:
             if turn:  # the first one warms up
                 times[name].append(time.perf_counter() - start)
     if rank == 0:
-        results.put([_row(name, taken) for name, taken in times.items()])
+        results.put([row_of(name, taken) for name, taken in times.items()])
     dist.barrier()
     dist.destroy_process_group()
 
 
-def _call(name: str, args):
+def _call(name: str, args: argparse.Namespace) -> Call:
     model = ours(args)
     optim = wrap(args, fused_sgd(model))
-    if name != TOGETHER:
-        return train_call(model, optim, random_batch(args))
-    wrapped = MMDistributedDataParallel(
-        model,
-        device_ids=None if args.device == 'cpu' else [args.device],
-        broadcast_buffers=False,
-        gradient_as_bucket_view=True,
-        static_graph=True,
-    )
-    step = train_call(wrapped, optim, random_batch(args))
-
-    def call() -> None:
-        step()
-        model.after_optimizer_step(progress=0.0)
-
-    return call
-
-
-def _row(name: str, taken: list[float]) -> dict:
-    return dict(
-        name=name,
-        seconds=statistics.median(taken),
-        spread=(min(taken), max(taken)),
-        bytes=None,
-    )
+    if name == TOGETHER:
+        model = MMDistributedDataParallel(
+            model,
+            device_ids=None if args.device == 'cpu' else [args.device],
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+            static_graph=True,
+        )
+    return partial(train_step, model, optim, random_batch(args))

@@ -1,16 +1,22 @@
 """The whole training step: ours, the release's, MMPretrain's, the limit."""
 
 import argparse
+from functools import partial
+from pathlib import Path
 
 import torch
+from mmengine.config import Config, ConfigDict
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from benchmarks.measure import Call
+import pixcon_mm.models  # noqa: F401, registers them
+from benchmarks.measure import Call, compare
 from benchmarks.release import as_released, sgd_by_parameter
+from benchmarks.report import Report
 
-MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+PRETRAIN = Path(__file__).resolve().parents[1] / 'configs/pretrain'
+MAIN = 'pixcon_r50_coco'
 SGD = dict(lr=1e-3, momentum=0.9, weight_decay=1e-4)
 OURS = 'ours'
 RELEASE = "the release's formulation"
@@ -18,70 +24,97 @@ DENSECL = "MMPretrain's DenseCL, one direction"
 LIMIT = 'limit: backbone passes alone'
 
 
-def pixcon_config(args: argparse.Namespace, **options) -> dict:
-    """PixCon-SR at the benchmark's size, otherwise the main recipe."""
-    norm_cfg = dict(type='BN')
-    width = 2048 if args.depth >= 50 else 512
-    sizes = dict(hid_channels=width, norm_cfg=norm_cfg)
-    return dict(
-        type='PixCon',
-        queue_len=args.queue,
-        data_preprocessor=dict(mean=MEAN, std=STD, bgr_to_rgb=True),
-        backbone=backbone_config(args),
-        neck=dict(
-            type='PixConNeck', in_channels=width, out_channels=128, **sizes
-        ),
-        head=dict(
-            type='PixConHead',
-            channels=128,
-            reweight=dict(power=2, use_mask=True),
-            loss=dict(type='QueueInfoNCELoss', temperature=0.2),
-            **sizes,
-        ),
-        **options,
+def step(args: argparse.Namespace) -> Report:
+    """A training step against the release's, MMPretrain's and the limit."""
+    rows = compare(step_calls(args), args.rounds, args.device)
+    mine, release, dense, limit = (row['seconds'] for row in rows)
+    one = 'times faster than DenseCL, which runs one direction'
+    ratios = {
+        'times faster than the release': release / mine,
+        one: dense / mine,
+        'the same per direction': 2 * dense / mine,
+        'share of the limit': limit / mine,
+    }
+    title = f'Training step, {sizes(args)}, queue {args.queue}'
+    return Report(title, rows, RELEASE, args.batch, ratios)
+
+
+def sizes(args: argparse.Namespace) -> str:
+    """Return the settings that a step depends on, for a title."""
+    return (
+        f'ResNet-{args.depth}, {args.size} px, batch {args.batch}, '
+        f'{args.dtype}, {args.device}'
     )
 
 
-def backbone_config(args: argparse.Namespace) -> dict:
-    """The backbone that all of them share."""
-    return dict(
-        type='ResNet',
-        depth=args.depth,
-        norm_cfg=dict(type='BN'),
-        zero_init_residual=False,
-    )
+def step_calls(args: argparse.Namespace) -> dict[str, Call]:
+    """Return the four steps to compare, on the same views."""
+    batch = random_batch(args)
+    mine = ours(args)
+    released = prepare(as_released(model_config(MAIN, args)), args)
+    dense, plain = densecl(args)
+    by_parameter = sgd_by_parameter(released, **SGD)
+    return {
+        OURS: partial(train_step, mine, wrap(args, fused_sgd(mine)), batch),
+        RELEASE: partial(
+            train_step, released, wrap(args, by_parameter), batch
+        ),
+        DENSECL: partial(train_step, dense, plain, batch),
+        LIMIT: limit_call(ours(args), args),
+    }
 
 
-def densecl_config(args: argparse.Namespace) -> dict:
-    """MMPretrain's DenseCL with the same backbone, width and queue."""
+def model_config(recipe: str, args: argparse.Namespace) -> ConfigDict:
+    """Return the model of a recipe at the benchmark's size."""
+    cfg = Config.fromfile(PRETRAIN / f'{recipe}.py').model
     width = 2048 if args.depth >= 50 else 512
-    return dict(
-        type='DenseCL',
-        queue_len=args.queue,
-        feat_dim=128,
-        momentum=0.001,
-        loss_lambda=0.5,
-        data_preprocessor=dict(
-            type='SelfSupDataPreprocessor', mean=MEAN, std=STD, to_rgb=True
-        ),
-        backbone=backbone_config(args),
-        neck=dict(
-            type='DenseCLNeck',
-            in_channels=width,
-            hid_channels=width,
-            out_channels=128,
-            num_grid=None,
-        ),
-        head=dict(
-            type='ContrastiveHead',
-            loss=dict(type='CrossEntropyLoss'),
-            temperature=0.2,
-        ),
+    sizes = dict(depth=args.depth, in_channels=width, hid_channels=width)
+    for part in (cfg.backbone, cfg.neck, cfg.head):
+        part.update({k: v for k, v in sizes.items() if k in part})
+        if 'norm_cfg' in part:
+            part.norm_cfg = dict(type='BN')
+    cfg.queue_len = args.queue
+    return cfg
+
+
+def prepare(model: nn.Module, args: argparse.Namespace) -> nn.Module:
+    """Initialise a model on the device."""
+    model.init_weights()
+    return model.to(args.device).train()
+
+
+def ours(args: argparse.Namespace) -> nn.Module:
+    """Build our model with the fastest options."""
+    cfg = model_config(MAIN, args)
+    cfg.compile_backbone = args.compile
+    return prepare(MODELS.build(cfg), args)
+
+
+def densecl(args: argparse.Namespace) -> tuple[nn.Module, OptimWrapper]:
+    """Build MMPretrain's DenseCL and its optimiser."""
+    model = MODELS.build(model_config('densecl_r50_coco', args))
+    model = prepare(model, args)
+    return model, wrap(args, torch.optim.SGD(model.parameters(), **SGD))
+
+
+def fused_sgd(model: nn.Module) -> torch.optim.SGD:
+    """Build the main recipe's optimiser: one group, one kernel."""
+    params = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.SGD(params, fused=True, **SGD)
+
+
+def wrap(args: argparse.Namespace, optimizer) -> OptimWrapper:
+    """Use mixed precision where it is asked for."""
+    if args.dtype == 'float32':
+        return OptimWrapper(optimizer)
+    scale = dict(enabled=args.dtype == 'float16')
+    return AmpOptimWrapper(
+        optimizer=optimizer, dtype=args.dtype, loss_scale=scale
     )
 
 
 def random_batch(args: argparse.Namespace) -> dict:
-    """Two uint8 views with geometry, as the loader hands them over."""
+    """Return two uint8 views with geometry, as the loader returns them."""
     shape = (args.batch, 3, args.size, args.size)
     views = [
         torch.randint(0, 256, shape, dtype=torch.uint8, device=args.device)
@@ -100,58 +133,22 @@ def random_batch(args: argparse.Namespace) -> dict:
     )
 
 
-def wrap(args: argparse.Namespace, optimizer) -> OptimWrapper:
-    """Mixed precision where it is asked for and there is CUDA."""
-    if args.dtype == 'float32':
-        return OptimWrapper(optimizer)
-    scale = dict(enabled=args.dtype == 'float16')
-    return AmpOptimWrapper(
-        optimizer=optimizer, dtype=args.dtype, loss_scale=scale
-    )
-
-
-def train_call(
-    model: nn.Module, optim_wrapper: OptimWrapper, batch: dict
-) -> Call:
-    """One training step on a batch that lies on the device."""
-
-    def call() -> None:
-        model.train_step(batch, optim_wrapper)
-        if hasattr(model, 'after_optimizer_step'):
-            model.after_optimizer_step(progress=0.0)
-
-    return call
-
-
-def build(model: nn.Module, args: argparse.Namespace) -> nn.Module:
-    """Initialise a model on the device."""
-    model.init_weights()
-    return model.to(args.device).train()
-
-
-def ours(args: argparse.Namespace) -> nn.Module:
-    """Our model with the fastest options."""
-    cfg = pixcon_config(
-        args, channels_last=True, compile_backbone=args.compile
-    )
-    return build(MODELS.build(cfg), args)
-
-
-def fused_sgd(model: nn.Module) -> torch.optim.SGD:
-    """The main recipe's optimiser: one group, one kernel."""
-    params = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.SGD(params, fused=True, **SGD)
+def train_step(model: nn.Module, optim: OptimWrapper, batch: dict) -> None:
+    """Do what the training loop does with a batch."""
+    model.train_step(batch, optim)
+    model = getattr(model, 'module', model)
+    if hasattr(model, 'after_optimizer_step'):
+        model.after_optimizer_step(progress=0.0)
 
 
 def limit_call(model: nn.Module, args: argparse.Namespace) -> Call:
-    """What no method can go below: the passes of the two backbones."""
+    """Return what no method can be faster than: the backbones' passes."""
     views = [
         torch.randn(args.batch, 3, args.size, args.size, device=args.device)
         for _ in range(2)
     ]
     views = [v.contiguous(memory_format=model.memory_format) for v in views]
-    amp = args.dtype != 'float32'
-    dtype = getattr(torch, args.dtype)
+    amp, dtype = args.dtype != 'float32', getattr(torch, args.dtype)
     grads: list[Tensor] = []
 
     def call() -> None:
@@ -166,19 +163,3 @@ def limit_call(model: nn.Module, args: argparse.Namespace) -> Call:
         model.backbone.zero_grad()
 
     return call
-
-
-def step_calls(args: argparse.Namespace) -> dict[str, Call]:
-    """The four steps to compare, on the same views."""
-    batch = random_batch(args)
-    mine = ours(args)
-    released = build(as_released(pixcon_config(args)), args)
-    dense = build(MODELS.build(densecl_config(args)), args)
-    plain = torch.optim.SGD(dense.parameters(), **SGD)
-    by_parameter = sgd_by_parameter(released, **SGD)
-    return {
-        OURS: train_call(mine, wrap(args, fused_sgd(mine)), batch),
-        RELEASE: train_call(released, wrap(args, by_parameter), batch),
-        DENSECL: train_call(dense, wrap(args, plain), batch),
-        LIMIT: limit_call(ours(args), args),
-    }

@@ -1,4 +1,4 @@
-"""What the tools that run a config have in common."""
+"""Parts that the tools which run a config share."""
 
 import argparse
 import contextlib
@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import warnings
+from collections.abc import Iterator
 
 import torch
 from mmengine.config import Config, DictAction
@@ -17,18 +18,25 @@ from mmengine.runner import Runner
 from pixcon_mm.config import load_config
 from pixcon_mm.data_paths import LOADERS
 from pixcon_mm.engine import PixConRunner
-from pixcon_mm.errors import UserError
+from pixcon_mm.errors import UserError, explain
 
 FRAMEWORKS = ('mmpretrain', 'mmdet', 'mmseg')
+# Rank and number of processes, by launcher.
+LAUNCHERS = dict(
+    pytorch=('RANK', 'WORLD_SIZE'),
+    slurm=('SLURM_PROCID', 'SLURM_NTASKS'),
+    mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE'),
+)
 # Longer than LoadSceneImage waits for a storage that is away, and shorter than
 # NCCL waits for a process.
 LOADER_TIMEOUT = 540  # seconds for a batch
-# Of no concern here: optional packages, and settings that recipes choose.
+# Warnings about optional packages, and about settings that recipes choose.
 IRRELEVANT = (
     'Fail to import ``MultiScaleDeformable',
     'Setting MKL_NUM_THREADS',
     'faster_coco_eval is not installed',
     'Default ``avg_non_ignore`` is False',
+    "Only use 'alpha' for pillow backend",
     # Under gradient accumulation the first iterations have no step.
     'Detected call of `scheduler.step',
 )
@@ -39,20 +47,14 @@ def parse(
 ) -> argparse.Namespace:
     """Parse a tool's own options and those of every tool with a config."""
     add = parser.add_argument
-    add('--work-dir', help='where logs and results go')
-    add('--no-pin-memory', action='store_true')
-    add('--no-persistent-workers', action='store_true')
+    add('--work-dir', help='folder of logs and results')
     add(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         help='override the config: data_root=/images a.b=1 c=[1,2]',
     )
-    add(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-    )
+    add('--launcher', choices=['none', *LAUNCHERS], default='none')
     add('--local_rank', '--local-rank', type=int, default=0)
     try:
         args = parser.parse_args(argv)
@@ -72,12 +74,16 @@ def prepare_config(args: argparse.Namespace, work_dir: str) -> Config:
         args (argparse.Namespace): ``config`` and what :func:`parse` adds.
         work_dir (str): Used if neither option nor config names one.
     """
-    cfg = load_quietly(args.config, args.cfg_options)
+    for message in IRRELEVANT:
+        warnings.filterwarnings('ignore', message)
+    with quiet():
+        cfg = load_config(args.config, args.cfg_options)
+        import_framework(cfg.get('default_scope'))
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or work_dir
     for key in LOADERS:
         if cfg.get(key):
-            fit_loader(cfg[key], args)
+            fit_loader(cfg[key])
             if cfg.get('default_scope') == 'mmpretrain':
                 # Its configs rely on their own launcher for this.
                 collate = dict(type='default_collate')
@@ -85,54 +91,48 @@ def prepare_config(args: argparse.Namespace, work_dir: str) -> Config:
     return cfg
 
 
-def load_quietly(path: str, options: dict | None) -> Config:
-    """Load a config and the framework of its default scope."""
-    for message in IRRELEVANT:
-        warnings.filterwarnings('ignore', message)
-    # Importing a framework logs, warns and prints what it runs without.
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            cfg = load_config(path, options)
-            scope = cfg.get('default_scope')
-            if scope in FRAMEWORKS:
-                importlib.import_module(f'{scope}.datasets')
-                importlib.import_module(f'{scope}.models')
-                importlib.import_module(f'{scope}.evaluation')
-    finally:
-        logging.disable(logging.NOTSET)
-    return cfg
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Discard what libraries print, warn and log (below errors) in here."""
+    disabled = logging.root.manager.disable
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        warnings.simplefilter('ignore')
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(disabled)
 
 
-def fit_loader(loader: dict, args: argparse.Namespace) -> None:
-    """Leave out what the machine or the options do not allow."""
+def import_framework(scope: str | None) -> None:
+    """Register the models, data sets and metrics of a framework."""
+    if scope in FRAMEWORKS:
+        for part in ('datasets', 'models', 'evaluation'):
+            importlib.import_module(f'{scope}.{part}')
+
+
+def fit_loader(loader: dict) -> None:
+    """Leave out what the machine and the number of workers do not allow."""
     loader.setdefault('pin_memory', True)
-    loader.setdefault('persistent_workers', True)
+    loader['pin_memory'] &= torch.cuda.is_available()
     if loader.get('num_workers'):
+        loader.setdefault('persistent_workers', True)
         # A worker that hangs must not hold the run up for ever.
         loader.setdefault('timeout', LOADER_TIMEOUT)
     else:
-        loader.pop('timeout', None)
-    if args.no_pin_memory or not torch.cuda.is_available():
-        loader['pin_memory'] = False
-    if args.no_persistent_workers or not loader.get('num_workers'):
         loader['persistent_workers'] = False
+        loader.pop('timeout', None)
 
 
 def set_epochs(cfg: Config, epochs: int) -> None:
     """Change the length of a run counted in epochs, and its schedule with it.
 
-    Parts of the schedule that last to the end are stretched or cut, with
-    their milestones. Others, as a warm-up, stay as they are if they fit into
-    a tenth of the run, and are cut to that if not; what begins after them
-    begins earlier then.
-
-    Args:
-        cfg (Config): Changed in place.
-        epochs (int): New length.
-
-    Raises:
-        UserError: If the run is not counted in epochs.
+    Parts of the schedule that last to the end are scaled, with their
+    milestones. Others, as a warm-up, keep their length up to a tenth of the
+    run, and what follows them moves along.
     """
     old = cfg.train_cfg.get('max_epochs')
     if old is None:
@@ -149,53 +149,52 @@ def set_epochs(cfg: Config, epochs: int) -> None:
         return min(epoch, max(epochs // 10, 1))
 
     cfg.train_cfg.max_epochs = epochs
-    schedulers, kept = cfg.get('param_scheduler') or [], []
-    for scheduler in (
-        [schedulers] if isinstance(schedulers, dict) else schedulers
-    ):
-        if scheduler.get('by_epoch', True):
-            begin, end = scheduler.get('begin', 0), scheduler.get('end', old)
+    parts, kept = cfg.get('param_scheduler') or [], []
+    for part in [parts] if isinstance(parts, dict) else parts:
+        if part.get('by_epoch', True):
+            begin, end = part.get('begin', 0), part.get('end', old)
             if begin and moved(begin) >= moved(end):
                 continue  # the run is too short for it
-            if scheduler.get('T_max') == end - begin:
-                scheduler.T_max = moved(end) - moved(begin)
-            if end >= old and 'milestones' in scheduler:
-                scheduler.milestones = [
-                    round(milestone * epochs / old)
-                    for milestone in scheduler.milestones
+            if part.get('T_max') == end - begin:
+                part.T_max = moved(end) - moved(begin)
+            if end >= old and 'milestones' in part:
+                part.milestones = [
+                    round(epoch * epochs / old) for epoch in part.milestones
                 ]
-            for name in {'begin', 'end'} & {*scheduler}:
-                scheduler[name] = moved(scheduler[name])
-        kept.append(scheduler)
+            for name in {'begin', 'end'} & {*part}:
+                part[name] = moved(part[name])
+        kept.append(part)
     if kept:
         cfg.param_scheduler = kept
 
 
-def world_size(launcher: str) -> int:
-    """Number of processes that a launcher has started."""
-    names = dict(
-        pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE'
-    )
-    return int(os.environ.get(names.get(launcher, ''), 1))
+def rank_and_size(launcher: str) -> tuple[int, int]:
+    """Return this process's number and that of all which were started."""
+    rank, size = LAUNCHERS.get(launcher, ('', ''))
+    return int(os.environ.get(rank, 0)), int(os.environ.get(size, 1))
 
 
-def rank(launcher: str) -> int:
-    """Number of this process among those that a launcher has started."""
-    names = dict(
-        pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK'
-    )
-    return int(os.environ.get(names.get(launcher, ''), 0))
+@contextlib.contextmanager
+def config_errors(cfg: Config) -> Iterator[None]:
+    """Raise a UserError for what the frameworks raise for a wrong key."""
+    try:
+        yield
+    except TypeError as error:
+        sentence = explain(error, cfg)
+        if sentence is None:
+            raise
+        raise UserError(sentence) from error
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The runner that the config names, or this project's."""
+    """Build the runner that the config names, or this project's."""
     if cfg.get('runner_type'):
         return RUNNERS.build(cfg)
     return PixConRunner.from_cfg(cfg)
 
 
 def end_process_group() -> None:
-    """Leave it in order: its threads must not outlive the interpreter.
+    """Leave the process group: its threads must not outlive the interpreter.
 
     The group lives as long as a wrapped model that communicates over it, so
     drop the runner before.

@@ -27,11 +27,10 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     """Read a config file and override some of it.
 
     Overriding a variable of the file, as in ``data_root=/images``, also
-    reaches the places that took their value from it: every nested key of
-    that name which held the old value, keys of any name if it is a tuple, a
-    list or a dict and, if it is a folder that ends with a slash, every path
-    that began with it. A number or word that reached its places under other
-    names cannot be overridden. A list becomes a tuple where one was.
+    changes what took its value from it: nested keys of that name with the old
+    value, keys of any name if the value is a tuple, a list or a dict and, if
+    it is a folder that ends with a slash, every path below it. A list becomes
+    a tuple where one was.
 
     Args:
         path (str): Config file.
@@ -42,7 +41,10 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
             nothing.
     """
     if not Path(path).is_file():
-        raise UserError(f'There is no config file {path!r}.{_similar(path)}')
+        files = [str(file) for file in Path(path).parent.glob('*.py')]
+        raise UserError(
+            f'There is no config file {path!r}.{suggest(path, files)}'
+        )
     try:
         cfg = Config.fromfile(path)
         # MMEngine writes a config into logs and checkpoints, and formats it
@@ -70,12 +72,6 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     for name, old in before.items():
         _pass_on(cfg, name, old)
     return cfg
-
-
-def _similar(path: str) -> str:
-    folder = Path(path).parent
-    files = [str(file) for file in folder.glob('*.py')]
-    return suggest(path, files)
 
 
 def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> Any:
@@ -114,6 +110,7 @@ def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> Any:
 
 
 def runner_keys() -> set[str]:
+    """Return the top-level keys that the runner reads."""
     return {*inspect.signature(Runner).parameters, *EXTRA_KEYS}
 
 
@@ -149,23 +146,18 @@ def _pass_on(cfg: Config, name: str, old: Any) -> None:
 def _places(
     cfg: Config, matches: Callable[[Any], bool]
 ) -> Iterator[tuple[Any, Any, str]]:
-    """Where in what the runner reads a value matches.
+    """Find the values that match, in what the runner reads.
 
-    Gives the dict or list, the key or index in it, and the dotted key.
+    Yields the dict or list, the key or index in it, and the dotted key.
     """
-    for key in runner_keys() & {*cfg}:
-        yield from _below(cfg._cfg_dict[key], matches, key)
-
-
-def _below(
-    node: Any, matches: Callable[[Any], bool], path: str
-) -> Iterator[tuple[Any, Any, str]]:
-    if not isinstance(node, dict | list):
-        return
-    children = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, child in list(children):
-        here = f'{path}.{key}'
-        if matches(child):
-            yield node, key, here
-        else:
-            yield from _below(child, matches, here)
+    nodes = [(key, cfg._cfg_dict[key]) for key in runner_keys() & {*cfg}]
+    while nodes:
+        path, node = nodes.pop()
+        if not isinstance(node, dict | list):
+            continue
+        children = node.items() if isinstance(node, dict) else enumerate(node)
+        for key, child in list(children):
+            if matches(child):
+                yield node, key, f'{path}.{key}'
+            else:
+                nodes.append((f'{path}.{key}', child))

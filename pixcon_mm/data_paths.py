@@ -1,4 +1,4 @@
-"""Look for what a config wants to read, before anything is built."""
+"""Look for the files that a config wants to read, before it is built."""
 
 import inspect
 import os
@@ -21,7 +21,7 @@ PICTURES = (
 
 
 def check_data(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
-    """Stop if files or folders of a data set are not there.
+    """Stop if a data set lacks files, folders or images.
 
     Images of a segmentation set that the suffix of the set leaves out cause
     a warning on stderr.
@@ -37,52 +37,76 @@ def check_data(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
     for name in loaders:
         for dataset in leaves((cfg.get(name) or {}).get('dataset') or {}):
             root = dataset.get('data_root')
-            wanted = parts(dataset)
             # Object stores are not for Path.
             if not isinstance(root, str) or '://' in root:
                 continue
-            missing = [
-                part for part in wanted if not (Path(root) / part).exists()
-            ]
+            wanted = [Path(root) / part for part in parts(dataset)]
+            missing = [path for path in wanted if not path.exists()]
             if missing:
-                tree = ''.join(f'\n    {Path(root) / p}' for p in wanted)
+                tree = ''.join(f'\n    {path}' for path in wanted)
                 raise UserError(
-                    f'There is no {Path(root) / missing[0]}. The '
-                    f'{dataset.type} of {name} reads{tree}\nPut them there, '
-                    'or say where they are: --cfg-options '
-                    f'data_root=/your/{Path(root).name}/'
+                    f'There is no {missing[0]}. The {dataset.type} of {name} '
+                    f'reads{tree}\nPut them there, or say where they are: '
+                    f'--cfg-options data_root=/your/{Path(root).name}/'
                 )
-            warn_of_left_out(dataset, cfg.get('default_scope'))
+            _check_suffix(dataset, cfg.get('default_scope'))
 
 
-def warn_of_left_out(dataset: dict, scope: str | None) -> None:
-    """Name the images of a folder that MMSegmentation will not list.
+def leaves(dataset: dict) -> Iterator[dict]:
+    """Iterate over the data sets inside wrappers such as ConcatDataset."""
+    inner = dataset.get('datasets') or [dataset.get('dataset')]
+    if not any(inner):
+        yield dataset
+    for part in filter(None, inner):
+        yield from leaves(part)
 
-    Its data sets take the files with one suffix, unless a list names them.
 
-    Args:
-        dataset (dict): Config of a data set without wrappers.
-        scope (str | None): Default scope of the config.
+def parts(dataset: dict) -> list[str]:
+    """List what a data set reads, relative to its root.
+
+    Example:
+        >>> parts(dict(ann_file='a.json', data_prefix=dict(img='images/')))
+        ['images/', 'a.json']
     """
     prefix = dataset.get('data_prefix') or {}
-    suffix = suffix_of(dataset, 'img_suffix', scope)
-    is_main = int(os.environ.get('LOCAL_RANK', 0)) == 0
-    if dataset.get('ann_file') or not suffix or not is_main:
+    folders = [prefix] if isinstance(prefix, str) else [*prefix.values()]
+    return [part for part in [*folders, dataset.get('ann_file')] if part]
+
+
+def _check_suffix(dataset: dict, scope: str | None) -> None:
+    """Compare the images of a folder with the suffix that is listed.
+
+    MMSegmentation's data sets take the files with one suffix, unless a list
+    names them.
+    """
+    suffix = _default(dataset, 'img_suffix', scope)
+    if dataset.get('ann_file') or not suffix:
         return
-    folder = Path(dataset['data_root']) / prefix.get('img_path', '')
-    labels = Path(dataset['data_root']) / prefix.get('seg_map_path', '')
+    prefix = dataset.get('data_prefix') or {}
+    root = Path(dataset['data_root'])
+    folder, labels = (
+        root / prefix.get(key, '') for key in ('img_path', 'seg_map_path')
+    )
+    names = [
+        name
+        for _, _, files in os.walk(folder)
+        for name in files
+        if name[0] != '.'
+    ]
+    if not any(name.endswith(suffix) for name in names):
+        raise UserError(
+            f'A data set is empty: {as_line(folder)} has no file that ends in '
+            f'{suffix!r}, the img_suffix of the {dataset["type"]}.'
+        )
     taken = (suffix,)
     if labels == folder:
-        taken += (suffix_of(dataset, 'seg_map_suffix', scope),)
+        taken += (_default(dataset, 'seg_map_suffix', scope),)
     left_out = Counter(
         os.path.splitext(name)[1]
-        for _, _, names in os.walk(folder)
         for name in names
-        if name[0] != '.'
-        and name.lower().endswith(PICTURES)
-        and not name.endswith(taken)
+        if name.lower().endswith(PICTURES) and not name.endswith(taken)
     )
-    if left_out:
+    if left_out and int(os.environ.get('LOCAL_RANK', 0)) == 0:
         counts = ', '.join(f'{n} {s}' for s, n in left_out.most_common())
         print(
             f'warning: {as_line(folder)} has images that are left out '
@@ -93,17 +117,8 @@ def warn_of_left_out(dataset: dict, scope: str | None) -> None:
         )
 
 
-def suffix_of(dataset: dict, name: str, scope: str | None) -> str | None:
-    """A suffix from the config of a data set, or the default of its class.
-
-    Args:
-        dataset (dict): Config of a data set without wrappers.
-        name (str): ``img_suffix`` or ``seg_map_suffix``.
-        scope (str | None): Default scope of the config.
-
-    Returns:
-        str | None: None for a class that takes no such argument.
-    """
+def _default(dataset: dict, name: str, scope: str | None) -> str | None:
+    """Return an argument of a data set, or the default of its class."""
     kind = dataset['type']
     if isinstance(kind, str):
         scoped = kind if '.' in kind or not scope else f'{scope}.{kind}'
@@ -113,24 +128,3 @@ def suffix_of(dataset: dict, name: str, scope: str | None) -> str | None:
         if parameter:
             return dataset.get(name, parameter.default)
     return None
-
-
-def leaves(dataset: dict) -> Iterator[dict]:
-    """The data sets inside wrappers as ConcatDataset."""
-    inner = dataset.get('datasets') or [dataset.get('dataset')]
-    if not any(inner):
-        yield dataset
-    for part in filter(None, inner):
-        yield from leaves(part)
-
-
-def parts(dataset: dict) -> list[str]:
-    """What a data set reads, relative to its root.
-
-    Example:
-        >>> parts(dict(ann_file='a.json', data_prefix=dict(img='images/')))
-        ['images/', 'a.json']
-    """
-    prefix = dataset.get('data_prefix') or {}
-    folders = [prefix] if isinstance(prefix, str) else [*prefix.values()]
-    return [part for part in [*folders, dataset.get('ann_file')] if part]

@@ -1,4 +1,4 @@
-"""Mistakes a user can correct, put into a sentence."""
+"""Mistakes that a user can correct, put into a sentence."""
 
 import difflib
 import inspect
@@ -9,22 +9,27 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Iterator
+
+from mmengine import registry as registries
+from mmengine.config import Config
+from mmengine.registry import Registry
+from torch.utils.data import DataLoader
 
 from pixcon_mm.machine_errors import explain_machine
 from pixcon_mm.processes import SIGNALS, kill_workers
 
 
 class UserError(RuntimeError):
-    """A mistake the user can correct: says what is wrong, where, what to do.
+    """A mistake that the user can correct.
 
-    Tools show it as a sentence, without a traceback. Where several processes
-    stop for the same reason, the first one of a machine says so.
+    The message says what is wrong, where, and what to do. Tools show it
+    without a traceback. Where several processes stop for the same reason,
+    the first one of a machine shows it.
 
     Args:
         sentence (str): The message.
-        is_own (bool): Whether it concerns this process alone, which then
+        is_own (bool): The mistake concerns this process alone, which then
             does not wait for the first one to speak.
 
     Example:
@@ -39,14 +44,14 @@ class UserError(RuntimeError):
 
 
 def run_tool(main: Callable[[], None]) -> None:
-    """Run a tool; exit with one sentence on a mistake the user can correct.
+    """Run a tool; exit with one sentence on a mistake of the user.
 
-    With ``PIXCON_MM_TRACEBACK=1`` in the environment, with a traceback.
+    With ``PIXCON_MM_TRACEBACK=1`` in the environment, show the traceback.
     """
     # What cannot be written to a log will not fit into a checkpoint either,
     # and that is reported below, once.
     logging.raiseExceptions = False
-    threading.excepthook = report_thread
+    threading.excepthook = _report_thread
     try:
         main()
     except KeyboardInterrupt:
@@ -60,7 +65,7 @@ def run_tool(main: Callable[[], None]) -> None:
             signal.signal(number, signal.SIG_DFL)
         kill_workers()
         # The first process of a machine speaks for all, and its launcher
-        # ends the others. One that is still there failed alone.
+        # ends the others. One that is still running after that failed alone.
         is_own = getattr(error, 'is_own', False)
         if int(os.environ.get('LOCAL_RANK', 0)) > 0 and not is_own:
             time.sleep(2)
@@ -71,8 +76,8 @@ def run_tool(main: Callable[[], None]) -> None:
         sys.exit(1)
 
 
-def report_thread(args: threading.ExceptHookArgs) -> None:
-    """Show the traceback of a thread that failed, unless it was to write.
+def _report_thread(args: threading.ExceptHookArgs) -> None:
+    """Show the traceback of a thread, unless it failed to write.
 
     TensorBoard writes in a thread, whose error the main one gets as well.
     """
@@ -80,15 +85,16 @@ def report_thread(args: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(args)
 
 
-def explain(error: BaseException) -> str | None:
-    """Put an error into a sentence, if it is a user's mistake.
+def explain(error: BaseException, cfg: Config | None = None) -> str | None:
+    """Put an error, or what it followed from, into a sentence.
 
-    Covers :class:`UserError`, also where another error followed from it,
-    what the frameworks raise for a config with unknown keys or types and for
-    an image that cannot be read, and what a machine runs out of.
+    Explains :class:`UserError`, mistakes in a config and in data that the
+    frameworks find, and what a machine runs out of.
 
     Args:
-        error (BaseException): What ended the run.
+        error (BaseException): The error that ended the run.
+        cfg (Config, optional): Config of the run; unknown keys are recognised
+            by it.
 
     Returns:
         str | None: The sentence, or None for an error of ours.
@@ -104,10 +110,9 @@ def explain(error: BaseException) -> str | None:
         if isinstance(link, UserError):
             return str(link)
         sentence = (
-            _unknown_argument(link)
+            _unknown_key(link, cfg)
             or _unknown_type(link)
-            or _no_image(link)
-            or _no_samples(link)
+            or _bad_data(link)
             or explain_machine(link)
         )
         if sentence:
@@ -116,48 +121,50 @@ def explain(error: BaseException) -> str | None:
     return None
 
 
-def _unknown_argument(error: BaseException) -> str | None:
+def _unknown_key(error: BaseException, cfg: Config | None) -> str | None:
+    """Explain an argument that a class does not take, if the config has it."""
     match = re.search(
         r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'",
         str(error),
     )
     if not (isinstance(error, TypeError) and match):
         return None
-    class_name, name = match.groups()
-    frame, frames = _builder(error), _frames(error)
-    caller = frames[-1].f_globals if frames else {}
-    if frame and name in frame['args']:
-        cls = frame['obj_cls']
-    elif caller.get('__name__', '').startswith('mmengine.'):
-        # MMEngine calls these itself: loaders, loops, schedulers.
-        cls = caller.get(class_name)
-    else:
-        # The call that failed is one inside the constructor: a bug.
-        return None
-    known = [
-        arg
-        for base in inspect.getmro(cls or object)
-        if '__init__' in vars(base) and base is not object
-        for arg in inspect.signature(base.__init__).parameters
-    ]
-    return (
-        f'The config gives {cls.__name__ if cls else class_name} a key '
-        f'{name!r} that it does not take.{suggest(name, known)}'
-    )
+    refusing, key = match.groups()
+    for node in _dicts(cfg):
+        if key not in node:
+            continue
+        # MMEngine builds loaders and loops from dicts without a type.
+        cls = _find_class(node.get('type', refusing)) or object
+        bases = [b for b in inspect.getmro(cls) if b is not object]
+        # A base class may have refused what the config gives its child.
+        if refusing in {base.__name__ for base in bases}:
+            known = [
+                name
+                for base in bases
+                if '__init__' in vars(base)
+                for name in inspect.signature(base.__init__).parameters
+            ]
+            return (
+                f'The config gives {cls.__name__} a key {key!r} that it does '
+                f'not take.{suggest(key, known)}'
+            )
+    return None
 
 
 def _unknown_type(error: BaseException) -> str | None:
     match = re.match(
-        r"'?(\S+) is not in the (\S+) registry", str(error).strip('"')
+        r"'?(\S+) is not in the (\w+)::([\w ]+) registry",
+        str(error).strip('"'),
     )
-    frame = _builder(error)
-    if not (isinstance(error, KeyError) and match and frame):
+    if not (isinstance(error, KeyError) and match):
         return None
-    known, registry = [], frame['registry']
-    while registry is not None:
-        known += list(registry.module_dict)
-        registry = registry.parent
-    name, kind = match[1], frame['registry'].name
+    name, scope, kind = match.groups()
+    known: list[str] = []
+    for root in _registries():
+        if root.name == kind:
+            known += root.module_dict
+            if scope in root.children:
+                known += root.children[scope].module_dict
     return (
         f'The config has type={name!r}, and no {kind} of that name is '
         f'registered.{suggest(name, known)} If it is your own, name its '
@@ -165,25 +172,23 @@ def _unknown_type(error: BaseException) -> str | None:
     )
 
 
-def _no_image(error: BaseException) -> str | None:
+def _bad_data(error: BaseException) -> str | None:
+    text = str(error)
     # mmcv's loading of images, possibly passed on by a loader's worker.
-    match = re.search(r'failed to load image: (.+)', str(error))
-    if not (isinstance(error, AssertionError) and match):
-        return None
-    return (
-        f'{match[1]} cannot be read as an image: replace it, or take it out '
-        'of the data set.'
-    )
-
-
-def _no_samples(error: BaseException) -> str | None:
+    match = re.search(r'failed to load image: (.+)', text)
+    if isinstance(error, AssertionError) and match:
+        return (
+            f'{match[1]} cannot be read as an image: replace it, or take it '
+            'out of the data set.'
+        )
     # MMEngine's data sets join their samples into one array.
-    frames = [
-        f for f in _frames(error) if f.f_code.co_name == '_serialize_data'
-    ]
-    if not (isinstance(error, ValueError) and frames):
-        return None
-    return f'A data set is empty: {describe(frames[-1].f_locals["self"])}.'
+    nothing = 'need at least one array to concatenate'
+    if isinstance(error, ValueError) and nothing in text:
+        return (
+            'A data set is empty: check data_root, data_prefix, ann_file and '
+            'the suffixes of the data sets in the config.'
+        )
+    return None
 
 
 def describe(dataset: object) -> str:
@@ -195,7 +200,7 @@ def describe(dataset: object) -> str:
 
 
 def suggest(name: str, known: list[str]) -> str:
-    """A sentence with the closest known name, or nothing.
+    """Return a sentence with the closest known name, or nothing.
 
     Example:
         >>> suggest('dept', ['depth', 'style'])
@@ -205,18 +210,31 @@ def suggest(name: str, known: list[str]) -> str:
     return f' Did you mean {match[0]!r}?' if match else ''
 
 
-def _frames(error: BaseException) -> list[FrameType]:
-    """Frames of a traceback, the innermost last."""
-    frames, trace = [], error.__traceback__
-    while trace is not None:
-        frames.append(trace.tb_frame)
-        trace = trace.tb_next
-    return frames
+def _dicts(node: object) -> Iterator[dict]:
+    """Iterate over all dicts in a config."""
+    if isinstance(node, Config):
+        node = node.to_dict()
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for child in node:
+            yield from _dicts(child)
 
 
-def _builder(error: BaseException) -> dict | None:
-    """Local variables of the innermost registry build in a traceback."""
-    for frame in reversed(_frames(error)):
-        if frame.f_code.co_name == 'build_from_cfg':
-            return frame.f_locals
+def _registries() -> list[Registry]:
+    return [r for r in vars(registries).values() if isinstance(r, Registry)]
+
+
+def _find_class(kind: str | type) -> type | None:
+    """Find the class that a ``type`` of a config names."""
+    if not isinstance(kind, str):
+        return kind if inspect.isclass(kind) else None
+    if kind == 'DataLoader':
+        return DataLoader
+    for root in _registries():
+        with root.switch_scope_and_registry(None) as registry:
+            found = registry.get(kind)
+        if inspect.isclass(found):
+            return found
     return None

@@ -73,6 +73,24 @@ def atomic_write(path: Path, content: bytes) -> None:
         ) from error
 
 
+def check_out(path: Path) -> None:
+    """Stop before long work whose result could not be written.
+
+    Raises:
+        UserError: If the folder of ``--out`` cannot be made, or the path is
+            a folder itself.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f'--out {path}: its folder cannot be made ({error.strerror}): '
+            'name another file.'
+        ) from error
+    if path.is_dir():
+        raise UserError(f'--out {path} is a folder: name a file in it.')
+
+
 def remove_parts(folder: Path) -> None:
     """Remove what a killed process has left of files it was writing."""
     for part in folder.glob(f'.*{PART}'):

@@ -84,9 +84,25 @@ def _no_resource(error: BaseException) -> str | None:
     )
 
 
+KEPT = 'Complete checkpoints are kept; continue with --resume.'
+LOST_WORKER = (
+    'A worker of the loader {}. If nobody did that, the machine ran out of '
+    'memory: lower num_workers or batch_size.'
+)
+
+
 def _lost_worker(error: BaseException) -> str | None:
     # Of PyTorch's loader.
     text = str(error)
+    # A worker that dies while it passes a batch closes the socket of the
+    # batch's memory before PyTorch finds out that it is dead. Python raises
+    # EOFError without words only there.
+    is_cut = isinstance(error, ConnectionError) or (
+        isinstance(error, EOFError) and not error.args
+    )
+    if is_cut:
+        lost, how = StoppedWorkerWatch.killed, 'ended while it passed a batch'
+        return _stopped_worker(lost) or f'{LOST_WORKER.format(how)} {KEPT}'
     # A file in /dev/shm.
     is_shared = '</torch_' in text and os.strerror(errno.ENOSPC) in text
     is_loader = is_shared or 'DataLoader' in text
@@ -94,7 +110,6 @@ def _lost_worker(error: BaseException) -> str | None:
     lacks_files = os.strerror(errno.EMFILE) in text
     if not isinstance(error, RuntimeError) or not is_loader or lacks_files:
         return None
-    after = 'Complete checkpoints are kept; continue with --resume.'
     if is_shared or 'Bus error' in text or 'shared memory' in text:
         return SMALL_SHM
     if 'timed out' in text:
@@ -103,26 +118,29 @@ def _lost_worker(error: BaseException) -> str | None:
             'No worker of the loader gave a batch for '
             f'{seconds[1] if seconds else "some"} seconds: check the storage '
             'of the images, and that no worker is stopped; '
-            f'train_dataloader.timeout is how long to wait. {after}'
+            f'train_dataloader.timeout is how long to wait. {KEPT}'
         )
     # "worker (pid 7) is killed by ...", "worker (pid(s) 7, 8) exited ...".
     pids = re.search(r'worker \(pid(?:\(s\))? ([\d, ]+)\)', text)
-    if pids and not StoppedWorkerWatch.killed.isdisjoint(
-        map(int, pids[1].split(','))
-    ):
-        return (
-            'A worker of the loader was stopped (SIGSTOP) and did not '
-            'continue within train_dataloader.timeout, so it was killed: find '
-            f'out what stops it. {after}'
-        )
+    if pids:
+        lost = {int(pid) for pid in pids[1].split(',')}
+        if sentence := _stopped_worker(lost & StoppedWorkerWatch.killed):
+            return sentence
     if 'exited unexpectedly' in text or 'killed by signal' in text:
         cause = re.search(r'killed by signal: (\w+)', text)
         how = f'was ended by a signal ({cause[1]})' if cause else 'has ended'
-        return (
-            f'A worker of the loader {how}. If nobody did that, the machine '
-            f'ran out of memory: lower num_workers or batch_size. {after}'
-        )
+        return f'{LOST_WORKER.format(how)} {KEPT}'
     return None
+
+
+def _stopped_worker(pids: set[int]) -> str | None:
+    if not pids:
+        return None
+    return (
+        'A worker of the loader was stopped (SIGSTOP) and did not continue '
+        'within train_dataloader.timeout, so it was killed: find out what '
+        f'stops it. {KEPT}'
+    )
 
 
 def _lost_peer(error: BaseException) -> str | None:

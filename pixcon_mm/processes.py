@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
-# What stops a run (engine/stop_signals.py).
+# What stops a run (engine/hooks/stop_signal_hook.py).
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # Exit status of a tool that a signal has stopped and that can be started again
 # (EX_TEMPFAIL of sysexits.h).

@@ -1,4 +1,4 @@
-"""What the charts of tables share: how rows look, and SVG to put in a page."""
+"""Charts of tables: scores as bars, losses, and cost against score."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import math
 import re
 import textwrap
 from collections import Counter
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reproduction.results import Cell, Column, Row, Table
+from pixcon_mm.visualization.curves import smooth, smoothing
+from reproduction.published import RowKey
+from reproduction.tables import Cell, Column, Row, Table, score
 
-STYLE = {
+RC = {
     'font.size': 8,
     'axes.spines.top': False,
     'axes.spines.right': False,
@@ -26,60 +30,54 @@ STYLE = {
     'svg.fonttype': 'none',  # text stays text: small, and can be searched
     'svg.hashsalt': 'pixcon_mm',  # the same chart gives the same text
 }
-# Apart for colour-blind eyes too (Paul Tol's muted, and three more).
+# Distinct for colour-blind eyes too (Paul Tol's muted, and three more).
 COLORS = (
     *('#332288', '#117733', '#cc6677', '#0077aa', '#aa4499', '#999933'),
     *('#882255', '#44aa99', '#ddaa33', '#555555', '#994f00'),
 )
 MARKERS = 'osD^vP'
-Key = tuple[str, str, int | None]
 
 
-@dataclass(frozen=True)
-class Look:
-    """How a row looks in all charts."""
+class RowStyle(NamedTuple):
+    """Label, colour and marker of a row in all charts."""
 
     label: str
     color: str
     marker: str
 
 
-def key_of(row: Row) -> Key:
-    """What makes a row the same in several tables."""
-    return row.title, row.images, row.epochs
+Styles = dict[RowKey, RowStyle]
 
 
-def looks_of(tables: list[Table]) -> dict[Key, Look]:
-    """A look for each row; labels say no more than tells rows apart."""
-    keys = list(dict.fromkeys(key_of(r) for t in tables for r in t.rows))
-    titles = Counter(title for title, _, _ in keys)
-    pairs = Counter((title, images) for title, images, _ in keys)
-    looks = {}
-    for index, (title, images, epochs) in enumerate(keys):
-        label = title
-        if titles[title] > 1:
-            label += f', {images}'
-        if pairs[title, images] > 1:
-            label += f', {epochs} epochs' if epochs else ', epochs unknown'
-        looks[title, images, epochs] = Look(
+def row_styles(tables: list[Table]) -> Styles:
+    """Choose a style for each row; labels hold no more than is needed."""
+    keys = list(dict.fromkeys(row.key for t in tables for row in t.rows))
+    methods = Counter(key.method for key in keys)
+    pairs = Counter(key[:2] for key in keys)
+    styles = {}
+    for index, key in enumerate(keys):
+        label = key.method
+        if methods[key.method] > 1:
+            label += f', {key.pretrain_set}'
+        if pairs[key[:2]] > 1:
+            label += f', {key.epochs or "unknown"} epochs'
+        styles[key] = RowStyle(
             textwrap.fill(label, 24),
             COLORS[index % len(COLORS)],
             MARKERS[index // len(COLORS) % len(MARKERS)],
         )
-    return looks
+    return styles
 
 
-def svg(figure: Figure, name: str, title: str) -> str:
-    """A figure as text to put into a page, the same one every time.
+def to_svg(figure: Figure, name: str, title: str) -> str:
+    """Write a figure as text of a page, the same one every time.
 
-    Args:
-        figure (Figure): A chart.
-        name (str): Set before the ids, which must differ within a page.
-        title (str): Read out in place of the picture.
+    The name is a prefix of its ids, which must differ within a page; the
+    title is for screen readers.
     """
     file = io.StringIO()
     nothing = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(RC):
         figure.savefig(file, format='svg', metadata=nothing)
     text = file.getvalue()
     text = text[text.index('<svg') :]
@@ -88,11 +86,152 @@ def svg(figure: Figure, name: str, title: str) -> str:
     return text.replace('<svg', f'<svg role="img" aria-label="{label}"', 1)
 
 
-def is_finite(cell: Cell) -> bool:
-    """Whether a cell has a mean that can be drawn."""
+@matplotlib.rc_context(RC)
+def draw_bars(table: Table, column: Column, styles: Styles) -> Figure | None:
+    """Draw means as bars, with deviations, seeds and published numbers.
+
+    Rows without any number are left out; None if the column has no number.
+    """
+    rows = [
+        row
+        for row in table.rows
+        if _numbers(row.cell(column))
+        or (row.is_ours and any(map(_numbers, row.cells.values())))
+    ]
+    numbers = [n for row in rows for n in _numbers(row.cell(column))]
+    if not numbers:
+        return None
+    labels = [styles[row.key].label for row in rows]
+    lines = sum(label.count('\n') for label in labels)
+    height = 0.75 + 0.3 * len(rows) + 0.06 * lines
+    figure = Figure(figsize=(4.4, height), layout='constrained')
+    axes = figure.add_subplot(title=_heading(column))
+    for y, row in enumerate(rows):
+        _draw_bar(axes, y, row, row.cell(column), styles[row.key].color)
+    axes.set_yticks(range(len(rows)), labels)
+    axes.tick_params(axis='y', length=0)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    # Room for the labels at the ends of the bars.
+    high, low = max(*numbers, 0), min(*numbers, 0)
+    axes.set_xlim(1.35 * low, 1.35 * high or 1)
+    return figure
+
+
+def _draw_bar(axes: Axes, y: int, row: Row, cell: Cell, color: str) -> None:
+    published = [p.value for p in cell.published if p.value is not None]
+    text = 'not run yet' if row.is_ours else ''
+    if cell.values:
+        text = str(cell).removesuffix(f' ({cell.wanted})')
+    elif published:
+        text = f'{", ".join(map(score, published))} published'
+    if _is_finite(cell):
+        axes.barh(y, cell.mean, 0.5, color=color, alpha=0.5)
+        axes.errorbar(
+            cell.mean, y, xerr=cell.std, color='#222222', capsize=3, lw=1
+        )
+        # One below the other: seeds differ by less than a dot is wide.
+        lanes = y + 0.17 * np.linspace(-1, 1, len(cell.values))
+        axes.plot(cell.values, lanes, 'o', ms=2.2, color=color)
+    for value in published:
+        lane = y + 0.28 if cell.values else y
+        axes.plot(value, lane, 'D', ms=4, mfc='white', mec='#222222')
+    axes.annotate(
+        text,
+        (max(_numbers(cell), default=0.0), y),
+        xytext=(6, 0),
+        textcoords='offset points',
+        va='center',
+        fontsize=7.5,
+    )
+
+
+def _numbers(cell: Cell) -> list[float]:
+    """List all numbers that can be drawn of a cell."""
+    numbers = [p.value for p in cell.published if p.value is not None]
+    if cell.values:
+        numbers += [*cell.values, cell.mean + (cell.std or 0)]
+    return [n for n in numbers if math.isfinite(n)]
+
+
+def _is_finite(cell: Cell) -> bool:
     return cell.mean is not None and math.isfinite(cell.mean)
 
 
-def heading(column: Column) -> str:
-    """Title of a chart of one column."""
+def _heading(column: Column) -> str:
     return textwrap.fill(f'{column.benchmark}: {column.metric}', 60)
+
+
+@matplotlib.rc_context(RC)
+def draw_costs(table: Table, column: Column, styles: Styles) -> Figure | None:
+    """Draw scores against device hours of one pre-training.
+
+    Rows of existing weights, whose cost is not known here, are lines across.
+    None if no pre-training has both a cost and a score.
+    """
+    rows = [r for r in table.rows if r.is_ours and _is_finite(r.cell(column))]
+    spent = [hours for hours in map(hours_of, rows) if hours]
+    if not spent:
+        return None
+    figure = Figure(figsize=(4.4, 2.9), layout='constrained')
+    axes = figure.add_subplot(title=_heading(column))
+    axes.set_xlabel('device hours of a pre-training')
+    for row in rows:
+        cell, (label, color, marker) = row.cell(column), styles[row.key]
+        style = dict(color=color, label=label, lw=1)
+        hours = hours_of(row)
+        if hours:
+            point = dict(fmt=marker, yerr=cell.std, capsize=3, ms=5)
+            axes.errorbar(hours, cell.mean, **point, **style)
+        elif not row.config:
+            axes.axhline(cell.mean, linestyle='--', **style)
+    axes.grid(axis='y', alpha=0.3)
+    if max(spent) > 10 * min(spent):
+        axes.set_xscale('log')
+    else:
+        axes.set_xlim(0, 1.1 * max(spent))
+    # At least a twentieth, so that noise does not fill the picture.
+    bottom, top = axes.get_ylim()
+    extra = max(0, 0.025 * top - (top - bottom) / 2)
+    axes.set_ylim(bottom - extra, top + extra)
+    figure.legend(loc='outside right upper', frameon=False)
+    return figure
+
+
+def hours_of(row: Row) -> float | None:
+    """Compute the device hours of one pre-training; None if unknown."""
+    if row.pretrain is None:
+        return None
+    # None is complete yet: all of the hours are of the first.
+    return row.pretrain.device_hours / max(row.pretrainings, 1) or None
+
+
+@matplotlib.rc_context(RC)
+def draw_losses(tables: list[Table], styles: Styles) -> Figure | None:
+    """Draw smoothed losses, a line for each seed; None without any."""
+    curves = {
+        row.key: [records for records in row.curves.values() if records]
+        for table in tables
+        for row in table.rows
+        if any(row.curves.values())
+    }
+    if not curves:
+        return None
+    height = 3.2 + 0.1 * len(curves)
+    figure = Figure(figsize=(5, height), layout='constrained')
+    axes = figure.add_subplot(xlabel='iteration', ylabel='loss')
+    for key, seeds in curves.items():
+        label = styles[key].label.replace('\n', ' ')
+        for records in seeds:
+            steps = np.array([record['step'] for record in records])
+            losses = np.array([record['loss'] for record in records], float)
+            losses = smooth(losses, smoothing(len(losses)))
+            # No more than a small picture shows, with the last one.
+            every = -math.ceil(len(losses) / 300)
+            color = styles[key].color
+            steps, losses = steps[::every], losses[::every]
+            axes.plot(steps, losses, lw=1.2, color=color, label=label)
+            label = None  # once in the legend
+    axes.grid(alpha=0.3)
+    axes.locator_params(axis='x', nbins=6)
+    figure.legend(loc='outside lower center', ncols=2, frameon=False)
+    return figure

@@ -1,4 +1,4 @@
-"""Run what can run here, in order, each once."""
+"""Run what can run here, in order, each run once."""
 
 from __future__ import annotations
 
@@ -7,152 +7,112 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches as close
+from difflib import get_close_matches
 from fnmatch import fnmatch
 from pathlib import Path
 
 import torch
 
 from pixcon_mm.errors import UserError
-from reproduction.attempt import attempt, conclude, note_failure
-from reproduction.command import command, readable
-from reproduction.folder import Folder
-from reproduction.runs import Run
-from reproduction.settings import read_configs_anew
-from reproduction.state import (
-    RUNNABLE,
-    TO_REDO,
-    State,
-    Status,
-    Survey,
+from reproduction.launch import (
+    build_command,
+    readable,
+    record_failure,
+    run_command,
+    write_metrics,
 )
+from reproduction.run_dir import RunDir
+from reproduction.runs import Run, forget_configs, settings_of
+from reproduction.status import RUNNABLE, TO_REDO, PlanStatus, State, Status
 
-WAIT = 2.0  # seconds between two looks at what another process runs
+WAIT = 2.0  # seconds between two looks at a run of another process
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Which runs are meant, and how they run.
+class Selection:
+    """Runs that were selected on the command line, and how to run them."""
 
-    Args:
-        only (tuple[str, ...]): Patterns of names, as a shell has them; all
-            runs if there is none.
-        gpus (int, optional): Processes of each, instead of the plan's.
-        redo (bool): Whether runs that are stale or have lost their
-            checkpoint are done again; old files of the stale are kept.
-    """
-
-    only: tuple[str, ...] = ()
-    gpus: int | None = None
+    only: tuple[str, ...] = ()  # patterns of names; all runs without any
+    gpus: int | None = None  # processes of each, instead of the plan's
+    # Also runs that are stale or have lost their checkpoint; the folder of a
+    # stale one is kept.
     redo: bool = False
 
-    def has(self, run: Run) -> bool:
-        """Whether a run is meant."""
-        return not self.only or any(fnmatch(run.name, p) for p in self.only)
-
     def pick(self, runs: dict[str, Run]) -> list[Run]:
-        """The runs that are meant.
+        """List the selected runs.
 
         Raises:
             UserError: If there is none.
         """
-        meant = [run for run in runs.values() if self.has(run)]
-        if not meant:
-            names = [name for p in self.only for name in close(p, runs)]
+        picked = [
+            run
+            for name, run in runs.items()
+            if not self.only or any(fnmatch(name, p) for p in self.only)
+        ]
+        if not picked:
+            close = [n for p in self.only for n in get_close_matches(p, runs)]
             raise UserError(
                 f'No run matches {" ".join(self.only)}; there is, for example,'
-                f' {(names or list(runs))[0]}.'
+                f' {(close or list(runs))[0]}.'
             )
-        return meant
+        return picked
 
     def processes(self, run: Run) -> int:
-        """Processes of a run, a GPU each; 0 for one without a launcher."""
+        """Return the processes of a run; 0 for one without a launcher."""
         return run.gpus if self.gpus is None else self.gpus
 
+    def wants(self, status: PlanStatus, run: Run, own: Status) -> bool:
+        """Return whether a run with a status of its own is to run now."""
+        if own.state not in (*RUNNABLE, *(TO_REDO if self.redo else ())):
+            return False
+        parent = status.parent(run)
+        if parent is None or parent.state is State.COMPLETE:
+            return True
+        # A run that resumes from its own checkpoint reads no lost one.
+        has_begun = status.run_dir(run).newest_checkpoint() is not None
+        is_lost = parent.state is State.LOST
+        return is_lost and has_begun and run.kind != 'test'
 
-def make_data(
-    survey: Survey, choice: Choice, say: Callable[[str], None]
-) -> None:
-    """Make what the plan can make of the data that its runs lack."""
-    for name, data in survey.plan.data.items():
-        is_used = any(
-            name in run.data and choice.has(run)
-            for run in survey.runs.values()
-        )
-        if not (data.make and is_used):
-            continue
-        folder = Folder(Path(survey.plan.work_dir) / 'data' / name)
-        while not survey.data[name].is_complete:
-            with folder.locked() as lock:
-                survey.check_data()  # another process may have made them
-                if lock is not None and not survey.data[name].is_complete:
-                    say(f'{name}: {survey.data[name].sentence}')
-                    say(f'{name}: python {data.make}')
-                    make = [sys.executable, *data.make.split()]
-                    # The lock goes with it, as with a run's command.
-                    subprocess.run(make, check=True, pass_fds=(lock,))
-                    survey.check_data()
-                    if not survey.data[name].is_complete:
-                        raise UserError(
-                            f'{data.make} has run, and still: '
-                            f'{survey.data[name].sentence}'
-                        )
-            if lock is None:
-                time.sleep(WAIT)
+
+def fits(processes: int) -> bool:
+    """Return whether this machine has the GPUs that a run wants."""
+    return processes <= torch.cuda.device_count() or processes <= 1
 
 
 def execute(
-    survey: Survey,
-    choice: Choice,
-    say: Callable[[str], None],
-    watch: Callable[[str, str], None] = lambda *_: None,
+    status: PlanStatus, selection: Selection, log: Callable[[str], None]
 ) -> bool:
-    """Run all that is meant, not complete and possible.
+    """Run all that is selected, incomplete and possible.
 
-    Several processes can do so at once: each run is locked while it runs.
-    One that another process has is waited for.
-
-    Args:
-        survey (Survey): The plan and its state.
-        choice (Choice): Which runs, and how.
-        say (Callable): Told what happens, a line each.
-        watch (Callable): Told a run's name and the last line of its log.
-
-    Returns:
-        bool: Whether all that is meant is complete in the end.
+    Several processes can do so at once: each run is locked while it runs,
+    and one that another process has is waited for. ``log`` gets a line for
+    each event. Returns whether all that is selected is complete in the end.
     """
-    meant = choice.pick(survey.runs)
-    make_data(survey, choice, say)
-    fitting = [run for run in meant if fits(choice.processes(run))]
+    selected = selection.pick(status.runs)
+    _make_data(status, selected, log)
     tried: set[str] = set()
     while True:
-        survey.forget()
-        ready = [
+        status.forget()
+        wanted = [
             run
-            for run in fitting
+            for run in selected
             if run.name not in tried
-            and is_wanted(survey, run, survey.status(run), choice)
+            and selection.wants(status, run, status.status(run))
         ]
-        done = next(
-            (r for r in ready if run_one(survey, r, choice, say, watch)), None
-        )
-        if done:
-            tried.add(done.name)
-            continue
-        survey.forget()
-        states = {survey.status(run).state for run in meant}
-        if State.RUNNING not in states and not ready:
-            break
-        time.sleep(WAIT)
-    unfit = [
-        run
-        for run in meant
-        if run not in fitting
-        and is_wanted(survey, run, survey.status(run), choice)
-    ]
-    for run in unfit:
-        say(
-            f'{run.name}: wants {choice.processes(run)} GPUs, this machine '
+        ready = [run for run in wanted if fits(selection.processes(run))]
+        for run in ready:
+            if _run_if_free(status, run, selection, log):
+                tried.add(run.name)
+                break
+        else:
+            status.forget()
+            states = {status.status(run).state for run in selected}
+            if State.RUNNING not in states and not ready:
+                break
+            time.sleep(WAIT)
+    for run in wanted:
+        log(
+            f'{run.name}: wants {selection.processes(run)} GPUs, this machine '
             f'has {torch.cuda.device_count()}: choose another number with '
             '--gpus (0 for one process, on a CPU too; the total batch stays), '
             'or submit.'
@@ -161,86 +121,65 @@ def execute(
     return states <= {State.COMPLETE, State.LOST}
 
 
-def is_wanted(
-    survey: Survey, run: Run, status: Status, choice: Choice
-) -> bool:
-    """Whether a run is to be run, now that all is as it is."""
-    if status.state in TO_REDO:
-        if not choice.redo:
-            return False
-    elif status.state not in RUNNABLE:
-        return False
-    needed = survey.needed(run)
-    if needed is None or needed.state is State.COMPLETE:
-        return True
-    # A run that resumes from its own checkpoint does not read the lost one.
-    has_begun = survey.folder(run).newest_checkpoint() is not None
-    return needed.state is State.LOST and has_begun and run.kind != 'test'
+def _make_data(
+    status: PlanStatus, runs: list[Run], log: Callable[[str], None]
+) -> None:
+    """Make the data that runs lack, as far as the plan says how."""
+    for name in dict.fromkeys(name for run in runs for name in run.data):
+        make = status.plan.data[name].make
+        if make is None or status.data[name].is_complete:
+            continue
+        folder = RunDir(Path(status.plan.work_dir) / 'data' / name)
+        with folder.locked(wait=True) as lock:
+            status.check_data()  # another process may have made them
+            if status.data[name].is_complete:
+                continue
+            log(f'{name}: {status.data[name].sentence}')
+            log(f'{name}: python {make}')
+            # It inherits the lock, as a run's command does.
+            command = [sys.executable, *make.split()]
+            subprocess.run(command, check=True, pass_fds=(lock,))
+            status.check_data()
+            if not status.data[name].is_complete:
+                raise UserError(
+                    f'{make} has run, and still: {status.data[name].sentence}'
+                )
 
 
-def fits(processes: int) -> bool:
-    """Whether this machine has the GPUs that a run wants."""
-    return processes <= torch.cuda.device_count() or processes <= 1
-
-
-def run_one(
-    survey: Survey,
+def _run_if_free(
+    status: PlanStatus,
     run: Run,
-    choice: Choice,
-    say: Callable[[str], None],
-    watch: Callable[[str, str], None],
+    selection: Selection,
+    log: Callable[[str], None],
 ) -> bool:
-    """Run one run, if no other process has it.
-
-    Returns:
-        bool: Whether it was run here, well or not.
-    """
-    folder = survey.folder(run)
-    with folder.locked() as lock:
+    """Run one run; False if another process has it or has completed it."""
+    run_dir = status.run_dir(run)
+    with run_dir.locked() as lock:
         if lock is None:
             return False
-        # Another process may have been faster, a config may have been edited.
-        read_configs_anew()
-        survey.forget()
-        status = survey.judge_files(run)
-        if not is_wanted(survey, run, status, choice):
+        # Another process may have been faster, a config may have changed.
+        forget_configs()
+        status.forget()
+        own = status.judge_files(run)
+        if not selection.wants(status, run, own):
             return False
-        if status.state is State.STALE:
-            say(f'{run.name}: the old one is now {folder.set_aside()}')
+        if own.state is State.STALE:
+            log(f'{run.name}: the old one is now {run_dir.set_aside()}')
         try:
-            error = start_and_conclude(survey, run, choice, lock, say, watch)
+            parent = status.parent(run)
+            sha256 = parent and parent.metrics['checkpoint']['sha256']
+            settings = settings_of(run)
+            processes = selection.processes(run)
+            line = build_command(status, run, processes)
+            log(f'{run.name}: {readable(line)}')
+            started = dict(settings=settings, parent_sha256=sha256)
+            run_dir.write('run.json', started)
+            error = run_command(run_dir, line, max(processes, 1), lock)
+            if error is None:
+                write_metrics(run, run_dir)
         except UserError as mistake:
-            # It is this run's alone: others continue.
+            # Of this run alone: others continue.
             error = str(mistake)
-            note_failure(folder, error)
-    say(f'{run.name}: {f"failed: {error}" if error else "complete"}')
+            record_failure(run_dir, error)
+    log(f'{run.name}: {f"failed: {error}" if error else "complete"}')
     return True
-
-
-def start_and_conclude(
-    survey: Survey,
-    run: Run,
-    choice: Choice,
-    lock: int,
-    say: Callable[[str], None],
-    watch: Callable[[str, str], None],
-) -> str | None:
-    """Run one run that is locked; gives what went wrong, in a sentence."""
-    folder = survey.folder(run)
-    needed = survey.needed(run)
-    start = needed.metrics['checkpoint']['sha256'] if needed else None
-    processes = choice.processes(run)
-    line = command(survey, run, processes)
-    say(f'{run.name}: {readable(line)}')
-    error = attempt(
-        run,
-        folder,
-        line,
-        max(processes, 1),
-        lock,
-        start,
-        lambda text: watch(run.name, text),
-    )
-    if error is None:
-        conclude(run, folder, start)
-    return error

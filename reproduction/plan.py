@@ -2,146 +2,269 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from mmengine.config import DictAction
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from pixcon_mm.errors import UserError, suggest
 
 
-@dataclass(frozen=True)
-class Data:
-    """A tree of files that runs read.
+def _check_unique(seeds: list[int]) -> list[int]:
+    if len({*seeds}) < len(seeds):
+        raise ValueError(f'a seed is there twice: {seeds}')
+    return seeds
 
-    Args:
-        root (str): Folder; ``{name}`` in options of the plan stands for it.
-        files (dict[str, int]): How many files match a pattern below it.
-        make (str, optional): Tool of this repository that makes the files.
-        hint (str, optional): Where they are to be had.
-    """
+
+def _check_sbatch_value(value: Any) -> Any:
+    is_line = not isinstance(value, str) or re.fullmatch(LINE, value)
+    if not isinstance(value, str | int | float | None) or not is_line:
+        raise ValueError(
+            f'{value!r} is no value for sbatch: use a line of text in quotes, '
+            'a number, true, false or null'
+        )
+    return value
+
+
+LINE = r'^[^\x00-\x1f\x7f-\x9f]*$'  # a line break would add one to a script
+Name = Annotated[str, Field(pattern='^[a-z0-9][a-z0-9_.+-]*$')]  # of a folder
+SbatchKey = Annotated[str, Field(pattern='^[a-z][a-z-]*$')]
+SbatchValue = Annotated[Any, AfterValidator(_check_sbatch_value)]
+Count = Annotated[int, Field(ge=0)]
+Seeds = Annotated[
+    list[Annotated[int, Field(ge=0, lt=2**32)]],
+    Field(min_length=1),
+    AfterValidator(_check_unique),
+]
+Options = dict[str, Any]  # overrides of a config; {name} is a root of data
+
+
+class Section(BaseModel):
+    """A part of a plan; an unknown key is a mistake."""
+
+    model_config = ConfigDict(extra='forbid', strict=True, frozen=True)
+
+
+class Data(Section):
+    """A tree of files that runs read."""
 
     root: str
-    files: dict[str, int]
-    make: str | None = None
-    hint: str | None = None
+    files: dict[str, Count]  # how many files match a pattern below the root
+    make: str | None = None  # tool of this repository that makes the files
+    hint: str | None = None  # where to get them
 
 
-@dataclass(frozen=True)
-class PretrainSet:
-    """Images to pre-train on.
+class PretrainSet(Section):
+    """Images to pre-train on."""
 
-    Args:
-        title (str): For tables and for published numbers.
-        data (list[str]): Names in the plan's ``data``.
-        options (dict): Overrides of the methods' configs.
-    """
-
-    title: str
-    data: list[str]
-    options: dict[str, Any] = field(default_factory=dict)
+    title: str  # in tables and in the file of published numbers
+    data: list[str]  # names in the plan's data
+    options: Options = {}
 
 
-@dataclass(frozen=True)
-class Method:
-    """Where a backbone's weights come from.
+class Method(Section):
+    """A source of a backbone's weights: a pre-training or existing weights."""
 
-    Args:
-        title (str): For tables and for published numbers.
-        config (str, optional): Pre-training config; or
-        weights (str, optional): ``none`` (random) or ``torchvision``.
-        options (dict): Overrides of the config.
-        gpus (int): Processes, a GPU each; 0 for one process on whatever
-            there is.
-        pretrain_data (str): For tables, with ``weights``.
-        epochs (int, optional): For tables, with ``weights``.
-    """
-
-    title: str
+    title: str  # in tables and in the file of published numbers
     config: str | None = None
-    weights: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    gpus: int = 0
-    pretrain_data: str = '-'
+    weights: Literal['none', 'torchvision'] | None = None  # none: random
+    options: Options = {}
+    gpus: Count = 0  # processes, a GPU each; 0: one process on any device
+    # For the tables, with existing weights:
+    pretrain_set: str = '-'  # title
     epochs: int | None = None
 
-
-@dataclass(frozen=True)
-class Metric:
-    """A column of a table.
-
-    Args:
-        title (str): Heading.
-        scale (float): From what the evaluator gives to percent.
-        published (str, optional): Its name in the file of published numbers.
-    """
-
-    title: str
-    scale: float = 1.0
-    published: str | None = None
+    @model_validator(mode='after')
+    def _check_source(self) -> Method:
+        if (self.config is None) == (self.weights is None):
+            raise ValueError(
+                'it takes either a config to pre-train with, or weights: '
+                'none or torchvision'
+            )
+        return self
 
 
-@dataclass(frozen=True)
-class Benchmark:
-    """A fine-tuning and its test.
-
-    Args:
-        title (str): For tables.
-        protocol (str): In words; a published number is shown beside ours
-            only if its protocol is the same to the letter.
-        config (str): Fine-tuning config.
-        metrics (dict[str, Metric]): By their name in the evaluator.
-        data (list[str]): Names in the plan's ``data``.
-        options (dict): Overrides of the config.
-        gpus (int): As :class:`Method` has it.
-        published (str, optional): Its name in the file of published numbers.
-    """
+class Metric(Section):
+    """A column of a table."""
 
     title: str
+    scale: float = 1.0  # factor from the evaluator's number to percent
+    published: str | None = None  # name in the file of published numbers
+
+
+class Benchmark(Section):
+    """A fine-tuning and its test."""
+
+    title: str
+    # A published number is shown only if its protocol is the same text.
     protocol: str
     config: str
-    metrics: dict[str, Metric]
-    data: list[str]
-    options: dict[str, Any] = field(default_factory=dict)
-    gpus: int = 0
-    published: str | None = None
+    metrics: dict[str, Metric]  # by their name in the evaluator
+    data: list[str]  # names in the plan's data
+    options: Options = {}
+    gpus: Count = 0  # as of a method
+    published: str | None = None  # name in the file of published numbers
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Rows of a table: each method on each set."""
+class RowGroup(Section):
+    """Rows of a table: each method on each pre-training set."""
 
     methods: list[str]
-    sets: list[str]
+    pretrain_sets: list[str]
 
 
-@dataclass(frozen=True)
-class TablePlan:
-    """A table: which rows, which benchmarks."""
+class TablePlan(Section):
+    """A table: its rows, and its benchmarks as columns."""
 
     title: str
-    rows: list[Rows]
+    rows: list[RowGroup]
     benchmarks: list[str]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """All of it.
-
-    Args:
-        title (str): For the page.
-        work_dir (str): Where runs and tables go.
-        seeds (list[int]): A fine-tuning each. It starts from the
-            pre-training of the same seed, or else of the first one.
-        pretrain_seeds (list[int]): A pre-training each.
-        published (str, optional): CSV file of published numbers.
-        slurm (dict): Options of sbatch for every job, such as ``time``.
-    """
+class Plan(Section):
+    """All sections of a plan."""
 
     title: str
-    work_dir: str
-    seeds: list[int]
-    pretrain_seeds: list[int]
-    data: dict[str, Data]
-    pretrain_sets: dict[str, PretrainSet]
-    methods: dict[str, Method]
-    benchmarks: dict[str, Benchmark]
-    tables: dict[str, TablePlan]
-    published: str | None = None
-    slurm: dict[str, Any] = field(default_factory=dict)
+    # Folder of runs and tables. After a backslash, Slurm replaces no %j.
+    work_dir: Annotated[str, Field(pattern=r'^[^\\\x00-\x1f\x7f-\x9f]*$')]
+    # A fine-tuning each. It starts from the pre-training of the same seed,
+    # or else of the first one.
+    seeds: Seeds
+    pretrain_seeds: Seeds
+    data: dict[Name, Data]
+    pretrain_sets: dict[Name, PretrainSet]
+    methods: dict[Name, Method]
+    benchmarks: dict[Name, Benchmark]
+    tables: dict[Name, TablePlan]
+    published: str | None = None  # CSV file of published numbers
+    # Options of sbatch for every job; null removes one that jobs have.
+    slurm: dict[SbatchKey, SbatchValue] = {}
+
+    @model_validator(mode='after')
+    def _check_references(self) -> Plan:
+        for section in ('pretrain_sets', 'methods', 'benchmarks'):
+            for name, item in getattr(self, section).items():
+                roots = re.findall(r'{(.*?)}', str([*item.options.values()]))
+                data = [*getattr(item, 'data', ()), *roots]
+                self._check_known(f'{section}: {name}', 'data', data)
+                self.arguments(item.options)  # now, not in a job
+        for name, table in self.tables.items():
+            where = f'tables: {name}'
+            self._check_known(where, 'benchmarks', table.benchmarks)
+            for group in table.rows:
+                self._check_known(where, 'methods', group.methods)
+                self._check_known(where, 'pretrain_sets', group.pretrain_sets)
+        return self
+
+    def _check_known(self, where: str, section: str, names: list[str]) -> None:
+        known = getattr(self, section)
+        for name in names:
+            if name not in known:
+                raise ValueError(
+                    f'{where}: there is no {name!r} in {section}.'
+                    f'{suggest(name, list(known))}'
+                )
+
+    def arguments(self, options: Options) -> list[str]:
+        """Return options as ``--cfg-options`` takes them."""
+        arguments = []
+        for key, value in self.with_roots(options).items():
+            # MMEngine takes no quotes and spaces, nor needs them in lists.
+            text = re.sub("[' ]", '', str(value))
+            if DictAction._parse_iterable(text) != value:
+                raise ValueError(
+                    f'the option {key}: {value!r} cannot be given on a '
+                    'command line, where MMEngine takes no spaces, quotes, '
+                    'dicts or commas within words: put it into a config of '
+                    'its own, or link the folder under another name'
+                )
+            arguments.append(f'{key}={text}')
+        return arguments
+
+    def with_roots(self, value: Any) -> Any:
+        """Return options with the roots of data in place of their names."""
+        if isinstance(value, dict):
+            return {k: self.with_roots(v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [self.with_roots(v) for v in value]
+        if isinstance(value, str):
+            for name, data in self.data.items():
+                value = value.replace(f'{{{name}}}', data.root.rstrip('/'))
+        return value
+
+
+class StrictLoader(yaml.SafeLoader):
+    """YAML in which a duplicate key is a mistake and 24:00:00 is a time."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False):
+        keys = [key.value for key, _ in node.value if key.value != '<<']
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    problem=f'the key {key!r} is there twice',
+                    problem_mark=node.start_mark,
+                )
+        return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int | str:
+        # In YAML 1.1, 24:00:00 would be 86,400.
+        text = self.construct_scalar(node)
+        return text if ':' in text else super().construct_yaml_int(node)
+
+
+StrictLoader.add_constructor(
+    'tag:yaml.org,2002:int', StrictLoader.construct_yaml_int
+)
+
+
+def read_plan(path: str | Path) -> Plan:
+    """Read a plan and check that it holds together.
+
+    Raises:
+        UserError: With the place in the file and what is wrong there.
+    """
+    path = Path(path)
+    if not path.is_file():
+        plans = [str(p) for p in path.parent.glob('*.yaml')]
+        raise UserError(
+            f'There is no plan {str(path)!r}.{suggest(str(path), plans)}'
+        )
+    try:
+        content = yaml.load(path.read_text(encoding='utf-8'), StrictLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f'Plan {path} cannot be read: {error}') from error
+    try:
+        return Plan.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f'{path}: {mistakes(error)}') from error
+
+
+def mistakes(error: ValidationError) -> str:
+    """Say what pydantic has found wrong, and where."""
+    return '; '.join(map(_mistake, error.errors()))
+
+
+def _mistake(error: Any) -> str:
+    place = [str(part) for part in error['loc'] if part != '[key]']
+    if error['type'] == 'extra_forbidden':
+        key = place.pop()
+        sections = [Plan, *Section.__subclasses__()]
+        known = [name for cls in sections for name in cls.model_fields]
+        message = f'there is no key {key!r}.{suggest(key, known)}'
+    elif error['type'] == 'missing':
+        message = f'the key {place.pop()!r} is missing'
+    else:
+        message = error['msg'].removeprefix('Value error, ')
+        if error['type'] != 'value_error':
+            message += f', not {error["input"]!r:.60}'
+    return ': '.join([*place, message])

@@ -1,196 +1,129 @@
-"""Numbers of papers and READMEs, to show beside runs of the same protocol."""
+"""Published numbers, to show beside runs of the same protocol."""
 
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, NamedTuple
 
-from pixcon_mm.errors import UserError, suggest
-from reproduction.results import Published
-
-COLUMNS = (
-    *('benchmark', 'protocol', 'method', 'pretrain_data'),
-    *('pretrain_epochs', 'metric', 'value', 'source'),
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    ValidationError,
 )
-Key = tuple[str, str, int | None]
+
+from pixcon_mm.errors import UserError
+from reproduction.plan import Benchmark, Metric, mistakes
+
+Text = Annotated[str, Field(min_length=1)]
+EmptyIsNone = BeforeValidator(lambda text: text or None)
 
 
-@dataclass(frozen=True)
-class Number:
-    """A line of the file.
+class RowKey(NamedTuple):
+    """Titles that identify a row in all tables and charts."""
 
-    Args:
-        benchmark (str): Name, as a plan's ``published`` has it.
-        protocol (str): In words.
-        method (str): Title.
-        images (str): Pre-training set's title, or '-'.
-        epochs (int | None): None where the file says nothing.
-        metric (str): Name, as a plan's metric has it.
-        value (float | None): None where it was not available.
-        source (str): Where it stands.
-    """
-
-    benchmark: str
-    protocol: str
     method: str
-    images: str
+    pretrain_set: str  # '-' for none
     epochs: int | None
-    metric: str
-    value: float | None
-    source: str
 
 
-def read_published(path: str | Path) -> list[Number]:
+class PublishedNumber(BaseModel):
+    """A line of the file of published numbers, in the plan's words."""
+
+    model_config = ConfigDict(frozen=True, str_strip_whitespace=True)
+
+    benchmark: Text  # ``published`` of a benchmark
+    protocol: Text
+    method: Text  # title
+    pretrain_set: Text  # title
+    epochs: Annotated[NonNegativeInt | None, EmptyIsNone]  # None: unknown
+    metric: Text  # ``published`` of a metric
+    value: Annotated[FiniteFloat | None, EmptyIsNone]  # None: not available
+    source: Text
+
+    @property
+    def row(self) -> RowKey:
+        """The row that it belongs to."""
+        return RowKey(self.method, self.pretrain_set, self.epochs)
+
+    def fits(self, row: RowKey) -> bool:
+        """Return whether it belongs to a row.
+
+        Text is compared to the letter: 'MoCo-v2' is not 'MoCo-v2+'. A number
+        of unknown length fits any: there is one supervised model of ImageNet.
+        """
+        return row[:2] == self.row[:2] and self.epochs in (None, row.epochs)
+
+
+def read_published(path: str | Path) -> list[PublishedNumber]:
     """Read a file of published numbers, in its order.
-
-    Args:
-        path (str | Path): CSV file with a header of ``COLUMNS``. An empty
-            value stands for a number that was not available.
 
     Raises:
         UserError: With the file, the line and what is wrong there.
     """
-    path = Path(path)
+    path, numbers = Path(path), []
     if not path.is_file():
         raise UserError(f'There is no file of published numbers {path}.')
     try:
         # A spreadsheet may put a mark of the encoding in front.
         with path.open(encoding='utf-8-sig', newline='') as file:
             reader = csv.DictReader(file, strict=True)
-            _check_header(reader.fieldnames or [], path)
-            return [
-                _number(row, f'{path}:{reader.line_num}') for row in reader
-            ]
+            header = list(reader.fieldnames or [])
+            for column in PublishedNumber.model_fields:
+                if column not in header:
+                    raise UserError(f'{path}:1 lacks the column {column!r}.')
+            for line in reader:
+                where = f'{path}:{reader.line_num}'
+                if None in line or None in line.values():
+                    raise UserError(
+                        f'{where} has too many or too few fields: put text '
+                        'with a comma in double quotes.'
+                    )
+                try:
+                    numbers.append(PublishedNumber.model_validate(line))
+                except ValidationError as error:
+                    raise UserError(f'{where}: {mistakes(error)}') from error
     except UnicodeDecodeError as error:
         raise UserError(f'{path} is no text in UTF-8: {error}') from error
     except csv.Error as error:
         raise UserError(
             f'{path} is no CSV file after line {reader.line_num}: {error}.'
         ) from error
+    return numbers
 
 
 def find(
-    numbers: Iterable[Number],
-    benchmark: str,
-    protocol: str,
-    method: str,
-    images: str,
-    epochs: int | None,
-    metric: str,
-) -> list[Published]:
-    """The published numbers of a cell, one per source, in the file's order.
-
-    Text is compared to the letter: 'MoCo-v2' is not 'MoCo-v2+'. A line
-    without epochs fits any: it says nothing that could be different, as for
-    the one supervised model of ImageNet.
-
-    Args:
-        numbers (Iterable[Number]): Of :func:`read_published`.
-        benchmark (str): A benchmark's ``published``.
-        protocol (str): A benchmark's ``protocol``.
-        method (str): Title.
-        images (str): Pre-training set's title, or '-'.
-        epochs (int | None): Of the pre-training. None fits only lines
-            without epochs.
-        metric (str): A metric's ``published``.
-
-    Returns:
-        list[Published]: With value None where the file has no value.
-    """
+    numbers: Iterable[PublishedNumber],
+    benchmark: Benchmark,
+    metric: Metric,
+    row: RowKey | None = None,
+) -> list[PublishedNumber]:
+    """Find the published numbers of a column, or of its cell in a row."""
+    wanted = (benchmark.published, benchmark.protocol, metric.published)
     return [
-        Published(n.value, n.source)
-        for n in numbers
-        if (n.benchmark, n.protocol, n.metric) == (benchmark, protocol, metric)
-        and _fits(n, (method, images, epochs))
+        number
+        for number in numbers
+        if (number.benchmark, number.protocol, number.metric) == wanted
+        and (row is None or number.fits(row))
     ]
 
 
-def others(
-    numbers: Iterable[Number],
-    benchmark: str,
-    protocol: str,
-    known: Iterable[Key],
-) -> list[Key]:
-    """What has a published number of a protocol, and no row of its own.
-
-    Args:
-        numbers (Iterable[Number]): Of :func:`read_published`.
-        benchmark (str): A benchmark's ``published``.
-        protocol (str): A benchmark's ``protocol``.
-        known (Iterable[tuple[str, str, int | None]]): Method, images and
-            epochs of the rows that there are.
-
-    Returns:
-        list[tuple[str, str, int | None]]: Method, images and epochs, each
-        once, in the file's order, for :func:`find`.
-    """
-    known = list(known)
-    found = {
-        (n.method, n.images, n.epochs): None
-        for n in numbers
-        if (n.benchmark, n.protocol) == (benchmark, protocol)
-        and n.value is not None
-        and not any(_fits(n, key) for key in known)
+def find_other_rows(
+    numbers: Iterable[PublishedNumber],
+    benchmarks: Iterable[Benchmark],
+    rows: list[RowKey],
+) -> list[RowKey]:
+    """Find rows that have a published number in a table, and no row there."""
+    others = {
+        number.row: None
+        for benchmark in benchmarks
+        for metric in benchmark.metrics.values()
+        for number in find(numbers, benchmark, metric)
+        if number.value is not None and not any(map(number.fits, rows))
     }
-    return list(found)
-
-
-def _fits(number: Number, key: Key) -> bool:
-    method, images, epochs = key
-    return (number.method, number.images) == (method, images) and (
-        number.epochs is None or number.epochs == epochs
-    )
-
-
-def _check_header(header: list[str], path: Path) -> None:
-    for column in COLUMNS:
-        if column not in header:
-            raise UserError(
-                f'{path}:1 lacks the column {column!r}.'
-                f'{suggest(column, list(header))} Columns are '
-                f'{",".join(COLUMNS)}.'
-            )
-
-
-def _number(row: dict, where: str) -> Number:
-    """A line, checked."""
-    if None in row or None in row.values():
-        raise UserError(
-            f'{where} has too {"many" if None in row else "few"} fields: '
-            'put text with a comma in double quotes, and leave a comma for '
-            'each empty field.'
-        )
-    row = {key: text.strip() for key, text in row.items()}
-    # Only value and epochs may be unknown; a number needs its source.
-    for name in COLUMNS:
-        if not row[name] and name not in ('value', 'pretrain_epochs'):
-            raise UserError(f'{where} has no {name}.')
-    epochs, value = row['pretrain_epochs'], row['value']
-    if epochs and not (epochs.isascii() and epochs.isdigit()):
-        raise UserError(
-            f'{where} has pretrain_epochs {epochs!r}: a whole number or '
-            'nothing, please.'
-        )
-    return Number(
-        benchmark=row['benchmark'],
-        protocol=row['protocol'],
-        method=row['method'],
-        images=row['pretrain_data'],
-        epochs=int(epochs) if epochs else None,
-        metric=row['metric'],
-        value=_value(value, where) if value else None,
-        source=row['source'],
-    )
-
-
-def _value(text: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UserError(f'{where} has a value {text!r} that is no number.')
-    return value
+    return list(others)

@@ -1,161 +1,241 @@
-"""From a plan to its runs, with what each of them needs."""
+"""The runs of a plan, and the settings that their results depend on."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
+import json
+import logging
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from mmengine.config import Config
+
+from pixcon_mm.config import load_config, runner_keys
 from pixcon_mm.errors import UserError
-from reproduction.plan import Plan
+from reproduction.plan import Options, Plan
+
+KINDS = ('pretrain', 'finetune', 'test')
+# Settings that the result does not depend on: they say where a run writes
+# and how it feeds its device. (The number of processes is none either: the
+# total batch is the recipe's, and so are its statistics under SyncBN.)
+IMMATERIAL = re.compile(
+    r'default_hooks\.(logger|checkpoint|progress_bar|timer)'
+    '|env_cfg|launcher|log_level|log_processor|model_wrapper_cfg|resume'
+    '|vis_backends|visualizer|work_dir'
+    r'|randomness\.seed'  # the run's own counts
+    r'|train_cfg\.(val_begin|val_interval)'  # it has no validation
+    r'|.+\.(num_workers|persistent_workers|pin_memory)'
+)
+Settings = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One command: a pre-training, a fine-tuning or a test.
+    """One command: a pre-training, a fine-tuning or a test."""
 
-    Args:
-        name (str): ``pretrain/METHOD-SET-seedN``,
-            ``finetune/BENCHMARK/START-seedN`` or
-            ``test/BENCHMARK/START-seedN``; its folder below the work dir.
-        config (str): Config file.
-        options (dict): Overrides of it; ``{data}`` stands for a root.
-        seed (int): Of all that is random.
-        gpus (int): Processes, a GPU each; 0 for one process.
-        data (tuple[str, ...]): Names in the plan's data.
-        before (Run, optional): The run whose checkpoint it starts from.
-        weights (str, optional): ``none`` or ``torchvision``, where a
-            fine-tuning starts without a pre-training.
-    """
-
-    name: str
-    config: str
-    options: dict[str, Any]
+    kind: Literal['pretrain', 'finetune', 'test']
+    method: str  # name in the plan, as the next two
+    pretrain_set: str | None  # None with existing weights
+    benchmark: str | None  # None for a pre-training
     seed: int
-    gpus: int
-    data: tuple[str, ...]
-    before: Run | None = None
-    weights: str | None = None
-
-    @property
-    def needs(self) -> str | None:
-        """Name of the run whose checkpoint it starts from."""
-        return self.before and self.before.name
-
-    @property
-    def kind(self) -> str:
-        """``pretrain``, ``finetune`` or ``test``."""
-        return self.name.partition('/')[0]
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where the fine-tunings of a row start: a method on a set."""
-
-    method: str
-    set: str | None  # None for given weights
+    config: str
+    options: Options  # overrides of the config
+    gpus: int  # processes, a GPU each; 0 for one process
+    data: list[str]  # names in the plan
+    parent: Run | None = None  # the run whose checkpoint it starts from
+    weights: str | None = None  # none or torchvision, without a parent
 
     @property
     def name(self) -> str:
-        """For names of runs."""
-        return self.method if self.set is None else f'{self.method}-{self.set}'
+        """``KIND/[BENCHMARK/]METHOD[-SET]-seedN``, its folder's path."""
+        backbone = backbone_name(self.method, self.pretrain_set)
+        parts = [self.kind, self.benchmark, f'{backbone}-seed{self.seed}']
+        return '/'.join(filter(None, parts))
 
 
-def starts(plan: Plan, table: str) -> list[Start]:
-    """The rows of a table, in order."""
-    found = []
-    for rows in plan.tables[table].rows:
-        for method in rows.methods:
-            given = plan.methods[method].weights is not None
-            for part in [None] if given else rows.sets:
-                start = Start(method, part)
-                if start not in found:
-                    found.append(start)
-    return found
+def backbone_name(method: str, pretrain_set: str | None) -> str:
+    """Join the names of a method and a pre-training set, if it has one."""
+    return '-'.join(filter(None, [method, pretrain_set]))
 
 
-def pretrain_seed(plan: Plan, seed: int) -> int:
-    """Which pre-training the fine-tuning of a seed starts from."""
-    return seed if seed in plan.pretrain_seeds else plan.pretrain_seeds[0]
+def table_rows(plan: Plan, table: str) -> list[tuple[str, str | None]]:
+    """List method and pre-training set of the rows of a table, in order."""
+    rows = {
+        (method, None if plan.methods[method].weights else pretrain_set): None
+        for group in plan.tables[table].rows
+        for method in group.methods
+        for pretrain_set in group.pretrain_sets
+    }
+    return list(rows)
 
 
 def runs_of(plan: Plan) -> dict[str, Run]:
-    """All runs of a plan, by name; each after what it needs.
-
-    A run that several tables want is there once.
+    """List all runs of a plan by name, each once and after its parent.
 
     Raises:
         UserError: If two different runs would have one name.
     """
     runs: dict[str, Run] = {}
-    for table in plan.tables:
-        for start in starts(plan, table):
+    for name, table in plan.tables.items():
+        for row in table_rows(plan, name):
             for seed in plan.seeds:
-                for benchmark in plan.tables[table].benchmarks:
-                    for run in chain(plan, start, benchmark, seed):
+                for benchmark in table.benchmarks:
+                    for run in _chain(plan, *row, benchmark, seed):
                         if runs.setdefault(run.name, run) != run:
                             raise UserError(
-                                f'Two different runs of the plan are called '
+                                'Two different runs of the plan are called '
                                 f'{run.name}: rename a method or a '
                                 'pre-training set.'
                             )
     # All pre-trainings first: most of the rest waits for them.
-    order = ('pretrain', 'finetune', 'test')
-    return dict(
-        sorted(runs.items(), key=lambda item: order.index(item[1].kind))
-    )
+    ordered = sorted(runs.values(), key=lambda run: KINDS.index(run.kind))
+    return {run.name: run for run in ordered}
 
 
-def chain(plan: Plan, start: Start, benchmark: str, seed: int) -> list[Run]:
-    """The runs behind one number: pre-training, fine-tuning, test."""
-    method = plan.methods[start.method]
-    bench = plan.benchmarks[benchmark]
-    runs, before = [], None
-    if start.set is not None:
-        images = plan.pretrain_sets[start.set]
-        first = pretrain_seed(plan, seed)
-        before = Run(
-            name=f'pretrain/{start.name}-seed{first}',
-            config=method.config,
-            options={**method.options, **images.options},
-            seed=first,
-            gpus=method.gpus,
-            data=tuple(images.data),
+def _chain(
+    plan: Plan, method: str, pretrain_set: str | None, name: str, seed: int
+) -> list[Run]:
+    """List the runs behind one number: pre-training, fine-tuning, test."""
+    source, benchmark = plan.methods[method], plan.benchmarks[name]
+    backbone = dict(method=method, pretrain_set=pretrain_set)
+    runs: list[Run] = []
+    if pretrain_set is not None:
+        images = plan.pretrain_sets[pretrain_set]
+        has_own = seed in plan.pretrain_seeds
+        pretrain = Run(
+            kind='pretrain',
+            benchmark=None,
+            seed=seed if has_own else plan.pretrain_seeds[0],
+            config=source.config,
+            options={**source.options, **images.options},
+            gpus=source.gpus,
+            data=images.data,
+            **backbone,
         )
-        runs.append(before)
-    common = dict(
-        config=bench.config,
-        options=bench.options,
-        seed=seed,
-        gpus=bench.gpus,
-        data=tuple(bench.data),
-    )
-    where = f'{benchmark}/{start.name}-seed{seed}'
-    finetune = Run(
-        name=f'finetune/{where}',
-        before=before,
-        weights=method.weights,
-        **common,
-    )
-    test = Run(name=f'test/{where}', before=finetune, **common)
-    return [*runs, finetune, test]
+        runs.append(pretrain)
+    for kind in ('finetune', 'test'):
+        run = Run(
+            kind=kind,
+            benchmark=name,
+            seed=seed,
+            config=benchmark.config,
+            options=benchmark.options,
+            gpus=benchmark.gpus,
+            data=benchmark.data,
+            parent=runs[-1] if runs else None,
+            weights=source.weights if kind == 'finetune' else None,
+            **backbone,
+        )
+        runs.append(run)
+    return runs
 
 
-def with_roots(plan: Plan, options: dict[str, Any]) -> dict[str, Any]:
-    """Options with the roots of the plan's data put in.
+def select(runs: Iterable[Run], **fields: Any) -> list[Run]:
+    """Select the runs whose fields have the given values."""
+    return [
+        run
+        for run in runs
+        if all(getattr(run, key) == value for key, value in fields.items())
+    ]
+
+
+def settings_of(run: Run) -> Settings:
+    """Collect all settings that the result of a run depends on.
+
+    Options keep their placeholders for the roots of data, so that moving the
+    data changes nothing. Keys of the parent have its kind in front.
+    """
+    all_settings = _config_settings(run.config, json.dumps(run.options))
+    settings = {k: v for k, v in all_settings if concerns(run.kind, k)}
+    settings['seed'] = run.seed
+    if run.parent:
+        for key, value in settings_of(run.parent).items():
+            settings[f'{run.parent.kind}.{key}'] = value
+    elif run.weights:
+        settings['weights'] = run.weights
+    return settings
+
+
+def concerns(kind: str, key: str) -> bool:
+    """Return whether the result of a kind of run depends on a setting.
+
+    Another way to test makes no fine-tuning stale, only its test.
+    """
+    if kind == 'test':
+        return key.startswith(('model.', 'test_'))
+    return not key.startswith(('val_', 'test_'))
+
+
+@functools.cache
+def _config_settings(path: str, options: str) -> tuple[tuple[str, Any], ...]:
+    cfg = load_silently(path, json.loads(options))
+    known = runner_keys()
+    content = {k: v for k, v in cfg._cfg_dict.items() if k in known}
+    return tuple(sorted(flatten(content).items()))
+
+
+# For configs that were edited since.
+forget_configs = _config_settings.cache_clear
+
+
+def load_silently(path: str, options: Options) -> Config:
+    """Load a config without the output of what it imports."""
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return load_config(path, options)
+    except UserError as error:
+        raise UserError(f'{error} (in the plan: {path})') from error
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def flatten(node: Any, path: str = '') -> Settings:
+    """List the leaves of a config that matter, by dotted key.
 
     Example:
-        >>> from types import SimpleNamespace as N
-        >>> plan = N(data=dict(coco=N(root='/images/coco')))
-        >>> with_roots(plan, {'data_root': '{coco}/train2017/'})
-        {'data_root': '/images/coco/train2017/'}
+        >>> flatten(dict(model=dict(depth=50, strides=(1, 2)), resume=True))
+        {'model.depth': 50, 'model.strides': [1, 2]}
     """
+    if IMMATERIAL.fullmatch(path):
+        return {}
+    if isinstance(node, list | tuple):
+        if not any(isinstance(x, dict | list | tuple) for x in node):
+            return {path: [_as_json(x) for x in node]}
+        node = {str(index): child for index, child in enumerate(node)}
+    if not isinstance(node, dict):
+        return {path: _as_json(node)}
+    leaves: Settings = {}
+    for key, child in node.items():
+        leaves.update(flatten(child, f'{path}.{key}' if path else key))
+    return leaves or {path: {}}
 
-    def put(value: Any) -> Any:
-        if isinstance(value, list):
-            return [put(v) for v in value]
-        if isinstance(value, str):
-            for name, data in plan.data.items():
-                value = value.replace(f'{{{name}}}', data.root.rstrip('/'))
-        return value
 
-    return {key: put(value) for key, value in options.items()}
+def _as_json(value: Any) -> Any:
+    is_json = value is None or isinstance(value, bool | int | float | str)
+    return value if is_json else str(value)
+
+
+def difference(old: Settings, new: Settings) -> str:
+    """Say in words what has changed; nothing if nothing has.
+
+    Example:
+        >>> difference({'seed': 0, 'lr': 0.1}, {'seed': 1, 'wd': 0})
+        'lr was 0.1, is not set; seed was 0, is 1; wd was not set, is 0'
+    """
+    changes = [
+        f'{key} was {_shown(old, key)}, is {_shown(new, key)}'
+        for key in sorted({*old, *new})
+        if old.get(key, ...) != new.get(key, ...)
+    ]
+    if len(changes) > 3:
+        changes[3:] = [f'and {len(changes) - 3} more']
+    return '; '.join(changes)
+
+
+def _shown(settings: Settings, key: str) -> str:
+    return repr(settings[key]) if key in settings else 'not set'

@@ -1,13 +1,17 @@
-"""The runs of a plan as jobs of Slurm.
+"""Submit the runs of a plan as jobs of Slurm.
 
-sbatch with --dependency, and no library for it: a job is a script that a
-person can read, change and submit again, and each just calls `reproduce.py
-run` for one run, which resumes and takes note as it does anywhere. (submitit
-submits pickled functions, and leaves dependencies to sbatch's option anyway.)
+A job is a script that a person can read, change and submit again. It calls
+``reproduce.py run`` for one run. sbatch splits a directive at white space;
+double quotes group, a backslash takes the next character as it is, and
+nothing is expanded. A line break would begin another directive or a command,
+so every value is on one line: plans with others are refused.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,23 +20,22 @@ from pathlib import Path
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import atomic_write
-from reproduction.execute import Choice
-from reproduction.folder import Folder
+from reproduction.execute import Selection
 from reproduction.plan import Plan
+from reproduction.run_dir import RunDir
 from reproduction.runs import Run
-from reproduction.sbatch import bash_words, directive, log_pattern
-from reproduction.state import State, Status, Survey
+from reproduction.status import PlanStatus, State
 
 GPUS_PER_NODE = 8
 CPUS_PER_GPU = 8  # the workers of a pre-training's loader
-SECONDS = 180  # between Slurm's notice and the end of a job's time
+NOTICE_SECONDS = 180  # between Slurm's notice and the end of a job's time
 
 SCRIPT = """\
 #!/usr/bin/env bash
 {directives}
 set -euo pipefail
 cd {root}
-{notice}{command} &
+{trap}{command} &
 run=$!
 # A notice of Slurm interrupts the wait, not the run.
 while kill -0 "$run" 2>/dev/null; do
@@ -42,7 +45,7 @@ status=0
 wait "$run" || status=$?
 {requeue}exit "$status"
 """
-NOTICE = """\
+TRAP = """\
 # Before its time is up the run saves a checkpoint and ends with status 75.
 # The trap is set first: a notice that finds none would end this script.
 trap 'kill -USR1 %1' USR1
@@ -57,67 +60,103 @@ fi
 
 
 def submit(
-    survey: Survey, choice: Choice, plan_file: str, is_dry: bool = False
+    status: PlanStatus,
+    selection: Selection,
+    plan_file: str,
+    is_dry: bool = False,
 ) -> None:
-    """Submit every run that is meant, not complete and not in the queue.
+    """Submit every selected run that is incomplete and not in the queue.
 
-    Args:
-        survey (Survey): The plan and its state.
-        choice (Choice): Which runs.
-        plan_file (str): The plan's file, for the jobs.
-        is_dry (bool): Print scripts and commands, and submit nothing.
+    A dry run prints scripts and commands instead.
 
     Raises:
-        UserError: If data are missing, a run is stale or wants more GPUs
-            than a node has, or there is no Slurm.
+        UserError: If jobs would fail, or there is no Slurm.
     """
+    done = {State.COMPLETE}
+    if not selection.redo:
+        done.add(State.LOST)  # it has given its result
     pending = {
         run.name: run
-        for run in choice.pick(survey.runs)
-        if is_pending(survey.status(run), choice)
+        for run in selection.pick(status.runs)
+        if status.status(run).state not in done
     }
+    reasons = _obstacles(status, pending, selection.redo)
     if is_dry:
-        for sentence in obstacles(survey, pending, choice.redo):
-            print(textwrap.indent(sentence, '# ', lambda _: True))
-    else:
-        check(survey, pending, choice.redo)
+        for reason in reasons:
+            print(textwrap.indent(reason, '# ', lambda _: True))
+    elif shutil.which('sbatch') is None:
+        raise UserError(
+            'There is no sbatch on PATH: submit from a machine of the '
+            'cluster, or use `run`.'
+        )
+    elif reasons:
+        raise UserError(
+            f'Nothing is submitted: {"; ".join(reasons)}. Correct it, select '
+            'runs with --only, or do stale ones again with --redo.'
+        )
     jobs: dict[str, str] = {}
-    for run in pending.values():
-        folder = survey.folder(run)
-        job = None if is_dry else queued(folder)
+    for name, run in pending.items():
+        run_dir = status.run_dir(run)
+        job = None if is_dry else queued_job(run_dir)
         if job:
-            jobs[run.name] = job
-            print(f'{run.name}: job {job} is in the queue')
+            jobs[name] = job
+            print(f'{name}: job {job} is in the queue')
             continue
-        script = script_of(survey.plan, run, folder, plan_file, choice.redo)
-        line = ['sbatch', '--parsable']
-        if run.needs in pending:
-            job = f'<job of {run.needs}>' if is_dry else jobs[run.needs]
-            line.append(f'--dependency=afterok:{job}')
-        file = folder.path.with_name(f'{folder.path.name}.sh')
-        line.append(str(file))
+        script = job_script(
+            status.plan, run, run_dir, plan_file, selection.redo
+        )
+        file = run_dir.path.with_name(f'{run_dir.path.name}.sh')
+        line = ['sbatch', '--parsable', str(file)]
+        if run.parent and run.parent.name in pending:
+            parent = run.parent.name
+            job = f'<job of {parent}>' if is_dry else jobs[parent]
+            line.insert(2, f'--dependency=afterok:{job}')
         if is_dry:
             print(f'# {bash_words(line)}\n{script}')
             continue
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(script, encoding='utf-8')
-        jobs[run.name] = call(line)
-        atomic_write(folder.job_file, jobs[run.name].encode())
-        print(f'{run.name}: job {jobs[run.name]}')
+        atomic_write(file, script.encode())
+        output = _call(
+            line, 'What was submitted before stays; submit again to continue.'
+        )
+        jobs[name] = output.split(';')[0]
+        atomic_write(run_dir.beside('job'), jobs[name].encode())
+        print(f'{name}: job {jobs[name]}')
     print(f'{"# " if is_dry else ""}{len(pending)} runs are not complete.')
 
 
-def is_pending(status: Status, choice: Choice) -> bool:
-    """Whether a run is still to be run."""
-    if status.state is State.LOST:
-        return choice.redo  # it has given its result
-    return status.state is not State.COMPLETE
+def _obstacles(
+    status: PlanStatus, pending: dict[str, Run], redo: bool
+) -> list[str]:
+    """List reasons why jobs would fail."""
+    reasons = []
+    for name, run in pending.items():
+        own, parent = status.status(run), status.parent(run)
+        if own.state is State.NO_DATA:
+            reasons.append(own.why)
+        if own.state is State.STALE and not redo:
+            reasons.append(f'stale: {name}: {own.why}')
+        is_running = own.state is State.RUNNING
+        if is_running and not queued_job(status.run_dir(run)):
+            reasons.append(f'{name} runs outside of Slurm')
+        if run.gpus > GPUS_PER_NODE:
+            reasons.append(
+                f'{name} wants {run.gpus} GPUs, and a job has one node of '
+                f'{GPUS_PER_NODE}: lower its gpus in the plan'
+            )
+        is_there = parent is None or parent.state is State.COMPLETE
+        if not is_there and run.parent.name not in pending:
+            reasons.append(
+                f'{name} needs {run.parent.name}, whose state is '
+                f'{parent.state.value!r}: select it too'
+            )
+    return list(dict.fromkeys(reasons))
 
 
-def script_of(
-    plan: Plan, run: Run, folder: Folder, plan_file: str, redo: bool = False
+def job_script(
+    plan: Plan, run: Run, run_dir: RunDir, plan_file: str, redo: bool = False
 ) -> str:
-    """The script of a job, without its dependency."""
+    """Write the script of a job, without its dependency."""
+    log = str(run_dir.path).replace('%', '%%')
     options = {
         'job-name': run.name,
         'nodes': 1,
@@ -125,10 +164,10 @@ def script_of(
         'gres': f'gpu:{run.gpus}' if run.gpus else None,
         'cpus-per-task': max(run.gpus, 1) * CPUS_PER_GPU,
         'requeue': True,
-        'signal': f'B:USR1@{SECONDS}',
+        'signal': f'B:USR1@{NOTICE_SECONDS}',
         'open-mode': 'append',
         'kill-on-invalid-dep': 'yes',
-        'output': log_pattern(folder.path),
+        'output': f'{log}.slurm-%j.txt',
         **plan.slurm,
     }
     if not options['requeue']:
@@ -144,7 +183,7 @@ def script_of(
     if redo:
         command.append('--redo')
     return SCRIPT.format(
-        notice=NOTICE if options['requeue'] else '',
+        trap=TRAP if options['requeue'] else '',
         requeue=REQUEUE if options['requeue'] else '',
         directives='\n'.join(directives),
         root=bash_words([str(Path.cwd())]),
@@ -152,77 +191,63 @@ def script_of(
     )
 
 
-def obstacles(
-    survey: Survey, pending: dict[str, Run], redo: bool = False
-) -> list[str]:
-    """Why runs would not do what they are submitted for."""
-    found: dict[str, None] = {}
-    for run in pending.values():
-        status: Status = survey.status(run)
-        if status.state is State.NO_DATA:
-            found[status.why] = None
-        elif status.state is State.STALE and not redo:
-            found[f'stale: {run.name}: {status.why}'] = None
-        elif status.state is State.RUNNING and not queued(survey.folder(run)):
-            found[f'{run.name} runs outside of Slurm'] = None
-    return list(found)
-
-
-def check(survey: Survey, pending: dict[str, Run], redo: bool) -> None:
-    """Stop before jobs that could but fail are in the queue."""
-    if shutil.which('sbatch') is None:
-        raise UserError(
-            'There is no sbatch on PATH: submit from a machine of the '
-            'cluster, or use `run`.'
-        )
-    found = obstacles(survey, pending, redo)
-    if found:
-        raise UserError(
-            f'Nothing is submitted: {"; ".join(found)}. Correct it, choose '
-            'runs with --only, or do stale ones again with --redo.'
-        )
-    for run in pending.values():
-        if run.gpus > GPUS_PER_NODE:
-            raise UserError(
-                f'{run.name} wants {run.gpus} GPUs, and a job has one node '
-                f'of {GPUS_PER_NODE}: lower its gpus in the plan.'
-            )
-        if run.needs and run.needs not in pending:
-            needed = survey.needed(run)
-            if needed.state is not State.COMPLETE:
-                raise UserError(
-                    f'{run.name} needs {run.needs}, whose state is '
-                    f'{needed.state.value!r}: choose it too, or do it again '
-                    'with --redo.'
-                )
-
-
-def queued(folder: Folder) -> str | None:
-    """The job of a run if it is still in the queue or running.
+def queued_job(run_dir: RunDir) -> str | None:
+    """Return the job of a run if it is still in the queue or running.
 
     Raises:
-        UserError: If Slurm does not say so: a second job would wait for the
+        UserError: If Slurm does not answer: a second job would wait for the
             first one, with its GPUs idle.
     """
-    if not folder.job_file.exists() or shutil.which('squeue') is None:
+    file = run_dir.beside('job')
+    if not file.exists() or shutil.which('squeue') is None:
         return None
-    job = folder.job_file.read_text(encoding='utf-8').strip()
+    job = file.read_text(encoding='utf-8').strip()
     line = ['squeue', '--noheader', '--jobs', job, '--format', '%T']
-    said = subprocess.run(line, capture_output=True, text=True)
-    if said.returncode and 'Invalid job id' not in said.stderr:
-        raise UserError(
-            f'{bash_words(line)} failed: {said.stderr.strip()} Without it '
-            'runs could be submitted twice: try again.'
-        )
-    return job if said.returncode == 0 and said.stdout.strip() else None
+    advice = 'Without it runs could be submitted twice: try again.'
+    return job if _call(line, advice, 'Invalid job id') else None
 
 
-def call(line: list[str]) -> str:
-    """Submit; gives the job's number."""
-    said = subprocess.run(line, capture_output=True, text=True)
-    if said.returncode:
+def _call(line: list[str], advice: str, harmless: str | None = None) -> str:
+    """Call a program of Slurm; return its output, '' on a harmless error."""
+    result = subprocess.run(line, capture_output=True, text=True)
+    if harmless and harmless in result.stderr:
+        return ''
+    if result.returncode:
         raise UserError(
-            f'{bash_words(line)} failed: {said.stderr.strip()} What was '
-            'submitted before stays; submit again to continue.'
+            f'{bash_words(line)} failed: {result.stderr.strip()} {advice}'
         )
-    return said.stdout.strip().split(';')[0]
+    return result.stdout.strip()
+
+
+def directive(key: str, value: str | float | bool) -> str:
+    r"""Write an option as a line for sbatch.
+
+    Example:
+        >>> print(directive('comment', 'a "b"'))
+        #SBATCH --comment="a \"b\""
+    """
+    if value is True:
+        return f'#SBATCH --{key}'
+    text = str(value)
+    if not re.fullmatch(r'[A-Za-z0-9_@%+=:,./-]+', text):
+        escaped = text.replace('\\', r'\\').replace('"', r'\"')
+        text = f'"{escaped}"'
+    return f'#SBATCH --{key}={text}'
+
+
+def bash_words(words: list[str]) -> str:
+    r"""Write a command for bash, on one line whatever its words hold.
+
+    Example:
+        >>> bash_words(['cat', 'a b', 'c\n'])
+        "cat 'a b' $'\\143\\012'"
+    """
+    return ' '.join(
+        shlex.quote(word) if word.isprintable() else _octal(word)
+        for word in words
+    )
+
+
+def _octal(word: str) -> str:
+    digits = ''.join(f'\\{byte:03o}' for byte in os.fsencode(word))
+    return f"$'{digits}'"

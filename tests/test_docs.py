@@ -1,66 +1,99 @@
-"""What docs/speed.md calculates and tells to type is so."""
+"""Tests of the tables, links and Python examples of README.md and docs/."""
 
-import importlib.util
+import math
 import re
-import shlex
-from pathlib import Path
+import shutil
 
 import pytest
+import torch
+from torchvision.models import resnet50
 
-from benchmarks.train import hours
-from tests import toy
+from pixcon_mm.config import load_config
+from tests import ROOT
+from tests.test_readme import PAGES
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = (ROOT / 'docs/speed.md').read_text()
-COMMANDS = [
-    shlex.split(line, comments=True)
-    for block in re.findall(r'```bash\n(.*?)```', PAGE, flags=re.S)
-    for line in block.splitlines()
+TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text() for page in PAGES}
+CONFIGS = ROOT / 'configs'
+EXAMPLES = [
+    (page, code)
+    for page, text in TEXTS.items()
+    if page != 'docs/channels_last_on_cpu.md'  # it shows a crash
+    for code in re.findall(r'```python\n(.*?)```', text, re.S)
 ]
 
 
-@pytest.fixture(scope='module')
-def example():
-    """The page's Python, run as it stands."""
-    (code,) = re.findall(r'```python\n(.*?)```', PAGE, flags=re.S)
-    names = {}
-    with pytest.MonkeyPatch.context() as patch, toy.framework_state():
-        patch.chdir(ROOT)
-        exec(code, names)
-    return names
+def rows(page):
+    """Return the rows of tables that begin with a config: cells by name."""
+    found = re.findall(r'^\| `(\w+/)?(\S+\.py)` \|(.*) \|$', TEXTS[page], re.M)
+    return {name: cells.split(' | ') for _, name, cells in found}
 
 
-def test_scaling_table_is_what_the_code_gives(example):
-    row = r'^\| (\d+), (one|eight) machines? \| ([\d,]+) \| (\d+) \| (\S+) \|'
-    rows = re.findall(row, PAGE, flags=re.M)
-    assert len(rows) == 5
-    for gpus, machines, total, batch, efficiency in rows:
-        gpus, batch = int(gpus), int(batch)
-        assert gpus * batch == int(total.replace(',', ''))
-        links = (200, 20) if machines == 'one' else (25, 50)
-        value = example['efficiency'](batch, gpus, *links)
-        assert f'{value:.2f}' == efficiency
+def number(text):
+    return int(text.replace('k', '000'))
 
 
-def test_hours_are_those_of_the_tool():
-    coco, plus = re.search(r'([\d,]+) / r and ([\d,]+) / r', PAGE).groups()
-    expected = hours(1.0)
-    assert round(expected['COCO']) == int(coco.replace(',', ''))
-    assert round(expected['COCO+']) == int(plus.replace(',', ''))
+@pytest.mark.parametrize(
+    ('page', 'folders'), [('pretraining', 'pretrain'), ('transfer', '*tion')]
+)
+def test_configs_are_those_of_the_table(page, folders):
+    table = rows(f'docs/{page}.md')
+    paths = {path.name: path for path in CONFIGS.glob(f'{folders}/*.py')}
+    assert set(table) == set(paths)
+    for name, (*_, length, batch) in table.items():
+        cfg = load_config(str(paths[name]))
+        train, batches = cfg.train_cfg, map(int, re.findall(r'\d+', batch))
+        assert train.get('max_epochs', train.get('max_iters')) == number(
+            length
+        )
+        assert cfg.auto_scale_lr.base_batch_size == math.prod(batches), name
 
 
-@pytest.mark.parametrize('command', COMMANDS, ids=' '.join)
-def test_commands_are_understood(command, monkeypatch):
-    program, tool, *argv = command
-    assert program == 'python'
-    spec = importlib.util.spec_from_file_location('docs_tool', ROOT / tool)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.parse_args(argv)
+@pytest.mark.parametrize('task', ['detection', 'segmentation'])
+def test_configs_are_those_of_the_protocols(task):
+    table = rows('docs/method.md')
+    for path in CONFIGS.glob(f'{task}/*_r50-*.py'):
+        _, _, batch, rate, iterations, *_ = table[path.name]
+        cfg = load_config(str(path))
+        optimizer, schedule = cfg.optim_wrapper.optimizer, cfg.param_scheduler
+        lr, *decay = map(float, rate.split(', '))
+        assert optimizer.lr == lr, path
+        assert optimizer.weight_decay == (decay or [1e-4])[0], path
+        assert cfg.auto_scale_lr.base_batch_size == int(batch), path
+        length, *steps = map(number, re.findall(r'\d+k', iterations))
+        assert cfg.train_cfg.max_iters == length, path
+        assert list(schedule[-1].get('milestones', [])) == steps, path
+        assert (schedule[-1].type == 'PolyLR') == ('poly' in iterations), path
 
 
-def test_links_lead_somewhere():
-    links = re.findall(r'\]\((?!https?:)([^)]+)\)', PAGE)
-    assert len(links) >= 2
-    for link in links:
-        assert (ROOT / 'docs' / link).exists(), link
+@pytest.mark.parametrize('page', TEXTS)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r'\]\((?!https?:|#)([^)#]+)', TEXTS[page]):
+        assert (ROOT / page).parent.joinpath(link).exists(), link
+
+
+@pytest.mark.parametrize(
+    ('page', 'code'), EXAMPLES, ids=[page for page, _ in EXAMPLES]
+)
+def test_python_examples_run(page, code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'configs').symlink_to(CONFIGS)
+    for name in re.findall(r"'((?:data|work_dirs)/[^']+)'", code):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        if path.suffix == '.jpg':
+            shutil.copy(ROOT / 'docs/method_picture.jpg', path)
+        elif path.suffix == '.txt':
+            path.write_text('a.jpg\n"caf\\udcc3\\udca9.jpg"\n')
+        else:
+            state = resnet50().state_dict(prefix='backbone.')
+            del state['backbone.fc.weight'], state['backbone.fc.bias']
+            torch.save(dict(state_dict=state), path)
+    exec(code, names := {})
+    if 'from_line' in names:
+        assert names['names'] == [b'a.jpg', 'café.jpg'.encode()]
+    # The scaling table of speed.md is what the page's code gives.
+    row = r'^\| (\d+), (one|eight) machines? \| \S+ \| (\d+) \| (\S+) \|'
+    for gpus, machines, batch, share in re.findall(row, TEXTS[page], re.M):
+        gpu_links = (200, 20) if machines == 'one' else (25, 50)
+        value = names['efficiency'](int(batch), int(gpus), *gpu_links)
+        assert f'{value:.2f}' == share

@@ -1,160 +1,149 @@
-"""What `make` installs is pinned, and what stops it is a clear sentence."""
+"""The wheel, the pinned versions, and what the installer says."""
 
-import os
 import re
-import runpy
-import subprocess
-from pathlib import Path
+import shutil
+import sys
+import zipfile
 
 import pytest
-import setuptools
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).resolve().parents[1]
-PINS = [
-    Requirement(line)
-    for line in (ROOT / 'requirements/constraints.txt').read_text().split('\n')
-    if line and not line.startswith('#')
-]
+from tests import ROOT
+from tests.commands import run
+from tests.test_datasets.pictures import write_pictures
+
+DEMO = 'configs/pretrain/pixcon_r18_demo.py'
 PYTHONS = ['3.10', '3.11', '3.12']
+# A Python, as far as the installer asks before it makes an environment.
+PYTHON_312 = (
+    '[ "$1" = -m ] || { [[ $2 = *print* ]] && echo python3.12-venv; exit 0; }'
+)
 
 
-@pytest.fixture
-def declared(monkeypatch):
-    """What setup.py hands to setuptools."""
-    given = {}
-    monkeypatch.setattr(setuptools, 'setup', given.update)
-    runpy.run_path(str(ROOT / 'setup.py'))
-    return given
-
-
-def pins(python):
-    """Version by name on one Python."""
-    chosen = [
-        pin
-        for pin in PINS
-        if pin.marker is None
-        or pin.marker.evaluate({'python_version': python})
-    ]
-    names = [pin.name.lower() for pin in chosen]
-    assert len(set(names)) == len(names), 'two pins for one package'
-    return {pin.name.lower(): str(pin.specifier) for pin in chosen}
+def requirements(name):
+    """Read a file of requirements."""
+    lines = (ROOT / f'requirements/{name}.txt').read_text().splitlines()
+    return [Requirement(x) for x in lines if x and not x.startswith('#')]
 
 
 @pytest.mark.parametrize('python', PYTHONS)
-def test_every_direct_dependency_has_one_version(declared, python):
-    known = pins(python)
-    assert all(re.fullmatch(r'==[\w.]+', pin) for pin in known.values())
-    wanted = sum(declared['extras_require'].values(), [])
-    for text in [*declared['install_requires'], *wanted]:
-        requirement = Requirement(text)
-        version = known[requirement.name.lower()].removeprefix('==')
-        assert version in requirement.specifier
+def test_every_direct_dependency_has_one_version(python):
+    pins = {}
+    for pin in requirements('constraints'):
+        if not pin.marker or pin.marker.evaluate({'python_version': python}):
+            assert re.fullmatch(r'==[\w.]+', str(pin.specifier))
+            assert pin.name not in pins
+            pins[pin.name] = str(pin.specifier).removeprefix('==')
+    for name in ('runtime', 'openmmlab', 'tables', 'dev'):
+        for wanted in requirements(name):
+            assert pins[wanted.name] in wanted.specifier
 
 
-def test_pythons_are_those_of_the_pins(declared):
-    allowed = Requirement(f'python{declared["python_requires"]}').specifier
-    assert [p for p in ('3.9', *PYTHONS, '3.13') if p in allowed] == PYTHONS
+@pytest.fixture(scope='module')
+def installed(tmp_path_factory):
+    """Folder with the contents of the wheel."""
+    folder = tmp_path_factory.mktemp('wheel')
+    unwanted = shutil.ignore_patterns('.*', 'work_dirs', 'data', 'build')
+    source = shutil.copytree(ROOT, folder / 'source', ignore=unwanted)
+    old = source / 'build/lib/pixcon_mm/deleted.py'
+    old.parent.mkdir(parents=True)
+    old.touch()
+    wheel = [sys.executable, '-m', 'pip', 'wheel', '--no-deps']
+    result = run(*wheel, '--no-build-isolation', '-w', folder, source)
+    assert result.returncode == 0, result.stderr
+    zipfile.ZipFile(*folder.glob('*.whl')).extractall(folder / 'site')
+    return folder / 'site'
 
 
-def test_package_itself_names_no_line_of_openmmlab(declared):
-    """Whoever has mmcv from elsewhere keeps it."""
-    assert not re.search('mm', ' '.join(declared['install_requires']))
+def test_wheel_is_complete_and_needs_no_repository(installed):
+    mim = installed / 'pixcon_mm/.mim'
+    for pattern in ('configs/**/*.py', 'configs/**/*.yml', 'model-index.yml'):
+        expected = {x.relative_to(ROOT) for x in ROOT.glob(pattern)}
+        assert {x.relative_to(mim) for x in mim.glob(pattern)} == expected
+    assert (installed / 'pixcon_mm/py.typed').exists()
+    (metadata,) = installed.glob('*.dist-info/METADATA')
+    for requirement in requirements('runtime') + requirements('openmmlab'):
+        assert f'Requires-Dist: {requirement}\n' in metadata.read_text()
+
+    assert not (installed / 'pixcon_mm/deleted.py').exists()
+    # Nothing that needs the repository.
+    programs = r'^\s*(from|import) (benchmarks|reproduction)\b'
+    for path in installed.rglob('*.py'):
+        assert not re.search(programs, path.read_text(), re.MULTILINE), path
+
+
+@pytest.mark.slow
+def test_wheel_pretrains_on_a_folder_of_images(installed, tmp_path):
+    mim = installed / 'pixcon_mm/.mim'
+    command = [mim / 'tools/train.py', mim / DEMO, '--epochs', 1]
+    command += ['--cfg-options', 'data_root=images', 'model.queue_len=8']
+    loader = ['num_workers=0', 'batch_size=2']
+    command += [f'train_dataloader.{option}' for option in loader]
+    write_pictures(tmp_path / 'images', 4)
+    result = run(*command, cwd=tmp_path, PYTHONPATH=str(installed))
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / 'work_dirs/pixcon_r18_demo/epoch_1.pth').exists()
 
 
 def fake(folder, name, body):
-    """An executable of a few lines of shell."""
-    folder.mkdir(exist_ok=True)
+    """Make an executable of a few lines of shell."""
     (folder / name).write_text(f'#!/bin/bash\n{body}\n')
     (folder / name).chmod(0o755)
 
 
-# A Python in all that the installer asks before it makes an environment.
-VERSION = (
-    'if [ "$1" = --version ]; then echo Python 3.12.0; exit; fi\n'
-    'if [ "$1" = -c ]; then [[ $2 = *print* ]] && echo python3.12-venv; '
-    'exit 0; fi\n'
-)
-
-
 def install(tmp_path, **environment):
     """Run the installer with nothing on PATH but fakes and the basics."""
-    tools = tmp_path / 'basic'
-    tools.mkdir()
-    for name in ('bash', 'dirname', 'rm', 'env'):
-        where = subprocess.check_output(['which', name], text=True).strip()
-        (tools / name).symlink_to(where)
-    path = f'{tmp_path / "fakes"}:{tools}'
-    environment = {**os.environ, 'PATH': path, 'PYTHON': '', **environment}
-    return subprocess.run(
-        [tools / 'bash', ROOT / 'tools/install.sh', tmp_path / 'a venv'],
-        env=environment,
-        capture_output=True,
-        text=True,
+    for name in ('bash', 'dirname', 'env', 'rm'):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    return run(
+        *(tmp_path / 'bash', ROOT / 'tools/install.sh', tmp_path / 'a venv'),
+        **{'PATH': str(tmp_path), 'PYTHON': '', **environment},
     )
 
 
-def test_no_python_will_do(tmp_path):
-    """A shim that fails when run is no Python."""
-    fake(tmp_path / 'fakes', 'python3', 'echo not installed >&2; exit 127')
-    fake(tmp_path / 'fakes', 'python3.12', 'exit 1')
-    run = install(tmp_path)
-    assert run.returncode == 1
-    assert run.stderr == (
-        'error: no Python 3.10, 3.11 or 3.12 on PATH: install one, or name it '
-        'with PYTHON=/path/to/python.\n'
+@pytest.mark.parametrize(
+    ('python3', 'python_311', 'message'),
+    [
+        # A shim of a version manager stands on PATH, and fails.
+        ('exit 127', 'exit 1', 'no Python 3.10, 3.11 or 3.12 on PATH'),
+        ('exit 127', f'{PYTHON_312}; exit 1', 'python3.11 cannot create'),
+        (
+            f'{PYTHON_312}; echo ensurepip is not available; exit 1',
+            'exit 0',
+            "'apt-get update && apt-get install -y python3.12-venv'",
+        ),
+    ],
+)
+def test_failure_is_explained(tmp_path, python3, python_311, message):
+    fake(tmp_path, 'python3', python3)
+    fake(tmp_path, 'python3.11', python_311)
+    result = install(tmp_path)
+    assert result.returncode == 1
+    assert message in result.stderr
+
+
+def test_no_other_python_than_the_named_one_is_taken(tmp_path):
+    fake(tmp_path, 'python3', PYTHON_312)
+    result = install(tmp_path, PYTHON='false')
+    assert result.returncode == 1
+    assert 'PYTHON=false is not a working Python 3.10' in result.stderr
+
+
+@pytest.mark.parametrize('packages', ['current', 'original'])
+def test_make_repeats_an_install_until_it_is_complete(tmp_path, packages):
+    for folder in ('requirements', 'tools'):
+        (tmp_path / folder).mkdir()
+    (tmp_path / 'tools/install.sh').write_text(
+        'mkdir -p $1; echo "tried $2"; test -e good\n'
     )
-
-
-def test_named_python_will_not_do(tmp_path):
-    """And no other is taken instead."""
-    fake(tmp_path / 'fakes', 'python3', VERSION)
-    old = tmp_path / 'my fakes' / 'python'
-    fake(old.parent, old.name, 'exit 1')
-    run = install(tmp_path, PYTHON=str(old))
-    assert run.returncode == 1
-    assert f'PYTHON={old} is not a working Python 3.10' in run.stderr
-
-
-def test_first_python_that_runs_is_taken(tmp_path):
-    fake(tmp_path / 'fakes', 'python3', 'exit 127')
-    fake(tmp_path / 'fakes', 'python3.11', VERSION + 'echo broken >&2; exit 1')
-    run = install(tmp_path)
-    assert 'with Python 3.12.0' in run.stdout
-    assert 'error: python3.11 cannot create' in run.stderr
-    assert run.stderr.strip().endswith('broken')
-
-
-def test_debian_without_venv_says_what_to_install(tmp_path):
-    body = VERSION + 'echo The module ensurepip is not available.; exit 1'
-    fake(tmp_path / 'fakes', 'python3', body)
-    run = install(tmp_path)
-    assert run.returncode == 1
-    assert "'apt-get update && apt-get install -y python3.12-venv'" in (
-        run.stderr
-    )
-
-
-def test_broken_off_install_is_not_taken_for_complete(tmp_path):
-    """Make begins it anew until it has ended well, and then no more."""
-    for name in ('Makefile', 'setup.py'):
-        (tmp_path / name).write_text((ROOT / name).read_text())
-    for name in ('requirements/constraints.txt', 'tools/install.sh'):
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).write_text('mkdir -p $1; echo tried; test -e good\n')
-
-    def make():
-        return subprocess.run(
-            ['make', '.venv/.installed'],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-        )
-
-    assert make().returncode != 0
-    second = make()
-    assert second.returncode != 0
-    assert 'tried' in second.stdout
+    for name in ('Makefile', 'pyproject.toml', 'setup.py'):
+        shutil.copy(ROOT / name, tmp_path)
+    venv = '.venv' if packages == 'current' else '.venv-original'
+    make = ['make', f'{venv}/.installed', f'PACKAGES={packages}']
+    for _ in range(2):
+        result = run(*make, cwd=tmp_path)
+        assert f'tried {packages}' in result.stdout
+        assert result.returncode != 0
     (tmp_path / 'good').touch()
-    assert 'tried' in make().stdout
-    assert 'tried' not in make().stdout
+    assert 'tried' in run(*make, cwd=tmp_path).stdout
+    assert 'tried' not in run(*make, cwd=tmp_path).stdout

@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils import signal_handling
 
 from pixcon_mm.engine.runner import PixConRunner
-from pixcon_mm.engine.stop_signals import SIGNALS
 from pixcon_mm.machine_errors import explain_machine
 from pixcon_mm.processes import (
+    SIGNALS,
     StoppedWorkerWatch,
     WorkerStart,
     die_with_parent,

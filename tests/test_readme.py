@@ -1,193 +1,131 @@
-"""Every command of the README is one that works."""
+"""Tests of the commands in README.md and docs/: each is parsed or run."""
 
-import importlib.util
-import os
+import argparse
 import re
+import runpy
 import shlex
-import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import torch
-from mmengine.config import Config
-from mmpretrain.registry import MODELS
 
+from pixcon_mm.cli import prepare_config, set_epochs
 from pixcon_mm.config import load_config
-from reproduction.plan_file import read_plan
+from reproduction.plan import read_plan
 from reproduction.runs import runs_of
-from tests import toy
+from tests import ROOT
+from tests.commands import run
 
-ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / 'README.md').read_text()
-BLOCKS = re.findall(r'```bash\n(.*?)```', README, flags=re.S)
-COMMANDS = [
-    shlex.split(line, comments=True)
-    for block in BLOCKS
-    for line in block.replace('\\\n', ' ').splitlines()
-    if shlex.split(line, comments=True)
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
+BLOCKS = [
+    block.replace('\\\n', ' ')
+    for page in PAGES
+    for block in re.findall(r'```bash\n(.*?)```', page.read_text(), re.S)
 ]
-TRAIN = [c for c in COMMANDS if c[1:2] == ['tools/dist_train.sh']]
-TEST = [c for c in COMMANDS if c[1:2] == ['tools/dist_test.sh']]
-REPRODUCE = [c for c in COMMANDS if c[1:2] == ['tools/reproduce.py']]
-EXPORT = [c for c in COMMANDS if c[1:2] == ['tools/export_backbone.py']]
+SCRIPTS = [block for block in BLOCKS if block.startswith('#SBATCH')]
+COMMANDS = {
+    ' '.join(words): words
+    for block in BLOCKS
+    if block not in SCRIPTS
+    for line in block.splitlines()
+    if (words := shlex.split(line, comments=True))
+}
 
 
-@pytest.fixture(autouse=True)
-def _framework_state():
-    with toy.framework_state():
-        yield
+def commands(start):
+    """Parametrise a test by the commands that start with some words."""
+    found = [name for name in COMMANDS if name.startswith(start)]
+    words = [COMMANDS.pop(name) for name in found]
+    return pytest.mark.parametrize('command', words, ids=found)
 
 
-def module_of(tool):
-    """A tool as a module."""
-    spec = importlib.util.spec_from_file_location(
-        f'readme_{tool}', ROOT / f'tools/{tool}.py'
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+class Parsed(BaseException):
+    """The parsed arguments of a tool, raised in place of running it."""
 
 
-def launch(command, tmp_path):
-    """Arguments that a launcher gives to torchrun, without running it."""
+def parse(tool, arguments, monkeypatch):
+    """Start a tool and return its arguments, parsed."""
+    original = argparse.ArgumentParser.parse_args
+
+    def parse_args(self, args=None, namespace=None):
+        raise Parsed(original(self, args, namespace))
+
+    monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', parse_args)
+    monkeypatch.setattr(sys, 'argv', [str(tool), *arguments])
+    monkeypatch.setenv('OMP_WAIT_POLICY', 'PASSIVE')  # train.py sets it
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(Parsed) as caught:
+        runpy.run_path(str(ROOT / tool), run_name='__main__')
+    return caught.value.args[0]
+
+
+def parse_launched(command, processes, monkeypatch, tmp_path):
+    """Return the arguments of the tool that a launcher starts."""
     fake = tmp_path / 'python'
     fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     fake.chmod(0o755)
-    return subprocess.run(
-        command,
-        cwd=ROOT,
-        env=dict(os.environ, PYTHON=str(fake)),
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.splitlines()
+    process = run(*command, PYTHON=str(fake))
+    assert process.returncode == 0, process.stderr
+    words = process.stdout.splitlines()
+    place = words.index('--nproc-per-node') + 1
+    assert words[place] == processes
+    return parse(words[place + 1], words[place + 2 :], monkeypatch)
 
 
-def test_no_other_kind_of_command():
-    known = {'make', 'bash', 'python', 'pip', 'source'}
-    assert {command[0] for command in COMMANDS} <= known
-    assert len(TRAIN) >= 5
+@commands('make ')
+def test_make(command):
+    process = run('make', '--dry-run', *command[1:])
+    assert 'python' in process.stdout, process.stderr
 
 
-@pytest.mark.parametrize('target', [c[1] for c in COMMANDS if c[0] == 'make'])
-def test_make_targets_exist(target):
-    plan = subprocess.run(
-        ['make', '--dry-run', target], cwd=ROOT, capture_output=True, text=True
-    )
-    assert plan.returncode == 0, plan.stderr
-    assert 'python' in plan.stdout
+@commands(('pip install', 'grep ', 'python tools/check_env.py'))
+def test_files_exist(command):
+    assert all((ROOT / word).is_file() for word in command if '/' in word)
 
 
-@pytest.mark.parametrize('command', TRAIN, ids=' '.join)
-def test_training_commands_are_understood(command, monkeypatch, tmp_path):
-    """dist_train.sh passes them on, and train.py takes every option."""
-    launched = launch(command, tmp_path)
-    assert command[3] == launched[launched.index('--nproc-per-node') + 1]
-    tool = str(ROOT / 'tools/train.py')
-    monkeypatch.setenv('WORLD_SIZE', command[3])
-    monkeypatch.chdir(ROOT)
-    train = module_of('train')
-    args = train.parse_args(launched[launched.index(tool) + 1 :])
-    if args.pretrained not in (None, 'torchvision', 'none'):
-        assert args.pretrained == 'work_dirs/pixcon_r50_coco/epoch_800.pth'
-        args.pretrained = str(tmp_path / 'python')
-    cfg = train.prepare(args)
-    if args.pretrained:
-        assert cfg.default_hooks.pretrained.source == args.pretrained
-    assert cfg.launcher == 'pytorch'
+@commands('bash tools/dist_train.sh ')
+def test_training(command, monkeypatch, tmp_path):
+    args = parse_launched(command, command[3], monkeypatch, tmp_path)
+    cfg = prepare_config(args, 'work_dirs/x')
+    assert args.pretrained or '/pretrain/' in args.config
+    if args.epochs:
+        set_epochs(cfg, args.epochs)
+        assert cfg.train_cfg.max_epochs == args.epochs
     if args.cfg_options:
         root = args.cfg_options['data_root']
         assert cfg.train_dataloader.dataset.data_root == root
-    if args.total_batch:
-        batch = cfg.train_dataloader.batch_size * int(command[3])
-        assert batch == args.total_batch
-    assert bool(cfg.resume) == ('--resume' in command)
 
 
-@pytest.mark.parametrize('command', TEST, ids=' '.join)
-def test_testing_commands_are_understood(command, monkeypatch, tmp_path):
-    launched = launch(command, tmp_path)
-    assert command[4] == launched[launched.index('--nproc-per-node') + 1]
-    tool = str(ROOT / 'tools/test.py')
-    monkeypatch.chdir(ROOT)
-    test = module_of('test')
-    args = test.parse_args(launched[launched.index(tool) + 1 :])
-    assert [args.config, args.checkpoint] == command[2:4]
-    cfg = test.prepare(args)
-    assert cfg.launcher == 'pytorch'
-    # Where training writes its last checkpoint.
+@commands('bash tools/dist_test.sh ')
+def test_testing(command, monkeypatch, tmp_path):
+    args = parse_launched(command, command[4], monkeypatch, tmp_path)
+    # A training writes its last checkpoint there.
     last = load_config(args.config).train_cfg.max_iters
     folder = f'work_dirs/{Path(args.config).stem}'
     assert args.checkpoint == f'{folder}/iter_{last}.pth'
 
 
-@pytest.mark.parametrize('command', EXPORT, ids=' '.join)
-def test_export_commands_are_understood(command, monkeypatch):
-    monkeypatch.setattr(sys, 'argv', command[1:])
-    args = module_of('export_backbone').parse_args()
-    assert str(args.checkpoint) == 'work_dirs/pixcon_r50_coco/epoch_800.pth'
+@commands('python -m ')
+def test_modules(command):
+    assert find_spec(command[2])
 
 
-@pytest.mark.parametrize('command', REPRODUCE, ids=' '.join)
-def test_commands_of_plans_are_understood(command):
-    args = module_of('reproduce').parse_args(command[2:])
-    runs = runs_of(read_plan(ROOT / args.plan))
-    assert all(pattern in runs for pattern in args.only)
+@commands('python ')
+def test_python(command, monkeypatch):
+    args = parse(command[1], command[2:], monkeypatch)
+    if command[1] == 'tools/reproduce.py':
+        assert set(args.only) <= set(runs_of(read_plan(ROOT / args.plan)))
 
 
-def test_export_formats_are_listed():
-    module = module_of('export_backbone')
-    listed = re.findall(r'^\| `(\w+)` \| `\.', README, flags=re.M)
-    assert sorted(listed) == sorted(module.SUFFIXES)
+def test_no_command_is_left():
+    assert list(COMMANDS) == ['source .venv/bin/activate']
 
 
-@pytest.mark.parametrize(
-    'tool', sorted({c[1] for c in COMMANDS if c[0] == 'python'})
-)
-def test_tools_exist(tool):
-    assert (ROOT / tool).is_file()
-
-
-def test_every_recipe_is_listed():
-    listed = re.findall(r'^\| `(\S+\.py)` \|', README, flags=re.M)
-    configs = ROOT / 'configs'
-    recipes = [path.name for path in configs.glob('pretrain/*.py')]
-    for task in ('detection', 'segmentation'):
-        recipes += [
-            f'{task}/{path.name}' for path in configs.glob(f'{task}/*.py')
-        ]
-    assert sorted(listed) == sorted(recipes)
-
-
-def test_iterations_and_batches_are_those_of_the_configs():
-    row = r'^\| `((?:det|seg)\S+\.py)` \| `(\S+)` \| (\w+) \| (\d) x (\d+) \|'
-    rows = re.findall(row, README, flags=re.M)
-    assert len(rows) == 13
-    for name, folder, iterations, gpus, batch in rows:
-        cfg = load_config(str(ROOT / 'configs' / name))
-        assert cfg.data_root == f'data/{folder}', name
-        length = int(iterations.replace('k', '000'))
-        assert cfg.train_cfg.max_iters == length, name
-        assert cfg.train_dataloader.batch_size == int(batch), name
-        total = int(gpus) * int(batch)
-        assert cfg.auto_scale_lr.base_batch_size == total, name
-
-
-def test_links_lead_somewhere():
-    links = re.findall(r'\]\((?!https?:)([^)]+)\)', README)
-    assert len(links) > 5
-    for link in links:
-        assert (ROOT / link).exists(), link
-
-
-def test_python_example_runs(tmp_path, monkeypatch):
-    """With a checkpoint of the main recipe's model, as a run writes it."""
-    (example,) = re.findall(r'```python\n(.*?)```', README, flags=re.S)
-    cfg = Config.fromfile(ROOT / 'configs/pretrain/pixcon_r50_coco.py')
-    model = MODELS.build(dict(cfg.model, queue_len=8))
-    path = re.search(r"'(work_dirs/\S+\.pth)'", example)[1]
-    (tmp_path / path).parent.mkdir(parents=True)
-    torch.save(dict(state_dict=model.state_dict()), tmp_path / path)
-    monkeypatch.chdir(tmp_path)
-    exec(example, {})
+@pytest.mark.parametrize('status', [0, 1, 75])
+def test_slurm_script_requeues_a_stopped_run(status):
+    (script,) = SCRIPTS
+    stand_ins = f'bash() {{ return {status}; }}; scontrol() {{ echo "$@"; }}\n'
+    process = run('bash', '-c', stand_ins + script, SLURM_JOB_ID='7')
+    expected = status, 'requeue 7\n' if status == 75 else ''
+    assert (process.returncode, process.stdout) == expected

@@ -10,17 +10,10 @@ import torch
 from pixcon_mm.config import load_config
 from pixcon_mm.engine import PixConRunner
 from pixcon_mm.errors import UserError
-from tests import benchmarks, toy
+from tests import ROOT, benchmarks
 from tests.test_models import tiny
 
-ROOT = Path(__file__).resolve().parents[1]
 HEADS = 16  # channels of every head
-
-
-@pytest.fixture(autouse=True)
-def _framework_state():
-    with toy.framework_state():
-        yield
 
 
 @pytest.fixture(scope='module')
@@ -40,7 +33,7 @@ def checkpoints(tmp_path_factory):
 
 
 def small(name, folder, source, **options):
-    """A recipe with a narrow ResNet-18, few regions and four images."""
+    """Load a recipe with a narrow ResNet-18 and write four images for it."""
     common = {
         'data_root': f'{folder}/data/',
         'work_dir': f'{folder}/work',
@@ -60,31 +53,30 @@ def small(name, folder, source, **options):
     return cfg
 
 
-def small_detector(name, folder, source, **options):
-    regions = {
-        'custom_hooks.0.num_batches': 2,
-        'train_dataloader.dataset.pipeline.2.scales': [(96, 64)],
-        'val_dataloader.dataset.pipeline.1.scale': (96, 64),
-        'model.train_cfg.rpn_proposal.max_per_img': 20,
-        'model.train_cfg.rcnn.sampler.num': 8,
-        'model.test_cfg.rpn.max_per_img': 20,
-        # So that an untrained detector finds something.
-        'model.test_cfg.rcnn.score_thr': 0.0,
-    }
-    return small(name, folder, source, **regions, **options)
+# Few regions, and something that an untrained detector finds.
+REGIONS = {
+    'custom_hooks.0.num_batches': 2,
+    'val_dataloader.dataset.pipeline.1.scale': (96, 64),
+    'model.train_cfg.rpn_proposal.max_per_img': 20,
+    'model.train_cfg.rcnn.sampler.num': 8,
+    'model.test_cfg.rpn.max_per_img': 20,
+    'model.test_cfg.rcnn.score_thr': 0.0,
+    'model.rpn_head.feat_channels': HEADS,
+}
 
 
 def mask_rcnn_fpn(folder, source, **options):
-    return small_detector(
+    return small(
         'detection/mask-rcnn_r50-fpn_1x_coco',
         folder,
         source,
         **{
+            **REGIONS,
+            'train_dataloader.dataset.pipeline.2.scales': [(96, 64)],
             'model.backbone.base_channels': 8,
             'model.neck.in_channels': [8, 16, 32, 64],
             'model.neck.out_channels': HEADS,
             'model.rpn_head.in_channels': HEADS,
-            'model.rpn_head.feat_channels': HEADS,
             'model.roi_head.bbox_roi_extractor.out_channels': HEADS,
             'model.roi_head.bbox_head.in_channels': HEADS,
             'model.roi_head.bbox_head.conv_out_channels': HEADS,
@@ -98,32 +90,22 @@ def mask_rcnn_fpn(folder, source, **options):
 
 
 def faster_rcnn_c4(folder, source, **options):
-    cfg = small_detector_voc(folder, source, **options)
-    for dataset in cfg.train_dataloader.dataset.datasets:
-        dataset.pipeline[2].scales = [(96, 64)]
-    return cfg
-
-
-def small_detector_voc(folder, source, **options):
-    return small(
+    cfg = small(
         'detection/faster-rcnn_r50-c4_24k_voc0712',
         folder,
         source,
         **{
-            'custom_hooks.0.num_batches': 2,
-            'val_dataloader.dataset.pipeline.1.scale': (96, 64),
-            'model.train_cfg.rpn_proposal.max_per_img': 20,
-            'model.train_cfg.rcnn.sampler.num': 8,
-            'model.test_cfg.rpn.max_per_img': 20,
-            'model.test_cfg.rcnn.score_thr': 0.0,
+            **REGIONS,
             'model.rpn_head.in_channels': 256,
-            'model.rpn_head.feat_channels': HEADS,
             'model.roi_head.shared_head.depth': 18,
             'model.roi_head.bbox_roi_extractor.out_channels': 256,
             'model.roi_head.bbox_head.in_channels': 512,
             **options,
         },
     )
+    for dataset in cfg.train_dataloader.dataset.datasets:
+        dataset.pipeline[2].scales = [(96, 64)]
+    return cfg
 
 
 def fcn(folder, source, **options):
@@ -159,7 +141,7 @@ CASES = {
 
 
 def run(cfg):
-    """Train; returns the runner and the lines of its log."""
+    """Train; return the runner and the lines of its log."""
     runner = PixConRunner.from_cfg(cfg)
     runner.train()
     (log,) = Path(runner.log_dir).glob('*.log')
@@ -176,8 +158,8 @@ def test_trains_and_evaluates_from_a_pretraining_checkpoint(
     # MMSegmentation's would raise the rate to its least.
     cfg.param_scheduler = []
     runner, log = run(cfg)
-    said = f'backbone: 120/120 tensors from {source} (sha256 '
-    assert sum(said in line for line in log) == 1
+    line = f'backbone: 120/120 tensors from {source} (sha256 '
+    assert sum(line in text for text in log) == 1
     scalars = [
         json.loads(line)
         for line in next(tmp_path.glob('work/*/vis_data/scalars.json'))
@@ -191,7 +173,7 @@ def test_trains_and_evaluates_from_a_pretraining_checkpoint(
     assert all(math.isfinite(result[name]) for name in metrics)
 
     # Without a rate, the weights are those of the file to the end.
-    given = torch.load(source)['state_dict']
+    pretrained = torch.load(source)['state_dict']
     trained = dict(runner.model.backbone.named_parameters())
     shared_head = getattr(
         getattr(runner.model, 'roi_head', None), 'shared_head', None
@@ -202,7 +184,7 @@ def test_trains_and_evaluates_from_a_pretraining_checkpoint(
         del trained['norm.weight'], trained['norm.bias']
     assert len(trained) == 60
     for name, weight in trained.items():
-        assert torch.equal(weight, given[f'backbone.{name}']), name
+        assert torch.equal(weight, pretrained[f'backbone.{name}']), name
 
 
 @pytest.mark.parametrize('case', CASES)
@@ -214,11 +196,11 @@ def test_a_step_moves_every_weight(case, tmp_path, checkpoints):
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     runner = PixConRunner.from_cfg(cfg)
     runner.train()
-    given = torch.load(checkpoints[width])['state_dict']
+    pretrained = torch.load(checkpoints[width])['state_dict']
     for name, weight in runner.model.backbone.named_parameters():
-        assert not torch.equal(weight, given[f'backbone.{name}']), name
+        assert not torch.equal(weight, pretrained[f'backbone.{name}']), name
     for name, buffer in runner.model.backbone.named_buffers():
-        assert not torch.equal(buffer, given[f'backbone.{name}']), name
+        assert not torch.equal(buffer, pretrained[f'backbone.{name}']), name
 
 
 def test_weights_that_do_not_fit_stop_the_run(tmp_path, checkpoints):
@@ -227,10 +209,10 @@ def test_weights_that_do_not_fit_stop_the_run(tmp_path, checkpoints):
         run(cfg)
 
 
-def test_no_source_stops_the_run_and_none_is_said(tmp_path, checkpoints):
+def test_a_run_without_a_source_stops_unless_it_is_none(tmp_path, checkpoints):
     cfg = fcn(tmp_path, 'none')
     del cfg.default_hooks.pretrained['source']
-    with pytest.raises(UserError, match='fine-tunes: say where .*--pretrain'):
+    with pytest.raises(UserError, match='fine-tunes: .*--pretrain'):
         run(cfg)
     _, log = run(fcn(tmp_path, 'none', experiment_name='again'))
     assert any('backbone: random weights' in line for line in log)

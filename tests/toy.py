@@ -18,8 +18,8 @@ from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import BatchSampler, Dataset
 
-from pixcon_mm.engine.stop_signals import SIGNALS
 from pixcon_mm.errors import UserError
+from pixcon_mm.processes import SIGNALS
 
 CONFIG = """
     custom_imports = dict(

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The demo: make scenes, pre-train a ResNet-18 on them, transfer it."""
+"""Make scenes, pre-train a ResNet-18 on them, transfer it."""
 
 import json
 import shutil
@@ -10,19 +10,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from pixcon_mm.checkpoint.checkpoints import (  # noqa: E402
-    newest_checkpoint,
-)
-from pixcon_mm.errors import UserError, run_tool  # noqa: E402
-from pixcon_mm.visualization.curves import (  # noqa: E402
+from pixcon_mm.checkpoint.run_checkpoint import newest_checkpoint
+from pixcon_mm.errors import UserError, run_tool
+from pixcon_mm.visualization.curves import (
     plot_curves,
     read_records,
     summarize,
 )
 
+ROOT = Path(__file__).resolve().parents[1]
 DATA = Path('data/demo')
 WORK_DIR = Path('work_dirs/demo')
 CURVE = WORK_DIR / 'curve.png'
@@ -37,7 +33,7 @@ TASKS = {
 
 
 def step(title: str, *command: str) -> None:
-    """Run a tool of this repository, the way a user would."""
+    """Run a tool of this repository, as a user would."""
     print(f'\n== {title}\n   python {" ".join(command)}', flush=True)
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
 
@@ -70,7 +66,7 @@ iteration {loss['peak_step']:.0f} and ended at {loss['end']:.2f}.
 
 
 def transfer(weights: str) -> dict[str, float]:
-    """Fine-tune both tasks from given weights; returns their metrics."""
+    """Fine-tune both tasks from some weights; return their metrics."""
     metrics = {}
     for config, columns in TASKS.items():
         start = 'random' if weights == 'none' else 'PixCon'
@@ -138,4 +134,4 @@ if __name__ == '__main__':
     try:
         run_tool(main)
     except subprocess.CalledProcessError as error:
-        sys.exit(error.returncode)  # the step has said what is wrong
+        sys.exit(error.returncode)  # the step has reported it

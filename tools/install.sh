@@ -1,29 +1,35 @@
 #!/usr/bin/env bash
-# Install the tested versions into a virtual environment: [PYTHON=...] VENV.
+# Install the tested versions into a virtual environment:
+#     [PYTHON=...] bash tools/install.sh [VENV [current|original]]
+# "original" takes OpenMMLab's own last releases (docs/install.md).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:-.venv}
+packages=${2:-current}
 
 fail() {
     echo "error: $*" >&2
     exit 1
 }
 
+[[ $packages == current || $packages == original ]] ||
+    fail "PACKAGES=$packages is unknown: choose current or original."
+
 # A name on PATH proves nothing: it may be a shim of a version manager.
-suits() {
+is_supported() {
     "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
         >/dev/null 2>&1
 }
 
 python=
 if [ -n "${PYTHON:-}" ]; then
-    suits "$PYTHON" ||
+    is_supported "$PYTHON" ||
         fail "PYTHON=$PYTHON is not a working Python 3.10, 3.11 or 3.12:" \
             'name another, or leave it out.'
     python=$PYTHON
 else
     for candidate in python3 python3.12 python3.11 python3.10; do
-        if suits "$candidate"; then
+        if is_supported "$candidate"; then
             python=$candidate
             break
         fi
@@ -33,36 +39,60 @@ else
             'with PYTHON=/path/to/python.'
 fi
 
+# A download and an installation of gigabytes can be silent for minutes.
+# Their output closed, a sleep that outlives this script holds no pipe open.
+while sleep 20 >/dev/null 2>&1 && kill -0 $$; do
+    echo "  still working, after ${SECONDS} s"
+done &
+trap 'kill $! 2>/dev/null || true' EXIT
+
 rm -rf "$venv"
 echo "Creating $venv with $("$python" --version)."
-if ! said=$("$python" -m venv "$venv" 2>&1); then
+if ! output=$("$python" -m venv "$venv" 2>&1); then
     rm -rf "$venv"
     # Debian's python3 comes without ensurepip; these bring a pip.
     if command -v uv >/dev/null; then
         uv venv --quiet --seed --python "$python" "$venv"
     elif "$python" -m virtualenv --version >/dev/null 2>&1; then
         "$python" -m virtualenv --quiet "$venv"
-    elif [[ $said == *ensurepip* ]]; then
+    elif [[ $output == *ensurepip* ]]; then
         package=$("$python" -c \
             'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
         fail "$python cannot create a virtual environment: run" \
             "'apt-get update && apt-get install -y $package' as root and" \
             'try again.'
     else
-        fail "$python cannot create $venv: $said"
+        fail "$python cannot create $venv: $output"
     fi
 fi
 
 echo 'Installing PyTorch and OpenMMLab (a few minutes, up to 3 GB).'
-pip=("$venv/bin/python" -m pip --disable-pip-version-check)
-# Through the environment, for these hold in the builds of packages, too:
-# first for older pips, then for newer ones. A user's own are kept.
 constraints=requirements/constraints.txt
+sources=(-e '.[dev]')
+if [ "$packages" = original ]; then
+    # Its versions take the place of those in constraints.txt.
+    constraints=$venv/constraints.txt
+    cp requirements/original.txt "$constraints"
+    sed -n 's/==.*/==/; s/^[a-z].*==/^&/p' requirements/original.txt |
+        grep -vf - requirements/constraints.txt >>"$constraints"
+    sources=()
+    for name in original runtime tables dev; do
+        sources+=(-r "requirements/$name.txt")
+    done
+fi
+# Through the environment, so that they hold in the builds of packages, too:
+# the first name is for older pips. A user's own constraints are kept.
 export PIP_CONSTRAINT="${PIP_CONSTRAINT:+$PIP_CONSTRAINT }$constraints"
 export PIP_BUILD_CONSTRAINT="${PIP_BUILD_CONSTRAINT:-} $constraints"
-"${pip[@]}" install -qq pip setuptools wheel
-"${pip[@]}" install -qq -e '.[openmmlab,det,seg,dev]'
+install() {
+    "$venv/bin/python" -m pip --disable-pip-version-check install -qq "$@"
+}
+install pip setuptools wheel
+install "${sources[@]}"
+if [ "$packages" = original ]; then
+    install --no-deps -e .
+fi
 # Both builds of OpenCV get installed, and share their files. The headless
 # one must come last: the other needs libGL, which a server does not have.
-"${pip[@]}" install -qq --no-deps --force-reinstall opencv-python-headless
+install --no-deps --force-reinstall opencv-python-headless
 "$venv/bin/python" tools/check_env.py

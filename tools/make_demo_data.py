@@ -78,7 +78,7 @@ OUTLINES = {
 
 
 def read(name: str) -> np.ndarray:
-    """A photograph of scikit-image, BGR."""
+    """Read a photograph of scikit-image, BGR."""
     image = cv2.imread(str(PHOTOS / name))
     if image is None:
         raise SystemExit(
@@ -97,7 +97,7 @@ def cut(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def cut_outs() -> dict[str, list[np.ndarray]]:
-    """All objects by class; the coins are 24 different ones."""
+    """Cut out all objects, by class; the coins are 24 different ones."""
     objects = {}
     for name, (photo, outline) in OUTLINES.items():
         image = read(photo)
@@ -125,22 +125,20 @@ def cut_outs() -> dict[str, list[np.ndarray]]:
             cv2.fillConvexPoly(mask, cv2.convexHull(contour), 255)
             objects['coin'].append(cut(image, mask))
 
-    image = read('retina.jpg')
-    mask = np.zeros(image.shape[:2], np.uint8)
-    half = image.shape[0] // 2
-    cv2.circle(mask, (half, half), half - 12, 255, -1)
-    objects['retina'] = [cut(image, mask)]
-
-    image = read('logo.png')
-    mask = np.zeros(image.shape[:2], np.uint8)
-    half = image.shape[0] // 2
-    cv2.circle(mask, (half, half), int(half * 0.96), 255, -1)
-    objects['logo'] = [cut(image, mask)]
+    for name, photo, margin in (
+        ('retina', 'retina.jpg', 12),
+        ('logo', 'logo.png', 10),
+    ):
+        image = read(photo)
+        mask = np.zeros(image.shape[:2], np.uint8)
+        half = image.shape[0] // 2
+        cv2.circle(mask, (half, half), half - margin, 255, -1)
+        objects[name] = [cut(image, mask)]
     return objects
 
 
 def draw_ground(photos: list[np.ndarray], rng) -> np.ndarray:
-    """A random part of a photograph, tinted and lit at random."""
+    """Take a random part of a photograph; tint and light it at random."""
     image = photos[rng.integers(len(photos))]
     height = int(rng.uniform(0.45, 1.0) * min(image.shape[:2]))
     width = min(height * WIDTH // HEIGHT, image.shape[1])
@@ -182,7 +180,7 @@ def place(image: np.ndarray, rng) -> np.ndarray:
 
 
 def compose(objects: dict, grounds: list, rng) -> tuple:
-    """One scene.
+    """Compose one scene.
 
     Returns:
         tuple: Image (H, W, 3), and a list of (class index, visible mask).
@@ -208,7 +206,7 @@ def compose(objects: dict, grounds: list, rng) -> tuple:
 
 
 def annotate(label: int, mask: np.ndarray) -> dict:
-    """COCO's annotation of one object."""
+    """Return COCO's annotation of one object."""
     code = rle.encode(np.asfortranarray(mask, np.uint8))
     return dict(
         category_id=label + 1,
@@ -222,7 +220,7 @@ def annotate(label: int, mask: np.ndarray) -> dict:
 
 
 def write_split(out: Path, split: str, size: int, seed: int) -> list:
-    """Compose and write a split; returns its images."""
+    """Compose and write a split; return its images."""
     objects = cut_outs()
     grounds = [read(name) for name in GROUNDS]
     for folder in (split, f'semantic/{split}', 'annotations'):

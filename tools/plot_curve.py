@@ -1,36 +1,8 @@
 #!/usr/bin/env python
-"""Draw the loss curves of one or several runs on one axis."""
+"""Draw loss curves: pixcon_mm/tools/plot_curve.py."""
 
-import argparse
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from pixcon_mm.errors import run_tool  # noqa: E402
-from pixcon_mm.visualization.curves import (  # noqa: E402
-    plot_curves,
-    read_records,
-    summarize,
-)
-
-
-def main() -> None:
-    """Draw, and print start, peak and end of each run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('work_dirs', nargs='+', type=Path)
-    parser.add_argument('--out', type=Path, default=Path('curve.png'))
-    args = parser.parse_args()
-    runs = {path.name: read_records(path) for path in args.work_dirs}
-    for name, records in runs.items():
-        s = summarize(records)
-        print(
-            f'{name}: loss {s["start"]:.3f} at the start, {s["peak"]:.3f} at '
-            f'its peak (iteration {s["peak_step"]}), {s["end"]:.3f} at the end'
-        )
-    plot_curves(runs, args.out)
-    print(f'Drawn to {args.out}')
-
+from pixcon_mm.errors import run_tool
+from pixcon_mm.tools.plot_curve import main
 
 if __name__ == '__main__':
     run_tool(main)

@@ -1,4 +1,4 @@
-"""torchrun for tools/launch.sh: passes on signals, reports no error twice."""
+"""Run torchrun for launch.sh: pass on signals, report no error twice."""
 
 import contextlib
 import logging
@@ -8,30 +8,15 @@ import sys
 from pathlib import Path
 
 STOPPED = 75  # status of a run that a signal has stopped, with a checkpoint
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-# An error, a wrong usage: the process has said what there is to say.
-SAID = (1, 2)
+# Statuses of an error and of a wrong usage, which the process has reported.
+REPORTED = (1, 2)
+passed_on: list[int] = []  # signals
 
 
 def handle(handler) -> None:
-    """Set what happens on the signals that stop a run."""
-    for number in SIGNALS:
+    """Set a handler of the signals that stop a run."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, handler)
-
-
-if __name__ == '__main__':
-    # Nothing runs yet. Importing PyTorch takes seconds.
-    handle(lambda *_: os._exit(STOPPED))
-
-from torch.distributed.elastic.multiprocessing.api import (  # noqa: E402
-    SignalException,
-)
-from torch.distributed.elastic.multiprocessing.errors import (  # noqa: E402
-    ChildFailedError,
-)
-from torch.distributed.run import main as torchrun  # noqa: E402
-
-passed_on: list[int] = []
 
 
 def pass_on(number: int, frame: object) -> None:
@@ -55,24 +40,28 @@ def pass_on(number: int, frame: object) -> None:
 
 def main() -> None:
     """Run torchrun with the arguments of this command."""
+    # Importing PyTorch takes seconds, and nothing runs yet.
+    handle(lambda *_: os._exit(STOPPED))
+    from torch.distributed.elastic.multiprocessing import api, errors
+    from torch.distributed.run import main as torchrun
+
     handle(pass_on)
     # The signals that are left to torchrun. Versions that do not read this
     # take SIGTERM and SIGINT as well.
     os.environ.setdefault('PET_SIGNALS_TO_HANDLE', 'SIGHUP,SIGQUIT')
-    name = 'torch.distributed.elastic.multiprocessing.api'
-    logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger(api.__name__).setLevel(logging.CRITICAL)
     try:
         torchrun()
-    except ChildFailedError as error:
-        codes = {rank: f.exitcode for rank, f in error.failures.items()}
-        said = [code for code in codes.values() if code in SAID]
-        if not said and (STOPPED in codes.values() or passed_on):
+    except errors.ChildFailedError as error:
+        codes = [failure.exitcode for failure in error.failures.values()]
+        reported = [code for code in codes if code in REPORTED]
+        if not reported and (STOPPED in codes or passed_on):
             sys.exit(STOPPED)
-        # Ranks may have ended without a word: then the report stays.
-        if not said:
+        # Ranks may have ended without a message: then torchrun reports them.
+        if not reported:
             raise
-        sys.exit(said[0])
-    except SignalException:
+        sys.exit(reported[0])
+    except api.SignalException:
         sys.exit(STOPPED)
 
 

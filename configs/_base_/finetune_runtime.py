@@ -1,4 +1,4 @@
-"""What every fine-tuning run shares: imports, hooks, log, device."""
+"""Imports, hooks, log and device of every fine-tuning run."""
 
 custom_imports = dict(imports=['pixcon_mm'], allow_failed_imports=False)
 default_hooks = dict(
@@ -19,6 +19,13 @@ default_hooks = dict(
     ),
 )
 log_processor = dict(type='ReadableLogProcessor', by_epoch=False)
+# Its type depends on the task.
+visualizer = dict(
+    vis_backends=[
+        dict(type='LocalVisBackend'),
+        dict(type='TensorboardVisBackend'),
+    ],
+)
 env_cfg = dict(
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),

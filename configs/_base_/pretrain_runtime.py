@@ -1,4 +1,4 @@
-"""What every pre-training run shares: imports, hooks, log, device."""
+"""Imports, hooks, log and device of every pre-training run."""
 
 default_scope = 'mmpretrain'
 custom_imports = dict(
@@ -41,7 +41,7 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
 )
-# The release seeds all ranks with 0 (reference file, section 3.1).
+# The release seeds all ranks with 0 (docs/method.md, section 9).
 randomness = dict(seed=0)
 load_from = None
 resume = False

@@ -3,8 +3,9 @@
 # 1 process x 4 = 4 images. Expected: the demo prints what comes out; it is
 # a trial of the software, not a benchmark.
 _base_ = [
-    '../_base_/mask-rcnn_r50-fpn.py',
-    '../_base_/coco_instances.py',
+    '../_base_/models/mask-rcnn_r50-fpn.py',
+    '../_base_/datasets/coco_instance.py',
+    '../_base_/schedules/detection_1x.py',
     '../_base_/detection_runtime.py',
 ]
 data_root = 'data/demo/'
@@ -50,15 +51,9 @@ train_dataloader = dict(
         data_root=data_root,
         metainfo=metainfo,
         pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-            dict(
-                type='RandomChoiceResize',
-                scales=[(213, 160), (256, 192)],
-                keep_ratio=True,
-            ),
-            dict(type='RandomFlip', prob=0.5),
-            dict(type='PackDetInputs'),
+            *_base_.load_with_masks,
+            dict(_base_.choose_size, scales=[(213, 160), (256, 192)]),
+            *_base_.flip_and_pack,
         ],
     ),
 )
@@ -70,16 +65,7 @@ val_dataloader = dict(
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(type='Resize', scale=(256, 192), keep_ratio=True),
-            dict(
-                type='PackDetInputs',
-                meta_keys=(
-                    'img_id',
-                    'img_path',
-                    'ori_shape',
-                    'img_shape',
-                    'scale_factor',
-                ),
-            ),
+            _base_.pack_for_test,
         ],
     ),
 )
@@ -88,9 +74,9 @@ val_evaluator = dict(ann_file=data_root + 'annotations/instances_val2017.json')
 test_evaluator = val_evaluator
 custom_hooks = [dict(type='PreciseBatchNormHook', num_batches=20)]
 param_scheduler = [
-    dict(type='WarmupLR', start_factor=1e-3, by_epoch=False, end=30),
+    dict(_base_.param_scheduler[0], end=30),
     dict(type='CosineAnnealingLR', by_epoch=False, end=200, T_max=200),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=200, val_interval=200)
+train_cfg = dict(max_iters=200, val_interval=200)
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=200))
 auto_scale_lr = dict(base_batch_size=4)

@@ -1,10 +1,11 @@
 # Mask R-CNN R50-C4, COCO, 90k iterations (1x).
-# Source: coco_R_50_C4_1x_moco of the release (reference file, section 4.2).
+# Source: coco_R_50_C4_1x_moco of the release (docs/method.md, section 10.1).
 # 8 GPUs x 2 = 16 images. Expected result: not measured here yet.
 # Known differences: MMDetection's code in place of detectron2's.
 _base_ = [
-    '../_base_/faster-rcnn_r50-c4.py',
-    '../_base_/coco_instances.py',
+    '../_base_/models/faster-rcnn_r50-c4.py',
+    '../_base_/datasets/coco_instance.py',
+    '../_base_/schedules/detection_1x.py',
     '../_base_/detection_runtime.py',
 ]
 # MMPretrain has the shared head with the extra norm.
@@ -33,34 +34,12 @@ model = dict(
 train_dataloader = dict(
     dataset=dict(
         pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+            *_base_.load_with_masks,
             dict(
-                type='RandomChoiceResize',
-                scales=[
-                    (1200, 640),
-                    (1200, 672),
-                    (1200, 704),
-                    (1200, 736),
-                    (1200, 768),
-                    (1200, 800),
-                ],
-                keep_ratio=True,
+                _base_.choose_size,
+                scales=[(1200, short) for short in range(640, 801, 32)],
             ),
-            dict(type='RandomFlip', prob=0.5),
-            dict(type='PackDetInputs'),
+            *_base_.flip_and_pack,
         ]
     )
-)
-param_scheduler = [
-    dict(type='WarmupLR', start_factor=1e-3, by_epoch=False, end=1000),
-    dict(
-        type='MultiStepLR',
-        by_epoch=False,
-        milestones=[60000, 80000],
-        gamma=0.1,
-    ),
-]
-train_cfg = dict(
-    type='IterBasedTrainLoop', max_iters=90000, val_interval=90000
 )

@@ -2,12 +2,12 @@
 # Source: model and augmentation of MMPretrain's
 # byol_resnet50_16xb256-coslr-200e_in1k, with independent crops; optimiser,
 # schedule and precision of the release, whose own config does not load
-# (reference file, section 3.2). No bias in the last layer of projector and
+# (docs/method.md, section 9). No bias in the last layer of projector and
 # predictor, as in both.
 # 8 GPUs x 64 = 512 images. Expected result: not measured here yet.
 _base_ = [
-    '../_base_/two_byol_crops.py',
-    '../_base_/sgd_cosine_800e.py',
+    '../_base_/datasets/coco_byol_views.py',
+    '../_base_/schedules/sgd_cosine_800e.py',
     '../_base_/pretrain_runtime.py',
 ]
 norm_cfg = dict(type='SyncBN')

@@ -3,7 +3,7 @@
 # learning rate, schedule and steps an epoch stay the main recipe's. The queue
 # stays too: it takes 512 keys a step, as there. What differs is the batch
 # norms' statistics, over 128 images instead of 512. Traced without a GPU
-# (`tools/benchmark.py memory`), a step needs 12.6 GB at its peak, so it should
+# (docs/speed.md), a step needs 12.6 GB at its peak, so it should
 # fit a card of 24 GB. Expected result: not measured here yet.
 _base_ = './pixcon_r50_coco.py'
 train_dataloader = dict(batch_size=128)

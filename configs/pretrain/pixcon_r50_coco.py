@@ -1,48 +1,10 @@
 # PixCon-SR, ResNet-50, COCO train2017, 800 epochs: the main recipe.
-# Source: the release's configuration (reference file, sections 1.2 and 3.1).
+# Source: the release's configuration (docs/method.md, section 9).
 # 8 GPUs x 64 = 512 images. Expected result: not measured here yet.
-# Known differences from the release: docs/differences.md.
+# Known differences from the release: docs/method.md, section 11.
 _base_ = [
-    '../_base_/two_view_data.py',
-    '../_base_/sgd_cosine_800e.py',
+    '../_base_/models/pixcon_r50.py',
+    '../_base_/datasets/coco_two_views.py',
+    '../_base_/schedules/sgd_cosine_800e.py',
     '../_base_/pretrain_runtime.py',
 ]
-norm_cfg = dict(type='SyncBN')
-model = dict(
-    type='PixCon',
-    queue_len=65536,
-    loss_lambda=0.5,
-    # MMEngine's convention, 1 - m: the paper's m goes from 0.99 to 1.
-    base_momentum=0.01,
-    end_momentum=0.0,
-    # What tensor cores and oneDNN read without a transposition first.
-    channels_last=True,
-    # Not measured on a GPU; on CPU it loses, and takes a minute to start.
-    compile_backbone=False,
-    data_preprocessor=dict(
-        type='TwoViewDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        non_blocking=True,
-    ),
-    backbone=dict(
-        type='ResNet', depth=50, norm_cfg=norm_cfg, zero_init_residual=False
-    ),
-    neck=dict(
-        type='PixConNeck',
-        in_channels=2048,
-        hid_channels=2048,
-        out_channels=128,
-        norm_cfg=norm_cfg,
-    ),
-    head=dict(
-        type='PixConHead',
-        channels=128,
-        hid_channels=2048,
-        norm_cfg=norm_cfg,
-        matching='similarity',
-        reweight=dict(power=2, use_mask=True),
-        loss=dict(type='QueueInfoNCELoss', temperature=0.2, backend='auto'),
-    ),
-)

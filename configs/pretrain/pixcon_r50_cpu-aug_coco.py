@@ -1,9 +1,9 @@
-# PixCon-SR with all augmentation in the loader, for other transforms than
-# those that SamplePhotometrics draws. Slower: see `tools/benchmark.py data`.
+# PixCon-SR with all augmentation in the loader, for transforms that
+# SamplePhotometrics does not have. Slower: see `tools/benchmark.py data`.
 # Source: the main recipe, with MMPretrain's transforms.
 # 8 GPUs x 64 = 512 images. Expected result: not measured here yet.
-# Known differences from the release: docs/differences.md.
-_base_ = ['./pixcon_r50_coco.py', '../_base_/cpu_photometrics.py']
+# Known differences from the release: docs/method.md, section 11.
+_base_ = ['./pixcon_r50_coco.py', '../_base_/datasets/cpu_photometrics.py']
 train_dataloader = dict(
     dataset=dict(
         pipeline=[

@@ -3,11 +3,13 @@
 # 1 process x 16 = 16 images. Expected: the demo prints what comes out; it is
 # a trial of the software, not a benchmark.
 _base_ = [
-    '../_base_/fcn-d6_r50-d16.py',
+    '../_base_/models/fcn-d6_r50-d16.py',
+    '../_base_/datasets/segmentation.py',
+    '../_base_/schedules/segmentation_poly_40k.py',
     '../_base_/segmentation_runtime.py',
 ]
 data_root = 'data/demo/'
-crop_size = (128, 128)
+scale, crop_size = (240, 180), (128, 128)
 metainfo = dict(
     classes=(
         'ground',
@@ -41,8 +43,6 @@ model = dict(
 train_dataloader = dict(
     batch_size=16,
     num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         type='BaseSegDataset',
         data_root=data_root,
@@ -51,25 +51,16 @@ train_dataloader = dict(
         ),
         metainfo=metainfo,
         pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations'),
-            dict(
-                type='RandomResize',
-                scale=(240, 180),
-                ratio_range=(0.75, 1.33),
-                keep_ratio=True,
-            ),
+            *_base_.load,
+            dict(_base_.random_resize, scale=scale, ratio_range=(0.75, 1.33)),
             dict(type='RandomCrop', crop_size=crop_size),
-            dict(type='RandomFlip', prob=0.5),
-            dict(type='PackSegInputs'),
+            _base_.flip,
+            _base_.pack,
         ],
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
     num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='BaseSegDataset',
         data_root=data_root,
@@ -77,20 +68,14 @@ val_dataloader = dict(
         metainfo=metainfo,
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(type='Resize', scale=(240, 180), keep_ratio=True),
+            dict(type='Resize', scale=scale, keep_ratio=True),
             dict(type='LoadAnnotations'),
-            dict(type='PackSegInputs'),
+            _base_.pack,
         ],
     ),
 )
 test_dataloader = val_dataloader
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=1e-4),
-)
-param_scheduler = [
-    dict(type='PolyLR', power=0.9, eta_min=1e-4, by_epoch=False, end=120)
-]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=120, val_interval=120)
+optim_wrapper = dict(optimizer=dict(lr=0.05, weight_decay=1e-4))
+param_scheduler = [dict(_base_.param_scheduler[0], end=120)]
+train_cfg = dict(max_iters=120, val_interval=120)
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=120))
-auto_scale_lr = dict(enable=False, base_batch_size=16)

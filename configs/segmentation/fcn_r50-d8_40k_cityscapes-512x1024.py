@@ -3,7 +3,7 @@
 # ResNet. The release does not have it; many published numbers are of this one.
 # 4 GPUs x 2 = 8 images. Expected result: not measured here yet.
 _base_ = './fcn_r50-d8_40k_cityscapes.py'
-crop_size = (512, 1024)
+scale, crop_size = (2048, 1024), (512, 1024)
 model = dict(
     data_preprocessor=dict(size=crop_size),
     decode_head=dict(align_corners=False),
@@ -11,24 +11,18 @@ model = dict(
     test_cfg=dict(_delete_=True, mode='whole'),
 )
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
-    dict(
-        type='RandomResize',
-        scale=(2048, 1024),
-        ratio_range=(0.5, 2.0),
-        keep_ratio=True,
-    ),
-    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
+    *_base_.load,
+    dict(_base_.random_resize, scale=scale),
+    dict(_base_.random_crop, crop_size=crop_size),
+    _base_.flip,
+    _base_.distort,
+    _base_.pack,
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(2048, 1024), keep_ratio=True),
+    dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='LoadAnnotations'),
-    dict(type='PackSegInputs'),
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

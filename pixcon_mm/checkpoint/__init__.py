@@ -1,1 +1,1 @@
-"""Files of weights: read, renamed, filled into models, exported."""
+"""Checkpoints and files of weights: loaded, written, exported."""

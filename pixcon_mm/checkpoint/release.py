@@ -1,9 +1,9 @@
-"""Names of the authors' release, and ours."""
+"""Names of the tensors in the authors' release, and in this project."""
 
-from pixcon_mm.checkpoint.reading import StateDict
+from pixcon_mm.checkpoint.torch_file import StateDict
 
-# Release (reference file, section 1.2) -> this project.
-_RELEASE_PREFIXES = {
+# docs/method.md, section 11.
+PREFIXES = {
     'encoder_q.0.': 'backbone.',
     'encoder_q.1.mlp.': 'neck.projector.',
     'encoder_q.1.mlp2.': 'neck.dense_projector.',
@@ -13,7 +13,7 @@ _RELEASE_PREFIXES = {
     'predictor.mlp.': 'head.image_predictor.',
     'predictor_dense.mlp.': 'head.dense_predictor.',
 }
-_RELEASE_QUEUES = {'queue': 'image_queue', 'queue2': 'dense_queue'}
+QUEUES = {'queue': 'image_queue', 'queue2': 'dense_queue'}
 
 
 def from_release(state_dict: StateDict) -> StateDict:
@@ -35,18 +35,13 @@ def from_release(state_dict: StateDict) -> StateDict:
     """
     renamed = {}
     for name, tensor in state_dict.items():
-        if name in _RELEASE_QUEUES:
-            queue = _RELEASE_QUEUES[name]
-            renamed[f'{queue}.features'] = tensor.T.contiguous()
+        prefix = next((p for p in PREFIXES if name.startswith(p)), None)
+        if prefix:
+            renamed[PREFIXES[prefix] + name.removeprefix(prefix)] = tensor
+        elif name in QUEUES:
             pointer = state_dict[f'{name}_ptr'].reshape(()).clone()
-            renamed[f'{queue}._extra_state'] = pointer
-            continue
-        if name.startswith('backbone.') or name.endswith('_ptr'):
-            continue
-        for old, new in _RELEASE_PREFIXES.items():
-            if name.startswith(old):
-                renamed[new + name.removeprefix(old)] = tensor
-                break
-        else:
+            renamed[f'{QUEUES[name]}.features'] = tensor.T.contiguous()
+            renamed[f'{QUEUES[name]}._extra_state'] = pointer
+        elif not name.startswith('backbone.') and not name.endswith('_ptr'):
             raise KeyError(f"{name} is no tensor of the release's PixCon")
     return renamed

@@ -3,15 +3,16 @@
 import errno
 import pickle
 import re
-import struct
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pixcon_mm.errors import UserError
+
+StateDict = dict[str, Tensor]
 
 # What other training scripts put beside their tensors: the log's history,
 # and arguments. It is replaced by empty objects.
@@ -21,11 +22,10 @@ IGNORED = (
     'argparse.Namespace',
     'numpy.ndarray',
     'numpy.dtype',
-    *(
-        f'numpy.{core}.multiarray.{name}'
-        for core in ('core', '_core')
-        for name in ('_reconstruct', 'scalar')
-    ),
+    'numpy.core.multiarray._reconstruct',
+    'numpy.core.multiarray.scalar',
+    'numpy._core.multiarray._reconstruct',
+    'numpy._core.multiarray.scalar',
 )
 BLOCK = 1 << 20  # bytes read at a time
 # A record with this attribute is read by torch as uninitialised memory.
@@ -49,29 +49,30 @@ def load_torch_file(path: Path, mmap: bool = False) -> Any:
     """
     damage = find_damage(path, skip_tensors=mmap)
     if damage:
-        raise UserError(_broken(path, damage))
+        raise broken(path, damage)
     # A list: torch walks it again to forget them at the end.
-    stand_ins = [_stand_in(name) for name in IGNORED]
+    substitutes = [_substitute(name) for name in IGNORED]
     try:
-        with torch.serialization.safe_globals(stand_ins):
+        with torch.serialization.safe_globals(substitutes):
             return torch.load(
                 path, map_location='cpu', weights_only=True, mmap=mmap or None
             )
     except pickle.UnpicklingError as error:
         # torch says which name it refused, or that the bytes make no sense.
         if 'GLOBAL' in str(error) or 'persistent' in str(error):
-            name = _refused_name(str(error))
+            match = re.search(r'(?:GLOBAL|global) `?([\w.]+)', str(error))
+            name = f' ({match[1]})' if match else ''
             raise UserError(
                 f'{path} holds Python objects beside tensors{name}, which '
                 'could run code, so it was not loaded: ask its author for a '
                 'file of tensors only.'
             ) from error
-        raise UserError(_broken(path, _reason(error))) from error
+        raise broken(path, _reason(error)) from error
     except (MemoryError, OSError):
         raise  # of the machine, not of the file
     except Exception as error:
         # Damaged bytes make torch's unpickler raise almost anything.
-        raise UserError(_broken(path, _reason(error))) from error
+        raise broken(path, _reason(error)) from error
 
 
 def find_damage(path: Path, skip_tensors: bool = False) -> str | None:
@@ -86,7 +87,7 @@ def find_damage(path: Path, skip_tensors: bool = False) -> str | None:
         skip_tensors (bool): Check only what is beside the tensors.
 
     Returns:
-        str | None: What is wrong; None if nothing is, or nothing is known.
+        str | None: The damage; None if there is none, or no checksum.
     """
     with open(path, 'rb') as file:
         start = file.read(2)
@@ -102,27 +103,29 @@ def find_damage(path: Path, skip_tensors: bool = False) -> str | None:
                 with archive.open(record) as content:
                     while content.read(BLOCK):
                         pass  # reading to the end compares the checksum
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        struct.error,
-        EOFError,
-        NotImplementedError,
-        OverflowError,
-        RuntimeError,
-        ValueError,
-    ) as error:
-        return _reason(error)
     except OSError as error:
         # A place outside of the file, from a damaged list of its records.
         if error.errno != errno.EINVAL:
             raise
         return 'its list of records is damaged'
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Damaged bytes make zipfile raise almost anything.
+        return _reason(error)
     return None
 
 
+def broken(path: Path, reason: str) -> UserError:
+    """Return the error for a file that is damaged, or no file of weights."""
+    return UserError(
+        f'{path} is no file of weights, or is broken or cut short: copy or '
+        f'download it again ({reason}).'
+    )
+
+
 class Ignored:
-    """Stands for an object that a checkpoint holds beside tensors."""
+    """Empty object in place of one that a checkpoint holds beside tensors."""
 
     def __init__(self, *args: object):
         pass
@@ -131,15 +134,10 @@ class Ignored:
         pass
 
 
-def _stand_in(name: str) -> type:
-    """Class of that dotted name whose instances are empty."""
+def _substitute(name: str) -> type:
+    """Make a class of that dotted name whose instances are empty."""
     module, _, name = name.rpartition('.')
     return type(name, (Ignored,), {'__module__': module})
-
-
-def _refused_name(message: str) -> str:
-    match = re.search(r'(?:GLOBAL|global) `?([\w.]+)', message)
-    return f' ({match[1]})' if match else ''
 
 
 def _reason(error: Exception) -> str:
@@ -147,10 +145,3 @@ def _reason(error: Exception) -> str:
     text = str(error).rpartition('WeightsUnpickler error: ')[2]
     reason = re.split(r'\. |\n', text)[0]
     return f'{type(error).__name__}: {reason}'.rstrip(': ')
-
-
-def _broken(path: Path, reason: str) -> str:
-    return (
-        f'{path} is no file of weights, or is broken or cut short: copy or '
-        f'download it again ({reason}).'
-    )

@@ -1,6 +1,5 @@
 """Folders of images, without labels, without annotation files."""
 
-import os
 from collections.abc import Sequence
 
 import torch
@@ -46,11 +45,8 @@ class SceneImageDataset(BaseDataset):
         max_refetch: int = 1000,
         lazy_init: bool = False,
     ):
-        self.folders = (
-            [data_root]
-            if isinstance(data_root, str | os.PathLike) or not data_root
-            else list(data_root)
-        )
+        is_list = data_root and isinstance(data_root, list | tuple)
+        self.folders: list = [*data_root] if is_list else [data_root]
         self.extensions = tuple(
             '.' + extension.lower().lstrip('.')
             for extension in extensions or readable_suffixes()
@@ -70,12 +66,12 @@ class SceneImageDataset(BaseDataset):
             super().full_init()
             self._forget_broken()
 
-    def get_subset_(self, indices) -> None:
+    def get_subset_(self, indices: int | Sequence[int]) -> None:
         """Keep some images only."""
         super().get_subset_(indices)
         self._forget_broken()
 
-    def get_subset(self, indices) -> 'SceneImageDataset':
+    def get_subset(self, indices: int | Sequence[int]) -> 'SceneImageDataset':
         """Return a copy with some images only."""
         subset = super().get_subset(indices)
         subset._forget_broken()

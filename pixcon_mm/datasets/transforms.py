@@ -6,7 +6,7 @@ docs/method.md, section 3.
 
 import math
 import warnings
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ class TwoViewRandomResizedCrop(BaseTransform):
         for rule, holds in is_valid.items():
             if not holds:
                 raise UserError(f'TwoViewRandomResizedCrop: {rule}.')
-        self.scale = (scale, scale) if isinstance(scale, int) else tuple(scale)
+        self.scale = (scale, scale) if isinstance(scale, int) else scale
         self.area_range = area_range
         self.aspect_range = aspect_range
         self.min_overlap = min_overlap
@@ -100,7 +100,7 @@ class TwoViewRandomResizedCrop(BaseTransform):
             resize(image[y1:y2, x1:x2], self.scale, self.interpolation)
             for x1, y1, x2, y2 in boxes
         ]
-        results['img_shape'] = self.scale[::-1]
+        results['img_shape'] = tuple(self.scale[::-1])
         results['crop_boxes'] = np.array(boxes, dtype=np.float32)
         return results
 
@@ -119,10 +119,10 @@ class TwoViewRandomResizedCrop(BaseTransform):
     def _sample_box(
         self, width: int, height: int, partner: Box | None = None
     ) -> Box | None:
-        log_aspects = [math.log(aspect) for aspect in self.aspect_range]
+        low, high = map(math.log, self.aspect_range)
         for _ in range(self.max_tries):
             area = width * height * np.random.uniform(*self.area_range)
-            aspect = math.exp(np.random.uniform(*log_aspects))
+            aspect = math.exp(np.random.uniform(low, high))
             w = round(math.sqrt(area * aspect))
             h = round(math.sqrt(area / aspect))
             if not (0 < w <= width and 0 < h <= height):
@@ -259,7 +259,7 @@ class PackTwoViewInputs(BaseTransform):
         """
         views = results['img']
         flips = results.get('flips', np.zeros(len(views), dtype=bool))
-        samples = dict(
+        samples: dict[str, Any] = dict(
             crop_boxes=torch.from_numpy(results['crop_boxes']),
             flips=torch.from_numpy(flips),
         )

@@ -2,11 +2,11 @@
 
 What the config says now holds: length, schedule, learning rate, batch and
 number of processes may differ from those of the run that wrote the
-checkpoint. Each difference becomes a note in the log. What cannot follow, as
-a model of other shapes, stops the run.
+checkpoint. Each difference becomes a warning in the log. What cannot follow,
+as a model of other shapes, stops the run.
 """
 
-from dataclasses import dataclass
+import contextlib
 from pathlib import Path
 
 import torch
@@ -15,166 +15,216 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pixcon_mm.checkpoint.filling import compare
+from pixcon_mm.checkpoint.load import describe_mismatch
+from pixcon_mm.checkpoint.run_checkpoint import (
+    list_checkpoints,
+    load_checkpoint,
+    newest_checkpoint,
+    read_progress,
+)
 from pixcon_mm.engine.log_line import batch_size
-from pixcon_mm.engine.unwrap import unwrap
+from pixcon_mm.engine.model_state import unwrap
+from pixcon_mm.engine.schedules import restore_schedulers
+from pixcon_mm.engine.seeded_loading import ResumableEpochLoop
+from pixcon_mm.engine.work_dir import set_aside
 from pixcon_mm.errors import UserError
 
-# How an optimiser computes, as opposed to what.
+# Settings of an optimiser that change how it computes, not what.
 IMPLEMENTATION = ('fused', 'foreach', 'capturable', 'differentiable')
 
 
-@dataclass(frozen=True)
-class Scale:
-    """The size of a run's steps, kept in its checkpoints.
+def scale_of(runner: Runner) -> dict:
+    """Gather the size of a run's steps, which its checkpoints keep.
 
-    Attributes:
-        total_batch (int): Images of an optimiser step, over all processes.
-        epoch_length (int | None): Iterations of an epoch, in a run that
-            counts epochs.
-        processes (int): Number of processes.
-        optimizer (str): Class of the optimiser.
+    Returns:
+        dict: ``total_batch``, images of an optimiser step over all processes;
+        ``epoch_length``, iterations of an epoch, None in a run that does not
+        count them; ``processes``; ``optimizer``, its class.
     """
-
-    total_batch: int
-    epoch_length: int | None
-    processes: int
-    optimizer: str
-
-
-def scale_of(runner: Runner) -> Scale:
-    """Gather the scale of a run whose loop and optimiser are built."""
     loader = runner.train_dataloader
     steps = runner.optim_wrapper._accumulative_counts
-    return Scale(
+    counts_epochs = isinstance(runner.train_loop, EpochBasedTrainLoop)
+    return dict(
         total_batch=batch_size(loader) * runner.world_size * steps,
-        epoch_length=(
-            len(loader)
-            if isinstance(runner.train_loop, EpochBasedTrainLoop)
-            else None
-        ),
+        epoch_length=len(loader) if counts_epochs else None,
         processes=runner.world_size,
         optimizer=type(runner.optim_wrapper.optimizer).__name__,
     )
 
 
-def restore_model(model: nn.Module, tensors: dict, path: Path) -> None:
-    """Load every tensor of a model, or stop.
+def find_start(runner: Runner) -> Path | None:
+    """Find the newest checkpoint of a run's folder that can be resumed from.
+
+    Damaged files are named in the log.
+
+    Returns:
+        Path | None: None if there is none, and the run has to start.
 
     Raises:
-        UserError: If the checkpoint is of another model.
+        UserError: If there are some, and none that can be resumed from.
     """
-    model = unwrap(model)
-    difference = compare(model.state_dict(), tensors)
-    if difference:
+    path, unfit = newest_checkpoint(Path(runner.work_dir))
+    for reason in unfit.values():
+        runner.logger.warning(reason)
+    if path is None and unfit:
         raise UserError(
-            f'{path} cannot be resumed with this config: {difference}. '
-            'Resume with the settings that the run was started with, or '
-            f'start a new run from its weights with --pretrained {path}.'
+            f'None of the {len(unfit)} checkpoints in {runner.work_dir} can '
+            'be resumed from: put a whole one there, or start over with '
+            f'--overwrite. The last one: {[*unfit.values()][-1]}'
         )
-    model.load_state_dict(tensors)
+    if unfit:
+        runner.logger.warning(f'The run resumes from {path.name}.')
+    return path
 
 
-def restore_position(meta: dict, now: Scale) -> tuple[int, int, list[str]]:
-    """Find where in the new run a checkpoint stands.
+def restore_run(runner: Runner, path: Path) -> None:
+    """Put a runner where a checkpoint was taken.
+
+    Args:
+        runner (Runner): Built, but not started.
+        path (Path): The checkpoint.
+
+    Raises:
+        UserError: If it cannot be resumed from with this config.
+    """
+    if runner.rank > 0 and not path.is_file():
+        raise UserError(
+            f'There is no checkpoint {str(path)!r} for process {runner.rank}. '
+            'It must be a local file, on a storage that all machines of the '
+            'run share.'
+        )
+    checkpoint = load_checkpoint(path)
+    runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+    meta, scale = checkpoint['meta'], scale_of(runner)
+    _restore_model(runner.model, checkpoint['state_dict'], path)
+    notes = _restore_position(runner, meta, scale)
+    _restore_seed(runner, meta.get('seed'))
+    runner.message_hub.load_state_dict(checkpoint['message_hub'])
+    notes += _restore_optimizer(
+        runner.optim_wrapper, checkpoint['optimizer'], meta, path
+    )
+    notes += restore_schedulers(
+        runner, checkpoint.get('param_schedulers'), scale['epoch_length']
+    )
+    runner.logger.info(f'The run resumes from {path}')
+    for note in notes:
+        runner.logger.warning(note)
+    if runner.rank == 0:
+        _leave_behind(runner, path)
+
+
+def _restore_model(model: nn.Module, tensors: dict, path: Path) -> None:
+    """Load every tensor of a model, or stop."""
+    difference = describe_mismatch(unwrap(model).state_dict(), tensors)
+    if difference:
+        raise _misfit(path, difference)
+    unwrap(model).load_state_dict(tensors)
+
+
+def _misfit(path: Path, reason: str) -> UserError:
+    return UserError(
+        f'{path} cannot be resumed with this config: {reason}. Resume with '
+        'the settings that the run was started with, or start a new run from '
+        f'its weights with --pretrained {path}.'
+    )
+
+
+def _restore_position(runner: Runner, meta: dict, now: dict) -> list[str]:
+    """Set epoch and iteration; return notes.
 
     A run counted in epochs keeps its epoch, and the share of the epoch that
     is done, whatever the batch. One counted in iterations keeps its
     iteration.
-
-    Args:
-        meta (dict): Of the checkpoint: ``epoch``, ``iter`` and perhaps
-            ``scale``, what :func:`scale_of` gave then.
-        now (Scale): Of this run.
-
-    Returns:
-        tuple[int, int, list[str]]: Epoch, iteration, and notes.
     """
     epoch, iteration = meta['epoch'], meta['iter']
-    then = Scale(**meta['scale']) if 'scale' in meta else None
-    notes = []
-    if then and then.total_batch != now.total_batch:
-        notes.append(
-            f'The total batch is {now.total_batch} now and was '
-            f'{then.total_batch}.'
-        )
-    if then and then.processes != now.processes:
-        notes.append(
-            f'The run has {now.processes} process(es) now and had '
-            f'{then.processes}.'
-        )
-    length, old_length = now.epoch_length, then and then.epoch_length
-    if length is None:
-        return epoch, iteration, notes
-    done = iteration - epoch * (old_length or length)
-    if old_length is None and not 0 <= done <= length:
-        # Of a run in iterations, or of MMEngine's own Runner, which does not
-        # say how long an epoch was, and saves at the end of one.
-        epoch, done = (epoch, 0) if epoch else divmod(iteration, length)
-        notes.append(
-            f'An epoch has {length} iterations, and the checkpoint is of '
-            f'iteration {iteration}: the run continues in epoch {epoch + 1} '
-            f'after {done} of them.'
-        )
-    elif old_length not in (None, length):
-        notes.append(
-            f'An epoch has {length} iterations now and had {old_length}: the '
-            f'run continues in epoch {epoch + 1} after the same share of it.'
-        )
-        done = round(done / old_length * length)
-    return epoch, epoch * length + done, notes
+    then, notes = meta.get('scale', {}), []
+    for key, name in (
+        ('total_batch', 'total batch'),
+        ('processes', 'number of processes'),
+    ):
+        if then.get(key, now[key]) != now[key]:
+            notes.append(f'The {name} is {now[key]} now and was {then[key]}.')
+    loop, length = runner.train_loop, now['epoch_length']
+    if length is not None:
+        old_length = then.get('epoch_length') or length
+        share = iteration / old_length - epoch
+        if not 0 <= share <= 1:
+            # From a run in iterations, or from MMEngine's own Runner, which
+            # does not say how long an epoch was, and saves at the end of one.
+            share = 0 if epoch else iteration % length / length
+            epoch = epoch or iteration // length
+        done = round(share * length)
+        if not isinstance(loop, ResumableEpochLoop):
+            done = 0  # it cannot continue within an epoch
+        if (old_length, iteration) != (length, epoch * length + done):
+            notes.append(
+                f'An epoch has {length} iterations now and had {old_length}: '
+                f'the run continues in epoch {epoch + 1} after {done} of them.'
+            )
+        iteration = epoch * length + done
+    loop._epoch, loop._iter = epoch, iteration
+    return notes
 
 
-def restore_optimizer(
+def _restore_seed(runner: Runner, seed: int | None) -> None:
+    """Keep the checkpoint's seed; the config's is for a new run."""
+    asked = runner._randomness_cfg.get('seed')
+    if seed is None or seed == asked:
+        return
+    if asked is not None:
+        runner.logger.warning(
+            f'The seed stays {seed}, that of the checkpoint; the config has '
+            f'{asked}, which holds for new runs.'
+        )
+    runner._randomness_cfg.update(seed=seed)
+    runner.set_randomness(**runner._randomness_cfg)
+
+
+def _restore_optimizer(
     wrapper: OptimWrapper, state: dict, meta: dict, path: Path
 ) -> list[str]:
     """Load the optimiser's buffers; keep the settings of the config.
 
-    Args:
-        wrapper (OptimWrapper): As the config and the schedulers have set it
-            up for the first iteration.
-        state (dict): Of the checkpoint.
-        meta (dict): Of the checkpoint.
-        path (Path): The checkpoint, for messages.
-
-    Returns:
-        list[str]: A note for each setting that has changed.
-
-    Raises:
-        UserError: If it is the state of another optimiser.
+    Returns a note for each setting that has changed.
     """
     optimizer = wrapper.optimizer
     name = type(optimizer).__name__
-    then = meta.get('scale', {}).get('optimizer', name)
+    old_name = meta.get('scale', {}).get('optimizer', name)
     sizes = [len(group['params']) for group in optimizer.param_groups]
     old_sizes = [len(group['params']) for group in state['param_groups']]
-    if then != name or sizes != old_sizes:
-        raise UserError(
-            f'{path} cannot be resumed with this config: it has the state of '
-            f'{then} for {len(old_sizes)} group(s) of parameters, and the run '
-            f'uses {name} for {len(sizes)}. Resume with the settings that the '
-            'run was started with, or start a new run from its weights with '
-            f'--pretrained {path}.'
+    if old_name != name or sizes != old_sizes:
+        raise _misfit(
+            path,
+            f'it has the state of {old_name} for {len(old_sizes)} group(s) of '
+            f'parameters, and the run uses {name} for {len(sizes)}',
         )
-    # With parameters of several rates, MMEngine adds a group that stands for
-    # the common one.
-    asked = [settings_of(group) for group in wrapper.param_groups]
+    # With parameters of several rates, the wrapper's groups have one more
+    # than the optimiser's, which stands for the common rate. What a scheduler
+    # changes, rate or momentum, it keeps the start of as initial_.
+    settings = [
+        {
+            key: value
+            for key, value in group.items()
+            if key != 'params' and f'initial_{key}' not in group
+        }
+        for group in wrapper.param_groups
+    ]
     state = dict(state)
     if not hasattr(wrapper, 'loss_scaler') or not state.get('loss_scaler'):
         # One of the two runs has no use for it.
         state.pop('loss_scaler', None)
     wrapper.load_state_dict(state)
-    align(optimizer)
+    _align(optimizer)
     notes = {}
-    for group, settings in zip(wrapper.param_groups, asked, strict=True):
-        for key, value in settings.items():
+    for group, wanted in zip(wrapper.param_groups, settings, strict=True):
+        for key, value in wanted.items():
             if group.get(key, value) != value and key not in IMPLEMENTATION:
                 notes[key] = f'{key} is {value} now and was {group[key]}.'
             group[key] = value
     return list(notes.values())
 
 
-def align(optimizer: Optimizer) -> None:
+def _align(optimizer: Optimizer) -> None:
     """Lay the buffers of an optimiser out in memory as its parameters are.
 
     They come as they were saved, perhaps in another memory format.
@@ -187,11 +237,25 @@ def align(optimizer: Optimizer) -> None:
                 ).copy_(value)
 
 
-def settings_of(group: dict) -> dict:
-    """Select what the config says of an optimiser's group."""
-    # What a scheduler changes, rate or momentum, it notes the start of.
-    return {
-        key: value
-        for key, value in group.items()
-        if key != 'params' and f'initial_{key}' not in group
-    }
+def _leave_behind(runner: Runner, path: Path) -> None:
+    """Move checkpoints aside that are not of the resumed run's past.
+
+    They are those that are further than the one resumed from, or all if that
+    comes from elsewhere. Otherwise the next ``--resume`` would take one.
+    """
+    work_dir = Path(runner.work_dir)
+    others = list_checkpoints(work_dir)
+    if path.resolve().parent == work_dir.resolve():
+        here, further = read_progress(path), []
+        for other in others:
+            # One that cannot be resumed from does no harm.
+            with contextlib.suppress(UserError):
+                if read_progress(other) > here:
+                    further.append(other)
+        others = further
+    if others:
+        aside = set_aside(work_dir, others)
+        runner.logger.warning(
+            f'{", ".join(p.name for p in others)} did not lead to {path} and '
+            f'{"is" if len(others) == 1 else "are"} now in {aside}.'
+        )

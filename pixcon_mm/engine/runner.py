@@ -1,4 +1,4 @@
-"""MMEngine's Runner, made to run wherever the same command is given."""
+"""MMEngine's Runner, for any machine, with checkpoints that are safe."""
 
 import logging
 import os
@@ -6,7 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from mmengine.dist import is_distributed
+from mmengine.dist import (
+    broadcast_object_list,
+    is_distributed,
+    master_only,
+)
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import OPTIMIZERS, RUNNERS
@@ -14,40 +18,53 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from pixcon_mm.engine.checkpointing import (
+    gather_checkpoint,
+    load_weights,
+    save_finite,
+)
+from pixcon_mm.engine.hooks.reproducible_resume_hook import (
+    ReproducibleResumeHook,
+)
+from pixcon_mm.engine.hooks.run_summary_hook import RunSummaryHook
+from pixcon_mm.engine.hooks.runtime_info_hook import DeferredRuntimeInfoHook
+from pixcon_mm.engine.hooks.stop_signal_hook import StopSignalHook
 from pixcon_mm.engine.log_line import batch_size, is_readable
-from pixcon_mm.engine.optimizer_checks import LayoutCheck
-from pixcon_mm.engine.reproducible_resume_hook import ReproducibleResumeHook
-from pixcon_mm.engine.resumable_runner import ResumableRunner
-from pixcon_mm.engine.run_summary_hook import RunSummaryHook
-from pixcon_mm.engine.stop_signals import StopSignalHook
+from pixcon_mm.engine.model_state import LayoutCheck, find_non_finite, unwrap
+from pixcon_mm.engine.resuming import find_start, restore_run
 from pixcon_mm.errors import UserError, describe, suggest
 from pixcon_mm.processes import StoppedWorkerWatch, WorkerStart
 
 
 @RUNNERS.register_module()
-class PixConRunner(ResumableRunner):
+class PixConRunner(Runner):
     """Runner for all three tasks, on GPUs or on a machine without.
 
-    Without CUDA it talks over gloo, runs SyncBN as BN and mixed precision
-    as single, and says so, a line each. It leaves bfloat16 unscaled, and
-    scales the learning rate by the batch of an optimiser step, accumulation
-    included.
+    Without CUDA it uses gloo, runs SyncBN as BN and mixed precision as
+    single, and says so, a line each. It does not scale losses in bfloat16,
+    and scales the learning rate by the batch of an optimiser step,
+    accumulation included.
 
-    A signal stops it with a checkpoint; :class:`ResumableRunner` says how it
-    saves and resumes.
+    Its checkpoints are complete and finite. They hold no code, and none that
+    holds code is loaded. A run resumes at any iteration, as its config now
+    asks. A signal stops it with a checkpoint.
+
+    Attributes:
+        saved_iter (int | None): Iterations done at the last checkpoint.
+        unbounded (set[str]): Buffers that are not finite at the start, as
+            masks of minus infinity, and may stay so.
     """
 
     def __init__(self, *args, **kwargs):
+        self.saved_iter: int | None = None
+        self.unbounded: set[str] = set()
         super().__init__(*args, **kwargs)
         self.register_hook(RunSummaryHook())
         self._stop_hook = StopSignalHook()
         self.register_hook(self._stop_hook)
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
-        """Use this project's hooks for losses and checkpoints, not MMEngine's.
-
-        They take the same arguments.
-        """
+        """Replace two of MMEngine's hooks, which take the same arguments."""
         ours = dict(
             RuntimeInfoHook='DeferredRuntimeInfoHook',
             CheckpointHook='WholeCheckpointHook',
@@ -81,20 +98,18 @@ class PixConRunner(ResumableRunner):
         interface = os.environ.get('NCCL_SOCKET_IFNAME', '')
         if Path('/sys/class/net', interface or '-').exists():
             os.environ.setdefault('GLOO_SOCKET_IFNAME', interface)
-        if (
-            self.distributed
-            and not is_distributed()
-            and not torch.cuda.is_available()
-        ):
+        has_cuda = torch.cuda.is_available()
+        if self.distributed and not is_distributed() and not has_cuda:
             if self.launcher != 'pytorch':
                 raise UserError(
                     f'Launcher {self.launcher!r} needs CUDA, and this node '
                     'has none: use tools/dist_train.sh (torchrun) on CPU.'
                 )
             # MMEngine would select a CUDA device first.
-            dist_cfg = env_cfg.get('dist_cfg', {})
-            timeout = timedelta(seconds=dist_cfg.get('timeout', 1800))
-            torch.distributed.init_process_group('gloo', timeout=timeout)
+            seconds = env_cfg.get('dist_cfg', {}).get('timeout', 1800)
+            torch.distributed.init_process_group(
+                'gloo', timeout=timedelta(seconds=seconds)
+            )
         super().setup_env(env_cfg)
 
     def build_logger(self, *args, **kwargs) -> logging.Logger:
@@ -108,9 +123,8 @@ class PixConRunner(ResumableRunner):
     def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
         """Wrap for DDP, on CPU too, where SyncBN cannot run."""
         optim_wrapper = self.cfg.get('optim_wrapper') or {}
-        if model_wrapper_cfg and (
-            optim_wrapper.get('accumulative_counts', 1) > 1
-        ):
+        steps = optim_wrapper.get('accumulative_counts', 1)
+        if model_wrapper_cfg and steps > 1:
             # PyTorch asserts when batches without an exchange come first.
             model_wrapper_cfg = dict(model_wrapper_cfg)
             model_wrapper_cfg.pop('static_graph', None)
@@ -209,3 +223,86 @@ class PixConRunner(ResumableRunner):
             base = auto_scale_lr['base_batch_size'] / steps
             auto_scale_lr = dict(auto_scale_lr, base_batch_size=base)
         super().scale_lr(optim_wrapper, auto_scale_lr)
+
+    @master_only
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict | None = None,
+        by_epoch: bool = True,
+        backend_args: dict | None = None,
+    ) -> None:
+        """Save a checkpoint, complete or not at all, as a local file.
+
+        Takes the arguments of MMEngine's Runner; those of file backends are
+        not used. Without the optimiser it cannot be resumed from.
+
+        Raises:
+            UserError: If a value in it is not finite. Nothing is written.
+        """
+        for hook in self.hooks:
+            if isinstance(hook, DeferredRuntimeInfoHook):
+                hook.read(self)
+        done = (
+            dict(epoch=self.epoch + 1, iter=self.iter)
+            if by_epoch
+            else dict(epoch=self.epoch, iter=self.iter + 1)
+        )
+        checkpoint = gather_checkpoint(
+            self,
+            {**done, **(meta or {})},
+            save_optimizer,
+            save_param_scheduler,
+        )
+        self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
+        save_finite(checkpoint, Path(out_dir) / filename, self.unbounded)
+        if save_optimizer:
+            self.saved_iter = checkpoint['meta']['iter']
+
+    def load_or_resume(self) -> None:
+        """Resume, load whole weights, or do neither, as the config says."""
+        if not self._has_loaded:
+            self._load_start()
+        buffers = dict(unwrap(self.model).named_buffers())
+        self.unbounded = {*find_non_finite(buffers)}
+
+    def _load_start(self) -> None:
+        if self._resume:
+            # All processes resume from what the first one has found.
+            start = [None]
+            if self.rank == 0:
+                # 'auto' leaves load_from to a run that has to start.
+                is_named = self._resume != 'auto' and self._load_from
+                start = [self._load_from if is_named else find_start(self)]
+            broadcast_object_list(start)
+            if start[0] is not None:
+                self.resume(str(start[0]))
+                return
+        if self._load_from is not None:
+            self.load_checkpoint(self._load_from)
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Continue from a checkpoint, a local file, as the config now asks.
+
+        Raises:
+            UserError: If it is damaged, holds code, or is of another model.
+        """
+        restore_run(self, Path(filename))
+        self._has_loaded = True
+
+    def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
+        """Fill the model from a local file of weights, as far as they fit.
+
+        Returns:
+            dict: ``state_dict``, the tensors of the file.
+
+        Raises:
+            UserError: If it is damaged, holds code, or nothing fits.
+        """
+        checkpoint = load_weights(self, filename)
+        self._has_loaded = True
+        return checkpoint

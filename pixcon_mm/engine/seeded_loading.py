@@ -1,32 +1,66 @@
-"""Random numbers of a sample as a function of what is loaded, and when.
+"""Data of a run that can resume anywhere: seeded samples, skipped batches.
 
-Which worker loads a sample, and what it loaded before, does not matter, so a
-run that resumes in the middle of its data gets the samples of an unbroken
-one, and there is no state to save.
+The random numbers of a sample are a function of the seed, the sample, and its
+place in the run. Neither the worker that loads it nor what that loaded before
+matters, so there is no state of generators to save.
 """
 
 import random
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
 
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset
+from mmengine.registry import LOOPS
+from mmengine.runner import EpochBasedTrainLoop
+from torch.utils.data import BatchSampler, Dataset
 
-Key = tuple[int, ...]
-KeyedBatch = list[tuple[int, Key]]
+KeyedBatch = list[tuple[int, tuple[int, ...]]]
+
+
+@LOOPS.register_module()
+class ResumableEpochLoop(EpochBasedTrainLoop):
+    """EpochBasedTrainLoop that resumes in the middle of an epoch.
+
+    MMEngine's would start that epoch again. ``ReproducibleResumeHook`` leaves
+    out the batches that the epoch has already seen; here they are counted.
+    Takes EpochBasedTrainLoop's arguments.
+    """
+
+    @property
+    def done_in_epoch(self) -> int:
+        """Iterations of the current epoch that are done."""
+        return self._iter - self._epoch * len(self.dataloader)
+
+    def run_epoch(self) -> None:
+        """Run the rest of the epoch."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        for index, batch in enumerate(self.dataloader, self.done_in_epoch):
+            self.run_iter(index, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
 
 
 class KeyedBatches(BatchSampler):
-    """A batch sampler that gives each index a key for its random numbers.
+    """Batch sampler that gives each index a key for its random numbers.
+
+    In an epoch the key is the epoch, the index, and how often the index came
+    before in it: samplers repeat indices to give all processes as many. In an
+    endless stream it is the place in the stream of all processes; a batch
+    sampler that orders samples itself, as MMDetection's by aspect ratio, has
+    a stream for each process.
 
     Args:
-        batches (BatchSampler): Batches of indices: one epoch of them, or
-            without end.
+        batches (BatchSampler): Batches of indices.
         rank (int): This process.
         world_size (int): Number of processes.
-        is_endless (bool): Whether they never end.
+        is_endless (bool): Whether the batches never end.
+
+    Attributes:
+        epoch (int): Epoch of the keys.
+        first (int): Number, in an endless stream, of the first batch to load.
+        skipped (int): Batches to leave out at the start.
     """
 
     def __init__(
@@ -41,64 +75,43 @@ class KeyedBatches(BatchSampler):
         self.rank, self.world_size = rank, world_size
         self.epoch = self.first = self.skipped = 0
 
-    def start_epoch(self, epoch: int, skipped: int) -> None:
-        """Prepare for an epoch whose first batches are left out."""
-        self.epoch, self.skipped = epoch, skipped
-
     def skip(self, num_batches: int) -> None:
         """Leave out batches at the start; nothing is loaded for them."""
         self.skipped = num_batches
 
     def __iter__(self) -> Iterator[KeyedBatch]:
-        keyed = self._endless() if self.is_endless else self._epoch_batches()
-        yield from keyed
+        is_plain = type(self.batches) is BatchSampler
+        visits: Counter[int] = Counter()
+        for count, batch in enumerate(self.batches):
+            number = self.first - self.skipped + count
+            keyed = []
+            for place, index in enumerate(batch):
+                key = (self.epoch, index, visits[index])
+                if self.is_endless:
+                    place_of_all = number * self.batch_size + place
+                    place_of_all = place_of_all * self.world_size + self.rank
+                    key = (
+                        (0, place_of_all, 0)
+                        if is_plain
+                        else (1 + self.rank, number, place)
+                    )
+                visits[index] += 1
+                keyed.append((index, key))
+            if count >= self.skipped:
+                yield keyed
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def _epoch_batches(self) -> Iterator[KeyedBatch]:
-        """Key samples by epoch, index, and how often the index came before.
-
-        Samplers repeat indices to give all processes as many.
-        """
-        visits: Counter[int] = Counter()
-        for number, batch in enumerate(self.batches):
-            keyed = []
-            for index in batch:
-                keyed.append((index, (self.epoch, index, visits[index])))
-                visits[index] += 1
-            if number >= self.skipped:
-                yield keyed
-
-    def _endless(self) -> Iterator[KeyedBatch]:
-        """Key samples by their place in the stream of all processes.
-
-        A sampler that orders batches by itself, as MMDetection's by aspect
-        ratio, has a stream for each process.
-        """
-        batches = islice(iter(self.batches), self.skipped, None)
-        is_plain = type(self.batches) is BatchSampler
-        for number, batch in enumerate(batches, self.first):
-            start = number * self.batch_size
-            yield [
-                (
-                    index,
-                    (0, (start + place) * self.world_size + self.rank, 0)
-                    if is_plain
-                    else (1 + self.rank, number, place),
-                )
-                for place, index in enumerate(batch)
-            ]
-
 
 class SeededLoading:
-    """Load the samples of a batch, each with random numbers of its own.
+    """Loading of the samples of a batch, each with its own random numbers.
 
     To be the ``__getitems__`` of a dataset: PyTorch's loader calls it, in a
     worker or not, with what the batch sampler gives.
 
     Args:
-        dataset (Dataset): Where samples come from.
+        dataset (Dataset): Source of the samples.
         seed (int): Seed of the run.
     """
 
@@ -109,26 +122,24 @@ class SeededLoading:
         """Load a batch of indices with their keys."""
         samples = []
         for index, key in batch:
-            seed_cpu(self.seed, *key)
+            seed_generators(self.seed, *key)
             samples.append(self.dataset[index])
         return samples
 
 
-def seed_cpu(*key: int) -> None:
-    """Seed Python, NumPy and PyTorch's CPU generator from a key.
+def seed_generators(*key: int, cuda: bool = False) -> None:
+    """Seed Python, NumPy and PyTorch from a key.
 
     Args:
-        key (int): Words. Keys of the same length that differ give streams
-            that have nothing in common.
+        key (int): Integers. Keys of the same length that differ give
+            independent streams.
+        cuda (bool): Seed the generators of all GPUs too. Workers of a loader
+            must not touch them.
     """
     state = np.random.SeedSequence([abs(k) for k in key]).generate_state(4)
     random.seed(int(state[0]))
     np.random.seed(state[1:3])
-    # torch.manual_seed would reach for the GPU's generators as well.
+    # torch.manual_seed would always seed the GPUs.
     torch.default_generator.manual_seed(int(state[3]))
-
-
-def key_batches(loader: DataLoader, batches: KeyedBatches) -> None:
-    """Let a loader that does not run yet ask for keyed batches."""
-    # DataLoader refuses a new one because its batch_size could be wrong.
-    object.__setattr__(loader, 'batch_sampler', batches)
+    if cuda and torch.cuda.is_available():
+        torch.cuda.manual_seed_all(int(state[3]))

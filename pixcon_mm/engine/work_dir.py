@@ -1,5 +1,6 @@
-"""The folder of a run: one run at a time, and nothing is lost in it."""
+"""Folder of a run: one run at a time, and nothing is lost in it."""
 
+import contextlib
 import fcntl
 import os
 import re
@@ -7,7 +8,7 @@ import socket
 from pathlib import Path
 from typing import IO
 
-from pixcon_mm.checkpoint.checkpoints import list_checkpoints
+from pixcon_mm.checkpoint.run_checkpoint import list_checkpoints
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import remove_parts
 
@@ -16,12 +17,12 @@ LOG_FOLDER = re.compile(r'\d{8}_\d{6}')
 
 
 def claim(work_dir: Path, resumes: bool, overwrite: bool) -> IO[str]:
-    """Make a run's folder its own.
+    """Lock the folder of a run.
 
     Args:
         work_dir (Path): The folder; it is made.
-        resumes (bool): Whether the run continues from what is there.
-        overwrite (bool): Whether to start over all the same; what is there is
+        resumes (bool): Whether the run continues from the checkpoints there.
+        overwrite (bool): Whether to start over if there are some. They are
             moved aside.
 
     Returns:
@@ -33,7 +34,7 @@ def claim(work_dir: Path, resumes: bool, overwrite: bool) -> IO[str]:
     """
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        # Not 'w': the one who holds it has written its name there.
+        # Not 'w': its owner has written its name there.
         lock = open(work_dir / LOCK, 'a+')  # noqa: SIM115
     except OSError as error:
         raise UserError(
@@ -53,7 +54,11 @@ def claim(work_dir: Path, resumes: bool, overwrite: bool) -> IO[str]:
         ) from None
     except OSError:
         pass  # a file system without locks
-    _sign(lock)
+    with contextlib.suppress(OSError):
+        # On a full disk: the first checkpoint will say so.
+        lock.truncate(0)
+        lock.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+        lock.flush()
     remove_parts(work_dir)
     checkpoints = list_checkpoints(work_dir)
     if checkpoints and not resumes:
@@ -79,12 +84,3 @@ def set_aside(work_dir: Path, paths: list[Path]) -> Path:
     for path in paths:
         path.rename(aside / path.name)
     return aside
-
-
-def _sign(lock: IO[str]) -> None:
-    try:
-        lock.truncate(0)
-        lock.write(f'process {os.getpid()} on {socket.gethostname()}\n')
-        lock.flush()
-    except OSError:
-        pass  # a full disk: the first checkpoint will say so

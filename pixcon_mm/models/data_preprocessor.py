@@ -41,11 +41,11 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
         Raises:
             UserError: If the batch does not hold two views with geometry.
         """
-        views, samples = data.get('inputs'), data.get('data_samples')
-        check_views(views)
-        views, geometry = self.cast_data((views, read_geometry(samples)))
+        check_views(data.get('inputs'))
+        geometry = read_geometry(data.get('data_samples'))
+        views, geometry = self.cast_data((data['inputs'], geometry))
         # Sampled numbers stay on the host: they say which rows to work on.
-        sampled = samples.get('photometrics')
+        sampled = data['data_samples'].get('photometrics')
         inputs = []
         for index, view in enumerate(views):
             images = view.flip(1).float()

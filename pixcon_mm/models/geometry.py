@@ -120,9 +120,10 @@ def cell_centers(geometry: Geometry, grid: tuple[int, int]) -> Tensor:
     """
     rows, columns = grid
     x1, y1, x2, y2 = geometry.crop_boxes.unsqueeze(-1).unbind(dim=-2)
-    like = dict(device=x1.device, dtype=x1.dtype)
-    across = (torch.arange(columns, **like) + 0.5) / columns
-    down = (torch.arange(rows, **like) + 0.5) / rows
+    device, dtype = x1.device, x1.dtype
+    across = torch.arange(columns, device=device, dtype=dtype) + 0.5
+    down = torch.arange(rows, device=device, dtype=dtype) + 0.5
+    across, down = across / columns, down / rows
     across = torch.where(geometry.flips.unsqueeze(-1), 1 - across, across)
     x = (x1 + across * (x2 - x1)).unsqueeze(-2)
     y = (y1 + down * (y2 - y1)).unsqueeze(-1)

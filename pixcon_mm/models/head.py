@@ -46,7 +46,7 @@ class ViewPair(NamedTuple):
 class Match(NamedTuple):
     """The positive of every query cell, and its weight. Shapes (B, N)."""
 
-    index: Tensor  # of the key cell, int64
+    key_cell: Tensor  # number of the positive, int64
     weight: Tensor  # in [0, 1]
     in_overlap: Tensor  # True for cells in the overlap of the crops
 
@@ -173,12 +173,13 @@ class PixConHead(BaseModule):
         """
         query = torch.stack([self._predict_cells(pair) for pair in pairs])
         matches = [self.match(pair) for pair in pairs]
-        positive = torch.stack(
-            [
-                pair.key.cells.take_along_dim(match.index[..., None], dim=1)
-                for pair, match in zip(pairs, matches, strict=True)
-            ]
-        )
+        positives = []
+        for pair, match in zip(pairs, matches, strict=True):
+            assert pair.key.cells is not None
+            positives.append(
+                pair.key.cells.take_along_dim(match.key_cell[..., None], 1)
+            )
+        positive = torch.stack(positives)
         nce = self.loss_module(
             query.flatten(0, 2), positive.flatten(0, 2), queue
         )
@@ -222,6 +223,8 @@ class PixConHead(BaseModule):
 
     def _predict_cells(self, pair: ViewPair) -> Tensor:
         """Return unit predictions of all query cells. Shape (B, N, C)."""
+        assert pair.query.cells is not None
+        assert self.dense_predictor is not None
         rows = pair.query.cells.transpose(1, 2)
         # One row a cell: the predictor's batch norm sees B * N of them.
         predicted = self.dense_predictor(rows.flatten(0, 1))

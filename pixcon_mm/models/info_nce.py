@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from pixcon_mm.errors import UserError
 
-Backend = Literal['auto', 'fused', 'chunked', 'naive']
+Backend = Literal['auto', 'fused', 'chunked']
 CHUNK = 2048  # queue rows a chunk; 256 to 8192 are equally fast on CPU
 
 
@@ -131,18 +131,6 @@ def product_dtype(query: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if is_autocast else query.dtype
 
 
-def info_nce_naive(
-    query: Tensor, positive: Tensor, queue: Tensor, temperature: float
-) -> InfoNCE:
-    """Compute cross-entropy over built logits (N, 1 + K): the definition."""
-    positives = (query * positive).sum(1, keepdim=True)
-    logits = torch.cat([positives, query @ queue.T], dim=1) / temperature
-    target = logits.new_zeros(len(logits), dtype=torch.long)
-    loss = F.cross_entropy(logits, target, reduction='none')
-    logits = logits.detach()
-    return InfoNCE(loss, logits[:, 0], logits[:, 1:].logsumexp(1))
-
-
 def info_nce(
     query: Tensor,
     positive: Tensor,
@@ -160,9 +148,9 @@ def info_nce(
         positive (Tensor): The key of each query row, unit. Shape (N, C).
         queue (Tensor): The negative keys, unit rows. Shape (K, C).
         temperature (float): tau, above 0.
-        backend (str): 'fused' never builds the logits, 'chunked' builds
-            some columns at a time, 'naive' builds them all, 'auto' takes
-            'fused' where PyTorch has a kernel and 'chunked' elsewhere.
+        backend (str): 'fused' is an attention kernel, 'chunked' builds some
+            columns of the logits at a time, 'auto' takes 'fused' where
+            PyTorch has such a kernel and 'chunked' elsewhere.
 
     Example:
         >>> unit = torch.eye(3)
@@ -172,8 +160,6 @@ def info_nce(
     """
     dtype = product_dtype(query)
     positive, queue = positive.detach(), queue.detach()
-    if backend == 'naive':
-        return info_nce_naive(query, positive, queue, temperature)
     is_fused = backend == 'fused' or (
         backend == 'auto' and has_fused_kernel(query, dtype)
     )

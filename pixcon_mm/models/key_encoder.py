@@ -111,7 +111,7 @@ class KeyEncoder(nn.Module):
         momentum = cosine_momentum(
             progress, self.base_momentum, self.end_momentum
         )
-        keys = [*self.backbone.parameters(), *self.neck.parameters()]
-        queries = [*backbone.parameters(), *neck.parameters()]
+        keys: list[Tensor] = list(self.parameters())
+        queries: list[Tensor] = [*backbone.parameters(), *neck.parameters()]
         torch._foreach_lerp_(keys, queries, momentum)
         return 1 - momentum

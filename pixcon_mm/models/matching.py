@@ -134,7 +134,7 @@ def semantic_weights(
         tensor([[0.0000, 0.2500, 1.0000]])
     """
     similarity = similarity.detach().clamp(-1, 1)
-    if not use_mask:
+    if not use_mask or in_overlap is None:
         return similarity.nan_to_num(nan=1.0).clamp(min=0) ** power
     is_nan = similarity.isnan()
     counts_one = in_overlap | is_nan

@@ -1,6 +1,7 @@
 """PixCon: the two-view step that pre-trains a backbone on scene images."""
 
 import random
+from typing import Any
 
 import torch
 from mmpretrain.models import BaseSelfSupervisor
@@ -129,7 +130,7 @@ class PixCon(BaseSelfSupervisor):
         inputs: list[Tensor],
         geometry: Geometry | None = None,
         mode: str = 'tensor',
-    ):
+    ) -> Any:
         """Run a mode of mmpretrain's models on the preprocessor's output."""
         return super().forward(inputs, geometry, mode)
 

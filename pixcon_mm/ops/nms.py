@@ -12,10 +12,10 @@ def nms(
 
     Args:
         boxes (Tensor): Corners x1, y1, x2, y2. Shape (N, 4).
-        scores (Tensor): Scores. Shape (N,).
+        scores (Tensor): Shape (N,).
         iou_threshold (float): IoU above which a box is dropped.
-        offset (int): 1 where x2 and y2 are the last pixels inside a box,
-            whose width is then x2 - x1 + 1; 0 where they are its border.
+        offset (int): 1 if x2 and y2 are the last pixels inside a box, whose
+            width is then x2 - x1 + 1; 0 if they are its border.
 
     Returns:
         Tensor: Indices of the picked boxes, by descending score, int64.

@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from pixcon_mm.ops.compiled_only import compiled_only
+from pixcon_mm.ops.stand_in import compiled_only
 
 AVERAGE = 1
 
@@ -31,16 +31,20 @@ def roi_align_forward(
         input (Tensor): Feature maps. Shape (B, C, H, W).
         rois (Tensor): Image index and corners x1, y1, x2, y2 in the image.
             Shape (R, 5).
-        output (Tensor): Where to write. Shape (R, C, h, w).
-        argmax_y (Tensor): For maximum pooling; not used.
-        argmax_x (Tensor): For maximum pooling; not used.
+        output (Tensor): Filled in place. Shape (R, C, h, w).
+        argmax_y (Tensor): Not used, for maximum pooling.
+        argmax_x (Tensor): Not used, for maximum pooling.
         aligned_height (int): Number of bins h.
         aligned_width (int): Number of bins w.
         spatial_scale (float): Cells of the feature map per image pixel.
         sampling_ratio (int): Samples along each side of a bin; 0 for about
             one a cell.
         pool_mode (int): 1 for the average; 0, the maximum, is an error.
-        aligned (bool): Whether cell centres lie half a cell inside cells.
+        aligned (bool): Shift the regions by half a cell, so that positions
+            are those of cell centres.
+
+    Raises:
+        UserError: If the maximum is asked for.
 
     Example:
         >>> input = torch.arange(16.0).reshape(1, 1, 4, 4)
@@ -82,18 +86,11 @@ def roi_align_backward(
 ) -> None:
     """Write the gradient of the feature maps into ``grad_input``.
 
+    The arguments that are not listed are those of :func:`roi_align_forward`.
+
     Args:
         grad_output (Tensor): Gradient of the bins. Shape (R, C, h, w).
-        rois (Tensor): As in :func:`roi_align_forward`.
-        argmax_y (Tensor): For maximum pooling; not used.
-        argmax_x (Tensor): For maximum pooling; not used.
-        grad_input (Tensor): Where to write. Shape (B, C, H, W).
-        aligned_height (int): As in :func:`roi_align_forward`.
-        aligned_width (int): As in :func:`roi_align_forward`.
-        spatial_scale (float): As in :func:`roi_align_forward`.
-        sampling_ratio (int): As in :func:`roi_align_forward`.
-        pool_mode (int): As in :func:`roi_align_forward`.
-        aligned (bool): As in :func:`roi_align_forward`.
+        grad_input (Tensor): Filled in place. Shape (B, C, H, W).
 
     Example:
         >>> grad_output, unused = torch.ones(1, 1, 1, 1), torch.zeros(0)
@@ -110,18 +107,27 @@ def roi_align_backward(
     _check(pool_mode)
     # In half precision, sums over many regions would lose small terms.
     dtype = _precision(grad_output)
-    backward = _by_kernel if _has_kernel(grad_output) else _by_autograd
-    grad_input.copy_(
-        backward(
-            grad_output.to(dtype),
-            rois.to(dtype),
-            grad_input.shape,
-            (aligned_height, aligned_width),
+    grad_output, rois = grad_output.to(dtype), rois.to(dtype)
+    size, shape = (aligned_height, aligned_width), grad_input.shape
+    if _has_kernel(grad_output):
+        gradient = torch.ops.torchvision._roi_align_backward(
+            grad_output,
+            rois,
             spatial_scale,
+            *size,
+            *shape,
             sampling_ratio,
             aligned,
         )
-    )
+    else:
+        # RoIAlign is linear in the feature maps: any will do.
+        zeros = grad_output.new_zeros(shape, requires_grad=True)
+        with torch.enable_grad():
+            output = torchvision.ops.roi_align(
+                zeros, rois, size, spatial_scale, sampling_ratio, aligned
+            )
+        (gradient,) = torch.autograd.grad(output, zeros, grad_output)
+    grad_input.copy_(gradient)
 
 
 def _check(pool_mode: int) -> None:
@@ -130,7 +136,7 @@ def _check(pool_mode: int) -> None:
 
 
 def _precision(tensor: Tensor) -> torch.dtype:
-    """Single precision at least: not all kernels know a lower one."""
+    """Return single precision at least: not all kernels know a lower one."""
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
@@ -139,33 +145,3 @@ def _has_kernel(grad_output: Tensor) -> bool:
     if grad_output.is_cuda and torch.are_deterministic_algorithms_enabled():
         return False
     return hasattr(torch.ops.torchvision, '_roi_align_backward')
-
-
-def _by_kernel(
-    grad_output: Tensor,
-    rois: Tensor,
-    shape: torch.Size,
-    size: tuple[int, int],
-    spatial_scale: float,
-    sampling_ratio: int,
-    aligned: bool,
-) -> Tensor:
-    return torch.ops.torchvision._roi_align_backward(
-        grad_output,
-        rois,
-        spatial_scale,
-        *size,
-        *shape,
-        sampling_ratio,
-        aligned,
-    )
-
-
-def _by_autograd(
-    grad_output: Tensor, rois: Tensor, shape: torch.Size, *arguments
-) -> Tensor:
-    # RoIAlign is linear in the feature maps: any will do.
-    zeros = grad_output.new_zeros(shape, requires_grad=True)
-    with torch.enable_grad():
-        output = torchvision.ops.roi_align(zeros, rois, *arguments)
-    return torch.autograd.grad(output, zeros, grad_output)[0]

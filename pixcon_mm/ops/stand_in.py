@@ -7,14 +7,20 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from pixcon_mm.ops.compiled_only import compiled_only
+from pixcon_mm.errors import UserError
 
 NAME = 'mmcv._ext'
 NOT_COMPILED = 'not compiled (nms and roi_align are those of torchvision)'
+# mmcv compiles its operators only where the build can see PyTorch, and pip
+# would otherwise install what it has built without them.
+BUILD = (
+    'pip install -c requirements/constraints.txt --no-cache-dir '
+    '--no-build-isolation --no-deps --force-reinstall onedl-mmcv'
+)
 
 
 class StandInFinder(MetaPathFinder, Loader):
-    """Offers ``mmcv._ext`` when no finder before it has one."""
+    """Finder of ``mmcv._ext``, for when no finder before it has one."""
 
     def find_spec(
         self,
@@ -39,14 +45,14 @@ class StandInFinder(MetaPathFinder, Loader):
             nms=nms,
             roi_align_forward=roi_align_forward,
             roi_align_backward=roi_align_backward,
-            get_compiler_version=describe,
-            get_compiling_cuda_version=describe,
+            get_compiler_version=lambda: NOT_COMPILED,
+            get_compiling_cuda_version=lambda: NOT_COMPILED,
             __getattr__=missing_operator,
         )
 
 
 def install() -> None:
-    """Put the finder last, where a compiled ``mmcv._ext`` comes first.
+    """Put the finder last, so that a compiled ``mmcv._ext`` comes first.
 
     Example:
         >>> install()
@@ -62,19 +68,8 @@ def install() -> None:
         sys.meta_path.append(StandInFinder())
 
 
-def describe() -> str:
-    """What mmcv reports in place of a compiler's and CUDA's version."""
-    return NOT_COMPILED
-
-
 def missing_operator(name: str) -> Callable:
-    """Give any operator that mmcv asks for, so that its import goes on.
-
-    Args:
-        name (str): Name of the operator.
-
-    Returns:
-        Callable: Raises, when called, an error that names the operator.
+    """Return an operator that raises when called, so that mmcv imports.
 
     Example:
         >>> callable(missing_operator('deform_conv_forward'))
@@ -84,6 +79,22 @@ def missing_operator(name: str) -> Callable:
     if name.startswith('_'):
         raise AttributeError(f'module {NAME!r} has no attribute {name!r}')
     return partial(_refuse, name)
+
+
+def compiled_only(what: str) -> UserError:
+    """Return the error for what torchvision does not have.
+
+    Example:
+        >>> print(str(compiled_only('RoIPool'))[:43])
+        RoIPool needs mmcv's compiled operators, an
+    """
+    return UserError(
+        f"{what} needs mmcv's compiled operators, and this mmcv has none "
+        '(torchvision stands in for nms and the average roi_align alone): '
+        'choose a model that does without, or compile them, on a machine '
+        "with a GPU, a C++ compiler and the CUDA toolkit of PyTorch's "
+        f'version, by running: {BUILD}'
+    )
 
 
 def _refuse(name: str, /, *args, **kwargs) -> None:

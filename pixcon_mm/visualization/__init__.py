@@ -1,1 +1,1 @@
-"""Pictures of what a run did."""
+"""Pictures of what a run has learned."""

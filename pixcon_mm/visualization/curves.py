@@ -3,43 +3,37 @@
 import json
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 from pixcon_mm.errors import UserError
 
-matplotlib.use('Agg')
-
 MONITORS = {
     'mon_pos_sim': 'cosine of positives',
     'mon_neg_logsumexp': 'log-sum of negatives',
     'mon_weight': 'mean semantic weight',
-    'mon_feature_std': 'spread of features (0: collapse)',
+    'mon_feature_std': 'standard deviation of features (0: collapse)',
 }
 Records = list[dict[str, float]]
 
 
 def read_records(work_dir: str | Path) -> Records:
-    """Training records of a work directory, in order.
+    """Read the training records of a run in the order of iterations.
 
-    Where a resumed run has logged an iteration again, the later one holds.
+    Of an iteration that a resumed run has logged again, the later one counts.
 
     Args:
-        work_dir (str | Path): What ``tools/train.py`` was given, or one
-            scalars.json of it.
+        work_dir (str | Path): Work directory of the run, or one scalars.json
+            of it.
 
     Raises:
         UserError: If nothing was logged there.
     """
     work_dir = Path(work_dir)
-    files = [work_dir]
-    if work_dir.is_dir():
-        files = sorted(work_dir.glob('*/vis_data/scalars.json'))
+    files = [work_dir] if work_dir.is_file() else []
     by_step = {}
-    for file in files:
-        text = file.read_text() if file.is_file() else ''
-        for line in text.splitlines():
+    for file in files or sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in file.read_text().splitlines():
             try:
                 record = json.loads(line)
             except json.JSONDecodeError:
@@ -56,7 +50,7 @@ def read_records(work_dir: str | Path) -> Records:
 
 
 def smooth(values: np.ndarray, width: int) -> np.ndarray:
-    """Centred running mean, narrower at both ends.
+    """Return the centred running mean, narrower at both ends.
 
     Args:
         values (np.ndarray): Shape (T, ).
@@ -72,11 +66,11 @@ def smooth(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def summarize(records: Records, name: str = 'loss') -> dict[str, float]:
-    """First, highest and last smoothed value, and where the peak is.
+    """Find the first, highest and last smoothed value, and the peak's step.
 
     Args:
         records (list[dict]): From :func:`read_records`.
-        name (str): Which scalar.
+        name (str): Name of the scalar.
 
     Returns:
         dict[str, float]: ``start``, ``peak``, ``peak_step``, ``end``.
@@ -93,7 +87,7 @@ def summarize(records: Records, name: str = 'loss') -> dict[str, float]:
 
 
 def smoothing(length: int) -> int:
-    """Odd window of about a twentieth of a curve."""
+    """Return an odd window of about a twentieth of a curve."""
     return max(length // 20, 1) | 1
 
 
@@ -102,7 +96,7 @@ def plot_curves(runs: dict[str, Records], path: str | Path) -> None:
 
     Args:
         runs (dict[str, list[dict]]): Records by name of run.
-        path (str | Path): Picture to write; its suffix is the format.
+        path (str | Path): Picture to write; its suffix sets the format.
     """
     figure = Figure(figsize=(11, 6.5), layout='constrained')
     grid = figure.add_gridspec(2, len(MONITORS), height_ratios=[2, 1])

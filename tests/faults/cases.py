@@ -14,7 +14,7 @@ HEADER = ('fault', 'run', 'times', 'what happened', 'failures')
 
 
 def scaled(count: int) -> int:
-    """Number of repetitions, at least one."""
+    """Scale a number of repetitions; at least one is left."""
     return max(1, round(count * SCALE))
 
 
@@ -49,39 +49,19 @@ class Row:
     happened: str
     failures: int
 
-    def cells(self) -> tuple[str, ...]:
-        """Words of the line."""
-        happened = ' '.join(self.happened.split()).replace('|', '/')
-        return (
-            *(self.fault, self.run, str(self.times)),
-            *(happened, str(self.failures)),
+    def merge(self, other: 'Row') -> 'Row':
+        """Join two rows of the same fault and run."""
+        happened = self.happened
+        if other.happened not in happened:
+            happened = f'{happened}; {other.happened}'
+        return Row(
+            *(self.fault, self.run, self.times + other.times, happened),
+            self.failures + other.failures,
         )
-
-
-def merged(rows: list[Row]) -> list[Row]:
-    """Join rows of the same fault and run that ended alike."""
-    by_key: dict[tuple, Row] = {}
-    for row in rows:
-        key = (row.fault, row.run, row.failures and row.happened)
-        before = by_key.get(key)
-        if before is None:
-            by_key[key] = row
-            continue
-        said = before.happened
-        if row.happened not in said:
-            said = f'{said}; {row.happened}'
-        by_key[key] = Row(
-            row.fault,
-            row.run,
-            before.times + row.times,
-            said,
-            before.failures + row.failures,
-        )
-    return list(by_key.values())
 
 
 def markdown(rows: list[Row]) -> str:
-    """The table, with a line of sums.
+    """Write the table, with a line of sums.
 
     Example:
         >>> print(markdown([Row('kill -9', 'toy', 3, 'bit-equal', 0)]))
@@ -90,13 +70,18 @@ def markdown(rows: list[Row]) -> str:
         | kill -9 | toy | 3 | bit-equal | 0 |
         | **all** | 1 case | 3 | | 0 |
     """
-    count = len(rows)
-    times, failures = (
-        sum(getattr(row, name) for row in rows)
-        for name in ('times', 'failures')
-    )
-    cases = f'{count} case' + 's' * (count != 1)
+    merged: dict[tuple, Row] = {}
+    for row in rows:
+        # Each failure has a row of its own.
+        key = (row.fault, row.run, row.failures and row.happened)
+        merged[key] = merged[key].merge(row) if key in merged else row
     lines = [HEADER, ['---'] * len(HEADER)]
-    lines += [row.cells() for row in merged(rows)]
+    for row in merged.values():
+        happened = ' '.join(row.happened.split()).replace('|', '/')
+        lines.append(
+            (row.fault, row.run, str(row.times), happened, str(row.failures))
+        )
+    times, failures = sum(r.times for r in rows), sum(r.failures for r in rows)
+    cases = f'{len(rows)} case' + 's' * (len(rows) != 1)
     table = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
     return f'{table}\n| **all** | {cases} | {times} | | {failures} |'

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 NAME = re.compile(r'(epoch|iter)_(\d+)\.pth')
+PARTS = ('state_dict', 'ema_state_dict', 'optimizer')
 
 
 def by_progress(work_dir: Path, length: int) -> list[tuple[int, Path]]:
-    """Checkpoints and the iterations they stand for, the newest last.
+    """List checkpoints and the iterations they stand for, the newest last.
 
     Args:
-        work_dir (Path): Where to look.
+        work_dir (Path): Folder to search.
         length (int): Iterations of an epoch.
     """
     found = []
@@ -26,13 +27,13 @@ def by_progress(work_dir: Path, length: int) -> list[tuple[int, Path]]:
 
 
 def progress(work_dir: Path, length: int) -> int:
-    """Iterations of the newest checkpoint; 0 without one."""
+    """Return the iterations of the newest checkpoint; 0 without one."""
     found = by_progress(work_dir, length)
     return found[-1][0] if found else 0
 
 
-def parts(work_dir: Path) -> list[str]:
-    """Names of the files that were being written."""
+def unfinished(work_dir: Path) -> list[str]:
+    """List the files that were being written."""
     return [path.name for path in work_dir.glob('.*.part')]
 
 
@@ -42,7 +43,7 @@ def load(path: Path) -> dict:
 
 
 def damaged(work_dir: Path) -> list[str]:
-    """Names of checkpoints that cannot be loaded or are not finite."""
+    """List the checkpoints that cannot be loaded or are not finite."""
     names = []
     for path in sorted(work_dir.glob('*.pth')):
         try:
@@ -59,13 +60,13 @@ def is_finite(content: dict) -> bool:
     """Check that all weights and all of the optimiser's state are finite."""
     return all(
         bool(value.isfinite().all())
-        for key in ('state_dict', 'optimizer')
+        for key in PARTS
         for _, value in tensors(content.get(key), key)
     )
 
 
 def tensors(value, name: str) -> Iterator[tuple[str, Tensor]]:
-    """All tensors below a value, each with its path."""
+    """Yield all tensors below a value, each with its path."""
     if isinstance(value, Tensor):
         yield name, value
     elif isinstance(value, dict):
@@ -77,14 +78,14 @@ def tensors(value, name: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def differences(ours: Path, theirs: Path) -> list[str]:
-    """Differences between two checkpoints, bit for bit.
+    """List the differences between two checkpoints, bit for bit.
 
-    Compares all weights, buffers and the optimiser's tensors, its learning
-    rates, the schedulers' state and the position.
+    Compares all weights, averaged ones too, buffers and the optimiser's
+    tensors, its learning rates, the schedulers' state and the position.
     """
     a, b = load(ours), load(theirs)
     found = []
-    for key in ('state_dict', 'optimizer'):
+    for key in PARTS:
         mine, other = (dict(tensors(c.get(key), key)) for c in (a, b))
         found += sorted(f'{name} in one only' for name in mine.keys() ^ other)
         found += [
@@ -104,25 +105,51 @@ def differences(ours: Path, theirs: Path) -> list[str]:
 
 def same(a: Tensor, b: Tensor) -> bool:
     """Compare two tensors in type, shape and every bit."""
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    return torch.equal(a.contiguous().view(-1), b.contiguous().view(-1))
+    return a.dtype == b.dtype and torch.equal(a, b)
 
 
 def distance(a: Tensor, b: Tensor) -> float:
-    """Largest difference of two tensors; infinite for other shapes."""
+    """Return the largest difference; infinite for other shapes."""
     if a.shape != b.shape:
         return float('inf')
     return float((a.double() - b.double()).abs().max())
 
 
-def cleared(work_dir: Path, length: int, above: int) -> Path:
-    """Remove the checkpoints of a copy beyond an iteration.
+def errors(ours: Path, theirs: Path, before: Path) -> dict[str, float]:
+    """Compare weights and momentum of runs that sum in another order.
+
+    Args:
+        ours (Path): Checkpoint that is tested.
+        theirs (Path): Checkpoint that it should equal.
+        before (Path): An earlier checkpoint of the same run as ``theirs``.
 
     Returns:
-        Path: The newest that is left.
+        dict[str, float]: Largest error of each tensor over its largest
+        change, beyond the last bits of its values; of the queues, which may
+        be in another order, the largest distance of a row to the nearest.
     """
-    for iteration, path in by_progress(work_dir, length):
-        if iteration > above:
-            path.unlink()
-    return by_progress(work_dir, length)[-1][1]
+    a, b, start = (
+        dict(tensors(load(path), '')) for path in (ours, theirs, before)
+    )
+    assert a.keys() == b.keys(), sorted(a.keys() ^ b)
+    found = {}
+    for name, value in b.items():
+        if name.startswith(('.state_dict', '.optimizer')):
+            error = distance(a[name], value)
+            if name.endswith('queue.features'):
+                error = rows_apart(a[name], value)
+            moved = distance(value, start[name])
+            if value.is_floating_point():
+                # The key encoder hardly moves: its values end in these bits.
+                bits = torch.finfo(value.dtype).eps * float(value.abs().max())
+                error = max(0.0, error - 4 * bits)
+            found[name] = error / moved if moved else error
+    return found
+
+
+def rows_apart(a: Tensor, b: Tensor) -> float:
+    """Return the largest distance of a row to the nearest of the other."""
+    apart = torch.cdist(
+        a.double(), b.double(), compute_mode='donot_use_mm_for_euclid_dist'
+    )
+    return float(max(apart.min(0).values.max(), apart.min(1).values.max()))

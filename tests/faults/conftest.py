@@ -35,10 +35,10 @@ class Schedule:
         folder = self.lab.folder / f'{index:03d}'
         folder.mkdir()
         (folder / 'case.txt').write_text(f'{case}\n')
-        times, said = case.check(self.lab, folder)
+        times, outcome = case.check(self.lab, folder)
         if not os.environ.get('FAULTS_KEEP'):
             shutil.rmtree(folder)
-        return times, said.replace(f'{folder}/', '')
+        return times, outcome.replace(f'{folder}/', '')
 
     def end(self) -> None:
         """Leave no process behind."""
@@ -49,7 +49,7 @@ class Schedule:
 
 @pytest.fixture(scope='session')
 def schedule(request, tmp_path_factory):
-    """All cases that were chosen, under way."""
+    """Start all cases that were chosen."""
     cases = [
         item.callspec.params['case']
         for item in request.session.items
@@ -62,22 +62,23 @@ def schedule(request, tmp_path_factory):
 
 @pytest.fixture
 def run_case(request, schedule):
-    """Wait for a case; its row goes into the table."""
+    """Wait for a case; its row goes into the table. Returns how often."""
 
-    def wait(case: Case) -> None:
+    def wait(case: Case) -> int:
         times, failures = case.times, 1
         try:
-            times, said = schedule.futures[case].result()
+            times, outcome = schedule.futures[case].result()
             failures = 0
+            return times
         except pytest.skip.Exception as reason:
-            times, said, failures = 0, f'left out: {reason}', 0
+            times, outcome, failures = 0, f'left out: {reason}', 0
             raise
         except BaseException as error:
             line = str(error).strip().partition('\n')[0]
-            said = f'{type(error).__name__}: {line}'
+            outcome = f'{type(error).__name__}: {line}'
             raise
         finally:
-            row = Row(case.fault, case.run, times, said, failures)
+            row = Row(case.fault, case.run, times, outcome, failures)
             request.config.stash[ROWS].append(row)
             write_report(request.config)
 
@@ -85,7 +86,7 @@ def run_case(request, schedule):
 
 
 def write_report(config) -> str:
-    """The table so far; also into the file that the environment names."""
+    """Write the table so far to the file that the environment names."""
     table = markdown(config.stash[ROWS])
     if path := os.environ.get('FAULTS_REPORT'):
         Path(path).write_text(table + '\n')

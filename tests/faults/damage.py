@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+Record = tuple[str, int, int]  # name, offset of the content, size
+
 
 def cut(share: float) -> Callable[[Path], None]:
     """Keep a share of the file."""
@@ -32,8 +34,8 @@ def zero_tail(path: Path) -> None:
         file.truncate(size)
 
 
-def records(path: Path) -> list[tuple[str, int, int]]:
-    """Name, offset of the content and size of each record of the archive."""
+def records(path: Path) -> list[Record]:
+    """List the records of the archive."""
     with zipfile.ZipFile(path) as archive, path.open('rb') as file:
         found = []
         for info in archive.infolist():
@@ -48,21 +50,6 @@ def records(path: Path) -> list[tuple[str, int, int]]:
     return found
 
 
-def flip(choose: Callable[[list], tuple[str, int, int]], at: float = 0.5):
-    """Flip the bits of one byte of a record.
-
-    Args:
-        choose (Callable): Picks a record from those of the archive.
-        at (float): Where in the record, as a share.
-    """
-
-    def damage(path: Path) -> None:
-        _, start, size = choose(records(path))
-        flip_byte(path, start + min(int(size * at), size - 1))
-
-    return damage
-
-
 def flip_byte(path: Path, offset: int) -> None:
     """Flip all bits of a byte."""
     with path.open('r+b') as file:
@@ -72,48 +59,48 @@ def flip_byte(path: Path, offset: int) -> None:
         file.write(bytes([byte ^ 0xFF]))
 
 
+def flip(choose: Callable[[list[Record]], Record], at: float = 0.5):
+    """Flip a byte of the record that is chosen, at a share of its length."""
+
+    def damage(path: Path) -> None:
+        _, start, size = choose(records(path))
+        flip_byte(path, start + min(int(size * at), size - 1))
+
+    return damage
+
+
 def flip_directory(path: Path) -> None:
     """Flip a byte of the archive's table of contents."""
     flip_byte(path, path.stat().st_size - 200)
 
 
-def tensor_records(found: list) -> list:
-    """Records that hold a tensor, in the order of the file."""
+def tensor_records(found: list[Record]) -> list[Record]:
+    """List the records that hold a tensor, in the order of the file."""
     return [r for r in found if '/data/' in r[0] and r[2] >= 4]
 
 
-def first_tensor(found: list) -> tuple[str, int, int]:
-    """The first tensor's record."""
-    return tensor_records(found)[0]
-
-
-def largest_tensor(found: list) -> tuple[str, int, int]:
-    """The record of the largest tensor."""
+def largest_tensor(found: list[Record]) -> Record:
+    """Choose the record of the largest tensor."""
     return max(tensor_records(found), key=lambda r: r[2])
 
 
-def last_tensor(found: list) -> tuple[str, int, int]:
-    """The last tensor's record."""
-    return tensor_records(found)[-1]
-
-
-def pickled(found: list) -> tuple[str, int, int]:
-    """The record that describes all others."""
+def description(found: list[Record]) -> Record:
+    """Choose the record that describes all others."""
     return next(r for r in found if r[0].endswith('/data.pkl'))
 
 
 def other_content(path: Path) -> None:
-    """A whole file that is no checkpoint."""
+    """Write a whole file that is no checkpoint."""
     torch.save(dict(a=torch.zeros(3)), path)
 
 
-def text(path: Path) -> None:
-    """A page of a proxy in place of the file."""
+def web_page(path: Path) -> None:
+    """Write a proxy's error page in place of the file."""
     path.write_text('<html><body>502 Bad Gateway</body></html>\n')
 
 
 class Trap:
-    """Unpickled, it writes a file."""
+    """Object that writes a file when it is unpickled."""
 
     def __init__(self, witness: Path):
         self.witness = witness
@@ -123,7 +110,7 @@ class Trap:
 
 
 def trap(path: Path) -> None:
-    """A checkpoint that runs code when it is unpickled carelessly."""
+    """Make the checkpoint run code when it is unpickled carelessly."""
     content = torch.load(path, map_location='cpu', weights_only=False)
     content['meta']['trap'] = Trap(path.with_name('code-ran'))
     torch.save(content, path, pickle_module=pickle)

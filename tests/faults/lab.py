@@ -8,34 +8,24 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import ROOT
 from tests.faults import checkpoints
-from tests.faults.launches import ROOT, Launch
+from tests.faults.launches import Launch
 from tests.faults.recipes import IMAGES, Recipe
 
 
 @dataclass(frozen=True)
 class Unbroken:
-    """A run that nothing disturbed.
-
-    Args:
-        work_dir (Path): Its work directory.
-        final (Path): Its last checkpoint.
-        start (float): Seconds to the first iteration.
-        step (float): Seconds an iteration.
-    """
+    """A run that nothing disturbed."""
 
     work_dir: Path
-    final: Path
-    start: float
-    step: float
+    final: Path  # the last checkpoint
+    start: float  # seconds to the first iteration
+    step: float  # seconds an iteration
 
 
 class Lab:
-    """Makes what several cases need, the first time one of them asks.
-
-    Args:
-        folder (Path): Where everything goes.
-    """
+    """Data, configs and runs in a folder, made when a case first asks."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -45,7 +35,7 @@ class Lab:
         self._made: dict[str, object] = {}
 
     def once(self, name: str, make):
-        """Result of a function that is called only once for a name."""
+        """Call a function only once for a name; return its result."""
         with self._lock:
             lock = self._locks.setdefault(name, threading.Lock())
         with lock:
@@ -54,7 +44,7 @@ class Lab:
             return self._made[name]
 
     def data(self) -> Path:
-        """Scenes with boxes, masks and labels."""
+        """Draw scenes with boxes, masks and labels."""
         return self.once('data', self._make_data)
 
     def _make_data(self) -> Path:
@@ -68,7 +58,7 @@ class Lab:
         return out
 
     def config(self, recipe: Recipe) -> Path:
-        """Config of a recipe."""
+        """Write the config of a recipe."""
         data = self.data()
         return self.once(
             f'config of {recipe.name}',
@@ -92,14 +82,14 @@ class Lab:
         )
 
     def _log(self, work_dir: Path) -> Path:
-        """File for the output, not in a work directory that may be full."""
+        """Choose a log file outside a work directory that may be full."""
         case = self.folder / work_dir.relative_to(self.folder).parts[0]
         case.mkdir(exist_ok=True)
         number = len(list(case.glob(f'{work_dir.name}.*.log'))) + 1
         return case / f'{work_dir.name}.{number}.log'
 
     def unbroken(self, recipe: Recipe) -> Unbroken:
-        """The run that nothing disturbs, with all its checkpoints."""
+        """Train without disturbance, and keep all checkpoints."""
         return self.once(recipe.name, lambda: self._train(recipe))
 
     def _train(self, recipe: Recipe) -> Unbroken:
@@ -129,5 +119,5 @@ class Lab:
             work_dir / recipe.last, self.unbroken(recipe).final
         )
         assert not found, f'{len(found)} differences: ' + ', '.join(found[:5])
-        assert not checkpoints.parts(work_dir)
+        assert not checkpoints.unfinished(work_dir)
         return 'bit-equal'

@@ -10,7 +10,8 @@ import time
 import uuid
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import ROOT
+
 TOKEN = 'FAULTS_LAUNCH'
 LINE = re.compile(
     r'(?:epoch +(\d+)/\d+ \[ *(\d+)/(\d+)\]|iteration +(\d+)/\d+)  loss '
@@ -73,16 +74,16 @@ class Launch:
         return self.process.pid
 
     def output(self) -> str:
-        """All that the run has printed so far."""
+        """Read all that the run has printed so far."""
         return self.log.read_text(errors='replace')
 
     def tail(self) -> str:
-        """The last lines that it has printed, on one line."""
+        """Return the last lines that it has printed, on one line."""
         lines = [line.strip() for line in self.output().splitlines()]
         return ' / '.join([line for line in lines if line][-4:])[-500:]
 
     def positions(self) -> list[int]:
-        """Iterations that the run has logged, counted from the start."""
+        """List the iterations that the run has logged, from the start."""
         return [
             int(iteration or (int(epoch or 1) - 1) * int(length or 0))
             + (0 if iteration else int(batch))
@@ -116,7 +117,7 @@ class Launch:
         return self.wait_for(enough)
 
     def end(self, timeout: float = PATIENCE) -> int:
-        """Wait for the end; exit status, which is negative for a signal."""
+        """Wait for the end; return the status, negative for a signal."""
         try:
             status = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -140,15 +141,15 @@ class Launch:
         output = self.output()
         assert status == 1, f'exit {status}: {self.tail()}'
         assert 'Traceback' not in output, f'traceback: {self.tail()}'
-        said = [s for s in output.splitlines() if s.startswith('error: ')]
+        errors = [s for s in output.splitlines() if s.startswith('error: ')]
         # Of several processes, each may have a mistake of its own to report.
-        assert 1 <= len(said) <= self.processes, f'said {said}'
+        assert 1 <= len(errors) <= self.processes, f'errors: {errors}'
         for word in words:
             assert any(
-                w in said[0].lower() for w in word.lower().split('|')
-            ), f'no {word!r} in {said[0]!r}'
-        assert not (orphans := self.orphans(10)), f'orphans: {orphans}'
-        return said[0]
+                w in errors[0].lower() for w in word.lower().split('|')
+            ), f'no {word!r} in {errors[0]!r}'
+        self.assert_no_orphans(10)
+        return errors[0]
 
     def kill(self) -> None:
         """Kill -9 all processes of the run, the whole group first."""
@@ -162,12 +163,12 @@ class Launch:
         self.live.discard(self)
 
     def pids(self) -> list[int]:
-        """All living processes of the run."""
+        """List all living processes of the run."""
         mark = f'{TOKEN}={self.token}'.encode()
         return [pid for pid in all_pids() if mark in read(pid, 'environ')]
 
     def ranks(self) -> list[int]:
-        """Training processes in the order of their ranks."""
+        """List the training processes in the order of their ranks."""
         if parent(self.pid) is None:
             return []
         own = [pid for pid in self.pids() if parent(pid) == self.pid]
@@ -176,7 +177,7 @@ class Launch:
         return [ranks[key] for key in sorted(ranks)] or [self.pid]
 
     def loader_workers(self) -> list[int]:
-        """Workers of the loaders: forks of the training processes."""
+        """List the workers of the loaders: forks of training processes."""
         ranks = self.ranks()
         words = {pid: read(pid, 'cmdline') for pid in ranks}
         return [
@@ -186,12 +187,13 @@ class Launch:
             and read(pid, 'cmdline') == words[parent(pid)]
         ]
 
-    def orphans(self, patience: float) -> list[str]:
-        """Processes that still live after a pause, with their commands."""
+    def assert_no_orphans(self, patience: float) -> None:
+        """Assert that no process of the run lives after some seconds."""
         deadline = time.monotonic() + patience
         while (pids := self.pids()) and time.monotonic() < deadline:
             time.sleep(0.05)
-        return [f'{pid} {read(pid, "cmdline")[-80:]!r}' for pid in pids]
+        orphans = [f'{pid} {read(pid, "cmdline")[-80:]!r}' for pid in pids]
+        assert not orphans, f'orphans: {orphans}'
 
 
 def send(pid: int, number: int) -> None:
@@ -201,12 +203,12 @@ def send(pid: int, number: int) -> None:
 
 
 def all_pids() -> list[int]:
-    """Every process of the machine."""
+    """List every process of the machine."""
     return [int(name) for name in os.listdir('/proc') if name.isdigit()]
 
 
 def read(pid: int, name: str) -> bytes:
-    """A file of a process in /proc; empty if it is gone or not ours."""
+    """Read a file of a process in /proc; empty if it is gone."""
     try:
         return Path(f'/proc/{pid}/{name}').read_bytes()
     except OSError:
@@ -214,14 +216,14 @@ def read(pid: int, name: str) -> bytes:
 
 
 def parent(pid: int) -> int | None:
-    """Parent of a living process; None for one that has ended."""
+    """Find the parent of a process; None if it has ended."""
     # The name, in brackets, may hold blanks.
     fields = read(pid, 'stat').rpartition(b')')[2].split()
     return int(fields[1]) if fields and fields[0] not in b'ZX' else None
 
 
 def variable(pid: int, name: str) -> str | None:
-    """An environment variable of a process as it was started."""
+    """Read an environment variable of a process as it was started."""
     for entry in read(pid, 'environ').split(b'\0'):
         key, _, value = entry.partition(b'=')
         if key.decode() == name:

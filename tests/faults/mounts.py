@@ -12,8 +12,8 @@ def run(*command: str) -> None:
     """Run a command that needs rights; without them the case is left out."""
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        said = done.stderr.strip().rpartition('\n')[2]
-        pytest.skip(f'`{" ".join(command[:3])}` failed: {said}')
+        reason = done.stderr.strip().rpartition('\n')[2]
+        pytest.skip(f'`{" ".join(command[:3])}` failed: {reason}')
 
 
 @contextlib.contextmanager
@@ -38,12 +38,12 @@ def remount(place: Path, options: str) -> None:
 
 
 def small_shared_memory(size: str) -> tuple[str, ...]:
-    """Prefix of a command that gets a /dev/shm of its own."""
+    """Make the prefix of a command that gets its own /dev/shm."""
     run('unshare', '-m', 'true')
     mount = f'mount -t tmpfs -o size={size} tmpfs /dev/shm'
     return ('unshare', '-m', 'sh', '-c', f'{mount} && exec "$@"', 'sh')
 
 
 def few_files(limit: int) -> tuple[str, ...]:
-    """Prefix of a command that may have so many files open."""
+    """Make the prefix of a command that may open so many files."""
     return ('sh', '-c', f'ulimit -n {limit} && exec "$@"', 'sh')

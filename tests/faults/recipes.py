@@ -5,14 +5,15 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import ROOT
+
 IMAGES = 40
 BASE = 16  # channels of the first stage
-NARROW = {
+COMMON = {
     'model.backbone.stem_channels': BASE,
     'model.backbone.base_channels': BASE,
+    'default_hooks.logger.interval': 1,
 }
-OFTEN = {'default_hooks.logger.interval': 1}
 
 
 @dataclass(frozen=True)
@@ -50,23 +51,23 @@ class Recipe:
     def write(self, folder: Path, data: Path) -> Path:
         """Write the config, with the images' folder; return its path."""
         cfg = Config.fromfile(ROOT / 'configs' / self.base)
-        changes = {**OFTEN, **NARROW, **self.changes}
-        loop = changes.pop('train_cfg', None)
-        schedule = changes.pop('param_scheduler', None)
-        cfg.merge_from_dict(changes)
+        changes = {**COMMON, **self.changes}
         # Replaced as a whole, not merged.
-        if loop:
-            cfg.train_cfg = loop
-        if schedule:
-            cfg.param_scheduler = schedule
+        replaced = {
+            key: changes.pop(key)
+            for key in ('train_cfg', 'param_scheduler')
+            if key in changes
+        }
+        cfg.merge_from_dict(changes)
+        for key, value in replaced.items():
+            cfg[key] = value
         path = folder / f'{self.name.replace(" ", "-").replace(",", "")}.py'
-        text = cfg.dump().replace('data/demo/', f'{data}/')
-        path.write_text(text)
+        path.write_text(cfg.dump().replace('data/demo/', f'{data}/'))
         return path
 
 
 def by_iteration(interval: int, keep: int) -> dict:
-    """Checkpoints that count iterations."""
+    """Save checkpoints that count iterations."""
     return {
         'default_hooks.checkpoint.by_epoch': False,
         'default_hooks.checkpoint.interval': interval,
@@ -75,7 +76,7 @@ def by_iteration(interval: int, keep: int) -> dict:
 
 
 def by_epoch(keep: int) -> dict:
-    """Checkpoints at the end of each epoch."""
+    """Save checkpoints at the end of each epoch."""
     return {
         'default_hooks.checkpoint.interval': 1,
         'default_hooks.checkpoint.max_keep_ckpts': keep,
@@ -83,7 +84,7 @@ def by_epoch(keep: int) -> dict:
 
 
 def cosine(iterations: int) -> list[dict]:
-    """Learning rate of a run that counts iterations."""
+    """Schedule the learning rate of a run that counts iterations."""
     return [
         dict(
             type='CosineAnnealingLR',
@@ -105,25 +106,25 @@ PIXCON = {
 }
 DEMO = 'pretrain/pixcon_r18_demo.py'
 
-EPOCHS = Recipe(
-    'pre-training by epoch', DEMO, {**PIXCON, **by_epoch(keep=1)}, 80, 10
+
+def pretraining(
+    kind: str, changes: dict, total: int = 80, interval: int = 10, **options
+) -> Recipe:
+    """Describe a pre-training on the demo's images."""
+    changes = {**PIXCON, **changes}
+    name = f'pre-training {kind}'
+    return Recipe(name, DEMO, changes, total, interval, **options)
+
+
+EPOCHS = pretraining('by epoch', by_epoch(keep=1))
+MID_EPOCH = pretraining(
+    'by epoch, saved in mid-epoch',
+    {**by_iteration(7, keep=2), 'train_dataloader.num_workers': 2},
+    interval=7,
 )
-MID_EPOCH = Recipe(
-    'pre-training by epoch, saved in mid-epoch',
-    DEMO,
+ITERATIONS = pretraining(
+    'by iteration',
     {
-        **PIXCON,
-        **by_iteration(7, keep=2),
-        'train_dataloader.num_workers': 2,
-    },
-    80,
-    7,
-)
-ITERATIONS = Recipe(
-    'pre-training by iteration',
-    DEMO,
-    {
-        **PIXCON,
         **by_iteration(9, keep=1),
         'train_dataloader.sampler.type': 'InfiniteSampler',
         'train_cfg': dict(type='IterBasedTrainLoop', max_iters=80),
@@ -131,35 +132,33 @@ ITERATIONS = Recipe(
         'log_processor.by_epoch': False,
         'default_hooks.logger.log_metric_by_epoch': False,
     },
-    80,
-    9,
+    interval=9,
 )
-ACCUMULATION = Recipe(
-    'pre-training with accumulation',
-    DEMO,
+AVERAGED = pretraining(
+    'with EMAHook',
     {
-        **PIXCON,
-        **by_iteration(7, keep=2),
-        'optim_wrapper.accumulative_counts': 2,
+        **by_epoch(keep=1),
+        'train_cfg': dict(by_epoch=True, max_epochs=4),
+        'custom_hooks': [dict(type='EMAHook', momentum=0.1)],
     },
-    80,
-    7,
+    total=40,
 )
-TWO = Recipe(
-    'pre-training on two processes',
-    DEMO,
-    {**PIXCON, **by_iteration(7, keep=2)},
-    40,
-    7,
+ACCUMULATION = pretraining(
+    'with accumulation',
+    {**by_iteration(7, keep=2), 'optim_wrapper.accumulative_counts': 2},
+    interval=7,
+)
+TWO = pretraining(
+    'on two processes',
+    by_iteration(7, keep=2),
+    *(40, 7),
     length=5,
     processes=2,
 )
-TWO_BY_EPOCH = Recipe(
-    'pre-training on two processes by epoch',
-    DEMO,
-    {**PIXCON, **by_epoch(keep=1)},
-    40,
-    5,
+TWO_BY_EPOCH = pretraining(
+    'on two processes by epoch',
+    by_epoch(keep=1),
+    *(40, 5),
     length=5,
     processes=2,
 )

@@ -1,11 +1,12 @@
-"""A run that is hit again and again, resumed each time, and compared."""
+"""Runs that are hit again and again, resumed each time, and compared."""
 
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 
-from tests.faults import checkpoints
+from tests.faults import checkpoints, recipes
 from tests.faults.lab import Lab
 from tests.faults.launches import Launch
 from tests.faults.recipes import Recipe
@@ -13,6 +14,35 @@ from tests.faults.recipes import Recipe
 # How long a checkpoint takes to be written, synced, renamed, and the old one
 # removed, with some to spare; tiny ones on a local disk.
 WRITE = 0.06
+RECIPE = recipes.EPOCHS
+KEPT = 6  # epochs of a run that broke off; the others are trained again
+
+
+def broken_off(lab, folder, recipe: Recipe = RECIPE):
+    """Copy a run as if it had ended before its last two checkpoints."""
+    work_dir = folder / 'run'
+    shutil.copytree(lab.unbroken(recipe).work_dir, work_dir)
+    at = recipe.total - 2 * recipe.interval
+    for iteration, path in checkpoints.by_progress(work_dir, recipe.length):
+        if iteration > at:
+            path.unlink()
+    newest = checkpoints.by_progress(work_dir, recipe.length)[-1][1]
+    (work_dir / 'last_checkpoint').write_text(str(newest))
+    return work_dir, newest
+
+
+def resumed(lab, work_dir, at: int, recipe: Recipe = RECIPE):
+    """Resume to the end; check that it begins after an iteration.
+
+    Returns:
+        tuple[Launch, str]: The launch, and how its end compares.
+    """
+    launch = lab.launch(recipe, work_dir, '--resume')
+    status = launch.end()
+    assert status == 0, f'exit {status}: {launch.tail()}'
+    first = launch.positions()[0] - 1
+    assert first == at, f'began after {first}, not {at}'
+    return launch, lab.finished(recipe, work_dir)
 
 
 class Story:
@@ -22,7 +52,7 @@ class Story:
         lab (Lab): Has the data and the unbroken run.
         folder (Path): Gets the work directory and the output.
         recipe (Recipe): The run.
-        name (str): Stories of other names draw other moments.
+        name (str): Stories of other names have other moments.
     """
 
     def __init__(self, lab: Lab, folder: Path, recipe: Recipe, name: str):
@@ -39,7 +69,7 @@ class Story:
         return self.recipe.total - self.done
 
     def start(self, **how) -> Launch:
-        """Start the run, or resume it where there was one before."""
+        """Start the run, or resume it after the first start."""
         options = ['--resume'] if self.launch else []
         self.launch = self.lab.launch(
             self.recipe, self.work_dir, *options, **how
@@ -47,7 +77,7 @@ class Story:
         return self.launch
 
     def moment(self, faults_left: int) -> int:
-        """Draw after how many iterations of this start the fault comes.
+        """Choose after how many iterations of this start the fault comes.
 
         Faults spread over the run, and none comes at its last iterations,
         where the run might end before.
@@ -62,28 +92,24 @@ class Story:
         time.sleep(pause)
         return hit
 
-    def wait_in_start(self) -> bool:
+    def wait_in_start(self) -> None:
         """Wait for a moment before the first iteration."""
         pause = self.rng.random() * self.unbroken.start
-        return (
-            not self.launch.wait_for(
-                lambda: time.monotonic() > self.launch.started + pause
-            )
-            or not self.launch.positions()
+        self.launch.wait_for(
+            lambda: time.monotonic() > self.launch.started + pause
         )
 
-    def wait_in_write(self, faults_left: int) -> bool:
+    def wait_in_write(self, faults_left: int) -> None:
         """Wait until a checkpoint is being written, or a little longer."""
         pause = self.rng.choice([0, self.rng.random() * WRITE])
         early = max(1, self.moment(faults_left) - self.recipe.interval)
         if not self.launch.wait_for_lines(early):
-            return False
+            return
         before = checkpoint_names(self.work_dir)
-        hit = self.launch.wait_for(
+        self.launch.wait_for(
             lambda: not checkpoint_names(self.work_dir) <= before
         )
         time.sleep(pause)
-        return hit
 
     def check(self) -> None:
         """Assert that nothing is lost or damaged, and note the progress."""
@@ -116,7 +142,7 @@ class Story:
 
 
 def checkpoint_names(work_dir: Path) -> set[str]:
-    """Checkpoints of a folder, also those that are being written."""
+    """List checkpoints, also those that are being written."""
     try:
         names = os.listdir(work_dir)
     except FileNotFoundError:

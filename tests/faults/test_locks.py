@@ -17,7 +17,7 @@ SOON = 60
 
 
 def second_run(processes, lab, folder):
-    """It is refused; the first does not notice."""
+    """Check that it is refused, and the first does not notice."""
     story = Story(lab, folder, RECIPE, 'second run')
     first = story.start()
     assert first.wait_for_lines(1), first.tail()
@@ -25,21 +25,20 @@ def second_run(processes, lab, folder):
     os.kill(first.pid, signal.SIGSTOP)
     link = folder / 'link'
     link.symlink_to(story.work_dir)
-    said = []
+    messages = []
     for place in (story.work_dir, link):
         for options in ([], ['--resume'], ['--overwrite']):
             recipe = replace(RECIPE, processes=processes)
             second = lab.launch(recipe, place, *options)
-            said.append(second.refusal(timeout=SOON))
+            messages.append(second.refusal(timeout=SOON))
     os.kill(first.pid, signal.SIGCONT)
     assert first.end() == 0, first.tail()
-    return len(
-        said
-    ), f'{said[0]} First: {lab.finished(RECIPE, story.work_dir)}'
+    outcome = lab.finished(RECIPE, story.work_dir)
+    return len(messages), f'{messages[0]} First: {outcome}'
 
 
 def at_once(lab, folder):
-    """Two that start together: one trains, one is refused."""
+    """Start two together: one trains, one is refused."""
     story = Story(lab, folder, RECIPE, 'at once')
     pair = [story.start(), lab.launch(RECIPE, story.work_dir)]
     statuses = sorted(launch.end() for launch in pair)
@@ -60,10 +59,10 @@ def owner_killed(times, lab, folder):
         os.kill(launch.pid, signal.SIGKILL)
         launch.end()
         story.check()
-    said = story.finish()
+    outcome = story.finish()
     for launch in launches:
-        assert not (orphans := launch.orphans(10)), f'orphans: {orphans}'
-    return times, f'free at once, {said}'
+        launch.assert_no_orphans(10)
+    return times, f'free at once, {outcome}'
 
 
 CASES = [

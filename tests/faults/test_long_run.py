@@ -45,7 +45,7 @@ LONG = recipes.Recipe(
 
 
 def status(pid: int, name: str) -> int:
-    """A number of a process's status; 0 if it is gone."""
+    """Read a number of a process's status; 0 if it is gone."""
     for line in read(pid, 'status').decode().splitlines():
         if line.startswith(f'{name}:'):
             return int(line.split()[1])
@@ -53,7 +53,7 @@ def status(pid: int, name: str) -> int:
 
 
 def descriptors(pid: int) -> int:
-    """Open descriptors of a process."""
+    """Count the open descriptors of a process."""
     try:
         return len(os.listdir(f'/proc/{pid}/fd'))
     except OSError:
@@ -61,7 +61,7 @@ def descriptors(pid: int) -> int:
 
 
 def sample(launch) -> dict[str, float]:
-    """Resources that a run holds now."""
+    """Measure the resources that a run holds now."""
     workers = launch.loader_workers()
     shm = os.statvfs(f'/proc/{launch.pid}/root/dev/shm')
     own, theirs = (
@@ -102,17 +102,17 @@ def flat(lab, folder: Path):
             samples.append((position, values))
         time.sleep(1)
     assert launch.end() == 0, launch.tail()
-    grown, said = [], []
+    grown, values = [], []
     for name, limit in LIMITS.items():
         early, late = (
             min(v[name] for p, v in samples if low <= p < high)
             for low, high in ((0.2, 0.4), (0.8, 1.0))
         )
-        said.append(f'{name} {early:.4g} to {late:.4g}')
+        values.append(f'{name} {early:.4g} to {late:.4g}')
         if late - early > limit:
-            grown.append(said[-1])
+            grown.append(values[-1])
     assert not grown, '; '.join(grown)
-    return 1, f'{len(samples)} samples: ' + '; '.join(said)
+    return 1, f'{len(samples)} samples: ' + '; '.join(values)
 
 
 CASES = [Case('long run', LONG.name, flat)]

@@ -19,12 +19,10 @@ from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
 from pixcon_mm.engine import PixConRunner
-from tests import toy
+from tests import ROOT, toy
 from tests.faults import checkpoints
-from tests.faults.closeness import errors
 from tests.test_models import tiny
 
-ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
     *('channels_last', 'fused', 'gradient_as_bucket_view', 'static_graph'),
     'accumulation',
@@ -61,7 +59,7 @@ class FixedViews(Dataset):
         return STEPS * BATCH
 
     def __getitem__(self, index):
-        """A sample as the pre-training's pipeline packs it."""
+        """Make a sample as the pre-training's pipeline packs it."""
         batch = tiny.batch(size=1, pixels=64, seed=index)
         samples = {k: v[0] for k, v in batch['data_samples'].items()}
         return dict(
@@ -70,7 +68,7 @@ class FixedViews(Dataset):
 
 
 def config(case: dict, work_dir: str, processes: int) -> Config:
-    """The main recipe, with a tiny model and one case's options."""
+    """Fit the main recipe to a tiny model and one case's options."""
     cfg = Config.fromfile(ROOT / 'configs/pretrain/pixcon_r50_coco.py')
     norm = dict(type='GN', num_groups=1)
     cfg.model = tiny.model_config(
@@ -115,7 +113,7 @@ def train(case: dict, work_dir: str, processes: int, resume=None) -> None:
 
 
 def two_processes(rank: int, cases: list[dict], folder: str, port: int):
-    """One of two processes: each case straight, and resumed."""
+    """Train each case straight, and resumed, as one of two processes."""
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(rank),
@@ -133,7 +131,7 @@ def two_processes(rank: int, cases: list[dict], folder: str, port: int):
 
 
 def free_port() -> int:
-    """A port that is free now."""
+    """Find a port that is free now."""
     with socket.socket() as server:
         server.bind(('127.0.0.1', 0))
         return server.getsockname()[1]
@@ -152,7 +150,9 @@ def compare(cases: list[dict], folder: Path) -> None:
         found = checkpoints.differences(resumed, straight)
         if found:
             wrong.append(f'{case}, resumed: {found[:5]}')
-        found = errors(straight, alone / last, alone / f'iter_{SAVED}.pth')
+        found = checkpoints.errors(
+            straight, alone / last, alone / f'iter_{SAVED}.pth'
+        )
         assert len(found) > 100
         name = max(found, key=found.get)
         print(f'{case}: {found[name]:.3g} at {name}')

@@ -17,11 +17,11 @@ HOOKS = ('pixcon_mm', 'pixcon_mm.models', 'pixcon_mm.datasets')
 
 
 def poisoned(recipe, what, rank=None):
-    """A run in which one value becomes NaN."""
+    """Describe a run in which one value becomes NaN."""
     hook = dict(type='PoisonHook', at=AT, what=what, rank=rank)
-    imports = [*HOOKS, 'tests.faults.poison']
+    imports = [*HOOKS, 'tests.faults.hooks']
     if recipe.pretrained:
-        imports = ['pixcon_mm', 'tests.faults.poison']
+        imports = ['pixcon_mm', 'tests.faults.hooks']
     changes = {
         **recipe.changes,
         **SPARSE,
@@ -33,7 +33,7 @@ def poisoned(recipe, what, rank=None):
 
 
 def diverging(recipe, rate):
-    """A run with a learning rate that is far too large."""
+    """Describe a run whose learning rate is far too large."""
     changes = {
         **recipe.changes,
         **SPARSE,
@@ -46,21 +46,21 @@ def diverging(recipe, rate):
 
 
 def stopped(recipe, at, within, lab, folder):
-    """It stops soon, says at which iteration, and saves nothing."""
+    """Check that it stops soon, says where, and saves nothing bad."""
     work_dir = folder / 'run'
     launch = lab.launch(recipe, work_dir)
-    said = launch.refusal('finite|nan', 'iteration')
+    message = launch.refusal('finite|nan', 'iteration')
     # Names of folders have numbers as well.
-    said = said.replace(f'{folder}/', '').replace(f'{lab.folder}/', '')
+    message = message.replace(f'{folder}/', '').replace(f'{lab.folder}/', '')
     bad = checkpoints.damaged(work_dir)
-    assert not bad, f'{bad}; {said}'
+    assert not bad, f'{bad}; {message}'
     if at is not None:
-        numbers = [int(n) for n in re.findall(r'\b\d+\b', said)]
+        numbers = [int(n) for n in re.findall(r'\b\d+\b', message)]
         near = range(at, at + within + 2)
-        assert set(numbers) & set(near), f'not in {near}: {said}'
+        assert set(numbers) & set(near), f'not in {near}: {message}'
         saved = checkpoints.progress(work_dir, recipe.length)
-        assert at - recipe.interval <= saved <= at, f'{saved} saved; {said}'
-    return 1, said
+        assert at - recipe.interval <= saved <= at, f'{saved} saved; {message}'
+    return 1, message
 
 
 WEIGHT = 'backbone.layer3.0.conv1.weight'

@@ -10,6 +10,7 @@ import pytest
 from tests.faults import checkpoints, mounts, recipes
 from tests.faults.cases import Case
 from tests.faults.launches import send
+from tests.faults.stories import resumed
 
 pytestmark = pytest.mark.faults
 RECIPE = recipes.EPOCHS
@@ -19,7 +20,7 @@ SHORT_TIMEOUT = ('--cfg-options', 'train_dataloader.timeout=5')
 
 
 def size(lab, recipe) -> float:
-    """MiB of a checkpoint."""
+    """Return the size of a checkpoint in MiB."""
     return lab.unbroken(recipe).final.stat().st_size / MEBIBYTE
 
 
@@ -28,38 +29,34 @@ def resumes(lab, recipe, work_dir) -> str:
     bad = checkpoints.damaged(work_dir)
     assert not bad, f'damaged checkpoints: {bad}'
     done = checkpoints.progress(work_dir, recipe.length)
-    launch = lab.launch(recipe, work_dir, '--resume')
-    status = launch.end()
-    assert status == 0, f'resumed, exit {status}: {launch.tail()}'
-    first = launch.positions()[0]
-    assert first == done + 1, f'saved {done}, resumed with {first}'
-    return f'resumed from {done}: {lab.finished(recipe, work_dir)}'
+    _, outcome = resumed(lab, work_dir, done, recipe)
+    return f'resumed from {done}: {outcome}'
 
 
 def disk_too_small(recipe, room, lab, folder):
-    """A disk that holds ``room`` checkpoints, and then is made larger."""
+    """Use a disk for ``room`` checkpoints, and then make it larger."""
     megabytes = room * size(lab, recipe) + 0.5
     with mounts.small_disk(folder / 'disk', f'{megabytes * 1024:.0f}k') as at:
         work_dir = at / 'run'
-        said = lab.launch(recipe, work_dir).refusal('space|disk')
+        message = lab.launch(recipe, work_dir).refusal('space|disk')
         done = checkpoints.progress(work_dir, recipe.length)
         expected = int(room) * recipe.interval
         assert done >= min(expected, recipe.interval), f'{done} saved'
         mounts.remount(at, 'size=200m')
-        return 1, f'{said} {resumes(lab, recipe, work_dir)}'
+        return 1, f'{message} {resumes(lab, recipe, work_dir)}'
 
 
 def disk_filled(lab, folder):
-    """Something else takes the rest of the disk between two checkpoints."""
+    """Fill the rest of the disk between two checkpoints."""
     megabytes = 2.5 * size(lab, RECIPE)
     with mounts.small_disk(folder / 'disk', f'{megabytes * 1024:.0f}k') as at:
         work_dir = at / 'run'
         launch = lab.launch(RECIPE, work_dir)
         assert launch.wait_for_lines(13), launch.tail()
         fill(at)
-        said = launch.refusal('space|disk')
+        message = launch.refusal('space|disk')
         (at / 'filler').unlink()
-        return 1, f'{said} {resumes(lab, RECIPE, work_dir)}'
+        return 1, f'{message} {resumes(lab, RECIPE, work_dir)}'
 
 
 def fill(place) -> None:
@@ -74,17 +71,17 @@ def fill(place) -> None:
 
 
 def disk_full_before(lab, folder):
-    """Nothing fits from the start."""
+    """Fill the disk before the start."""
     with mounts.small_disk(folder / 'disk', '256k') as at:
         fill(at)
-        said = lab.launch(RECIPE, at / 'run').refusal('space|disk')
+        message = lab.launch(RECIPE, at / 'run').refusal('space|disk')
         (at / 'filler').unlink()
         mounts.remount(at, 'size=200m')
-        return 1, f'{said} {resumes(lab, RECIPE, at / "run")}'
+        return 1, f'{message} {resumes(lab, RECIPE, at / "run")}'
 
 
 def read_only(with_checkpoints, lab, folder):
-    """A work directory that cannot be written, old checkpoints or none."""
+    """Use a folder that cannot be written."""
     with mounts.small_disk(folder / 'disk', '200m') as at:
         work_dir = at / 'run'
         work_dir.mkdir()
@@ -95,108 +92,103 @@ def read_only(with_checkpoints, lab, folder):
             options = ['--resume']
         mounts.remount(at, 'ro')
         launch = lab.launch(RECIPE, work_dir, *options)
-        said = launch.refusal('read-only|written', timeout=SOON)
+        message = launch.refusal('read-only|written', timeout=SOON)
         mounts.remount(at, 'rw')
-        return 1, f'{said} {resumes(lab, RECIPE, work_dir)}'
+        return 1, f'{message} {resumes(lab, RECIPE, work_dir)}'
 
 
 def below_a_file(lab, folder):
-    """A work directory where a file is in the way."""
+    """Use a work directory where a file is in the way."""
     (folder / 'file').write_text('a file\n')
     work_dir = folder / 'file' / 'run'
     launch = lab.launch(RECIPE, work_dir)
-    said = launch.refusal(str(folder / 'file'), timeout=SOON)
-    return 1, said.replace(str(folder), '')
+    message = launch.refusal(str(folder / 'file'), timeout=SOON)
+    return 1, message.replace(str(folder), '')
 
 
 def removed(lab, folder):
-    """The work directory goes away while the run trains."""
+    """Move the work directory away while the run trains."""
     launch = lab.launch(RECIPE, folder / 'run')
     assert launch.wait_for_lines(13), launch.tail()
     (folder / 'run').rename(folder / 'away')
-    said = launch.refusal(str(folder / 'run'))
-    return 1, f'{said} {resumes(lab, RECIPE, folder / "away")}'
+    message = launch.refusal(str(folder / 'run'))
+    return 1, f'{message} {resumes(lab, RECIPE, folder / "away")}'
 
 
 def too_many_files(share, lab, folder):
-    """Fewer files may be open than the run has, when all is well."""
+    """Allow fewer open files than the run has when all is well."""
     launch = lab.launch(RECIPE, folder / 'count')
     assert launch.wait_for_lines(1), launch.tail()
     needed = len(os.listdir(f'/proc/{launch.pid}/fd'))
     launch.kill()
     limit = int(share * needed)
     launch = lab.launch(RECIPE, folder / 'run', prefix=mounts.few_files(limit))
-    said = launch.refusal('open files', timeout=SOON)
-    return 1, f'{limit} of {needed}: {said} {fresh(lab, folder)}'
+    message = launch.refusal('open files', timeout=SOON)
+    outcome = resumes(lab, RECIPE, folder / 'run')
+    return 1, f'{limit} of {needed}: {message} {outcome}'
 
 
 def shared_memory(megabytes, lab, folder):
-    """A container's /dev/shm that holds less than the loader's batches."""
+    """Use a /dev/shm that holds less than the loader's batches."""
     prefix = mounts.small_shared_memory(megabytes)
     launch = lab.launch(RECIPE, folder / 'run', prefix=prefix)
-    said = launch.refusal('/dev/shm|shared memory', timeout=SOON)
-    return 1, f'{said} {fresh(lab, folder)}'
-
-
-def fresh(lab, folder) -> str:
-    """Assert that a run that never got on can be started."""
-    return resumes(lab, RECIPE, folder / 'run')
+    message = launch.refusal('/dev/shm|shared memory', timeout=SOON)
+    return 1, f'{message} {resumes(lab, RECIPE, folder / "run")}'
 
 
 def worker_lost(recipe, number, options, lab, folder):
-    """A worker of the loader is killed or stopped."""
+    """Kill or stop a worker of the loader."""
     work_dir = folder / 'run'
     launch = lab.launch(recipe, work_dir, *options)
     assert launch.wait_for_lines(recipe.interval + 3), launch.tail()
     workers = launch.loader_workers()
     assert workers, 'no worker was found'
     send(workers[-1], number)
-    said = launch.refusal('worker|timed out|timeout', timeout=SOON)
-    return 1, f'{said} {resumes(lab, recipe, work_dir)}'
+    message = launch.refusal('worker|timed out|timeout', timeout=SOON)
+    return 1, f'{message} {resumes(lab, recipe, work_dir)}'
 
 
-KILL, STOP = signal.SIGKILL, signal.SIGSTOP
+CHECKS = (
+    (
+        'disk full at the first checkpoint',
+        partial(disk_too_small, RECIPE, 0.5),
+    ),
+    (
+        'disk full at the second checkpoint',
+        partial(disk_too_small, RECIPE, 1.5),
+    ),
+    ('disk full between checkpoints', disk_filled),
+    ('disk full before the start', disk_full_before),
+    ('read-only work directory', partial(read_only, False)),
+    ('read-only work directory, resumed', partial(read_only, True)),
+    ('work directory below a file', below_a_file),
+    ('work directory moved away', removed),
+    ('too many open files', partial(too_many_files, 0.5)),
+    ('too many open files', partial(too_many_files, 0.9)),
+    ('/dev/shm of 100 KiB', partial(shared_memory, '100k')),
+    ('/dev/shm full', partial(shared_memory, '4k')),
+)
+LOST_BY = (
+    ('kill -9', signal.SIGKILL, ()),
+    ('stopped', signal.SIGSTOP, SHORT_TIMEOUT),
+)
+WITH_WORKERS = (
+    recipes.MID_EPOCH,
+    recipes.TWO,
+    recipes.DETECTION,
+    recipes.SEGMENTATION,
+)
 CASES = [
-    *(
-        Case(name, recipe.name, check)
-        for name, recipe, check in (
-            (
-                'disk full at the first checkpoint',
-                RECIPE,
-                partial(disk_too_small, RECIPE, 0.5),
-            ),
-            (
-                'disk full at the second checkpoint',
-                RECIPE,
-                partial(disk_too_small, RECIPE, 1.5),
-            ),
-            (
-                'disk full at the third checkpoint',
-                recipes.TWO,
-                partial(disk_too_small, recipes.TWO, 2.5),
-            ),
-            (
-                'disk full at the second checkpoint',
-                recipes.DETECTION,
-                partial(disk_too_small, recipes.DETECTION, 1.5),
-            ),
-            ('disk full between checkpoints', RECIPE, disk_filled),
-            ('disk full before the start', RECIPE, disk_full_before),
-            ('read-only work directory', RECIPE, partial(read_only, False)),
-            (
-                'read-only work directory, resumed',
-                RECIPE,
-                partial(read_only, True),
-            ),
-            ('work directory below a file', RECIPE, below_a_file),
-            ('work directory moved away', RECIPE, removed),
-            *(
-                ('too many open files', RECIPE, partial(too_many_files, share))
-                for share in (0.5, 0.9)
-            ),
-            ('/dev/shm of 100 KiB', RECIPE, partial(shared_memory, '100k')),
-            ('/dev/shm full', RECIPE, partial(shared_memory, '4k')),
-        )
+    *(Case(name, RECIPE.name, check) for name, check in CHECKS),
+    Case(
+        'disk full at the third checkpoint',
+        recipes.TWO.name,
+        partial(disk_too_small, recipes.TWO, 2.5),
+    ),
+    Case(
+        'disk full at the second checkpoint',
+        recipes.DETECTION.name,
+        partial(disk_too_small, recipes.DETECTION, 1.5),
     ),
     *(
         Case(
@@ -204,16 +196,8 @@ CASES = [
             recipe.name,
             partial(worker_lost, recipe, number, options),
         )
-        for what, number, options in (
-            ('kill -9', KILL, ()),
-            ('stopped', STOP, SHORT_TIMEOUT),
-        )
-        for recipe in (
-            recipes.MID_EPOCH,
-            recipes.TWO,
-            recipes.DETECTION,
-            recipes.SEGMENTATION,
-        )
+        for what, number, options in LOST_BY
+        for recipe in WITH_WORKERS
     ),
 ]
 

@@ -19,7 +19,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 def group(launch):
-    """Every process of the terminal's or the job's process group."""
+    """List every process of the terminal's or the job's group."""
     return [pid for pid in launch.pids() if os.getpgid(pid) == launch.pid]
 
 
@@ -35,7 +35,7 @@ TARGETS = {
 
 
 def signalled(recipe, number, targets, times, lab, folder):
-    """Each signal saves and ends with 75; resumed, it is bit-equal."""
+    """Check that each signal saves and ends with 75; then resume."""
     story = Story(lab, folder, recipe, f'{number.name} {targets}')
     longest = 0.0
     for faults_left in range(times, 0, -1):
@@ -49,17 +49,17 @@ def signalled(recipe, number, targets, times, lab, folder):
         longest = max(longest, time.monotonic() - sent)
         where = f'{number.name} to {target}: exit {status}'
         assert status == SAVED, f'{where}: {launch.tail()}'
-        assert not (orphans := launch.orphans(5)), f'orphans: {orphans}'
+        launch.assert_no_orphans(5)
         story.check()
         # All that was trained is saved.
         last = launch.positions()[-1]
         assert story.done == last, f'{last} iterations, {story.done} saved'
-    said = story.finish()
-    return times, f'exit {SAVED} within {longest:.1f} s, {said}'
+    outcome = story.finish()
+    return times, f'exit {SAVED} within {longest:.1f} s, {outcome}'
 
 
 def signalled_in_start(recipe, times, lab, folder):
-    """A signal while the run starts: it ends, and loses nothing."""
+    """Send a signal while the run starts: it ends and loses nothing."""
     story = Story(lab, folder, recipe, 'signals in start')
     # Something to lose.
     launch = story.start()
@@ -74,14 +74,14 @@ def signalled_in_start(recipe, times, lab, folder):
         send(launch.pid, number)
         statuses.append(launch.end(PATIENCE))
         assert statuses[-1] != 0, f'{number.name}: exit 0'
-        assert not (orphans := launch.orphans(5)), f'orphans: {orphans}'
+        launch.assert_no_orphans(5)
         story.check()
-    said = story.finish()
-    return times, f'exit {sorted(set(statuses))}, {said}'
+    outcome = story.finish()
+    return times, f'exit {sorted(set(statuses))}, {outcome}'
 
 
 def signalled_twice(recipe, number, target, lab, folder):
-    """A second signal ends a run that cannot end its iteration."""
+    """Send a second signal to a run that cannot end its iteration."""
     story = Story(lab, folder, recipe, f'{number.name} twice')
     launch = story.start()
     assert story.wait_in_training(3), launch.tail()
@@ -100,55 +100,43 @@ def signalled_twice(recipe, number, target, lab, folder):
     status = launch.end(20)
     took = time.monotonic() - sent
     assert status != 0
-    orphans = launch.orphans(5)
-    launch.kill()
-    assert not orphans, f'orphans: {orphans}'
+    try:
+        launch.assert_no_orphans(5)
+    finally:
+        launch.kill()
     story.check()
     return 1, f'exit {status} {took:.1f} s later, {story.finish()}'
 
 
 TIMES = scaled(5)
 ONE, TWO = recipes.EPOCHS, recipes.TWO
-CASES = [
+# Signals, their times, runs and targets.
+HITS = (
+    (SIGNALS, TIMES, ONE, ['the process']),
+    (SIGNALS, TIMES, TWO, ['torchrun', 'rank 0', 'rank 1']),
+    (SIGNALS, 2, recipes.MID_EPOCH, ['its process group']),
+    (SIGNALS, 2, TWO, ['all its processes']),
     *(
-        Case(
-            f'{number.name}',
-            recipe.name,
-            partial(signalled, recipe, number, targets, TIMES),
-            TIMES,
-        )
-        for number in SIGNALS
-        for recipe, targets in (
-            (ONE, ['the process']),
-            (TWO, ['torchrun', 'rank 0', 'rank 1']),
-        )
-    ),
-    *(
-        Case(
-            f'{number.name} to {target}',
-            recipe.name,
-            partial(signalled, recipe, number, [target], 2),
-            2,
-        )
-        for number in SIGNALS
-        for recipe, target in (
-            (recipes.MID_EPOCH, 'its process group'),
-            (TWO, 'all its processes'),
-        )
-    ),
-    *(
-        Case(
-            'SIGTERM',
-            recipe.name,
-            partial(signalled, recipe, signal.SIGTERM, ['the process'], 2),
-            2,
-        )
+        ([signal.SIGTERM], 2, recipe, ['the process'])
         for recipe in (
             recipes.ITERATIONS,
             recipes.ACCUMULATION,
             recipes.DETECTION,
             recipes.SEGMENTATION,
         )
+    ),
+)
+GROUPS = (['its process group'], ['all its processes'])
+CASES = [
+    *(
+        Case(
+            number.name + (f' to {targets[0]}' if targets in GROUPS else ''),
+            recipe.name,
+            partial(signalled, recipe, number, targets, times),
+            times,
+        )
+        for numbers, times, recipe, targets in HITS
+        for number in numbers
     ),
     Case(
         'signal before the first iteration',

@@ -8,14 +8,14 @@ process's own batch, so this is PixCon-Sim, whose weights are equal; and the
 order of the keys within a step in the queue, which the loss only sums over.
 """
 
+import json
 from functools import partial
+from pathlib import Path
 
 import pytest
 
-from tests.faults import recipes
+from tests.faults import checkpoints, recipes
 from tests.faults.cases import Case
-from tests.faults.closeness import errors
-from tests.faults.record import losses
 
 pytestmark = pytest.mark.faults
 STEPS, LENGTH, STEP_IMAGES = 50, 5, 8
@@ -30,7 +30,7 @@ CHANGES = {
     'train_cfg': dict(by_epoch=True, max_epochs=STEPS // LENGTH),
     'custom_imports.imports': [
         *('pixcon_mm', 'pixcon_mm.models', 'pixcon_mm.datasets'),
-        'tests.faults.record',
+        'tests.faults.hooks',
     ],
     'custom_hooks': [dict(type='RecordLossHook')],
 }
@@ -58,7 +58,7 @@ BOUNDS = {
 
 
 def recipe(dtype: str, blur: str, processes: int) -> recipes.Recipe:
-    """Fifty steps of 8 images in all."""
+    """Describe fifty steps of 8 images in all."""
     batch = STEP_IMAGES // processes
     return recipes.Recipe(
         f'PixCon-Sim with GN, {dtype}, {blur}, {processes} x {batch}',
@@ -76,8 +76,23 @@ def recipe(dtype: str, blur: str, processes: int) -> recipes.Recipe:
     )
 
 
+def losses(work_dir: Path) -> list[dict[str, float]]:
+    """Read the losses of each iteration, the mean over all processes."""
+    ranks = [
+        [json.loads(line) for line in path.read_text().splitlines()]
+        for path in sorted(work_dir.glob('losses-*.jsonl'))
+    ]
+    return [
+        {
+            name: sum(record[name] for record in records) / len(records)
+            for name in records[0]
+        }
+        for records in zip(*ranks, strict=True)
+    ]
+
+
 def compared(dtype, blur, lab, folder):
-    """Losses of each step, and weights and momentum at the end."""
+    """Compare losses of each step, and weights and momentum at the end."""
     pair = [recipe(dtype, blur, processes) for processes in (2, 1)]
     folders = [lab.unbroken(one).work_dir for one in pair]
     two, one = map(losses, folders)
@@ -88,20 +103,20 @@ def compared(dtype, blur, lab, folder):
         for name, value in one[step].items()
     )
     fell = one[0]['loss'] - one[-1]['loss']
-    found = errors(
+    found = checkpoints.errors(
         *(place / pair[0].last for place in folders),
         before=folders[1] / 'epoch_1.pth',
     )
     name = max(found, key=found.get)
-    said = (
+    outcome = (
         f'losses within {apart:.1e} (they fell by {fell:.2f}), weights and '
         f'momentum within {found[name]:.1e} of their change ({name})'
     )
     for value, bound in zip(
         (apart, found[name]), BOUNDS[dtype, blur], strict=True
     ):
-        assert value < bound, said
-    return 1, said
+        assert value < bound, outcome
+    return 1, outcome
 
 
 CASES = [

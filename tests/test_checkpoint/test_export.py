@@ -1,6 +1,5 @@
 """Every library computes with the exported file what the backbone did."""
 
-import io
 import pickle
 
 import pytest
@@ -17,41 +16,23 @@ from pixcon_mm.checkpoint.export import SUFFIXES, encode, rename, resnet_depth
 from pixcon_mm.errors import UserError
 
 PLAIN_ONLY = [name for name in SUFFIXES if name != 'mmlab']
-SMALL = {
-    ConvNeXt: dict(arch=dict(depths=[1] * 4, channels=[8] * 4)),
-    ResNetV1d: dict(depth=50, base_channels=8),
-}
 
 
-def random_resnet(depth):
+@pytest.fixture(scope='module', params=[18, 50])
+def backbone(request):
     """In evaluation mode, with statistics as after training."""
-    torch.manual_seed(depth)
-    model = ResNet(depth, norm_cfg=dict(type='BN'))
-    model.depth = depth
+    torch.manual_seed(request.param)
+    model = ResNet(request.param, norm_cfg=dict(type='BN'))
+    model.depth = request.param
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, std=0.2)
             nn.init.normal_(module.running_mean, std=0.2)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
-            module.num_batches_tracked += 7
     # MMPretrain returns no model from here.
     model.eval()
     return model
-
-
-def tensors_of(cls, depth):
-    return dict(cls(depth=depth).state_dict())
-
-
-@pytest.fixture(scope='module', params=[18, 50])
-def backbone(request):
-    return random_resnet(request.param)
-
-
-@pytest.fixture
-def image():
-    return torch.randn(2, 3, 64, 64)
 
 
 @pytest.fixture
@@ -68,14 +49,15 @@ def write(backbone, tmp_path):
 
 
 @torch.no_grad()
-def check_equal(output, backbone, image):
-    expected = backbone(image)[0]
+def check_equal(model, backbone):
+    image = torch.randn(2, 3, 64, 64)
+    output, expected = model(image), backbone(image)[0]
     assert output.shape == expected.shape
     error = (output - expected).abs().max() / expected.abs().max()
     assert error <= 1e-6
 
 
-def test_mmlab_file_initialises_an_openmmlab_model(write, backbone, image):
+def test_mmlab_file_initialises_an_openmmlab_model(write, backbone):
     path = write('mmlab')
     content = torch.load(path, weights_only=True)
     assert content['meta'] == {'source': 'a.pth'}
@@ -83,45 +65,30 @@ def test_mmlab_file_initialises_an_openmmlab_model(write, backbone, image):
     model = ResNet(backbone.depth, init_cfg=source)
     model.init_weights()
     model.eval()
-    check_equal(model(image)[0], backbone, image)
+    check_equal(lambda image: model(image)[0], backbone)
 
 
-def load_torchvision(backbone, state_dict):
-    """Torchvision's features, that is, all but pool and classifier."""
-    model = torchvision.models.get_model(f'resnet{backbone.depth}')
+@pytest.mark.parametrize('file_format', ['torchvision', 'safetensors'])
+def test_torchvision_lacks_the_classifier_only(write, backbone, file_format):
+    path = write(file_format)
+    if file_format == 'safetensors':
+        state_dict = load_file(path)
+        with safe_open(path, 'pt') as file:
+            assert file.metadata() == {'source': 'a.pth', 'format': 'pt'}
+    else:
+        state_dict = torch.load(path, weights_only=True)
+    model = torchvision.models.get_model(f'resnet{backbone.depth}').eval()
     missing, unexpected = model.load_state_dict(state_dict, strict=False)
-    assert missing == ['fc.weight', 'fc.bias']
-    assert unexpected == []
-    return nn.Sequential(*list(model.eval().children())[:-2])
+    assert (missing, unexpected) == (['fc.weight', 'fc.bias'], [])
+    check_equal(nn.Sequential(*list(model.children())[:-2]), backbone)
 
 
-def test_torchvision_lacks_the_classifier_only(write, backbone, image):
-    state_dict = torch.load(write('torchvision'), weights_only=True)
-    model = load_torchvision(backbone, state_dict)
-    check_equal(model(image), backbone, image)
-
-
-def test_timm_loads_strictly(write, backbone, image):
-    model = timm.create_model(f'resnet{backbone.depth}', num_classes=0).eval()
-    model.load_state_dict(torch.load(write('timm'), weights_only=True))
-    check_equal(model.forward_features(image), backbone, image)
-
-
-def test_timm_reads_safetensors(write, backbone, image):
-    model = timm.create_model(
-        f'resnet{backbone.depth}',
-        num_classes=0,
-        checkpoint_path=str(write('safetensors')),
-    )
-    check_equal(model.eval().forward_features(image), backbone, image)
-
-
-def test_torchvision_reads_safetensors(write, backbone, image):
-    path = write('safetensors')
-    model = load_torchvision(backbone, load_file(path))
-    check_equal(model(image), backbone, image)
-    with safe_open(path, 'pt') as file:
-        assert file.metadata() == {'source': 'a.pth', 'format': 'pt'}
+@pytest.mark.parametrize('file_format', ['timm', 'safetensors'])
+def test_timm_reads_the_file(write, backbone, file_format):
+    path = str(write(file_format))
+    name = f'resnet{backbone.depth}'
+    model = timm.create_model(name, num_classes=0, checkpoint_path=path).eval()
+    check_equal(model.forward_features, backbone)
 
 
 class Detectron2ResNet:
@@ -138,14 +105,9 @@ class Detectron2ResNet:
     def conv(self, x, name, stride=1):
         weight = self.take(f'{name}.weight')
         x = F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
-        return F.batch_norm(
-            x,
-            *(
-                self.take(f'{name}.norm.{part}')
-                for part in ('running_mean', 'running_var', 'weight', 'bias')
-            ),
-            eps=1e-5,
-        )
+        parts = ('running_mean', 'running_var', 'weight', 'bias')
+        norm = [self.take(f'{name}.norm.{part}') for part in parts]
+        return F.batch_norm(x, *norm, eps=1e-5)
 
     def block(self, x, name, stride):
         out = x
@@ -173,30 +135,29 @@ class Detectron2ResNet:
         return x
 
 
-def test_detectron2_computes_the_same(write, backbone, image):
+class Recorder(pickle.Unpickler):
+    """Notes which classes and functions a file refers to."""
+
+    found = set()
+
+    def find_class(self, module, name):
+        self.found.add(f'{module}.{name}')
+        return super().find_class(module, name)
+
+
+def test_detectron2_computes_the_same(write, backbone):
+    """Also with an old NumPy, which lacks what NumPy 2 refers to."""
     with write('detectron2').open('rb') as file:
         # As Detectron2 reads it.
-        content = pickle.load(file, encoding='latin1')
+        content = Recorder(file, encoding='latin1').load()
+    assert Recorder.found == {'numpy.ndarray', 'builtins.bytearray'}
     assert content['__author__'] == 'pixcon_mm'
     assert content['matching_heuristics'] is True
-    resnet = Detectron2ResNet(content['model'])
-    check_equal(resnet(image), backbone, image)
-    assert not resnet.unused
-
-
-def test_detectron2_file_is_for_old_numpy_too(write):
-    class Recorder(pickle.Unpickler):
-        found = set()
-
-        def find_class(self, module, name):
-            self.found.add(f'{module}.{name}')
-            return super().find_class(module, name)
-
-    with write('detectron2').open('rb') as file:
-        content = Recorder(file).load()
-    assert Recorder.found == {'numpy.ndarray', 'builtins.bytearray'}
-    # Torch wants to write into what it is given.
+    # Torch wants arrays that it may write into.
     assert all(array.flags.writeable for array in content['model'].values())
+    resnet = Detectron2ResNet(content['model'])
+    check_equal(resnet, backbone)
+    assert not resnet.unused
 
 
 def test_detectron2_gets_single_precision(backbone, write):
@@ -220,9 +181,13 @@ def test_layout_in_memory_does_not_matter(file_format):
     assert encode({'a': view}, file_format, {}) == plain
 
 
+def tensors_of(cls, depth=50, **options):
+    return dict(cls(depth=depth, **options).state_dict())
+
+
 @pytest.mark.parametrize('depth', [18, 34, 50, 101, 152])
-def test_depth_is_told_by_the_names(depth):
-    names = tensors_of(ResNet, depth)
+def test_depth_follows_from_the_names(depth):
+    names = tensors_of(ResNet, depth, stem_channels=8, base_channels=8)
     assert resnet_depth(names) == depth
     # A classifier, or MoCo's projection of that name.
     assert resnet_depth([*names, 'fc.0.weight', 'fc.2.weight']) == depth
@@ -231,48 +196,38 @@ def test_depth_is_told_by_the_names(depth):
     assert resnet_depth(f'backbone.{n}' for n in names) is None
 
 
-@pytest.mark.parametrize('cls', [ResNetV1c, ResNetV1d])
-def test_other_stems_and_shortcuts_are_no_plain_resnet(cls):
-    assert resnet_depth(tensors_of(cls, 50)) is None
-
-
-@pytest.mark.parametrize('file_format', PLAIN_ONLY)
-@pytest.mark.parametrize('cls', [ConvNeXt, ResNetV1d])
-def test_other_backbones_go_to_mmlab_only(cls, file_format):
-    tensors = cls(**SMALL[cls]).state_dict()
+@pytest.mark.parametrize('cls', [ConvNeXt, ResNetV1c, ResNetV1d])
+def test_other_backbones_go_to_mmlab_only(cls):
+    """Other stems, shortcuts and blocks."""
+    if cls is ConvNeXt:
+        small = dict(depths=[1] * 4, channels=[8] * 4)
+        tensors = ConvNeXt(small).state_dict()
+    else:
+        tensors = tensors_of(cls, base_channels=8)
+    assert resnet_depth(tensors) is None
     assert len(rename(tensors, 'mmlab')) == len(tensors)
-    with pytest.raises(UserError, match=r'none of them.*--format mmlab'):
-        rename(tensors, file_format)
+    for file_format in PLAIN_ONLY:
+        with pytest.raises(UserError, match=r'none of them.*--format mmlab'):
+            rename(tensors, file_format)
 
 
 def test_other_widths_are_named():
     """Names of ResNeXt are those of ResNet."""
-    tensors = tensors_of(ResNeXt, 50)
-    assert resnet_depth(tensors) == 50
     with pytest.raises(UserError, match=r'(128|256), 64, 1, 1\)'):
-        rename(tensors, 'timm')
+        rename(tensors_of(ResNeXt), 'timm')
 
 
-@pytest.mark.parametrize(
-    ('extra', 'lost'), [('conv1.bias', None), (None, 'bn1.running_mean')]
-)
-def test_what_does_not_fit_is_named(extra, lost):
-    tensors = tensors_of(ResNet, 18)
-    tensors[extra] = tensors['bn1.bias']
-    tensors.pop(None, None)
-    tensors.pop(lost, None)
-    with pytest.raises(UserError, match=f'{extra or lost}.*missing'):
-        rename(tensors, 'torchvision')
-
-
-def test_counters_may_be_missing(backbone):
-    """As in weights from before torch counted batches."""
+def test_missing_and_additional_tensors_are_named():
+    """Counters of batches may be missing, as in weights of old PyTorch."""
     tensors = {
         name: tensor
-        for name, tensor in backbone.state_dict().items()
+        for name, tensor in tensors_of(ResNet, 18).items()
         if not name.endswith('num_batches_tracked')
     }
-    file = io.BytesIO(encode(rename(tensors, 'timm'), 'timm', {}))
-    model = timm.create_model(f'resnet{backbone.depth}', num_classes=0)
-    model.load_state_dict(torch.load(file))
-    assert torch.equal(model.bn1.running_var, backbone.bn1.running_var)
+    assert rename(tensors, 'timm') == tensors
+    mean = tensors.pop('bn1.running_mean')
+    with pytest.raises(UserError, match=r'bn1.running_mean.*missing'):
+        rename(tensors, 'torchvision')
+    tensors |= {'bn1.running_mean': mean, 'conv1.bias': mean}
+    with pytest.raises(UserError, match=r'conv1.bias.*missing'):
+        rename(tensors, 'torchvision')

@@ -14,8 +14,7 @@ from torch.utils.data import DataLoader
 from pixcon_mm.engine.seeded_loading import (
     KeyedBatches,
     SeededLoading,
-    key_batches,
-    seed_cpu,
+    seed_generators,
 )
 from pixcon_mm.errors import UserError
 from tests.test_datasets.pictures import broken_files, write_pictures
@@ -200,7 +199,7 @@ def run_epochs(folder, workers, epochs=(0, 1), seed=5, **options):
     batches, keyed = seeded(dataset, workers, seed, **options)
     results = []
     for epoch in epochs:
-        keyed.start_epoch(epoch, skipped=0)
+        keyed.epoch = epoch
         results.append(epoch_of(list(batches)))
     return dataset, results
 
@@ -210,7 +209,7 @@ def seeded(dataset, workers, seed=5, **options):
     dataset.__getitems__ = SeededLoading(dataset, seed)
     batches = loader(dataset, workers, persistent=True, **options)
     keyed = KeyedBatches(batches.batch_sampler)
-    key_batches(batches, keyed)
+    object.__setattr__(batches, 'batch_sampler', keyed)
     return batches, keyed
 
 
@@ -254,13 +253,13 @@ def test_spawned_workers_share_state_as_forked_ones(folder):
 def test_an_index_drawn_again_gives_new_views(folder):
     """As in a RepeatDataset or an endless sampler."""
     dataset = build(str(folder))
-    seed_cpu(0)
+    seed_generators(0)
     first, again = dataset[0], dataset[0]
     assert not torch.equal(
         first['data_samples']['crop_boxes'],
         again['data_samples']['crop_boxes'],
     )
-    seed_cpu(0)
+    seed_generators(0)
     assert torch.equal(first['inputs'][0], dataset[-len(dataset)]['inputs'][0])
     with pytest.raises(IndexError):
         dataset[len(dataset)]

@@ -1,4 +1,4 @@
-"""Toy runs that are stopped, changed and resumed, with what they went through.
+"""Toy runs that are stopped, changed and resumed, and a record of each.
 
 A run has 8 images in batches of 2, so 4 iterations an epoch, for 2 epochs.
 """
@@ -7,7 +7,6 @@ import copy
 import itertools
 from pathlib import Path
 
-import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -22,6 +21,16 @@ ITERATIONS = dict(
     train_dataloader=dict(sampler=dict(type='InfiniteSampler')),
     log_processor=dict(by_epoch=False),
 )
+ACCUMULATED = dict(optim_wrapper=dict(accumulative_counts=3))
+
+
+def hook(**options):
+    """Set options of the checkpoint hook."""
+    return dict(default_hooks=dict(checkpoint=options))
+
+
+NEVER = hook(interval=99)
+EPOCHS = hook(by_epoch=True)
 
 
 class Recorder(Hook):
@@ -58,7 +67,7 @@ class At(Hook):
 
 
 def config(folder, name, *changes):
-    """The toy recipe with checkpoints after all iterations."""
+    """Load the toy recipe, with checkpoints after all iterations."""
     cfg = Config.fromfile(toy.write_config(folder))
     cfg.work_dir = str(folder / name)
     # Runners of one name would share their logger and their history.
@@ -85,8 +94,8 @@ def train(cfg, *hooks):
     """Run a config; returns the runner and its recorder."""
     runner = PixConRunner.from_cfg(cfg)
     recorder = Recorder()
-    for hook in (recorder, *hooks):
-        runner.register_hook(hook)
+    for extra in (recorder, *hooks):
+        runner.register_hook(extra)
     runner.train()
     return runner, recorder
 
@@ -101,13 +110,19 @@ def checkpoint(runner, name):
     return Path(runner.work_dir) / f'{name}.pth'
 
 
+def names(runner_or_folder):
+    """List the checkpoints of a run."""
+    folder = getattr(runner_or_folder, 'work_dir', runner_or_folder)
+    return sorted(path.name for path in Path(folder).glob('*.pth'))
+
+
 def log_of(runner):
     (log,) = Path(runner.log_dir).glob('*.log')
     return log.read_text()
 
 
 def state(runner):
-    """Copies of all tensors of a run, by name."""
+    """Copy all tensors of a run, by name."""
     tensors = dict(runner.model.state_dict())
     buffers = runner.optim_wrapper.optimizer.state_dict()['state']
     for index, slots in buffers.items():
@@ -116,12 +131,12 @@ def state(runner):
     return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
-def assert_same(first, second):
+def is_same(first, second):
     """Compare two states, bit for bit."""
-    assert first.keys() == second.keys()
     assert any(name.startswith('momentum') for name in first)
-    for name, tensor in first.items():
-        assert torch.equal(tensor, second[name]), name
+    return first.keys() == second.keys() and all(
+        torch.equal(tensor, second[name]) for name, tensor in first.items()
+    )
 
 
 def assert_continues(part, whole, start):
@@ -130,12 +145,4 @@ def assert_continues(part, whole, start):
     for now in part.states:
         assert torch.equal(part.images[now], whole.images[now]), now
         assert part.groups[now] == whole.groups[now], now
-        assert_same(part.states[now], whole.states[now])
-
-
-@pytest.fixture(autouse=True)
-def framework_state(monkeypatch):
-    """Undo what runners leave behind; as on a machine without CUDA."""
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    with toy.framework_state():
-        yield
+        assert is_same(part.states[now], whole.states[now]), now

@@ -9,7 +9,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from pixcon_mm.engine import PreciseBatchNormHook
+from pixcon_mm.engine.hooks import PreciseBatchNormHook
 
 
 class Net(BaseModel):

@@ -1,5 +1,6 @@
-"""A run that is killed and resumed ends as an unbroken one does."""
+"""Seeded samples and steps: a resumed run ends as an unbroken one does."""
 
+import pickle
 import random
 from collections import Counter
 from itertools import islice
@@ -8,22 +9,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.dataset import InfiniteSampler
-from mmengine.registry import DATASETS, MODELS
-from torch.utils.data import Dataset
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.registry import DATA_SAMPLERS, DATASETS, MODELS
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from pixcon_mm.engine import PixConRunner
-from pixcon_mm.engine.reproducible_resume_hook import seed_step
+from pixcon_mm.engine.seeded_loading import (
+    KeyedBatches,
+    SeededLoading,
+    seed_generators,
+)
 from tests import test_transfer, toy
+from tests.test_engine import runs
+from tests.test_engine.runs import (
+    ITERATIONS,
+    assert_continues,
+    checkpoint,
+    hook,
+    is_same,
+    resume,
+    state,
+)
 
 KILLED_AT, END = 3, 5
-
-
-@pytest.fixture(autouse=True)
-def _framework_state():
-    with toy.framework_state():
-        yield
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +44,7 @@ def _one_thread():
 
 
 def draws():
-    """A number from each generator."""
+    """Take a number from each generator."""
     return random.random(), np.random.rand(), torch.rand(()).item()
 
 
@@ -44,53 +52,45 @@ def draws():
 class RandomVectors(Dataset):
     """Vectors from every generator; notes which index is read, in a file."""
 
-    def __init__(self, size, notes):
+    def __init__(self, size, notes=None):
         self.size, self.notes = size, notes
 
     def __len__(self):
         return self.size
 
+    def get_data_info(self, index):
+        """Mix upright and lying images, for samplers that ask."""
+        return dict(width=2, height=1 + 2 * (index % 3 == 0))
+
     def __getitem__(self, index):
-        with open(self.notes, 'a') as file:
-            file.write(f'{index}\n')
+        if self.notes:
+            with open(self.notes, 'a') as file:
+                file.write(f'{index}\n')
         return dict(inputs=torch.tensor([*draws(), index / self.size]))
 
 
 @MODELS.register_module()
 class DropoutModel(toy.ToyModel):
-    """Drops inputs, and remembers what it was given."""
+    """Drops inputs, and has noise in a loss."""
 
     def forward(self, inputs, mode='loss'):
-        self.given = [*getattr(self, 'given', []), torch.stack(inputs)]
         inputs = [torch.nn.functional.dropout(x, 0.5) for x in inputs]
         losses = super().forward(inputs, mode)
         return dict(losses, loss_noise=losses['loss_dense'] * draws()[0])
 
 
-def toy_config(folder, name, workers=0, batch_sampler=True, **options):
-    """An endless run of a toy, as detectors (or segmentors) have it."""
-    cfg = Config.fromfile(toy.write_config(folder))
-    cfg.work_dir = str(folder / name)
-    cfg.experiment_name = f'{folder.name}-{name}'
+def config(folder, name, workers=0, batch_sampler=True, **options):
+    """Configure an endless run, as detectors and segmentors have it."""
+    loop = dict(train_cfg=dict(max_iters=END))
+    cfg = runs.config(folder, name, ITERATIONS, loop, hook(interval=KILLED_AT))
     cfg.model = dict(type='DropoutModel')
     loader = cfg.train_dataloader
-    loader.sampler = dict(type='InfiniteSampler', shuffle=True)
     notes = str(folder / f'{name}.txt')
     loader.dataset = dict(type='RandomVectors', size=37, notes=notes)
     loader.num_workers = workers
     if batch_sampler:
         del loader.drop_last
         loader.batch_sampler = dict(type='ToyBatchSampler')
-    cfg.optim_wrapper = dict(
-        type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1, momentum=0.9)
-    )
-    cfg.param_scheduler = None
-    cfg.train_cfg = dict(by_epoch=False, max_iters=END)
-    cfg.log_processor.by_epoch = False
-    cfg.default_hooks.checkpoint = dict(
-        type='CheckpointHook', by_epoch=False, interval=KILLED_AT
-    )
-    cfg.default_hooks.reproducible_resume = dict(type='ReproducibleResumeHook')
     cfg.merge_from_dict(options)
     return cfg
 
@@ -101,52 +101,26 @@ def without_hook(cfg):
 
 
 def train(cfg):
-    runner = PixConRunner.from_cfg(cfg)
-    runner.train()
+    runner, seen = runs.train(cfg)
     # The garbage collector would wait five seconds for each worker.
     vars(runner.train_loop).pop('dataloader_iterator', None)
-    return runner
-
-
-def resume(cfg, unbroken):
-    """Go on from a checkpoint, as if that run had been killed after it."""
-    path = Path(unbroken.work_dir) / f'iter_{KILLED_AT}.pth'
-    cfg.load_from, cfg.resume = str(path), True
-    return train(cfg)
-
-
-def state(runner):
-    """All tensors that a run ends with, by name."""
-    state = dict(runner.model.state_dict())
-    optimizer = runner.optim_wrapper.optimizer.state_dict()['state']
-    for index, slots in optimizer.items():
-        for name, value in slots.items():
-            state[f'{name} of {index}'] = value
-    assert any(name.startswith('momentum') for name in state)
-    return state
-
-
-def is_same(first, second):
-    first, second = state(first), state(second)
-    assert first.keys() == second.keys()
-    return all(torch.equal(first[name], second[name]) for name in first)
+    return runner, seen
 
 
 @pytest.mark.parametrize(
     ('batch_sampler', 'workers', 'then'),
-    [(True, 0, 0), (True, 2, 2), (False, 0, 0), (False, 2, 2), (True, 1, 2)],
+    [(True, 0, 0), (False, 0, 0), (False, 2, 2), (True, 1, 2)],
 )
 def test_ends_the_same_and_reads_nothing_twice(
     tmp_path, batch_sampler, workers, then
 ):
-    unbroken = train(toy_config(tmp_path, 'whole', workers, batch_sampler))
-    cfg = toy_config(tmp_path, 'resumed', then, batch_sampler)
-    resumed = resume(cfg, unbroken)
-    assert is_same(unbroken, resumed)
-    given = unbroken.model.given[KILLED_AT:]
-    assert all(map(torch.equal, given, resumed.model.given))
+    whole, expected = train(config(tmp_path, 'whole', workers, batch_sampler))
+    cfg = config(tmp_path, 'resumed', then, batch_sampler)
+    resumed, seen = resume(cfg, checkpoint(whole, f'iter_{KILLED_AT}'))
+    vars(resumed.train_loop).pop('dataloader_iterator')
+    assert_continues(seen, expected, KILLED_AT)
 
-    order = infinite(RandomVectors(37, None), seed=0)
+    order = InfiniteSampler(RandomVectors(37), shuffle=True, seed=0)
     order = list(islice(order, KILLED_AT * 2, 40))
     read = Path(cfg.train_dataloader.dataset.notes).read_text().split()
     # Workers read ahead, at most two batches each.
@@ -155,44 +129,40 @@ def test_ends_the_same_and_reads_nothing_twice(
     assert Counter(map(int, read)) <= Counter(order[:most])
 
 
-def infinite(dataset, seed):
-    return InfiniteSampler(dataset, shuffle=True, seed=seed)
-
-
 def test_without_the_hook_it_ends_elsewhere(tmp_path):
-    unbroken = train(without_hook(toy_config(tmp_path, 'whole')))
-    cfg = without_hook(toy_config(tmp_path, 'resumed'))
-    assert not is_same(unbroken, resume(cfg, unbroken))
+    whole, _ = train(without_hook(config(tmp_path, 'whole')))
+    cfg = without_hook(config(tmp_path, 'resumed'))
+    resumed, _ = resume(cfg, checkpoint(whole, f'iter_{KILLED_AT}'))
+    assert not is_same(state(whole), state(resumed))
 
 
 @pytest.mark.parametrize('seed', [None, 1])
 def test_the_seed_is_the_checkpoints(tmp_path, seed):
     """Whether the config has none or another, for the order of images too."""
     options = {'randomness.seed': None if seed is None else 0}
-    unbroken = train(toy_config(tmp_path, 'whole', **options))
-    options['randomness.seed'] = seed
-    resumed = resume(toy_config(tmp_path, 'resumed', **options), unbroken)
-    assert is_same(unbroken, resumed)
+    whole, expected = train(config(tmp_path, 'whole', **options))
+    cfg = config(tmp_path, 'resumed', **{'randomness.seed': seed})
+    _, seen = resume(cfg, checkpoint(whole, f'iter_{KILLED_AT}'))
+    assert_continues(seen, expected, KILLED_AT)
 
 
-def test_fast_forward_takes_the_first_images_anew(tmp_path):
-    unbroken = train(toy_config(tmp_path, 'whole'))
+def test_fast_forward_takes_the_first_images_again(tmp_path):
+    whole, first = train(config(tmp_path, 'whole'))
     option = {'train_cfg.fast_forward_on_resume': True}
-    resumed = resume(toy_config(tmp_path, 'resumed', **option), unbroken)
-    first, again = unbroken.model.given[0], resumed.model.given[0]
+    cfg = config(tmp_path, 'resumed', **option)
+    _, seen = resume(cfg, checkpoint(whole, f'iter_{KILLED_AT}'))
+    first, again = first.images[1], seen.images[KILLED_AT + 1]
     assert torch.equal(first[:, 3], again[:, 3])
     assert not torch.equal(first[:, :3], again[:, :3])
 
 
 def test_runs_of_another_kind_are_left_alone(tmp_path):
     options = {'train_dataloader.sampler.type': 'DefaultSampler'}
-    runners = []
-    for name in ('with', 'without'):
-        cfg = toy_config(tmp_path, name, **options)
-        runners.append(train(cfg if name == 'with' else without_hook(cfg)))
-    loader = runners[0].train_dataloader
+    one, _ = train(config(tmp_path, 'with', **options))
+    other, _ = train(without_hook(config(tmp_path, 'without', **options)))
+    loader = one.train_dataloader
     assert type(loader.batch_sampler) is toy.ToyBatchSampler
-    assert is_same(*runners)
+    assert is_same(state(one), state(other))
 
 
 @pytest.mark.slow
@@ -201,41 +171,37 @@ def test_runs_of_another_kind_are_left_alone(tmp_path):
 def test_an_epoch_is_continued_in_its_middle(tmp_path, batch_sampler, workers):
     """18 iterations an epoch; 3 and 22 are in the first and the second."""
 
-    def config(name):
-        cfg = toy_config(tmp_path, name, workers, batch_sampler)
+    def by_epoch(name):
+        cfg = config(tmp_path, name, workers, batch_sampler)
         cfg.train_dataloader.sampler.type = 'DefaultSampler'
         cfg.train_dataloader.persistent_workers = workers > 0
         cfg.train_cfg = dict(by_epoch=True, max_epochs=2)
         cfg.default_hooks.checkpoint.interval = 1
         return cfg
 
-    unbroken = train(config('whole'))
+    whole, expected = train(by_epoch('whole'))
+    assert whole.iter == 2 * 18
     for start in (3, 18, 22):
-        cfg = config(f'resumed-{start}')
-        path = Path(unbroken.work_dir) / f'iter_{start}.pth'
-        cfg.load_from, cfg.resume = str(path), True
-        resumed = train(cfg)
-        assert resumed.iter == unbroken.iter == 2 * 18
-        assert is_same(unbroken, resumed)
-        given = unbroken.model.given[start:]
-        assert all(map(torch.equal, given, resumed.model.given))
+        path = checkpoint(whole, f'iter_{start}')
+        _, seen = resume(by_epoch(f'from-{start}'), path)
+        assert_continues(seen, expected, start)
 
 
 def test_a_loader_that_runs_already_starts_over(tmp_path):
     """Old versions of MMEngine start it when they build the loop."""
-    expected = train(toy_config(tmp_path, 'late'))
-    runner = PixConRunner.from_cfg(toy_config(tmp_path, 'early'))
+    expected, _ = train(config(tmp_path, 'late'))
+    runner = PixConRunner.from_cfg(config(tmp_path, 'early'))
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     next(runner.train_loop.dataloader_iterator)
     # The sampler's stream cannot be rewound: only its first batch is lost.
     sampler = runner.train_dataloader.batch_sampler.sampler
     sampler.indices = sampler._indices_of_rank()
     runner.train()
-    assert is_same(expected, runner)
+    assert is_same(state(expected), state(runner))
 
 
 def small(case, folder, name, workers=0):
-    """A small detector or segmentor of test_transfer.py, random weights."""
+    """Configure a small detector or segmentor, with random weights."""
     options = {
         'work_dir': f'{folder}/{name}',
         'experiment_name': f'{folder.name}-{name}',
@@ -255,35 +221,121 @@ def small(case, folder, name, workers=0):
     return cfg
 
 
+def train_and_resume(cfg, again):
+    """Return the final states of a run and of one that resumes."""
+    states = []
+    for one in (cfg, again):
+        runner = PixConRunner.from_cfg(one)
+        runner.train()
+        vars(runner.train_loop).pop('dataloader_iterator')
+        again.load_from = str(checkpoint(runner, f'iter_{KILLED_AT}'))
+        again.resume = True
+        states.append(state(runner))
+    return states
+
+
 @pytest.mark.parametrize(
-    ('case', 'workers'),
-    [('mask_rcnn_fpn', 0), ('mask_rcnn_fpn', 2), ('fcn', 2)],
+    ('case', 'workers'), [('mask_rcnn_fpn', 0), ('fcn', 2)]
 )
 def test_models_end_the_same(tmp_path, case, workers):
-    unbroken = train(small(case, tmp_path, 'whole', workers))
-    cfg = small(case, tmp_path, 'resumed', workers)
-    assert is_same(unbroken, resume(cfg, unbroken))
+    pair = [small(case, tmp_path, n, workers) for n in ('whole', 'resumed')]
+    assert is_same(*train_and_resume(*pair))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('case', ['mask_rcnn_fpn', 'fcn'])
 def test_models_end_elsewhere_without_the_hook(tmp_path, case):
-    unbroken = train(without_hook(small(case, tmp_path, 'whole')))
-    cfg = without_hook(small(case, tmp_path, 'resumed'))
-    assert not is_same(unbroken, resume(cfg, unbroken))
+    pair = [small(case, tmp_path, n) for n in ('whole', 'resumed')]
+    assert not is_same(*train_and_resume(*map(without_hook, pair)))
 
 
-def test_equal_seeds_do_not_make_generators_equal():
-    seed_step(0, 0, 0)
-    mine = [random.random() for _ in range(8)]
-    assert not set(mine) & set(np.random.rand(8))
+def infinite(seed, batch_size=2, kind='ToyBatchSampler'):
+    sampler = InfiniteSampler(RandomVectors(11), shuffle=True, seed=seed)
+    if kind == 'BatchSampler':
+        return BatchSampler(sampler, batch_size, drop_last=True)
+    return DATA_SAMPLERS.get(kind)(sampler, batch_size=batch_size)
 
 
-def test_steps_have_streams_of_their_own():
+@pytest.mark.parametrize(
+    'kind',
+    ['mmdet.AspectRatioBatchSampler', 'ToyBatchSampler', 'BatchSampler'],
+)
+def test_endless_batches_after_those_that_are_skipped(kind):
+    every = KeyedBatches(infinite(5, kind=kind), is_endless=True)
+    every = list(islice(every, 50))
+    indices = [[index for index, _ in batch] for batch in every]
+    assert indices == list(islice(infinite(5, kind=kind), 50))
+    for skipped in (1, 7, 30):
+        some = KeyedBatches(infinite(5, kind=kind), is_endless=True)
+        some.first = skipped
+        some.skip(skipped)
+        expected = every[skipped : skipped + 20]
+        assert list(islice(some, 20)) == expected
+
+
+def test_keys_of_a_stream_do_not_depend_on_the_number_of_processes():
+    """Two processes of two images load what one process of four loads."""
+    one = KeyedBatches(infinite(5, 4, 'BatchSampler'), is_endless=True)
+    both = []
+    for rank in range(2):
+        batches = infinite(5, 2, 'BatchSampler')
+        # What the sampler does where there are two processes.
+        batches.sampler.rank, batches.sampler.world_size = rank, 2
+        batches.sampler.indices = batches.sampler._indices_of_rank()
+        keyed = KeyedBatches(batches, rank, 2, is_endless=True)
+        both.append(list(islice(keyed, 30)))
+    for number, batch in enumerate(islice(one, 30)):
+        assert sorted(both[0][number] + both[1][number]) == sorted(batch)
+
+
+def test_an_epoch_skips_and_counts_repeated_indices():
+    class Repeats(DefaultSampler):
+        def __iter__(self):
+            return iter([3, 1, 3, 2, 3, 0])
+
+    sampler = Repeats(RandomVectors(11), shuffle=False)
+    batches = KeyedBatches(BatchSampler(sampler, 2, drop_last=False))
+    batches.epoch = 4
+    keys = [key for batch in batches for _, key in batch]
+    visits = [(3, 0), (1, 0), (3, 1), (2, 0), (3, 2), (0, 0)]
+    assert keys == [(4, *visit) for visit in visits]
+    batches.skip(1)
+    assert [key for batch in batches for _, key in batch] == keys[2:]
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize('is_endless', [True, False])
+def test_a_sample_is_the_same_in_any_worker(workers, is_endless):
+    dataset = RandomVectors(11)
+    dataset.__getitems__ = SeededLoading(dataset, seed=7)
+
+    def keyed_batches():
+        sampler = DefaultSampler(dataset, seed=7)
+        batches = infinite(7) if is_endless else BatchSampler(sampler, 2, True)
+        return KeyedBatches(batches, 1, 2, is_endless)
+
+    loader = DataLoader(
+        # As workers that are spawned get it.
+        pickle.loads(pickle.dumps(dataset)),
+        batch_sampler=keyed_batches(),
+        num_workers=workers,
+        collate_fn=list,
+    )
+    loaded = list(islice(loader, 4))
+    for batch, keys in zip(loaded, islice(keyed_batches(), 4), strict=True):
+        for sample, (index, key) in zip(batch, keys, strict=True):
+            seed_generators(7, *key)
+            expected = torch.tensor([*draws(), index / 11])
+            assert torch.equal(sample['inputs'], expected)
+
+
+def test_every_key_has_its_own_stream():
     def drawn(*key):
-        seed_step(*key)
+        seed_generators(*key)
         return draws()
 
-    keys = [(s, r, i) for s in (0, 2**31) for r in (0, 1) for i in (0, 79_999)]
+    keys = [(s, e, i) for s in (0, 2**31) for e in (0, 1) for i in (0, 79_999)]
     numbers = {key: drawn(*key) for key in keys}
+    # The three generators have streams of their own, too.
     assert len({n for values in numbers.values() for n in values}) == 3 * 8
     assert numbers == {key: drawn(*key) for key in keys}

@@ -9,15 +9,14 @@ import pytest
 import torch
 from mmengine.dataset import ConcatDataset, RepeatDataset, default_collate
 from mmengine.model import BaseModel
-from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-from pixcon_mm.engine.scene_dataset_hook import (
+from pixcon_mm.engine.hooks.scene_dataset_hook import (
     SceneDatasetHook,
     scene_datasets,
 )
-from pixcon_mm.engine.seeded_loading import seed_cpu
+from pixcon_mm.engine.seeded_loading import seed_generators
 from pixcon_mm.files import from_line
 from tests.test_datasets.pictures import (
     broken_files,
@@ -26,6 +25,7 @@ from tests.test_datasets.pictures import (
     write_pictures,
 )
 from tests.test_datasets.test_scene_images import build
+from tests.test_engine.runs import NUMBERS
 
 
 class Recorder(BaseModel):
@@ -37,14 +37,11 @@ class Recorder(BaseModel):
         self.seen = []
 
     def forward(self, inputs, data_samples=None, mode='loss'):
-        if isinstance(data_samples, dict):
-            self.seen.append(data_samples['crop_boxes'])
+        self.seen.append(data_samples['crop_boxes'])
         return dict(loss=self.weight.sum())
 
 
-def train(
-    dataset, work_dir, workers=0, loop=None, seed=3, hook=None, **options
-):
+def train(dataset, work_dir, workers=0, hook=None, **options):
     runner = Runner(
         model=Recorder(),
         work_dir=str(work_dir),
@@ -59,7 +56,7 @@ def train(
             collate_fn=default_collate,
             **options,
         ),
-        train_cfg=loop or dict(type='ResumableEpochLoop', max_epochs=2),
+        train_cfg=dict(type='ResumableEpochLoop', max_epochs=2),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         default_hooks=dict(
             reproducible_resume=dict(type='ReproducibleResumeHook'),
@@ -67,8 +64,8 @@ def train(
             checkpoint=None,
             timer=None,
         ),
-        randomness=dict(seed=seed),
-        experiment_name=f'run{len(os.listdir(work_dir.parent))}_{id(dataset)}',
+        randomness=dict(seed=3),
+        experiment_name=f'scenes-{next(NUMBERS)}',
         log_level='WARNING',
         default_scope='mmpretrain',
     )
@@ -77,38 +74,28 @@ def train(
     handler.emit = lambda record: records.append(record.getMessage())
     runner.logger.addHandler(handler)
     runner.train()
-    seen = torch.stack(runner.model.seen) if runner.model.seen else None
+    seen = torch.stack(runner.model.seen)
     warnings = [text for text in records if 'cannot be read' in text]
     # The runner has trained on a copy of the dataset.
     return seen, warnings, runner.train_dataloader.dataset
 
 
-def test_is_registered_in_the_root():
-    assert HOOKS.get('SceneDatasetHook') is SceneDatasetHook
+@pytest.fixture
+def dataset(tmp_path):
+    """Write four whole images."""
+    return build(str(write_pictures(tmp_path / 'images', 4)))
 
 
-def test_epochs_differ_and_runs_with_one_seed_do_not(tmp_path):
-    images = write_pictures(tmp_path / 'images', 8)
-    runs = [
-        train(build(str(images)), tmp_path / f'run{i}', workers, seed=seed)[0]
-        for i, (workers, seed) in enumerate([(0, 3), (2, 3), (0, 4)])
-    ]
-    one, two, other_seed = runs
-    assert one.shape == (4, 4, 2, 4)
-    assert torch.equal(one, two)
-    assert not torch.equal(one, other_seed)
-    assert not torch.equal(one[:2], one[2:])
-
-
-def test_samples_are_those_of_their_place(tmp_path):
-    images = write_pictures(tmp_path / 'images', 4)
-    seen, *_ = train(build(str(images)), tmp_path / 'run', 1)
-    dataset = build(str(images))
+@pytest.mark.parametrize('workers', [0, 2])
+def test_samples_are_those_of_their_place(dataset, tmp_path, workers):
+    seen, warnings, _ = train(dataset, tmp_path / 'run', workers)
     for epoch in range(2):
         for i in range(4):
-            seed_cpu(3, epoch, i, 0)
+            seed_generators(3, epoch, i, 0)
             expected = dataset[i]['data_samples']['crop_boxes']
             assert torch.equal(seen[epoch, i], expected)
+    assert not warnings
+    assert not (tmp_path / 'run/broken_images.txt').exists()
 
 
 @pytest.mark.parametrize('workers', [0, 2])
@@ -117,16 +104,13 @@ def test_broken_images_are_reported_once(tmp_path, workers):
     for name, content in broken_files().items():
         (images / name).write_bytes(content)
     work_dir = tmp_path / 'run'
-    dataset = build(str(images))
-    _, warnings, dataset = train(dataset, work_dir, workers)
-    (warning,) = warnings
+    _, (warning,), dataset = train(build(str(images)), work_dir, workers)
     count = len(broken_files())
     assert warning.startswith(f'{count} of {8 + count} images cannot be read')
     listing = (work_dir / 'broken_images.txt').read_text().split('\n')
     assert listing == [*dataset.broken_paths(), '']
-    assert sorted(map(os.path.basename, listing[:-1])) == sorted(
-        broken_files()
-    )
+    found = sorted(map(os.path.basename, listing[:-1]))
+    assert found == sorted(broken_files())
     assert sum(path in warning for path in listing[:-1]) == 5
     assert 'broken_images.txt' in warning
 
@@ -150,15 +134,13 @@ def test_any_name_is_read_reported_and_found_again(tmp_path, capfd, workers):
     dataset = build(os.fsdecode(folder))
     assert len(dataset) == 2 * len(ODD_NAMES)
     hook = SceneDatasetHook(max_names=99)
-    _, warnings, dataset = train(dataset, work_dir, workers, hook=hook)
+    _, (warning,), _ = train(dataset, work_dir, workers, hook=hook)
     lines = (work_dir / 'broken_images.txt').read_bytes().split(b'\n')
     assert lines.pop() == b''
     paths = [from_line(line.decode()) for line in lines]
     assert {os.fsencode(path) for path in paths} == {
         folder + b'/bad' + name + b'.png' for name in ODD_NAMES
     }
-    assert not any(os.path.getsize(path) for path in paths)
-    (warning,) = warnings
     assert warning.isprintable()
     assert all(line.decode() in warning for line in lines)
     shown = ''.join(capfd.readouterr())
@@ -169,8 +151,15 @@ def test_any_name_is_read_reported_and_found_again(tmp_path, capfd, workers):
         assert '\x1b[31mred' not in text
 
 
-def test_a_full_disk_is_not_the_end(tmp_path, caplog):
-    dataset = build(str(write_pictures(tmp_path / 'images', 4)))
+def fake_runner(dataset, work_dir):
+    return SimpleNamespace(
+        train_dataloader=SimpleNamespace(dataset=dataset),
+        work_dir=str(work_dir),
+        logger=logging.getLogger('fake'),
+    )
+
+
+def test_a_full_disk_is_not_the_end(dataset, tmp_path, caplog):
     dataset.broken[1] = 1
     (tmp_path / 'broken_images.txt').mkdir()
     SceneDatasetHook().after_train_epoch(fake_runner(dataset, tmp_path))
@@ -178,33 +167,12 @@ def test_a_full_disk_is_not_the_end(tmp_path, caplog):
     assert 'No list of them was written (' in record.getMessage()
 
 
-def test_nothing_is_written_when_all_is_well(tmp_path):
-    images = write_pictures(tmp_path / 'images', 4)
-    _, warnings, _ = train(build(str(images)), tmp_path / 'run')
-    assert not warnings
-    assert not (tmp_path / 'run/broken_images.txt').exists()
-
-
-def fake_runner(dataset, work_dir, epoch=0):
-    return SimpleNamespace(
-        train_loop=None,
-        train_dataloader=SimpleNamespace(dataset=dataset),
-        epoch=epoch,
-        iter=0,
-        seed=1,
-        work_dir=str(work_dir),
-        logger=logging.getLogger('fake'),
-    )
-
-
-def test_later_finds_are_named_alone(tmp_path, caplog):
-    dataset = build(str(write_pictures(tmp_path / 'images', 4)))
+def test_later_finds_are_named_alone(dataset, tmp_path, caplog):
     hook = SceneDatasetHook()
-    for epoch, index in enumerate((0, None, 2)):
-        hook.before_train_epoch(fake_runner(dataset, tmp_path, epoch))
+    for index in (0, None, 2):
         if index is not None:
             dataset.broken[index] = 1
-        hook.after_train_epoch(fake_runner(dataset, tmp_path, epoch))
+        hook.after_train_epoch(fake_runner(dataset, tmp_path))
     first, second = (record.getMessage() for record in caplog.records)
     assert first.startswith('1 of 4 images')
     assert '000.png (1)' in first
@@ -212,21 +180,20 @@ def test_later_finds_are_named_alone(tmp_path, caplog):
     assert '002.png (1)' in second
     assert '000.png' not in second
     listing = (tmp_path / 'broken_images.txt').read_text().split()
-    assert [os.path.basename(path) for path in listing] == [
-        '000.png',
-        '002.png',
-    ]
+    found = [os.path.basename(path) for path in listing]
+    assert found == ['000.png', '002.png']
 
 
-def test_finds_of_other_ranks_are_taken_over(tmp_path, monkeypatch, caplog):
-    dataset = build(str(write_pictures(tmp_path / 'images', 4)))
+def test_finds_of_other_ranks_are_taken_over(
+    dataset, tmp_path, monkeypatch, caplog
+):
     other = torch.tensor([0, 0, 1, 1], dtype=torch.uint8)
 
     def all_reduce(flags, op):
         assert op == 'max'
         torch.maximum(flags, other, out=flags)
 
-    name = 'pixcon_mm.engine.scene_dataset_hook.all_reduce'
+    name = f'{SceneDatasetHook.__module__}.all_reduce'
     monkeypatch.setattr(name, all_reduce)
     dataset.broken[0] = 1
     SceneDatasetHook().after_train_epoch(fake_runner(dataset, tmp_path))
@@ -235,15 +202,14 @@ def test_finds_of_other_ranks_are_taken_over(tmp_path, monkeypatch, caplog):
     assert caplog.records[0].getMessage().startswith('3 of 4 images')
 
 
-def test_datasets_are_found_inside_wrappers(tmp_path):
-    a, b = (
-        build(str(write_pictures(tmp_path / name, 3))) for name in ('a', 'b')
-    )
-    nested = RepeatDataset(a, times=2)
-    nested.dataset = ConcatDataset([a, b])
-    assert list(scene_datasets(nested)) == [a, b]
-    subset = torch.utils.data.Subset(a, [0])
-    assert list(scene_datasets(subset)) == [a]
+def test_datasets_are_found_inside_wrappers(dataset, tmp_path):
+    other = build(str(write_pictures(tmp_path / 'other', 3)))
+    nested = RepeatDataset(dataset, times=2)
+    nested.dataset = ConcatDataset([dataset, other])
+    assert list(scene_datasets(nested)) == [dataset, other]
+    subset = torch.utils.data.Subset(dataset, [0])
+    assert list(scene_datasets(subset)) == [dataset]
+    assert list(scene_datasets([1, 2, 3])) == []
     # A copy, as the runner makes one, shares nothing with workers yet.
     nested = copy.deepcopy(nested)
     found = list(scene_datasets(nested))
@@ -252,31 +218,8 @@ def test_datasets_are_found_inside_wrappers(tmp_path):
     assert all(dataset.broken.is_shared() for dataset in found)
 
 
-def test_sliced_dataset_is_found(tmp_path):
-    dataset = build(str(write_pictures(tmp_path / 'images', 12)))
-    *_, dataset = train(dataset, tmp_path / 'run', num_batch_per_epoch=2)
-    (found,) = scene_datasets(dataset)
-    assert len(found) == 12
-
-
-def test_iteration_based_run_gets_new_views_each_round(tmp_path):
-    dataset = build(str(write_pictures(tmp_path / 'images', 4)))
-    loop = dict(by_epoch=False, max_iters=3, val_interval=9)
-    seen, *_ = train(dataset, tmp_path / 'run', loop=loop)
-    assert len(seen) == 3
-    assert not torch.equal(seen[0], seen[1])
-    assert not torch.equal(seen[1], seen[2])
-
-
-class Plain(torch.utils.data.Dataset):
-    def __len__(self):
-        return 8
-
-    def __getitem__(self, index):
-        return dict(inputs=torch.zeros(1), data_samples=torch.zeros(1))
-
-
-def test_other_datasets_are_left_alone(tmp_path):
-    _, warnings, _ = train(Plain(), tmp_path / 'run')
-    assert not warnings
-    assert list(scene_datasets([1, 2, 3])) == []
+def test_sliced_dataset_is_found(dataset, tmp_path):
+    *_, sliced = train(dataset, tmp_path / 'run', num_batch_per_epoch=1)
+    (found,) = scene_datasets(sliced)
+    assert sliced is not found
+    assert len(found) == 4

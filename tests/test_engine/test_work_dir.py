@@ -10,48 +10,19 @@ import pytest
 
 from pixcon_mm.engine.work_dir import claim
 from pixcon_mm.errors import UserError
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-# Claims a folder, says so, and waits; with a child if asked for.
+# Claims a folder, forks a child, says so, and waits.
 OWNER = """
 import os, sys, time
 from pathlib import Path
 from pixcon_mm.engine.work_dir import claim
 lock = claim(Path(sys.argv[1]), True, False)
-child = os.fork() if 'fork' in sys.argv else None
-if child == 0:
-    time.sleep(60)
+child = os.fork()
 if child:
     print(child, flush=True)
-print('claimed', flush=True)
 time.sleep(60)
 """
-
-
-@pytest.fixture
-def owner(tmp_path):
-    """Start a process that has a folder; it is killed at the end."""
-    started = []
-
-    def start(*arguments):
-        process = subprocess.Popen(
-            [sys.executable, '-c', OWNER, tmp_path / 'run', *arguments],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        lines = [
-            process.stdout.readline().strip()
-            for _ in range(2 if 'fork' in arguments else 1)
-        ]
-        assert 'claimed' in lines
-        return process, lines
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
 
 
 def refuse(*arguments):
@@ -60,50 +31,52 @@ def refuse(*arguments):
     return str(caught.value)
 
 
-def test_a_second_process_is_refused(tmp_path, owner):
-    process, _ = owner()
+@pytest.mark.slow
+def test_one_process_at_a_time(tmp_path):
     folder = tmp_path / 'run'
-    (folder / 'epoch_1.pth').write_bytes(b'checkpoint')
-    # Nor may a refusal free the owner's lock for those that come later.
-    for resumes, overwrite in (
-        (True, False),
-        (False, False),
-        (False, True),
-        (True, False),
-    ):
-        said = refuse(folder, resumes, overwrite)
-        owned = f'is in use by another run (process {process.pid} on'
-        assert f'{folder} {owned}' in said
-        assert '--work-dir' in said
-        assert (folder / 'epoch_1.pth').exists()
-
-
-def test_the_lock_dies_with_its_owner(tmp_path, owner):
-    """Killed, while a worker that it forked is still there."""
-    process, lines = owner('fork')
-    child = next(int(line) for line in lines if line != 'claimed')
-    folder = tmp_path / 'run'
-    refuse(folder, True, False)
-    process.kill()
-    process.wait()
-    os.kill(child, 0)  # still there
+    process = subprocess.Popen(
+        [sys.executable, '-c', OWNER, folder],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    child = int(process.stdout.readline())
     try:
+        checkpoint = folder / 'epoch_1.pth'
+        checkpoint.write_bytes(b'checkpoint')
+        # Nor may a refusal free the owner's lock for those that come later.
+        for resumes, overwrite in (
+            (True, False),
+            (False, False),
+            (False, True),
+            (True, False),
+        ):
+            text = refuse(folder, resumes, overwrite)
+            owned = f'is in use by another run (process {process.pid} on'
+            assert f'{folder} {owned}' in text
+            assert '--work-dir' in text
+            assert checkpoint.exists()
+        # The lock dies with its owner, not with a worker that it forked.
+        process.kill()
+        process.wait()
+        os.kill(child, 0)  # still there
         lock = claim(folder, True, False)
         assert str(os.getpid()) in (folder / '.lock').read_text()
         assert str(process.pid) not in (folder / '.lock').read_text()
         lock.close()
     finally:
+        process.kill()
         os.kill(child, signal.SIGKILL)
 
 
 @pytest.mark.parametrize('name', ['epoch_3.pth', 'iter_12.pth'])
 def test_existing_checkpoints_refuse_a_new_run(tmp_path, name):
     (tmp_path / name).write_bytes(b'')
-    said = refuse(tmp_path, False, False)
-    assert str(tmp_path) in said
-    assert name in said
+    text = refuse(tmp_path, False, False)
+    assert str(tmp_path) in text
+    assert name in text
     for option in ('--resume', '--overwrite', '--work-dir'):
-        assert option in said
+        assert option in text
     assert claim(tmp_path, True, False)
     assert (tmp_path / name).exists()
 
@@ -133,23 +106,20 @@ def test_overwrite_moves_aside(tmp_path):
     assert left == {'old-1', 'old-2', 'images', '.lock'}
 
 
-def test_overwrite_in_a_new_folder(tmp_path):
-    claim(tmp_path / 'a/b', False, True).close()
-    assert [p.name for p in (tmp_path / 'a/b').iterdir()] == ['.lock']
+def test_a_new_folder_and_what_a_killed_write_has_left(tmp_path):
+    folder = tmp_path / 'a/b'
+    claim(folder, False, True).close()
+    (folder / '.epoch_1.pth.77.part').write_bytes(b'half')
+    claim(folder, True, False).close()
+    assert [p.name for p in folder.iterdir()] == ['.lock']
 
 
-def test_what_a_killed_write_has_left_is_removed(tmp_path):
-    (tmp_path / '.epoch_1.pth.77.part').write_bytes(b'half')
-    claim(tmp_path, True, False).close()
-    assert [p.name for p in tmp_path.iterdir()] == ['.lock']
-
-
-@pytest.mark.parametrize('name', ['file', 'file/run', 'file/a/b'])
+@pytest.mark.parametrize('name', ['file', 'file/a/b'])
 def test_a_folder_that_cannot_be_is_a_sentence(tmp_path, name):
     (tmp_path / 'file').write_bytes(b'mine')
-    said = refuse(tmp_path / name, False, False)
-    assert f'Work directory {tmp_path / name} cannot be written (' in said
-    assert '--work-dir' in said
+    text = refuse(tmp_path / name, False, False)
+    assert f'Work directory {tmp_path / name} cannot be written (' in text
+    assert '--work-dir' in text
     assert (tmp_path / 'file').read_bytes() == b'mine'
 
 

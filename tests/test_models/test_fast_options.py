@@ -44,9 +44,9 @@ def fast(backend, sgd=None, **options):
 OPTIONS = dict(
     fused_loss=fast('fused'),
     chunked_loss=fast('chunked'),
-    channels_last=fast('naive', channels_last=True),
-    foreach_sgd=fast('naive', dict(foreach=True)),
-    fused_sgd=fast('naive', dict(fused=True)),
+    channels_last=fast('chunked', channels_last=True),
+    foreach_sgd=fast('chunked', dict(foreach=True)),
+    fused_sgd=fast('chunked', dict(fused=True)),
     all=fast('auto', dict(fused=True), channels_last=True),
 )
 

@@ -65,7 +65,7 @@ def test_coordinates_of_equal_crops(flip):
     flips = torch.tensor([[flip, False]]).expand(BATCH, 2)
     expected = [2, 1, 0, 5, 4, 3, 8, 7, 6] if flip else list(range(9))
     for match in matches(pairs(geometry=Geometry(crop, flips)), **COORD):
-        assert match.index.tolist() == [expected] * BATCH
+        assert match.key_cell.tolist() == [expected] * BATCH
         assert match.weight.all()
         assert match.in_overlap.all()
 
@@ -81,8 +81,8 @@ def test_reweighted_coord_joins_both_matchings():
         mask = both.in_overlap
         assert 0 < mask.float().mean() < 1
         assert torch.equal(coord.weight, mask.float())
-        joined = torch.where(mask, coord.index, sim.index)
-        assert torch.equal(both.index, joined)
+        joined = torch.where(mask, coord.key_cell, sim.key_cell)
+        assert torch.equal(both.key_cell, joined)
         assert torch.equal(both.weight, sim.weight)
         assert (both.weight[mask] == 1).all()
 

@@ -95,8 +95,13 @@ def is_tensor(value) -> bool:
 def fake_cuda(monkeypatch):
     """Tensors of CUDA without a GPU; kernels that ran there never did."""
     monkeypatch.setattr(info_nce, '_FUSED', {})
+    # torch.autocast switches itself off where there is no CUDA.
+    torch.set_autocast_enabled('cuda', True)
+    torch.set_autocast_dtype('cuda', torch.float16)
     with FakeTensorMode(allow_non_fake_inputs=True):
         yield
+    torch.clear_autocast_cache()
+    torch.set_autocast_enabled('cuda', False)
 
 
 def photometrics(size):

@@ -6,13 +6,17 @@ import pytest
 import yaml
 
 from pixcon_mm.errors import UserError
-from reproduction.plan_file import read_plan
-from reproduction.runs import Start, pretrain_seed, runs_of, starts
-from tests.test_reproduction.plans import plan_dict, write_plan
+from reproduction.plan import read_plan
+from reproduction.runs import runs_of, table_rows
+from tests.test_reproduction.conftest import plan_dict, write_plan
 
 
 def test_runs_of_a_plan(tmp_path):
-    runs = runs_of(read_plan(write_plan(tmp_path)))
+    tables = plan_dict(tmp_path)['tables']
+    tables['again'] = tables['main']
+    plan = read_plan(write_plan(tmp_path, tables=tables))
+    assert table_rows(plan, 'again') == [('random', None), ('sr', 'toy')]
+    runs = runs_of(plan)
     assert list(runs) == [
         'pretrain/sr-toy-seed0',
         'pretrain/sr-toy-seed1',
@@ -25,35 +29,28 @@ def test_runs_of_a_plan(tmp_path):
         'test/seg/sr-toy-seed0',
         'test/seg/sr-toy-seed1',
     ]
-    names = list(runs)
-    for run in runs.values():
-        if run.needs:
-            assert names.index(run.needs) < names.index(run.name)
     random = runs['finetune/seg/random-seed1']
-    assert (random.needs, random.weights, random.seed) == (None, 'none', 1)
+    assert (random.parent, random.weights, random.seed) == (None, 'none', 1)
     ours = runs['finetune/seg/sr-toy-seed1']
-    assert (ours.needs, ours.weights) == ('pretrain/sr-toy-seed1', None)
-    assert runs['test/seg/sr-toy-seed1'].needs == ours.name
+    assert (ours.kind, ours.benchmark, ours.seed) == ('finetune', 'seg', 1)
+    assert (ours.method, ours.pretrain_set) == ('sr', 'toy')
+    assert (ours.parent, ours.weights) == (runs['pretrain/sr-toy-seed1'], None)
+    assert runs['test/seg/sr-toy-seed1'].parent == ours
 
 
 def test_a_seed_without_pretraining_takes_the_first(tmp_path):
     path = write_plan(tmp_path, seeds=[1, 2, 3], pretrain_seeds=[1, 2])
-    plan = read_plan(path)
-    assert [pretrain_seed(plan, seed) for seed in plan.seeds] == [1, 2, 1]
-    runs = runs_of(plan)
-    assert len([r for r in runs.values() if r.kind == 'pretrain']) == 2
-
-
-def test_tables_share_runs(tmp_path):
-    tables = plan_dict(tmp_path)['tables']
-    tables['again'] = tables['main']
-    plan = read_plan(write_plan(tmp_path, tables=tables))
-    assert len(runs_of(plan)) == 10
-    assert starts(plan, 'again') == [Start('random', None), Start('sr', 'toy')]
+    runs = runs_of(read_plan(path)).values()
+    parents = {
+        run.seed: run.parent.seed
+        for run in runs
+        if run.kind == 'finetune' and run.parent
+    }
+    assert parents == {1: 1, 2: 2, 3: 1}
 
 
 def changed(folder, *path, value):
-    """The plan with a value at a path; without it if that is None."""
+    """Return the plan with a value at a path; without it if that is None."""
     plan = plan_dict(folder)
     node = plan
     for key in path[:-1]:
@@ -66,62 +63,84 @@ def changed(folder, *path, value):
 
 
 @pytest.mark.parametrize(
-    ('path', 'value', 'said'),
+    ('path', 'value', 'reason'),
     [
-        (('titel',), 'x', "'titel'.*Did you mean 'title'"),
-        (('work_dir',), None, "lacks the key 'work_dir'"),
-        (('seeds',), [], 'one seed each'),
-        (('seeds',), [0, 1, 0], 'name one twice'),
-        (('seeds',), [2**32], 'below'),
+        (('titel',), 'x', "no key 'titel'.*Did you mean 'title'"),
+        (('work_dir',), None, "'work_dir' is missing"),
+        (('work_dir',), 'a\n#SBATCH -x', 'work_dir: .*pattern'),
+        (('work_dir',), 'a\\b', 'work_dir: .*pattern'),
+        (('seeds',), [], 'seeds: '),
+        (('seeds',), [0, 1, 0], 'is there twice'),
+        (('seeds',), [2**32], 'seeds: 0: .*less than'),
+        (('seeds',), ['0'], "seeds: 0: .*integer, not '0'"),
+        (('seeds',), 3, 'seeds: .*list'),
         (
             ('pretrain_sets', 'toy', 'options'),
             {'data_root': '{toys}/'},
             "toy: there is no 'toys' in data. Did you mean 'toy'",
         ),
-        (('seeds',), ['0'], "seeds: expected a whole number.*'0'"),
-        (('seeds',), 3, 'seeds: expected a list'),
-        (('methods', 'sr', 'gpus'), -1, 'methods: sr: gpus.*from 0'),
-        (('methods', 'sr', 'weights'), 'none', 'sr takes either'),
-        (('methods', 'random', 'weights'), 'timm', "not 'timm'"),
-        (('methods', 'random', 'weights'), 5, 'expected a word'),
-        (('methods', 'a b'), dict(title='x', weights='none'), "'a b'"),
-        (('methods', 'sr'), 'PixCon', 'methods: sr: expected keys'),
+        (('data', 'toy', 'root'), '/my data', "data_root: '/my data/'.*no sp"),
+        (('methods', 'sr', 'gpus'), -1, 'methods: sr: gpus: .*equal to 0'),
+        (('methods', 'sr', 'weights'), 'none', 'sr: it takes either'),
+        (('methods', 'random', 'weights'), 'timm', "weights: .*not 'timm'"),
+        (('methods', 'a b'), dict(title='x', weights='none'), 'methods: a b'),
+        (('methods', 'sr'), 'PixCon', 'methods: sr: .*dictionary'),
         (('benchmarks', 'seg', 'data'), ['toys'], "'toys'.*mean 'toy'"),
         (('tables', 'main', 'benchmarks'), ['sag'], "main.*mean 'seg'"),
         (
             ('benchmarks', 'seg', 'metrics', 'mIoU', 'scale'),
             'high',
-            'mIoU: scale: expected a number',
+            'mIoU: scale: .*number',
         ),
+        # Options that no job script can hold.
+        (('slurm',), {'comment': 'x\ntouch pwned'}, 'comment.*line'),
+        (('slurm',), {'comment\n#SBATCH --uid': '0'}, 'slurm: comment'),
+        (('slurm',), {'Time': '1'}, 'slurm: Time'),
+        (('slurm',), {True: '1'}, 'slurm: .*not True'),
+        (('slurm',), {'gres': ['gpu:1']}, 'gres: .*text in quotes'),
+        (('slurm',), {'deadline': datetime.date(2026, 1, 1)}, 'text in'),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path, path, value, said):
+def test_mistakes_are_named(tmp_path, path, value, reason):
     file = tmp_path / 'plan.yaml'
     file.write_text(yaml.safe_dump(changed(tmp_path, *path, value=value)))
-    with pytest.raises(UserError, match=said) as error:
+    with pytest.raises(UserError, match=f'(?s){file}: .*{reason}'):
         read_plan(file)
-    assert str(file) in str(error.value)
 
 
-def test_a_key_that_is_there_twice(tmp_path):
-    file = write_plan(tmp_path)
-    file.write_text(f'{file.read_text()}\ntitle: Again\n')
-    with pytest.raises(UserError, match="key 'title' is there twice"):
-        read_plan(file)
+@pytest.mark.parametrize(
+    ('value', 'text'),
+    [
+        (1, '1'),
+        (0.5, '0.5'),
+        (True, 'True'),
+        (None, 'None'),
+        ('a/b', 'a/b'),
+        ([1, 2], '[1,2]'),
+        (['a', 'b'], '[a,b]'),
+        ([['a'], [1]], '[[a],[1]]'),
+    ],
+)
+def test_values_arrive_as_they_were(tmp_path, value, text):
+    plan = read_plan(write_plan(tmp_path))
+    assert plan.arguments({'key': value}) == [f'key={text}']
+
+
+@pytest.mark.parametrize('value', ['1', 'None', 'a,b', "it's", {'a': 1}])
+def test_values_that_would_arrive_as_others(tmp_path, value):
+    plan = read_plan(write_plan(tmp_path))
+    with pytest.raises(ValueError, match='key: .* cannot be given'):
+        plan.arguments({'key': value})
 
 
 def test_two_runs_of_one_name(tmp_path):
     plan = plan_dict(tmp_path)
-    plan['methods']['sr-toy'] = plan['methods'].pop('sr')
-    plan['methods']['sr'] = dict(
-        title='Other',
-        config='configs/pretrain/pixcon_r18_demo.py',
-        options={'model.loss_lambda': 0.0},
-    )
-    plan['pretrain_sets']['toy-toy'] = plan['pretrain_sets']['toy']
+    sets, methods = plan['pretrain_sets'], plan['methods']
+    sets['toy-toy'] = sets['toy']
+    methods['sr-toy'] = {**methods['sr'], 'options': {'resume': True}}
+    rows = [('sr-toy', 'toy'), ('sr', 'toy-toy')]
     plan['tables']['main']['rows'] = [
-        dict(methods=['sr-toy'], sets=['toy']),
-        dict(methods=['sr'], sets=['toy-toy']),
+        dict(methods=[method], pretrain_sets=[name]) for method, name in rows
     ]
     file = tmp_path / 'plan.yaml'
     file.write_text(yaml.safe_dump(plan))
@@ -130,40 +149,23 @@ def test_two_runs_of_one_name(tmp_path):
 
 
 def test_missing_and_unreadable_files(tmp_path):
-    write_plan(tmp_path)
+    path = write_plan(tmp_path)
     with pytest.raises(UserError, match='mean .*plan.yaml'):
         read_plan(tmp_path / 'plam.yaml')
-    (tmp_path / 'bad.yaml').write_text('a: [1')
-    with pytest.raises(UserError, match='cannot be read'):
-        read_plan(tmp_path / 'bad.yaml')
-    (tmp_path / 'empty.yaml').write_text('')
-    with pytest.raises(UserError, match='expected keys'):
-        read_plan(tmp_path / 'empty.yaml')
-
-
-@pytest.mark.parametrize(
-    ('slurm', 'reason'),
-    [
-        ({'comment': 'x\ntouch pwned'}, 'comment has the value .*line breaks'),
-        ({'comment\n#SBATCH --uid': '0'}, 'is no option of sbatch'),
-        ({'Time': '1'}, "'Time' is no option of sbatch"),
-        ({True: '1'}, "'True' is no option of sbatch"),
-        ({'gres': ['gpu:1']}, 'gres has the value'),
-        ({'deadline': datetime.date(2026, 1, 1)}, 'a word in quotes'),
-    ],
-)
-def test_options_that_no_job_script_can_hold(tmp_path, slurm, reason):
-    path = write_plan(tmp_path, slurm=slurm)
-    with pytest.raises(UserError, match=f'{path}: slurm: .*{reason}'):
-        read_plan(path)
+    text = path.read_text()
+    for content, reason in (
+        ('a: [1', 'cannot be read'),
+        ('', 'dictionary'),
+        (f'{text}\ntitle: Again\n', "key 'title' is there twice"),
+    ):
+        path.write_text(content)
+        with pytest.raises(UserError, match=reason):
+            read_plan(path)
 
 
 def test_times_are_not_read_as_numbers(tmp_path):
     path = write_plan(tmp_path)
     text = path.read_text() + 'slurm: {time: 24:00:00, mem: 0, nice: null}\n'
     path.write_text(text)
-    assert read_plan(path).slurm == {
-        'time': '24:00:00',
-        'mem': 0,
-        'nice': None,
-    }
+    slurm = {'time': '24:00:00', 'mem': 0, 'nice': None}
+    assert read_plan(path).slurm == slurm

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import stat
 import subprocess
@@ -9,16 +10,25 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pixcon_mm.errors import UserError
-from reproduction.execute import Choice, execute
-from reproduction.plan_file import read_plan
-from reproduction.slurm import script_of, submit
-from reproduction.state import Survey
-from tests.test_reproduction.plans import plan_dict, survey_of, write_plan
-from tests.test_reproduction.sbatch import read_options
+from reproduction.execute import Selection, execute
+from reproduction.plan import read_plan
+from reproduction.runs import runs_of
+from reproduction.slurm import directive, job_script, submit
+from tests import ROOT
+from tests.commands import run as run_tool
+from tests.test_reproduction.conftest import (
+    PRETRAINED,
+    TEST,
+    methods,
+    segmentation,
+    status_of,
+    write_plan,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
 SBATCH = """#!/usr/bin/env bash
 # Keeps the command line and the script; numbers the jobs from 101.
 count=$(ls "{box}" | grep -c '^[0-9]*$')
@@ -35,11 +45,17 @@ job=$3
 [ -d "{box}/$job" ] || {{ echo 'Invalid job id' >&2; exit 1; }}
 grep -qx "$job" "{box}/ended" 2>/dev/null || echo PENDING
 """
+NASTY = [
+    *('a b', 'a "b" c', "it's", '"', "'", '\\', 'ends with \\'),
+    *('\\" --uid=0 \\', '$(touch pwned)', '`touch pwned`', '${HOME}'),
+    *('#not a comment', 'a #b', '" --uid=0 "', ' --wrap=x', '; touch pwned'),
+    *('!x', '*', '~', '-n', '', 'Zürich \u2028 \U0001f600', '{root}{0}%j'),
+]
 
 
 @pytest.fixture
 def box(tmp_path, monkeypatch):
-    """A cluster of two scripts; gives the folder of its jobs."""
+    """Make a cluster of two scripts; return the folder of its jobs."""
     box, bin_ = tmp_path / 'jobs', tmp_path / 'bin'
     box.mkdir()
     bin_.mkdir()
@@ -52,7 +68,7 @@ def box(tmp_path, monkeypatch):
 
 
 def jobs(box):
-    """What sbatch was given: run, dependency and script of each job."""
+    """Read what sbatch got: run, number, dependency and script of each."""
     found = {}
     for folder in sorted(box.glob('[0-9]*')):
         arguments = (folder / 'arguments').read_text().split('\n')
@@ -63,83 +79,69 @@ def jobs(box):
     return found
 
 
-def test_sbatch_receives_every_run_after_what_it_needs(tmp_path, box):
-    survey = survey_of(tmp_path)
-    submit(survey, Choice(), 'plan.yaml')
+def script_of(status, name=PRETRAINED, plan_file='plan.yaml'):
+    run = status.runs[name]
+    return job_script(status.plan, run, status.run_dir(run), plan_file)
+
+
+def read_options(script: str) -> list[str]:
+    """Read a script as sbatch does: directives up to the first command.
+
+    Lines of the older schedulers that it understands count wherever they are.
+    """
+    found, is_head = [], True
+    for line in script.split('\n'):
+        if is_head and line.startswith('#SBATCH'):
+            # As sbatch: within double quotes, only \\ and \" are escaped.
+            found += shlex.split(line.removeprefix('#SBATCH'), comments=True)
+        elif line.startswith(('#PBS', '#BSUB')):
+            found.append(line)
+        elif line.strip() and not line.strip().startswith('#'):
+            is_head = False
+    return found
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.sampled_from(NASTY) | st.text('ab \\"\'#$`-=:%\u00e4'))
+def test_sbatch_reads_the_value_back(value):
+    assert read_options(directive('comment', value)) == [f'--comment={value}']
+
+
+def test_jobs_follow_their_parents_and_are_submitted_once(
+    tmp_path, box, capsys
+):
+    pretrainings = Selection(('pretrain/*',))
+    submit(status_of(tmp_path), pretrainings, 'plan.yaml')
+    assert len(jobs(box)) == 2
+    status = status_of(tmp_path)
+    submit(status, Selection(), 'plan.yaml')
     found = jobs(box)
-    assert list(found) == list(survey.runs)
+    assert list(found) == list(status.runs)
     numbers = {name: job for name, (job, _, _) in found.items()}
-    for name, run in survey.runs.items():
+    for name, run in status.runs.items():
         _, dependency, script = found[name]
-        job = numbers.get(run.needs)
+        job = run.parent and numbers[run.parent.name]
         assert dependency == ([f'--dependency=afterok:{job}'] if job else [])
         assert f' run plan.yaml --only {name} &' in script
-
-
-def test_a_second_submit_leaves_the_queue_alone(tmp_path, box, capsys):
-    submit(survey_of(tmp_path), Choice(('pretrain/*',)), 'plan.yaml')
-    assert len(jobs(box)) == 2
-    submit(survey_of(tmp_path), Choice(), 'plan.yaml')
-    found = jobs(box)
-    assert len(found) == 10
-    assert 'pretrain/sr-toy-seed0: job 101 is in the queue' in (
-        capsys.readouterr().out
-    )
-    assert found['finetune/seg/sr-toy-seed0'][1] == [
-        '--dependency=afterok:101'
-    ]
-    # A job that has ended without completing its run is submitted anew.
+    output = capsys.readouterr().out
+    assert f'{PRETRAINED}: job 101 is in the queue' in output
+    # A job that has ended without completing its run is submitted again.
     (box / 'ended').write_text('101\n')
-    submit(survey_of(tmp_path), Choice(('pretrain/*',)), 'plan.yaml')
+    submit(status_of(tmp_path), pretrainings, 'plan.yaml')
     assert len(list(box.glob('[0-9]*'))) == 11
-
-
-def test_complete_runs_are_no_jobs(tmp_path, box, fake_tools):
-    execute(survey_of(tmp_path), Choice(('pretrain/*',)), lambda _: None)
-    submit(survey_of(tmp_path), Choice(), 'plan.yaml')
-    found = jobs(box)
-    assert not any(name.startswith('pretrain') for name in found)
-    assert found['finetune/seg/sr-toy-seed0'][1] == []
-    assert found['test/seg/sr-toy-seed0'][1]
-
-
-def test_script_resumes_on_requeue(tmp_path):
-    benchmarks = plan_dict(tmp_path)['benchmarks']
-    benchmarks['seg']['gpus'] = 4
-    slurm = {'time': '24:00:00', 'partition': 'gpu', 'requeue': None}
-    survey = survey_of(tmp_path, benchmarks=benchmarks, slurm=slurm)
-    run = survey.runs['finetune/seg/random-seed0']
-    folder = survey.folder(run)
-    script = script_of(survey.plan, run, folder, 'plan.yaml')
-    lines = script.split('\n')
-    assert lines[0] == '#!/usr/bin/env bash'
-    for line in (
-        '--gres=gpu:4',
-        '--cpus-per-task=32',
-        '--ntasks=1',
-        '--time=24:00:00',
-        '--partition=gpu',
-        '--open-mode=append',
-        '--kill-on-invalid-dep=yes',
-        f'--output={folder.path}.slurm-%j.txt',
-    ):
-        assert f'#SBATCH {line}' in lines
-    # The plan took it out, and with it the notice.
-    assert not any('--requeue' in line for line in lines)
-    assert 'scontrol' not in script
-    assert '--signal' not in script
-    checked = subprocess.run(['bash', '-n'], input=script, text=True)
-    assert checked.returncode == 0
+    (box / 'broken').touch()
+    with pytest.raises(UserError, match='squeue .*no answer.*try again'):
+        submit(status_of(tmp_path), pretrainings, 'plan.yaml')
+    assert len(list(box.glob('[0-9]*'))) == 11
 
 
 @pytest.mark.parametrize(('status', 'requeues'), [(75, True), (3, False)])
 def test_notice_of_slurm_requeues_the_job(tmp_path, status, requeues):
     """The script's own shell, with scontrol and the run as stand-ins."""
-    survey = survey_of(tmp_path)
-    run = survey.runs['pretrain/sr-toy-seed0']
-    script = script_of(survey.plan, run, survey.folder(run), 'plan.yaml')
+    script = script_of(status_of(tmp_path))
     assert '#SBATCH --requeue' in script
     assert '#SBATCH --signal=B:USR1@180' in script
+    assert script.index('trap ') < script.index('reproduce.py')
     bin_ = tmp_path / 'bin'
     bin_.mkdir()
     scontrol = bin_ / 'scontrol'
@@ -160,19 +162,11 @@ def test_notice_of_slurm_requeues_the_job(tmp_path, status, requeues):
     while not started.exists():
         assert shell.poll() is None
     shell.send_signal(signal.SIGUSR1)
-    # The run gets the notice, and its exit is the job's.
-    assert shell.wait(timeout=10) == status
+    # The run gets the notice, and its exit status is the job's.
+    assert shell.wait(timeout=30) == status
     assert (tmp_path / 'asked').exists() == requeues
     if requeues:
         assert (tmp_path / 'asked').read_text() == 'requeue 7\n'
-
-
-def test_spaces_in_the_work_dir(tmp_path, box):
-    survey = survey_of(tmp_path, work_dir=str(tmp_path / 'my runs'))
-    submit(survey, Choice(('pretrain/*',)), 'my plan.yaml')
-    _, _, script = jobs(box)['pretrain/sr-toy-seed0']
-    assert f'#SBATCH --output="{tmp_path}/my runs/pretrain/' in script
-    assert " run 'my plan.yaml' --only " in script
 
 
 PROGRAM = """#!/usr/bin/env bash
@@ -182,7 +176,7 @@ PROGRAM = """#!/usr/bin/env bash
 
 
 def test_script_is_safe_whatever_its_words_hold(tmp_path, monkeypatch):
-    """bash runs the one command, sbatch reads the options of the plan."""
+    """Bash runs the one command, sbatch reads the options of the plan."""
     evil = 'a b\'"\n#SBATCH --uid=0\n#PBS -q x\n$(touch pwned)`touch pwned`;'
     root = tmp_path / evil
     root.mkdir()
@@ -197,12 +191,13 @@ def test_script_is_safe_whatever_its_words_hold(tmp_path, monkeypatch):
         'requeue': False,
     }
     work_dir = str(tmp_path / '50% of "it"')
-    survey = survey_of(tmp_path, slurm=options, work_dir=work_dir)
-    run = survey.runs['pretrain/sr-toy-seed0']
+    status = status_of(
+        tmp_path, slurm=options, work_dir=work_dir, methods=methods(gpus=2)
+    )
+    settings_file = f'{evil}.yaml'
     monkeypatch.chdir(root)
     monkeypatch.setattr(sys, 'executable', str(program))
-    plan_file = f'{evil}.yaml'
-    script = script_of(survey.plan, run, survey.folder(run), plan_file)
+    script = script_of(status, plan_file=settings_file)
 
     record = tmp_path / 'record'
     file = tmp_path / 'script'
@@ -215,112 +210,86 @@ def test_script_is_safe_whatever_its_words_hold(tmp_path, monkeypatch):
     where, *words = record.read_text().split('\0')[:-1]
     assert where == str(root)
     assert words == [
-        *('tools/reproduce.py', 'run', plan_file),
-        *('--only', run.name),
+        *('tools/reproduce.py', 'run', settings_file),
+        *('--only', PRETRAINED),
     ]
     assert list(root.iterdir()) == []  # nothing else was run
-    log = f'{work_dir}/{run.name}.slurm-%j.txt'.replace('50%', '50%%')
+    log = f'{work_dir}/{PRETRAINED}.slurm-%j.txt'.replace('50%', '50%%')
     assert sorted(read_options(script)) == sorted(
         [
-            f'--job-name={run.name}',
-            *('--nodes=1', '--ntasks=1', '--cpus-per-task=8'),
+            f'--job-name={PRETRAINED}',
+            *('--nodes=1', '--ntasks=1', '--cpus-per-task=16'),
             *('--open-mode=append', '--kill-on-invalid-dep=yes'),
             f'--output={log}',
             f'--comment={options["comment"]}',
-            *('--account=#x', '--mem=0', '--exclusive'),
+            *('--account=#x', '--mem=0', '--exclusive', '--gres=gpu:2'),
         ]
     )
 
 
-def test_work_dir_that_no_directive_can_hold(tmp_path, box):
-    survey = survey_of(tmp_path, work_dir=str(tmp_path / 'a\n#SBATCH -x'))
-    with pytest.raises(UserError, match='output has the value'):
-        submit(survey, Choice(), 'plan.yaml')
-    assert jobs(box) == {}
-
-
-def test_dry_run_is_comments_and_scripts(tmp_path, capsys):
-    data = dict(toy=dict(root='no\ntouch pwned', files={'*.jpg': 1}))
-    sets = dict(toy=dict(title='toys', data=['toy']))
-    survey = survey_of(tmp_path, data=data, pretrain_sets=sets)
-    submit(survey, Choice(('pretrain/*',)), 'plan.yaml', is_dry=True)
-    said = capsys.readouterr().out
-    assert 'touch pwned' in said
-    assert not re.search('^touch', said, flags=re.M)
-
-
-def test_nothing_is_submitted_twice_if_slurm_is_silent(tmp_path, box):
-    submit(survey_of(tmp_path), Choice(('pretrain/*',)), 'plan.yaml')
-    (box / 'broken').touch()
-    with pytest.raises(UserError, match='squeue .*no answer.*try again'):
-        submit(survey_of(tmp_path), Choice(('pretrain/*',)), 'plan.yaml')
-    assert len(jobs(box)) == 2
-
-
 def test_redo_reaches_the_jobs(tmp_path, box, fake_tools):
-    execute(survey_of(tmp_path), Choice(), lambda _: None)
-    methods = plan_dict(tmp_path)['methods']
-    methods['sr']['options'] = {'model.loss_lambda': 0.0}
+    status = status_of(tmp_path)
+    execute(status, Selection(), lambda _: None)
+    # What is complete is no job, and nobody waits for it.
+    (status.run_dir(status.runs[TEST]).path / 'metrics.json').unlink()
+    submit(status_of(tmp_path), Selection(), 'plan.yaml')
+    assert [(name, job[1]) for name, job in jobs(box).items()] == [(TEST, [])]
+    (box / 'ended').write_text('101\n')
+    changed = dict(methods=methods(options={'model.loss_lambda': 0.0}))
     with pytest.raises(UserError, match='stale: pretrain/.*--redo'):
-        submit(survey_of(tmp_path, methods=methods), Choice(), 'plan.yaml')
-    again = Choice(redo=True)
-    submit(survey_of(tmp_path, methods=methods), again, 'plan.yaml')
+        submit(status_of(tmp_path, **changed), Selection(), 'plan.yaml')
+    submit(status_of(tmp_path, **changed), Selection(redo=True), 'plan.yaml')
     found = jobs(box)
     assert len(found) == 6  # random weights are complete
     assert all(' --redo &' in script for _, _, script in found.values())
-    assert found['test/seg/sr-toy-seed0'][1]
+    assert found[TEST][1]
 
 
 def test_dry_run_of_the_paper_plan(box):
-    said = subprocess.run(
-        [sys.executable, 'tools/reproduce.py', 'submit', '--dry-run'],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    result = run_tool('tools/reproduce.py', 'submit', '--dry-run')
+    assert result.returncode == 0, result.stderr
     assert list(box.iterdir()) == []  # nothing was submitted
-    plan = read_plan(ROOT / 'plans/paper.yaml')
-    runs = Survey(plan).runs
-    reasons, *parts = said.split('# sbatch ')
+    runs = runs_of(read_plan(ROOT / 'plans/paper.yaml'))
+    reasons, *parts = result.stdout.split('# sbatch ')
     assert 'there is no folder' in reasons or Path('data').exists()
     assert len(parts) == len(runs)
-    for part, run in zip(parts, runs.values(), strict=True):
+    for part, (name, run) in zip(parts, runs.items(), strict=True):
         command, script = part.split('\n', 1)
-        assert f'#SBATCH --job-name={run.name}\n' in script
+        assert f'#SBATCH --job-name={name}\n' in script
         assert f'#SBATCH --gres=gpu:{run.gpus}\n' in script
         assert '#SBATCH --requeue\n' in script
-        assert f'--only {run.name} &' in script
-        if run.needs:
-            assert f'--dependency=afterok:<job of {run.needs}>' in command
+        assert f'--only {name} &' in script
+        if run.parent:
+            job = f'<job of {run.parent.name}>'
+            assert f'--dependency=afterok:{job}' in command
         else:
             assert '--dependency' not in command
 
 
-def test_what_would_fail_is_not_submitted(tmp_path, box, fake_tools):
-    missing = dict(toy=dict(root=str(tmp_path / 'no'), files={'*.jpg': 1}))
-    survey = survey_of(tmp_path, data=missing)
-    with pytest.raises(
-        UserError, match='Nothing is submitted: missing: there is'
-    ):
-        submit(survey, Choice(), 'plan.yaml')
-    with pytest.raises(UserError, match='needs pretrain/.*: choose it too'):
-        submit(survey_of(tmp_path), Choice(('finetune/*',)), 'plan.yaml')
-    benchmarks = plan_dict(tmp_path)['benchmarks']
-    benchmarks['seg']['gpus'] = 16
-    survey = survey_of(tmp_path, benchmarks=benchmarks)
-    with pytest.raises(UserError, match='wants 16 GPUs'):
-        submit(survey, Choice(), 'plan.yaml')
+@pytest.mark.parametrize(
+    ('changes', 'only', 'reason'),
+    [
+        (
+            dict(data=dict(toy=dict(root='/nowhere', files={'*.jpg': 1}))),
+            (),
+            'Nothing is submitted: missing: there is no folder /nowhere',
+        ),
+        ({}, ('finetune/*',), 'needs pretrain/.*: select it too'),
+        (dict(benchmarks=segmentation(gpus=16)), (), 'wants 16 GPUs'),
+        ({}, ('nothing',), 'No run matches nothing'),
+    ],
+)
+def test_what_would_fail_is_not_submitted(
+    tmp_path, box, changes, only, reason
+):
+    status = status_of(tmp_path, **changes)
+    with pytest.raises(UserError, match=reason):
+        submit(status, Selection(only), 'plan.yaml')
     assert jobs(box) == {}
-
-
-def test_unknown_name(tmp_path, box):
-    with pytest.raises(UserError, match='No run matches nothing'):
-        submit(survey_of(tmp_path), Choice(('nothing',)), 'p.yaml', True)
 
 
 def test_without_slurm(tmp_path, monkeypatch):
     write_plan(tmp_path)
     monkeypatch.setenv('PATH', str(tmp_path))
     with pytest.raises(UserError, match='no sbatch on PATH'):
-        submit(survey_of(tmp_path), Choice(), 'plan.yaml')
+        submit(status_of(tmp_path), Selection(), 'plan.yaml')

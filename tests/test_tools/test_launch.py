@@ -1,288 +1,251 @@
-"""What the tools share: loading, options, and the scripts that start them."""
+"""The scripts that start the tools on several processes."""
 
-import argparse
-import math
 import os
+import re
+import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-import torch
-from mmengine.config import Config
-from mmengine.registry import PARAM_SCHEDULERS
 
-from pixcon_mm import launch
-from pixcon_mm.engine import PixConRunner
-from pixcon_mm.errors import UserError
-from tests import toy
+from tests import ROOT, toy
+from tests.commands import run
 
-ROOT = Path(__file__).resolve().parents[2]
+DEMO = 'configs/pretrain/pixcon_r18_demo.py'
+CHOICES = ('PYTHON', 'VIRTUAL_ENV', 'CONDA_PREFIX')
+NODES = ('NNODES', 'NODE_RANK', 'MASTER_ADDR', 'MASTER_PORT', 'PORT')
 
 
-@pytest.fixture(autouse=True)
-def _framework_state():
-    with toy.framework_state():
-        yield
+@pytest.fixture
+def config(tmp_path):
+    return toy.write_config(tmp_path)
 
 
-def options(*argv):
-    parser = argparse.ArgumentParser()
-    parser.add_argument('config')
-    return launch.parse(parser, ['c.py', *argv])
+def executable(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'#!/bin/sh\n{text}\n')
+    path.chmod(0o755)
+    return path
 
 
-def run_script(tmp_path, name, program, *arguments, **env):
-    """Words that a script hands to a program, which is not run."""
-    fake = tmp_path / program
-    fake.write_text(
-        '#!/bin/sh\nprintf "%s\\n" "$@" "MASTER_PORT=$MASTER_PORT"\n'
+@pytest.fixture
+def words_of(tmp_path, monkeypatch):
+    """Return the words that a script passes to a program, not run here."""
+    for name in NODES:
+        monkeypatch.delenv(name, raising=False)
+
+    def _words_of(program, script, *arguments, **env):
+        fake = executable(
+            tmp_path / program,
+            'printf "%s\\n" "$@"\n'
+            'echo "threads $OMP_NUM_THREADS port $MASTER_PORT"',
+        )
+        ours = dict(PATH=f'{tmp_path}:{os.environ["PATH"]}')
+        if program == 'python':
+            ours['PYTHON'] = str(fake)
+        done = run('bash', f'tools/{script}', *arguments, **ours, **env)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    return _words_of
+
+
+NAMED = dict(NNODES='3', NODE_RANK='2', MASTER_ADDR='node0', PORT='29511')
+
+
+@pytest.mark.parametrize(
+    ('env', 'nodes'),
+    [
+        ({}, '--standalone'),
+        (
+            NAMED,
+            '--nnodes 3 --node-rank 2 --master-addr node0 --master-port 29511',
+        ),
+        (
+            dict(PORT='1234'),
+            '--nnodes 1 --node-rank 0 --master-addr 127.0.0.1 '
+            '--master-port 1234',
+        ),
+        (
+            dict(NNODES='2', MASTER_ADDR='node0'),
+            '--nnodes 2 --node-rank 0 --master-addr node0 --master-port 29500',
+        ),
+    ],
+)
+def test_torchrun_gets_nodes_and_arguments(words_of, env, nodes):
+    words = words_of(
+        *('python', 'dist_train.sh', 'a b.py', 4, '--resume'),
+        *('--cfg-options', 'a.b=[1, 2]'),
+        **env,
     )
-    fake.chmod(0o755)
-    ours = ('NNODES', 'NODE_RANK', 'MASTER_ADDR', 'MASTER_PORT', 'PORT')
-    rest = {k: v for k, v in os.environ.items() if k not in ours}
-    result = subprocess.run(
-        ['bash', ROOT / 'tools' / name, *arguments],
-        env={
-            **rest,
-            'PATH': f'{tmp_path}:{os.environ["PATH"]}',
-            'PYTHON': str(fake) if program == 'python' else sys.executable,
-            **env,
-        },
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout.splitlines()
+    assert words[1:-1] == [
+        *(*nodes.split(), '--nproc-per-node', '4', f'{ROOT}/tools/train.py'),
+        *('--launcher', 'pytorch', 'a b.py', '--resume'),
+        *('--cfg-options', 'a.b=[1, 2]'),
+    ]
 
 
-def test_dist_test_hands_on_its_arguments(tmp_path):
-    words = run_script(
-        *(tmp_path, 'dist_test.sh', 'python'),
-        *('a b.py', 'c d.pth', '4', '--out', 'm.json'),
+def test_dist_test_passes_on_its_arguments(words_of):
+    words = words_of(
+        *('python', 'dist_test.sh', 'a b.py', 'c d.pth', 4, '--out', 'm.json')
     )
-    start = words.index('--standalone')
-    assert words[start:-1] == [
+    assert words[1:-1] == [
         *('--standalone', '--nproc-per-node', '4', f'{ROOT}/tools/test.py'),
         *('--launcher', 'pytorch', 'a b.py', 'c d.pth', '--out', 'm.json'),
     ]
 
 
+def test_slurm_gets_what_it_needs(words_of):
+    words = words_of(
+        *('srun', 'slurm_train.sh', 'part', 'job', 'c.py', 16, '--resume'),
+        GPUS_PER_NODE='4',
+        CPUS_PER_TASK='6',
+        SRUN_ARGS='--quotatype spot',
+        OMP_NUM_THREADS='',
+        PORT='29511',
+    )
+    for option, value in {
+        '--partition': 'part',
+        '--job-name': 'job',
+        '--ntasks': '16',
+        '--ntasks-per-node': '4',
+        '--gres': 'gpu:4',
+        '--cpus-per-task': '6',
+        '--quotatype': 'spot',
+    }.items():
+        assert words[words.index(option) + 1] == value
+    assert words[words.index(sys.executable) + 1 :] == [
+        *('-u', f'{ROOT}/tools/train.py', 'c.py', '--launcher', 'slurm'),
+        *('--resume', 'threads 6 port 29511'),
+    ]
+    assert words_of('srun', 'slurm_train.sh', 'p', 'j', 'c.py', 1)[
+        -1
+    ].endswith('port 29500')
+
+
 @pytest.mark.parametrize(
-    ('env', 'port'), [({}, '29500'), (dict(PORT='29511'), '29511')]
+    ('script', 'arguments'),
+    [
+        ('dist_train.sh', ['c.py', '1']),
+        ('slurm_train.sh', ['part', 'job', 'c.py', '1']),
+    ],
 )
-def test_slurm_meets_at_the_port(tmp_path, env, port):
-    words = run_script(
-        *(tmp_path, 'slurm_train.sh', 'srun'),
-        *('part', 'job', 'c.py', '2'),
-        **env,
-    )
-    assert words[-1] == f'MASTER_PORT={port}'
-
-
-def test_importing_the_project_loads_no_launcher():
-    code = (
-        'import sys, pixcon_mm\n'
-        "heavy = ('pixcon_mm.cli', 'mmpretrain', 'mmdet', 'mmseg')\n"
-        'print([name for name in heavy if name in sys.modules])'
-    )
+@pytest.mark.parametrize(
+    ('active', 'expected'),
+    [
+        ({}, 'the one in .venv'),
+        ({'PYTHON': 'mine'}, 'the named one'),
+        ({'VIRTUAL_ENV': '/x'}, 'the active one'),
+    ],
+)
+def test_scripts_choose_an_interpreter(
+    tmp_path, script, arguments, active, expected
+):
+    executable(tmp_path / '.venv/bin/python', 'echo the one in .venv')
+    executable(tmp_path / 'bin/mine', 'echo the named one')
+    executable(tmp_path / 'bin/python3', 'echo the active one')
+    # The command begins after srun's last option.
+    srun = 'while [ "$2" != -u ]; do shift; done; exec "$@"'
+    executable(tmp_path / 'bin/srun', srun)
+    (tmp_path / 'tools').mkdir()
+    for name in (script, 'launch.sh'):
+        shutil.copy(ROOT / 'tools' / name, tmp_path / 'tools')
+    env = {k: v for k, v in os.environ.items() if k not in CHOICES}
+    env['PATH'] = f'{tmp_path}/bin:{env["PATH"]}'
     shown = subprocess.run(
-        [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True
+        ['bash', tmp_path / 'tools' / script, *arguments],
+        env=dict(env, **active),
+        capture_output=True,
+        text=True,
     )
-    assert shown.stdout == '[]\n', shown.stderr
+    assert shown.stdout == f'{expected}\n', shown.stderr
 
 
 @pytest.mark.parametrize(
-    ('argv', 'workers', 'cuda', 'expected'),
-    [
-        ([], 2, True, (True, True)),
-        ([], 2, False, (False, True)),
-        ([], 0, True, (True, False)),
-        (['--no-pin-memory'], 2, True, (False, True)),
-        (['--no-persistent-workers'], 2, True, (True, False)),
-    ],
+    'script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh']
 )
-def test_loaders_fit_the_machine(monkeypatch, argv, workers, cuda, expected):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: cuda)
-    loader = dict(num_workers=workers)
-    launch.fit_loader(loader, options(*argv))
-    assert (loader['pin_memory'], loader['persistent_workers']) == expected
+def test_scripts_show_their_usage(script):
+    result = run('bash', f'tools/{script}', 'only-one')
+    assert result.returncode == 2
+    assert result.stderr.startswith(f'usage: bash tools/{script} ')
 
 
-def test_own_choices_of_a_loader_stay(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    loader = dict(
-        num_workers=2, pin_memory=False, persistent_workers=False, timeout=5
+@pytest.mark.parametrize('gpus', ['one', '0', '--resume'])
+def test_number_of_processes_is_checked(gpus):
+    result = run('bash', 'tools/dist_train.sh', DEMO, gpus)
+    assert result.returncode == 2
+    words = f"error: GPUS is the number of processes to start, not '{gpus}'."
+    assert result.stderr.strip() == words
+
+
+@pytest.mark.slow
+def test_wrong_arguments_end_with_the_usage_alone():
+    result = run('bash', 'tools/dist_train.sh', DEMO, 1, '--pretraned', 'x')
+    assert result.returncode == 2
+    assert 'error: unrecognized arguments: --pretraned x' in result.stderr
+    assert 'Traceback' not in result.stderr
+    assert 'elastic' not in result.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_over_gloo(config):
+    work_dir = config.parent / 'work'
+    result = run(
+        *('bash', 'tools/dist_train.sh', config, 2, '--work-dir', work_dir),
+        *('--total-batch', 4),
     )
-    before = dict(loader)
-    launch.fit_loader(loader, options())
-    assert loader == before
+    assert result.returncode == 0, result.stderr
+    assert 'total batch 4 = 2 process(es) x 2 images' in result.stdout
+    assert result.stdout.count('SyncBN needs CUDA') == 1
+    assert result.stdout.count('epoch 2/2 [2/2]') == 1
+    # Digits only: neither nan nor inf.
+    losses = re.findall(r'\]  loss (\S+) \(image', result.stdout)
+    assert len(losses) == 4
+    assert all(re.fullmatch(r'\d+\.\d{3}', loss) for loss in losses)
+    assert 'UserWarning' not in result.stderr
 
 
-@pytest.mark.parametrize(
-    ('given', 'line', 'expected'),
-    [
-        (['--work-dir', 'mine'], "work_dir = 'theirs'", 'mine'),
-        ([], "work_dir = 'theirs'", 'theirs'),
-        ([], '', 'default'),
-    ],
-)
-def test_work_dir(tmp_path, given, line, expected):
-    path = tmp_path / 'c.py'
-    path.write_text(line + '\n')
-    args = options(*given)
-    args.config = str(path)
-    assert launch.prepare_config(args, 'default').work_dir == expected
-
-
-RECIPE = ROOT / 'configs/pretrain/pixcon_r50_coco.py'
-
-
-def rates(cfg, length):
-    """Learning rate of each iteration of a run, as MMEngine's hook sets it."""
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-    schedulers = []
-    for scheduler in map(dict, cfg.param_scheduler):
-        is_converted = scheduler.pop('convert_to_iter_based', False)
-        cls = PARAM_SCHEDULERS.get(scheduler.pop('type'))
-        schedulers.append(
-            cls.build_iter_from_epoch(
-                optimizer, **scheduler, epoch_length=length
-            )
-            if is_converted
-            else cls(optimizer, **scheduler)
-        )
-    found = []
-    for _ in range(cfg.train_cfg.max_epochs):
-        for _ in range(length):
-            found.append(optimizer.param_groups[0]['lr'])
-            optimizer.step()
-            for scheduler in schedulers:
-                if not scheduler.by_epoch:
-                    scheduler.step()
-        for scheduler in schedulers:
-            if scheduler.by_epoch:
-                scheduler.step()
-    return found
-
-
-@pytest.mark.parametrize(
-    ('epochs', 'warmup'),
-    [(800, 4), (1600, 4), (200, 4), (40, 4), (20, 2), (9, 1), (1, 1)],
-)
-def test_another_length_of_the_main_recipe(epochs, warmup):
-    """Warm-up to the full rate, and a cosine to the end of the run."""
-    cfg, length = Config.fromfile(RECIPE), 3
-    launch.set_epochs(cfg, epochs)
-    assert cfg.train_cfg.max_epochs == epochs
-    start = cfg.param_scheduler[0].start_factor
-    for iteration, rate in enumerate(rates(cfg, length)):
-        done = min(iteration / (warmup * length), 1)
-        cosine = (1 + math.cos(math.pi * (iteration // length) / epochs)) / 2
-        expected = cosine * (1 - (1 - done) * (1 - start))
-        assert rate == pytest.approx(expected, rel=1e-6), iteration
-
-
-def changed(epochs, *schedulers, old=100):
-    cfg = Config(
-        dict(
-            train_cfg=dict(max_epochs=old),
-            param_scheduler=[dict(s) for s in schedulers],
-        )
+@pytest.mark.slow
+@pytest.mark.parametrize('rank', [0, 1])
+def test_a_process_that_fails_alone_is_not_silent(config, rank):
+    result = run(
+        *('bash', 'tools/dist_train.sh', config, 2),
+        *('--work-dir', config.parent / 'work'),
+        *('--cfg-options', f'model.bad_rank={rank}'),
     )
-    launch.set_epochs(cfg, epochs)
-    return [dict(s) for s in cfg.param_scheduler]
+    assert result.returncode == 1
+    sentence = 'error: Only this process cannot find its data.'
+    reported = re.search(rf'rank +: {rank} ', result.stderr)
+    assert sentence in result.stderr or (rank == 1 and reported)
 
 
-def test_parts_of_a_schedule_stay_joined():
-    warmup = dict(type='LinearLR', begin=0, end=10)
-    cosine = dict(type='CosineAnnealingLR', begin=10, end=100, T_max=90)
-    assert changed(50, warmup, cosine) == [
-        dict(warmup, end=5),
-        dict(cosine, begin=5, end=50, T_max=45),
-    ]
-    assert changed(200, warmup, cosine) == [
-        warmup,
-        dict(cosine, end=200, T_max=190),
-    ]
-    # One epoch has no room for more than its warm-up.
-    assert changed(1, warmup, cosine) == [dict(warmup, end=1)]
-
-
-def test_milestones_and_endless_parts_are_stretched():
-    steps = dict(type='MultiStepLR', milestones=[60, 80], gamma=0.1)
-    endless = dict(type='CosineAnnealingLR', T_max=100)
-    assert changed(200, steps, endless) == [
-        dict(steps, milestones=[120, 160]),
-        dict(endless, T_max=200),
-    ]
-    by_iteration = dict(
-        type='MultiStepLR', by_epoch=False, milestones=[60], end=100
+def at_import_of_torch(tool, action, **env):
+    """Run a tool up to where it imports PyTorch, which takes seconds."""
+    code = (
+        'import os, runpy, signal, sys\n'
+        'class Finder:\n'
+        '    def find_spec(self, name, *_):\n'
+        '        if name == "torch":\n'
+        f'            {action}\n'
+        'sys.meta_path.insert(0, Finder())\n'
+        f'runpy.run_path("tools/{tool}.py", run_name="__main__")\n'
     )
-    assert changed(200, by_iteration) == [by_iteration]
-
-
-def test_a_single_schedule_is_stretched_too():
-    cfg = Config(
-        dict(
-            train_cfg=dict(max_epochs=10),
-            param_scheduler=dict(type='CosineAnnealingLR', T_max=10, end=10),
-        )
-    )
-    launch.set_epochs(cfg, 30)
-    (scheduler,) = cfg.param_scheduler
-    assert (scheduler.T_max, scheduler.end) == (30, 30)
-
-
-def test_lengths_that_cannot_be_are_sentences():
-    cfg = Config(dict(train_cfg=dict(max_iters=10, by_epoch=False)))
-    with pytest.raises(UserError, match='counts iterations'):
-        launch.set_epochs(cfg, 3)
-    cfg = Config(dict(train_cfg=dict(max_epochs=10)))
-    with pytest.raises(UserError, match='at least one epoch'):
-        launch.set_epochs(cfg, 0)
-
-
-@pytest.mark.parametrize(
-    ('launcher', 'variable'),
-    [
-        ('pytorch', 'RANK'),
-        ('slurm', 'SLURM_PROCID'),
-        ('mpi', 'OMPI_COMM_WORLD_RANK'),
-    ],
-)
-def test_each_launcher_numbers_its_processes(monkeypatch, launcher, variable):
-    """One of them claims the work directory for all."""
-    monkeypatch.setenv(variable, '3')
-    assert launch.rank(launcher) == 3
-    assert launch.rank('none') == 0
-    monkeypatch.delenv(variable)
-    assert launch.rank(launcher) == 0
-
-
-def test_runner_of_the_config(monkeypatch):
-    chosen = []
-    monkeypatch.setattr(launch.RUNNERS, 'build', chosen.append)
-    monkeypatch.setattr(PixConRunner, 'from_cfg', lambda cfg: 'ours')
-    cfg = Config(dict(a=1))
-    assert launch.build_runner(cfg) == 'ours'
-    cfg.runner_type = 'Theirs'
-    launch.build_runner(cfg)
-    assert chosen == [cfg]
+    return run(sys.executable, '-c', code, **env)
 
 
 @pytest.mark.parametrize('tool', ['train', 'test'])
-@pytest.mark.parametrize('chosen', [None, 'ACTIVE'])
-def test_waiting_threads_leave_the_cores_to_others(tool, chosen):
-    """OpenMP itself says what it was told before its threads started."""
-    env = {k: v for k, v in os.environ.items() if k != 'OMP_WAIT_POLICY'}
-    if chosen:
-        env['OMP_WAIT_POLICY'] = chosen
-    said = subprocess.run(
-        [sys.executable, ROOT / f'tools/{tool}.py', '--help'],
-        env=dict(env, OMP_DISPLAY_ENV='true'),
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stderr
-    assert f"OMP_WAIT_POLICY = '{chosen or 'PASSIVE'}'" in said
+@pytest.mark.parametrize('chosen', ['', 'ACTIVE'])
+def test_waiting_threads_leave_the_cores_to_others(tool, chosen, monkeypatch):
+    """OpenMP reads the policy when PyTorch loads it."""
+    monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
+    env = dict(OMP_WAIT_POLICY=chosen) if chosen else {}
+    action = 'print(os.environ["OMP_WAIT_POLICY"], flush=True), os._exit(0)'
+    done = at_import_of_torch(tool, action, **env)
+    assert done.stdout.strip() == (chosen or 'PASSIVE')
+
+
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT', 'SIGUSR1'])
+@pytest.mark.parametrize('tool', ['train', 'torchrun'])
+def test_a_signal_during_the_start_asks_to_be_started_again(tool, name):
+    action = f'os.kill(os.getpid(), signal.{name})'
+    assert at_import_of_torch(tool, action).returncode == 75

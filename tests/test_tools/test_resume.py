@@ -2,22 +2,21 @@
 
 import json
 import re
-import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from PIL import Image
 
-from pixcon_mm.checkpoint.checkpoints import read_checkpoint
+from pixcon_mm.checkpoint.run_checkpoint import load_checkpoint
+from tests import ROOT
+from tests.commands import run
+from tests.test_datasets.pictures import write_pictures
 from tests.test_models import tiny
 
-ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 3
 # Position, losses, rate, speed, time left, monitors.
 LINE = re.compile(
@@ -32,13 +31,7 @@ LINE = re.compile(
 def config(tmp_path_factory):
     """The COCO recipe with the tiny model, on 24 small images."""
     folder = tmp_path_factory.mktemp('resume')
-    images = folder / 'images'
-    images.mkdir()
-    rng = np.random.default_rng(0)
-    for i in range(24):
-        coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-        picture = Image.fromarray(coarse).resize((80, 60), Image.BICUBIC)
-        picture.save(images / f'{i:02d}.png')
+    images = write_pictures(folder / 'images', 24, width=80, height=60)
     cfg = Config.fromfile(ROOT / 'configs/pretrain/pixcon_r50_coco.py')
     cfg.model = tiny.model_config()
     cfg.train_dataloader.update(batch_size=4, num_workers=2)
@@ -54,15 +47,10 @@ def config(tmp_path_factory):
     return folder / 'tiny.py'
 
 
-def command(config, work_dir, *options):
-    return [
-        sys.executable,
-        ROOT / 'tools/train.py',
-        config,
-        '--work-dir',
-        work_dir,
-        *options,
-    ]
+def train(config, work_dir, *options):
+    done = run('tools/train.py', config, '--work-dir', work_dir, *options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def records(work_dir):
@@ -78,42 +66,34 @@ def records(work_dir):
 @pytest.mark.slow
 def test_killed_and_resumed_equals_unbroken(config, tmp_path):
     whole, broken = tmp_path / 'whole', tmp_path / 'broken'
-    unbroken = subprocess.run(
-        command(config, whole), check=True, capture_output=True, text=True
-    )
-    lines = LINE.findall(unbroken.stdout)
+    lines = LINE.findall(train(config, whole))
     assert len(lines) == 6 * EPOCHS
     assert list(whole.glob('*/vis_data/events.out.tfevents.*'))
 
-    run = subprocess.Popen(command(config, broken))
+    words = ROOT / 'tools/train.py', config, '--work-dir', broken
+    process = subprocess.Popen([sys.executable, *words])
     deadline = time.monotonic() + 240
     # Written, not just created.
     while not any(path.read_text() for path in broken.glob('last_*')):
-        assert run.poll() is None, 'the run ended before it was killed'
+        assert process.poll() is None, 'the run ended before it was killed'
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    run.send_signal(signal.SIGKILL)
-    run.wait()
+    process.kill()
+    process.wait()
     assert not (broken / f'epoch_{EPOCHS}.pth').exists()
 
-    resumed = subprocess.run(
-        command(config, broken, '--resume'),
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert 'resumed epoch' in resumed.stdout + resumed.stderr
+    assert 'resumed epoch' in train(config, broken, '--resume')
 
     ours, theirs = records(broken), records(whole)
     assert list(ours) == list(theirs) == list(range(1, 6 * EPOCHS + 1))
     same = ('loss', 'loss_image', 'loss_dense', 'lr', 'mon_momentum')
     for step, record in theirs.items():
-        # The logged loss is a running mean, which starts anew.
+        # The logged loss is a running mean, which starts again.
         for name in same if step <= 6 else ('lr', 'mon_momentum'):
             assert ours[step][name] == record[name], (step, name)
 
     ends = [
-        read_checkpoint(folder / f'epoch_{EPOCHS}.pth')
+        load_checkpoint(folder / f'epoch_{EPOCHS}.pth')
         for folder in (broken, whole)
     ]
     for name, value in ends[1]['state_dict'].items():

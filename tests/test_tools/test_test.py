@@ -1,12 +1,7 @@
 """tools/test.py: metrics of the whole model as JSON, on any processes."""
 
 import hashlib
-import importlib.util
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,27 +10,10 @@ from mmengine.config import Config
 
 from pixcon_mm.engine import PixConRunner
 from pixcon_mm.errors import UserError
-from tests import test_transfer, toy
+from pixcon_mm.tools import test as tool
+from tests import ROOT, test_transfer, toy
+from tests.commands import run as run_command
 from tests.test_models import tiny
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _framework_state():
-    with toy.framework_state():
-        yield
-
-
-@pytest.fixture(scope='module')
-def tool():
-    """tools/test.py as a module."""
-    spec = importlib.util.spec_from_file_location(
-        'tools_test', ROOT / 'tools/test.py'
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope='module')
@@ -53,9 +31,8 @@ def trained(tmp_path_factory):
     return folder / 'fcn.py', folder / 'work/iter_2.pth', expected
 
 
-def run(tool, monkeypatch, *arguments):
-    monkeypatch.setattr(sys, 'argv', ['test.py', *map(str, arguments)])
-    tool.main()
+def run(*words):
+    tool.main([str(word) for word in words])
 
 
 def variant(config, path, **values):
@@ -67,12 +44,12 @@ def variant(config, path, **values):
 
 
 def test_metrics_are_those_of_the_evaluator(
-    tool, trained, tmp_path, monkeypatch, capsys
+    trained, tmp_path, monkeypatch, capsys
 ):
     config, checkpoint, expected = trained
     out = tmp_path / 'results/metrics.json'
     work = ['--work-dir', tmp_path / 'work']
-    run(tool, monkeypatch, config, checkpoint, '--out', out, *work)
+    run(config, checkpoint, '--out', out, *work)
     found = json.loads(out.read_text())
     assert found['config'] == str(config)
     assert found['checkpoint'] == str(checkpoint)
@@ -80,22 +57,20 @@ def test_metrics_are_those_of_the_evaluator(
     assert found['sha256'] == digest
     assert found['metrics'] == pytest.approx(expected)
     assert found['metrics']['aAcc'] > 0
-    said = capsys.readouterr().out
+    shown = capsys.readouterr().out
     for name in expected:
-        assert f'\n{name} ' in said
-    assert f'metrics in {out}' in said
+        assert f'\n{name} ' in shown
+    assert f'metrics in {out}' in shown
     assert [path.name for path in out.parent.iterdir()] == ['metrics.json']
 
 
 @pytest.mark.slow
 def test_two_processes_give_the_metrics_of_one(trained, tmp_path):
     config, checkpoint, expected = trained
-    run = subprocess.run(
-        ['bash', ROOT / 'tools/dist_test.sh', config, checkpoint, '2']
-        + ['--work-dir', tmp_path],
-        env=dict(os.environ, PYTHON=sys.executable, CUDA_VISIBLE_DEVICES=''),
-        capture_output=True,
-        text=True,
+    run = run_command(
+        *('bash', 'tools/dist_test.sh', config, checkpoint, '2'),
+        *('--work-dir', tmp_path),
+        CUDA_VISIBLE_DEVICES='',
     )
     assert run.returncode == 0, run.stderr
     found = json.loads((tmp_path / 'metrics.json').read_text())
@@ -108,43 +83,39 @@ def save(path, tensors):
     return path
 
 
-def test_part_of_a_model_is_refused(tool, trained, tmp_path, monkeypatch):
+def test_part_of_a_model_is_refused(trained, tmp_path, monkeypatch):
     config, checkpoint, _ = trained
     tensors = torch.load(checkpoint, weights_only=False)['state_dict']
     lost = [name for name in tensors if 'decode_head' in name]
     kept = {n: t for n, t in tensors.items() if n not in lost}
     path = save(tmp_path / 'part.pth', kept)
     with pytest.raises(UserError) as caught:
-        run(tool, monkeypatch, config, path, '--work-dir', tmp_path)
+        run(config, path, '--work-dir', tmp_path)
     counted = [n for n in lost if not n.endswith('num_batches_tracked')]
-    said = f'model: {len(counted)} of {len(tensors)} tensors are not in'
-    assert said in str(caught.value)
+    words = f'model: {len(counted)} of {len(tensors)} tensors are not in'
+    assert words in str(caught.value)
     assert not (tmp_path / 'metrics.json').exists()
 
 
-def test_pretraining_checkpoint_is_refused(
-    tool, trained, tmp_path, monkeypatch
-):
+def test_pretraining_checkpoint_is_refused(trained, tmp_path, monkeypatch):
     path = save(tmp_path / 'pixcon.pth', tiny.build().state_dict())
     with pytest.raises(UserError, match='is a checkpoint of pre-training'):
-        run(tool, monkeypatch, trained[0], path, '--work-dir', tmp_path)
+        run(trained[0], path, '--work-dir', tmp_path)
 
 
 def test_missing_checkpoint_and_missing_test_set(
-    tool, trained, tmp_path, monkeypatch
+    trained, tmp_path, monkeypatch
 ):
     config, _, _ = trained
     work = ['--work-dir', tmp_path]
     with pytest.raises(UserError, match='no file of weights'):
-        run(tool, monkeypatch, config, tmp_path / 'none.pth', *work)
+        run(config, tmp_path / 'none.pth', *work)
     recipe = ROOT / 'configs/pretrain/pixcon_r50_coco.py'
     with pytest.raises(UserError, match="has no 'test_dataloader'"):
-        run(tool, monkeypatch, recipe, tmp_path / 'none.pth', *work)
+        run(recipe, tmp_path / 'none.pth', *work)
 
 
-def test_nothing_is_loaded_over_the_checkpoint(
-    tool, trained, tmp_path, monkeypatch
-):
+def test_nothing_is_loaded_over_the_checkpoint(trained, tmp_path, monkeypatch):
     config, checkpoint, expected = trained
     tensors = torch.load(checkpoint, weights_only=False)['state_dict']
     # This model would see the same class everywhere.
@@ -156,33 +127,31 @@ def test_nothing_is_loaded_over_the_checkpoint(
     for case in (dict(load_from=str(other)), dict(resume=True)):
         path = variant(config, tmp_path / 'variant.py', **case)
         # The newest checkpoint of the training is in its work dir.
-        run(tool, monkeypatch, path, checkpoint, '--out', out)
+        run(path, checkpoint, '--out', out)
         found = json.loads(out.read_text())['metrics']
         assert found == pytest.approx(expected), case
 
 
-def test_values_that_are_no_numbers(
-    tool, trained, tmp_path, monkeypatch, capsys
-):
+def test_values_that_are_no_numbers(trained, tmp_path, monkeypatch, capsys):
     config, checkpoint, _ = trained
     out = tmp_path / 'metrics.json'
 
     def evaluate(metrics):
         monkeypatch.setattr(PixConRunner, 'test', lambda runner: metrics)
         work = ['--work-dir', tmp_path / 'work']
-        run(tool, monkeypatch, config, checkpoint, '--out', out, *work)
+        run(config, checkpoint, '--out', out, *work)
         # Strict JSON has neither NaN nor Infinity.
         return json.loads(out.read_text(), parse_constant=pytest.fail)
 
-    given = dict(a=np.float32('nan'), b=float('inf'), c=np.float32(0.5))
-    assert evaluate(given)['metrics'] == dict(a=None, b=None, c=0.5)
+    values = dict(a=np.float32('nan'), b=float('inf'), c=np.float32(0.5))
+    assert evaluate(values)['metrics'] == dict(a=None, b=None, c=0.5)
     # MMDetection has no metrics for a detector that finds nothing.
     assert evaluate({})['metrics'] == {}
     assert f'metrics in {out}' in capsys.readouterr().out
 
 
 def test_place_of_the_metrics_is_checked_before_the_evaluation(
-    tool, trained, tmp_path, monkeypatch
+    trained, tmp_path, monkeypatch
 ):
     config, checkpoint, _ = trained
     monkeypatch.setattr(
@@ -195,17 +164,11 @@ def test_place_of_the_metrics_is_checked_before_the_evaluation(
         (tmp_path / 'file/metrics.json', 'its folder cannot be made'),
     ):
         with pytest.raises(UserError, match=words):
-            run(tool, monkeypatch, config, checkpoint, '--out', out, *work)
+            run(config, checkpoint, '--out', out, *work)
 
 
-def test_a_mistake_is_one_sentence_and_exit_code_1(
-    tool, trained, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.delenv('PIXCON_MM_TRACEBACK', raising=False)
+def test_a_mistake_is_one_sentence_and_exit_code_1(trained, tmp_path, call):
     missing = str(tmp_path / 'none.pth')
-    monkeypatch.setattr(sys, 'argv', ['test.py', str(trained[0]), missing])
-    with pytest.raises(SystemExit) as stop:
-        tool.run_tool(tool.main)
-    assert stop.value.code == 1
-    said = capsys.readouterr().err
-    assert said == f'error: There is no file of weights {missing!r}.\n'
+    status, _, shown = call(tool.main, trained[0], missing)
+    assert status == 1
+    assert shown == f'error: There is no file of weights {missing!r}.\n'

@@ -1,4 +1,4 @@
-"""Curves are read from MMEngine's logs and summed up truly."""
+"""Curves are read from MMEngine's logs, smoothed and summarised."""
 
 import json
 
@@ -18,19 +18,11 @@ from pixcon_mm.visualization.curves import (
 def log(work_dir, stamp, steps, loss):
     path = work_dir / stamp / 'vis_data' / 'scalars.json'
     path.parent.mkdir(parents=True)
-    lines = [
-        json.dumps(
-            dict(
-                step=s,
-                loss=loss(s),
-                loss_image=loss(s) / 3,
-                loss_dense=loss(s) / 1.5,
-                mon_pos_sim=s / 100,
-            )
-        )
+    records = [
+        dict(step=s, loss=loss(s), loss_image=loss(s) / 3, mon_pos_sim=s / 9)
         for s in steps
     ]
-    path.write_text('\n'.join(lines) + '\n')
+    path.write_text(''.join(f'{json.dumps(r)}\n' for r in records))
     return path
 
 

@@ -1,0 +1,92 @@
+"""Compare, side by side in one run, what training costs.
+
+    python tools/benchmark.py loss                 # InfoNCE by each backend
+    python tools/benchmark.py queue                # InfoNCE by queue length
+    python tools/benchmark.py step                 # the whole training step
+    python tools/benchmark.py data --data FOLDER   # the loader, on one core
+    python tools/benchmark.py train --data FOLDER  # loader and step together
+    python tools/benchmark.py scale                # two processes against one
+
+Every figure is a median of interleaved rounds of one run. Sizes are the
+recipe's on CUDA, small ones on CPU; peak memory is what a call needs beyond
+what was held before it.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from mmengine.registry import init_default_scope
+
+from benchmarks.data import data
+from benchmarks.loss import loss, queue
+from benchmarks.report import Report
+from benchmarks.scale import scale
+from benchmarks.step import step
+from benchmarks.train import train
+from pixcon_mm.cli import quiet
+
+CUDA = torch.cuda.is_available()
+LENGTHS = [4096, 16384, 65536, 262144]
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; sizes as in the recipe on CUDA."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest='command', required=True)
+
+    def command(call: Callable[..., Report]) -> Callable:
+        sub = commands.add_parser(call.__name__, help=call.__doc__)
+        sub.set_defaults(call=call)
+        add = sub.add_argument
+        add('--device', default='cuda' if CUDA else 'cpu')
+        add(
+            '--dtype',
+            default='float16' if CUDA else 'float32',
+            choices=('float32', 'float16', 'bfloat16'),
+            help='of mixed precision; float32 for none',
+        )
+        add('--rounds', type=int, default=7)
+        add('--json', type=Path, help='also write the figures here')
+        add('--batch', type=int, default=256 if CUDA else 16)
+        add('--queue', type=int, default=65536)
+        return add
+
+    for call in (loss, queue):
+        add = command(call)
+        add('--cells', type=int, default=49)
+        add('--channels', type=int, default=128)
+    add('--lengths', type=int, nargs='+', default=LENGTHS)
+    for call in (step, train, scale):
+        add = command(call)
+        add('--depth', type=int, default=50 if CUDA else 18)
+        add('--size', type=int, default=224 if CUDA else 128)
+        add('--compile', action='store_true', help='torch.compile backbones')
+        if call is train:
+            add('--data', required=True, help='folder of images')
+            add('--workers', type=int, default=16 if CUDA else 1)
+            add('--iters', type=int, default=20 if CUDA else 4)
+        if call is scale:
+            add('--processes', type=int, default=2)
+            add('--port', type=int, default=29611)
+    add = command(data)
+    add('--data', required=True, help='folder of images')
+    add('--size', type=int, default=224)
+    add('--images', type=int, default=64, help='a round')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a comparison and show its table."""
+    args = parse_args(argv)
+    torch.manual_seed(0)
+    with quiet():
+        init_default_scope('mmpretrain')
+        report = args.call(args)
+    report.show()
+    if args.json:
+        report.write(args.json, args)

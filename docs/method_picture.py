@@ -1,0 +1,172 @@
+#!/usr/bin/env python
+"""Draw method_picture.jpg: two crops, matches of their cells, and weights.
+
+No weights of PixCon exist yet. The features are those of eight untrained
+networks side by side, which match colours and textures. Borders are mirrored,
+because padding with zeros would show in the features.
+"""
+
+import logging
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.patches import ConnectionPatch, Rectangle
+from mmpretrain.registry import MODELS
+from skimage.data import coffee
+from torch import Tensor, nn
+
+import pixcon_mm.models  # noqa: F401, before MMPretrain's models
+from pixcon_mm.models.geometry import Geometry, cell_mask, overlap_boxes
+from pixcon_mm.models.matching import (
+    cell_similarity,
+    match_by_similarity,
+    semantic_weights,
+)
+
+OUT = Path(__file__).with_name('method_picture.jpg')
+# Query and key: x1, y1, x2, y2 in the photograph of 600 x 400 pixels.
+CROPS = ((20, 60, 320, 360), (180, 90, 490, 400))
+NAMES, COLORS = ('query', 'key'), ('#2f6fde', '#f28e2b')
+HEAT = matplotlib.colormaps['plasma']
+SIZE, GRID = 224, (7, 7)
+WIDTH, HEIGHT = 12, 3.4  # inches, at 100 pixels
+
+
+def cut_views(photograph: np.ndarray) -> Tensor:
+    """Cut both crops out of a photograph. Shape (2, 3, SIZE, SIZE)."""
+    pixels = torch.from_numpy(photograph).permute(2, 0, 1)[None]
+    views = [
+        F.interpolate(
+            pixels[..., y1:y2, x1:x2],
+            (SIZE, SIZE),
+            mode='bilinear',
+            antialias=True,
+        )
+        for x1, y1, x2, y2 in CROPS
+    ]
+    return torch.cat(views)
+
+
+def encode(views: Tensor, seed: int) -> Tensor:
+    """Return unit features of an untrained ResNet-18. Shape (2, 512, 49)."""
+    torch.manual_seed(seed)
+    backbone = MODELS.build(
+        dict(type='ResNet', depth=18, zero_init_residual=False)
+    )
+    backbone.init_weights()
+    backbone.eval()
+    for name, layer in list(backbone.named_modules()):
+        if isinstance(layer, nn.Conv2d) and layer.padding != (0, 0):
+            border = nn.ReflectionPad2d(layer.padding[0])
+            layer.padding = (0, 0)
+            backbone.set_submodule(name, nn.Sequential(border, layer))
+    mean = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
+    std = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
+    with torch.no_grad():
+        features = backbone((views - mean) / std)[0].flatten(2)
+    return F.normalize(features, dim=1)
+
+
+def center(cell: int) -> tuple[float, float]:
+    """Return x and y of a cell's centre in pixels of a view."""
+    row, column = divmod(int(cell), GRID[1])
+    return (column + 0.5) * SIZE / GRID[1], (row + 0.5) * SIZE / GRID[0]
+
+
+def choose_cells(weight: Tensor, mask: Tensor) -> list[int]:
+    """Choose cells to draw: in the overlap, of high and of low weight."""
+    inside = mask.nonzero().flatten().tolist()
+    outside = weight.masked_fill(mask, torch.nan).argsort().tolist()
+    outside = [cell for cell in outside if not mask[cell]]
+    return [*inside[1::5], *outside[:2], *outside[-4:]]
+
+
+def draw_match(query: plt.Axes, key: plt.Axes, cell: int, match: int, color):
+    """Connect a cell of the query with its match in the key."""
+    ends = center(cell), center(match)
+    for line, width in (('white', 4), (color, 2.4)):
+        query.figure.add_artist(
+            ConnectionPatch(
+                *ends,
+                *('data', 'data'),
+                axesA=query,
+                axesB=key,
+                color=line,
+                lw=width,
+                capstyle='round',
+            )
+        )
+    for axes, end in zip((query, key), ends, strict=True):
+        axes.plot(*end, 'o', ms=8, color=color, mec='white', mew=1.5)
+
+
+def draw_box(axes: plt.Axes, box, **style) -> None:
+    """Draw the outline of a box (x1, y1, x2, y2)."""
+    x1, y1, x2, y2 = box
+    axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, **style))
+
+
+def main() -> None:
+    """Match, weigh and draw."""
+    photograph = coffee()
+    views = cut_views(photograph)
+    logging.disable(logging.INFO)  # MMEngine lists how each weight starts
+    features = torch.cat([encode(views, seed) for seed in range(8)], dim=1)
+    query, key = features[:, None]
+    similarity, index = match_by_similarity(cell_similarity(query, key))
+    crops = torch.tensor([CROPS], dtype=torch.float)
+    flips = torch.zeros(1, 2, dtype=torch.bool)
+    overlap = overlap_boxes(Geometry(crops, flips))[:, 0]
+    mask = cell_mask(overlap, GRID)
+    weight = semantic_weights(similarity, mask)[0]
+
+    plt.rcParams.update({'font.size': 12, 'axes.titlesize': 13})
+    figure = plt.figure(figsize=(WIDTH, HEIGHT))
+
+    def axes(left: float, bottom: float, width: float, height: float):
+        inches = np.array([left, bottom, width, height])
+        return figure.add_axes(inches / ([WIDTH, HEIGHT] * 2))
+
+    photo = axes(0.08, 0.6, 3.36, 2.24)
+    first, second, heat = (
+        axes(left, 0.42, 2.6, 2.6) for left in (3.64, 6.44, 9.28)
+    )
+    images = views.permute(0, 2, 3, 1).numpy()
+    photo.imshow(photograph)
+    first.imshow(images[0])
+    second.imshow(images[1])
+    heat.imshow(images[0] @ (0.299, 0.587, 0.114), cmap='gray')
+    look = dict(cmap=HEAT, vmin=0, vmax=1, extent=(0, SIZE, SIZE, 0))
+    heat.imshow(weight.view(GRID), alpha=0.7, **look)
+    for panel in figure.axes:  # as the images are
+        panel.autoscale(False)
+    frames = dict(
+        zip((first, second, heat), (*COLORS, COLORS[0]), strict=True)
+    )
+    for color, box in zip(COLORS, CROPS, strict=True):
+        draw_box(photo, box, ec=color, lw=3.5)
+    for panel in (first, heat):
+        draw_box(panel, SIZE * overlap[0], ec='white', ls='--', lw=2)
+    for panel, color in frames.items():
+        panel.spines[:].set(color=color, linewidth=3.5)
+    for cell in choose_cells(weight, mask[0]):
+        color = HEAT(weight[cell].item())
+        draw_match(first, second, cell, index[0, cell], color)
+    bar = axes(9.28, 0.2, 2.6, 0.12)
+    bar.imshow(np.linspace(0, 1, 256)[None], cmap=HEAT, aspect='auto')
+    figure.text(9.2 / WIDTH, 0.26 / HEIGHT, '0', ha='right', va='center')
+    figure.text(11.9 / WIDTH, 0.26 / HEIGHT, '1', va='center')
+    titles = ('photograph, two crops', *NAMES, 'weights of the query')
+    for panel, title in zip((photo, first, second, heat), titles, strict=True):
+        panel.set_title(title, color=frames.get(panel, 'black'))
+    for panel in figure.axes:
+        panel.set(xticks=[], yticks=[])
+    figure.savefig(OUT, dpi=100, pil_kwargs=dict(quality=92))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,60 @@
+"""Pre-train a ResNet-18 with PixCon-SR on a folder, without a Runner."""
+
+import argparse
+import logging
+
+import torch
+from torch.utils.data import DataLoader
+
+from pixcon_mm import datasets
+from pixcon_mm.models import PixCon
+
+MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+MLP = dict(hid_channels=512, norm_cfg=dict(type='BN'))
+LOSS = dict(type='QueueInfoNCELoss', temperature=0.2)
+
+
+def main(argv: list[str] | None = None) -> PixCon:
+    """Return the trained model; save its backbone for torchvision."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('images', help='folder, searched recursively')
+    parser.add_argument('--epochs', type=int, default=100)
+    parser.add_argument('--batch', type=int, default=64)
+    parser.add_argument('--size', type=int, default=224, help='of a view')
+    args = parser.parse_args(argv)
+    pipeline = [
+        datasets.LoadSceneImage(),
+        datasets.TwoViewRandomResizedCrop(args.size),
+        datasets.TwoViewRandomFlip(),
+        datasets.SamplePhotometrics([{}, dict(blur=0.1, solarize=0.2)]),
+        datasets.PackTwoViewInputs(),
+    ]
+    images = datasets.SceneImageDataset(args.images, pipeline)
+    loader = DataLoader(images, args.batch, shuffle=True, drop_last=True)
+    head = dict(type='PixConHead', channels=128, loss=LOSS, **MLP)
+    model = PixCon(
+        backbone=dict(type='ResNet', depth=18, zero_init_residual=False),
+        neck=dict(type='PixConNeck', in_channels=512, out_channels=128, **MLP),
+        head=dict(head, reweight=dict(power=2)),  # without: PixCon-Sim
+        queue_len=4096,
+        data_preprocessor=dict(mean=MEAN, std=STD, bgr_to_rgb=True),
+    )
+    logging.disable(logging.INFO)  # MMEngine lists how each weight starts
+    model.init_weights()
+    model.to('cuda' if torch.cuda.is_available() else 'cpu')
+    sgd = torch.optim.SGD(model.parameters(), 0.05, 0.9, weight_decay=1e-4)
+    steps = args.epochs * len(loader)
+    batches = (batch for _ in range(args.epochs) for batch in loader)
+    for step, batch in enumerate(batches):
+        loss = sum(model.loss(**model.data_preprocessor(batch)).values())
+        sgd.zero_grad()
+        loss.backward()
+        sgd.step()
+        model.after_optimizer_step(step / steps)
+        print(f'step {step + 1} of {steps}: loss {loss:.3f}')
+    torch.save(model.backbone.state_dict(), 'backbone.pth')
+    return model
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,183 @@
+"""Checkpoints of a training run: written, found and loaded."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+from pixcon_mm.checkpoint.torch_file import (
+    Ignored,
+    find_damage,
+    load_torch_file,
+)
+from pixcon_mm.errors import UserError
+from pixcon_mm.files import whole_file
+
+NAME = re.compile(r'(epoch|iter)_\d+\.pth')
+# Without one of these a run cannot continue.
+PARTS = ('meta', 'state_dict', 'optimizer', 'message_hub')
+Checkpoint = dict[str, Any]
+
+
+def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint, whole or not at all, as tensors and plain values.
+
+    Args:
+        checkpoint (dict): As MMEngine's Runner gathers it.
+        path (Path): A file of that name is replaced.
+
+    Raises:
+        OSError: If it cannot be written. An older file is untouched.
+    """
+    # The model's tensors stay in their OrderedDict, which has the versions
+    # of its layers.
+    plain = _plain({**checkpoint, 'state_dict': None})
+    plain['state_dict'] = checkpoint['state_dict']
+    with whole_file(path) as file:
+        torch.save(plain, file)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Load a checkpoint that a run can resume from, onto the CPU.
+
+    Args:
+        path (Path): A file of :func:`write_checkpoint`, or of MMEngine's own
+            Runner, whose history of logged values is left out.
+
+    Raises:
+        UserError: If it is damaged, holds code, or lacks a part.
+    """
+    if not path.is_file():
+        raise UserError(
+            f'There is no checkpoint {str(path)!r}: name a local file, or '
+            'none to continue from the newest one in the work dir.'
+        )
+    checkpoint = load_torch_file(path)
+    _check_parts(checkpoint, path)
+    hub = checkpoint['message_hub']
+    histories = {
+        name: HistoryBuffer(
+            value['values'].numpy(), value['counts'].numpy(), value['length']
+        )
+        for name, value in hub['log_scalars'].items()
+        if isinstance(value, dict)
+    }
+    info = {
+        name: value
+        for name, value in hub['runtime_info'].items()
+        if not isinstance(value, Ignored)
+    }
+    keys = {
+        name: is_resumed
+        for name, is_resumed in hub['resumed_keys'].items()
+        if name in histories or name in info
+    }
+    checkpoint['message_hub'] = dict(
+        log_scalars=histories, runtime_info=info, resumed_keys=keys
+    )
+    return checkpoint
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """List the files of a work directory that are named as checkpoints."""
+    return sorted(p for p in folder.glob('*.pth') if NAME.fullmatch(p.name))
+
+
+def newest_checkpoint(folder: Path) -> tuple[Path | None, dict[Path, str]]:
+    """Find what a run resumes from: the newest whole checkpoint of a folder.
+
+    The newest is the one that is furthest in the run, whatever the files are
+    named and whenever they were written or copied. The file
+    ``last_checkpoint``, which OpenMMLab's tools write, is ignored: it may
+    point into another folder.
+
+    Args:
+        folder (Path): Work directory of the run.
+
+    Returns:
+        tuple[Path | None, dict[Path, str]]: The checkpoint, or None; and why
+        others, damaged or of weights alone, were skipped.
+    """
+    unfit: dict[Path, str] = {}
+    fit: dict[Path, tuple[int, float]] = {}
+    for path in list_checkpoints(folder):
+        try:
+            fit[path] = read_progress(path)
+        except UserError as error:
+            unfit[path] = str(error)
+    for path in sorted(fit, key=fit.__getitem__, reverse=True):
+        damage = find_damage(path)
+        if damage is None:
+            return path, unfit
+        unfit[path] = f'{path} is damaged ({damage}).'
+    return None, unfit
+
+
+def read_progress(path: Path) -> tuple[int, float]:
+    """Read how far a checkpoint is in its run, without reading its tensors.
+
+    Returns:
+        tuple[int, float]: Finished epochs, and the finished share of the next
+        one, whose length may change during a run; in a run that does not
+        count epochs, its iterations. Comparable within a run.
+
+    Raises:
+        UserError: If it cannot be resumed from.
+    """
+    content = load_torch_file(path, mmap=True)
+    _check_parts(content, path)
+    meta = content['meta']
+    epoch, iteration = meta['epoch'], meta['iter']
+    if 'scale' not in meta:
+        # Of MMEngine's own Runner, so older than ours of the same epoch.
+        return epoch, iteration / (iteration + 1) - 1
+    length = meta['scale']['epoch_length']
+    return epoch, iteration / length - epoch if length else iteration
+
+
+def _check_parts(checkpoint: Any, path: Path) -> None:
+    """Stop if a file lacks what a resumed run needs."""
+    parts = checkpoint if isinstance(checkpoint, dict) else {}
+    missing = next((part for part in PARTS if part not in parts), None)
+    meta = parts.get('meta')
+    counts = meta if isinstance(meta, dict) else {}
+    if missing:
+        problem = f'it has no {missing!r}'
+    elif any(type(counts.get(name)) is not int for name in ('epoch', 'iter')):
+        problem = "it does not say how many iterations ('iter') are done"
+    else:
+        return
+    raise UserError(
+        f'{path} cannot be resumed from: {problem}. Start a new run from its '
+        f'weights with --pretrained {path}.'
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Turn what NumPy and MMEngine add into what torch loads safely."""
+    if isinstance(value, HistoryBuffer):
+        # Pickled as it is, it would refer to its methods: code, which
+        # load_torch_file refuses.
+        values, counts = (
+            torch.from_numpy(np.array(data, dtype=np.float64))
+            for data in value.data
+        )
+        return dict(values=values, counts=counts, length=value.max_length)
+    if isinstance(value, dict):
+        return {_plain(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | set):
+        return [_plain(v) for v in value]
+    if isinstance(value, tuple):
+        return tuple(_plain(v) for v in value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy())
+    if value is None or isinstance(
+        value, bool | int | float | str | bytes | torch.Tensor
+    ):
+        return value
+    return str(value)

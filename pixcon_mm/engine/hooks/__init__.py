@@ -1,0 +1,29 @@
+"""All hooks, one a file."""
+
+from pixcon_mm.engine.hooks.checkpoint_hook import WholeCheckpointHook
+from pixcon_mm.engine.hooks.key_encoder_hook import KeyEncoderUpdateHook
+from pixcon_mm.engine.hooks.monitor_hook import MonitorHook
+from pixcon_mm.engine.hooks.precise_bn_hook import PreciseBatchNormHook
+from pixcon_mm.engine.hooks.pretrained_hook import PretrainedHook
+from pixcon_mm.engine.hooks.progress_bar_hook import ProgressBarHook
+from pixcon_mm.engine.hooks.reproducible_resume_hook import (
+    ReproducibleResumeHook,
+)
+from pixcon_mm.engine.hooks.run_summary_hook import RunSummaryHook
+from pixcon_mm.engine.hooks.runtime_info_hook import DeferredRuntimeInfoHook
+from pixcon_mm.engine.hooks.scene_dataset_hook import SceneDatasetHook
+from pixcon_mm.engine.hooks.stop_signal_hook import StopSignalHook
+
+__all__ = [
+    'DeferredRuntimeInfoHook',
+    'KeyEncoderUpdateHook',
+    'MonitorHook',
+    'PreciseBatchNormHook',
+    'PretrainedHook',
+    'ProgressBarHook',
+    'ReproducibleResumeHook',
+    'RunSummaryHook',
+    'SceneDatasetHook',
+    'StopSignalHook',
+    'WholeCheckpointHook',
+]

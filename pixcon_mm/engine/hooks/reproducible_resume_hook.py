@@ -1,0 +1,91 @@
+"""Random numbers that make a resumed run equal to an unbroken one."""
+
+from mmengine.dataset import InfiniteSampler
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import IterBasedTrainLoop, Runner
+
+from pixcon_mm.engine.seeded_loading import (
+    KeyedBatches,
+    ResumableEpochLoop,
+    SeededLoading,
+    seed_generators,
+)
+
+
+@HOOKS.register_module()
+class ReproducibleResumeHook(Hook):
+    """Make all random numbers a function of seed and place in the run.
+
+    Each sample of the loader (augmentation) and each step of the model
+    (samplers of regions, dropout, drop path) seeds the generators for
+    itself, so a run that resumes gets the random numbers of an unbroken one,
+    and there is no state to save. Where the kernels are deterministic, the
+    weights are the same, bit for bit. Batches that the run has seen are not
+    loaded again, whatever the batch sampler, also in the middle of an epoch.
+
+    The seed is the checkpoint's, also if the config has none or another. For
+    loops over epochs, and for loops over iterations with MMEngine's
+    ``InfiniteSampler``; with ``fast_forward_on_resume=True`` of those, images
+    may come again. Other loops are left as they are.
+    """
+
+    # Before any other hook uses random numbers.
+    priority = 'VERY_HIGH'
+
+    def __init__(self):
+        self._batches: KeyedBatches | None = None
+        self._seed_before: int | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Note the seed that the sampler was built with."""
+        self._seed_before = runner.seed
+
+    def before_train(self, runner: Runner) -> None:
+        """Key the samples by their place in the run."""
+        loop = runner.train_loop
+        loader = loop.dataloader
+        # None if the dataset makes its batches itself.
+        batches = getattr(loader, 'batch_sampler', None)
+        sampler = getattr(batches, 'sampler', None)
+        is_endless = isinstance(loop, IterBasedTrainLoop) and isinstance(
+            sampler, InfiniteSampler
+        )
+        if sampler is None or not (
+            is_endless or isinstance(loop, ResumableEpochLoop)
+        ):
+            return
+        if getattr(sampler, 'seed', None) == self._seed_before:
+            # Built before the checkpoint was read, which has the seed.
+            sampler.seed = runner.seed
+        self._batches = KeyedBatches(
+            batches, runner.rank, runner.world_size, is_endless
+        )
+        # DataLoader refuses a new one because its batch_size could be wrong.
+        object.__setattr__(loader, 'batch_sampler', self._batches)
+        loader.dataset.__getitems__ = SeededLoading(
+            loader.dataset, runner.seed
+        )
+        if is_endless:
+            # Old versions of MMEngine have started it, with other keys.
+            loader._iterator = None
+            iterator = type(loop.dataloader_iterator)(loader)
+            loop.dataloader_iterator = iterator
+            if hasattr(iterator, 'skip_iter'):
+                # MMEngine's would load what it skips, or skip by the sampler
+                # alone. Old versions load it.
+                self._batches.first = loop.iter
+                iterator.skip_iter = self._batches.skip
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Leave out the samples that this epoch has seen."""
+        if self._batches is not None and not self._batches.is_endless:
+            self._batches.epoch = runner.epoch
+            self._batches.skip(runner.train_loop.done_in_epoch)
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None
+    ) -> None:
+        """Seed the step."""
+        if self._batches is not None:
+            seed_generators(runner.seed, runner.rank, runner.iter, cuda=True)

@@ -1,0 +1,76 @@
+"""Summary of a run at its start: batch, rate, length, and what is off."""
+
+from mmengine.hooks import Hook
+from mmengine.optim.scheduler.param_scheduler import INF
+from mmengine.registry import HOOKS
+
+from pixcon_mm.engine.log_line import batch_size
+
+
+@HOOKS.register_module()
+class RunSummaryHook(Hook):
+    """Log one line about batch, rate and length; warn if off-recipe."""
+
+    # After LR schedulers and resuming have set the rate.
+    priority = 'VERY_LOW'
+
+    def before_train(self, runner) -> None:
+        """Report the total batch, warn if it is not the recipe's."""
+        info, warn = runner.logger.info, runner.logger.warning
+        loader = runner.train_dataloader
+        batch = batch_size(loader)
+        steps = runner.optim_wrapper._accumulative_counts
+        total = batch * runner.world_size * steps
+        group = runner.optim_wrapper.param_groups[0]
+        # Schedulers note the rate they start from.
+        base_rate = group.get('initial_lr', group['lr'])
+        if getattr(runner, '_resume', False):
+            if runner.iter:
+                info(
+                    f'resumed epoch {runner.epoch}, iter {runner.iter}, '
+                    f'lr {group["lr"]:.6g}'
+                )
+            else:
+                warn(
+                    f'There is no checkpoint in {runner.work_dir} to resume: '
+                    'the run starts from the beginning.'
+                )
+        if runner.iter >= runner.max_iters:
+            warn(
+                f'The run is complete: iteration {runner.iter} of '
+                f'{runner.max_iters} is done. To evaluate it, use '
+                'tools/test.py; to train longer, --epochs N or '
+                'train_cfg.max_iters=N.'
+            )
+        info(
+            f'{len(loader.dataset)} images, {len(loader)} iterations an '
+            f'epoch, {runner.max_iters} in all; total batch {total} = '
+            f'{runner.world_size} process(es) x {batch} images x {steps} '
+            f'batch(es) a step; learning rate {base_rate:g}; logs in '
+            f'{runner.work_dir}'
+        )
+        for index, scheduler in enumerate(runner.param_schedulers or []):
+            run = runner.max_epochs if scheduler.by_epoch else runner.max_iters
+            if run < scheduler.end < INF:
+                unit = 'epochs' if scheduler.by_epoch else 'iterations'
+                warn(
+                    f'The run has {run} {unit}, but param_scheduler.{index} '
+                    f'({type(scheduler).__name__}) is for {scheduler.end}: '
+                    'override its end (and T_max) together with the length.'
+                )
+        auto_scale_lr = runner.cfg.get('auto_scale_lr') or {}
+        recipe = auto_scale_lr.get('base_batch_size')
+        if recipe in (None, total):
+            return
+        if auto_scale_lr.get('enable'):
+            info(
+                f'The recipe has a total batch of {recipe}: the learning '
+                f'rate is scaled by {total / recipe:g}.'
+            )
+        else:
+            warn(
+                f"The total batch is {total}, the recipe's is {recipe}; the "
+                f'learning rate stays at {base_rate:g}. Use --total-batch '
+                f'{recipe} to keep the recipe, or --auto-scale-lr for a rate '
+                f'of {base_rate * total / recipe:g}.'
+            )

@@ -1,0 +1,85 @@
+"""Report of the images that cannot be read."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmengine.dist import all_reduce, is_main_process
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+from pixcon_mm.errors import UserError
+from pixcon_mm.files import as_line, atomic_write
+
+
+@HOOKS.register_module()
+class SceneDatasetHook(Hook):
+    """Report images that a ``SceneImageDataset`` found broken.
+
+    One warning an epoch, all paths in ``broken_images.txt`` in the work
+    directory, one a line as :func:`pixcon_mm.files.as_line` writes it.
+    Datasets of other types are left alone, so that one runtime config serves
+    all tasks.
+
+    Args:
+        max_names (int): Number of paths that the warning shows.
+    """
+
+    def __init__(self, max_names: int = 5):
+        self.max_names = max_names
+        self._reported: set[str] = set()
+
+    def before_train(self, runner) -> None:
+        """Share what is known of the images with the loader's workers."""
+        for dataset in scene_datasets(runner.train_dataloader.dataset):
+            dataset.share_memory()
+
+    def after_train_epoch(self, runner) -> None:
+        """Report the images that any rank found broken in this epoch."""
+        datasets = list(scene_datasets(runner.train_dataloader.dataset))
+        for dataset in datasets:
+            # Every rank learns what the others found.
+            flags = dataset.broken.clone()
+            all_reduce(flags, op='max')
+            dataset.broken.copy_(flags)
+        paths = [path for data in datasets for path in data.broken_paths()]
+        new = [path for path in paths if path not in self._reported]
+        self._reported.update(new)
+        if not new or not is_main_process():
+            return
+        listing = Path(runner.work_dir) / 'broken_images.txt'
+        lines = ''.join(f'{as_line(path)}\n' for path in paths)
+        try:
+            atomic_write(listing, lines.encode())
+            where = f'All of them are listed in {listing}.'
+        except UserError as error:
+            # A full disk should not end a run because of a list.
+            where = f'No list of them was written ({error.__cause__}).'
+        names = ', '.join(map(as_line, new[: self.max_names]))
+        more = ', ...' if len(new) > self.max_names else ''
+        runner.logger.warning(
+            f'{len(paths)} of {sum(map(len, datasets))} images cannot be read '
+            'and are replaced by others; found in this epoch: '
+            f'{names}{more} ({len(new)}). {where}'
+        )
+
+
+def scene_datasets(dataset) -> Iterator:
+    """Find the datasets that know broken images inside wrappers.
+
+    Args:
+        dataset: A dataset, or a ``ConcatDataset``, ``RepeatDataset`` or
+            similar wrapper of datasets.
+
+    Yields:
+        SceneImageDataset: Recognised by its methods, because a detection
+        run must not import mmpretrain to learn that it has none.
+    """
+    # Not getattr(), because the runner's slice forwards unknown attributes.
+    inner = getattr(dataset, '__dict__', {})
+    if hasattr(type(dataset), 'broken_paths'):
+        yield dataset
+    for name in ('dataset', '_dataset'):
+        if name in inner:
+            yield from scene_datasets(inner[name])
+    for part in inner.get('datasets', ()):
+        yield from scene_datasets(part)

@@ -1,0 +1,128 @@
+"""Tensors of a model in training: finite, and laid out as its optimiser's."""
+
+import torch
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from pixcon_mm.errors import UserError
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the model itself if it is wrapped, as for DDP."""
+    return model.module if is_model_wrapper(model) else model
+
+
+def find_non_finite(tensors: dict[str, Tensor]) -> list[str]:
+    """Find the tensors with a value that is not finite.
+
+    Costs one pass over them and one host sync for each device and dtype.
+
+    Args:
+        tensors (dict[str, Tensor]): By name, on one device or several.
+
+    Returns:
+        list[str]: Names; integers are always finite.
+
+    Example:
+        >>> find_non_finite({'a': torch.ones(2), 'b': torch.tensor([0, 1e39])})
+        ['b']
+    """
+    floats: dict[tuple, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.numel():
+            kind = (tensor.device, tensor.dtype)
+            floats.setdefault(kind, {})[name] = tensor.detach()
+    found = []
+    for group in floats.values():
+        norms = torch._foreach_norm([*group.values()])
+        finite = torch.stack([n.float() for n in norms]).isfinite().tolist()
+        found += [
+            name
+            for (name, tensor), ok in zip(group.items(), finite, strict=True)
+            # The norm of large finite values may overflow.
+            if not ok and not tensor.isfinite().all()
+        ]
+    return found
+
+
+def gradient_norm(optimizer: Optimizer) -> Tensor:
+    """Compute the L2 norm of all gradients, without a host sync.
+
+    A factor of a loss scaler is divided out.
+
+    Returns:
+        Tensor: A scalar on the gradients' device; 0 if there are none.
+    """
+    gradients = [
+        parameter.grad
+        for group in optimizer.param_groups
+        for parameter in group['params']
+        if parameter.grad is not None
+    ]
+    if not gradients:
+        return torch.zeros(())
+    norm = torch.stack(torch._foreach_norm(gradients)).norm()
+    # Set by GradScaler for optimisers that divide by it themselves.
+    scale = getattr(optimizer, 'grad_scale', None)
+    return norm if scale is None else norm / scale
+
+
+class LayoutCheck:
+    """Check of an optimiser's tensors: all must lie in memory alike.
+
+    A fused optimiser walks through parameter, gradient and momentum by their
+    addresses. If they are laid out differently, as after a change of memory
+    format that DistributedDataParallel did not see, it silently adds
+    gradients to the wrong weights. The check runs before the first step, and
+    before the second one, when there are momentum buffers.
+
+    Args:
+        optimizer (Optimizer): The optimiser.
+        names (dict[Tensor, str]): Names of its parameters, for messages.
+
+    Raises:
+        UserError: In ``optimizer.step()``, before anything has changed.
+    """
+
+    def __init__(self, optimizer: Optimizer, names: dict[Tensor, str]):
+        self.names, self._left = names, 2
+        optimizer.register_step_pre_hook(self)
+
+    def __call__(
+        self, optimizer: Optimizer, args: tuple, kwargs: dict
+    ) -> None:
+        """Check all parameters."""
+        if not self._left:
+            return
+        self._left -= 1
+        for group in optimizer.param_groups:
+            for parameter in group['params']:
+                self._check(parameter, optimizer.state.get(parameter, {}))
+
+    def _check(self, parameter: Tensor, state: dict) -> None:
+        for name, other in dict(gradient=parameter.grad, **state).items():
+            if (
+                isinstance(other, Tensor)
+                and other.shape == parameter.shape
+                and other.layout == torch.strided
+                and _strides(other) != _strides(parameter)
+            ):
+                raise UserError(
+                    f'{self.names.get(parameter, "A parameter")} of shape '
+                    f'{tuple(parameter.shape)} has strides '
+                    f'{parameter.stride()} in memory and its '
+                    f'{name.replace("_", " ")} {other.stride()}: a fused '
+                    'optimiser would mix them up. Choose the memory format '
+                    '(channels_last) before the model is wrapped for several '
+                    'processes, in its constructor.'
+                )
+
+
+def _strides(tensor: Tensor) -> list[int]:
+    """Return the strides of dimensions of more than one element."""
+    return [
+        stride
+        for stride, size in zip(tensor.stride(), tensor.shape, strict=True)
+        if size > 1
+    ]

@@ -1,0 +1,165 @@
+"""Train whatever a config describes: pre-training or fine-tuning."""
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config
+
+from pixcon_mm.checkpoint.load import load_tensors
+from pixcon_mm.cli import (
+    build_runner,
+    config_errors,
+    end_process_group,
+    parse,
+    prepare_config,
+    rank_and_size,
+    set_epochs,
+)
+from pixcon_mm.data_paths import check_data
+from pixcon_mm.engine.hooks.pretrained_hook import WHERE_FROM
+from pixcon_mm.engine.hooks.stop_signal_hook import (
+    StoppedBySignal,
+    exit_stopped,
+    ignore_signals,
+)
+from pixcon_mm.engine.work_dir import claim
+from pixcon_mm.errors import UserError, run_tool
+from pixcon_mm.processes import die_with_parent, kill_workers
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line: the options of OpenMMLab's train.py scripts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add('config', help='config file')
+    add(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='continue from this checkpoint; without a name, from the newest '
+        'complete one in the work dir',
+    )
+    add(
+        '--overwrite',
+        action='store_true',
+        help='start over in a work dir that has checkpoints; they are moved '
+        'aside there',
+    )
+    add(
+        '--epochs',
+        type=int,
+        help='length of the run; the schedule is scaled with it',
+    )
+    add(
+        '--pretrained',
+        metavar='FILE|torchvision|none',
+        help='weights of the backbone: a checkpoint or other file of '
+        "weights, torchvision's ResNet, or none (random)",
+    )
+    add('--amp', action='store_true', help='train in mixed precision')
+    add('--no-validate', action='store_true', help='leave out validation')
+    add(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate by the total batch over the recipe's",
+    )
+    add(
+        '--total-batch',
+        type=int,
+        help='images of a step over all processes, whatever their number',
+    )
+    return parse(parser, argv)
+
+
+def prepare(args: argparse.Namespace) -> Config:
+    """Apply the command line to the config."""
+    cfg = prepare_config(args, f'work_dirs/{Path(args.config).stem}')
+    for key in ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'):
+        if not cfg.get(key):
+            raise UserError(
+                f'{args.config} cannot be trained: it has no {key!r}.'
+            )
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.resume == 'auto':
+        cfg.resume = 'auto'
+    elif args.resume:
+        cfg.resume, cfg.load_from = True, args.resume
+        if not Path(args.resume).is_file():
+            raise UserError(
+                f'--resume: there is no checkpoint {args.resume!r}.'
+            )
+    if cfg.get('resume') and args.overwrite:
+        raise UserError('--resume and --overwrite exclude each other.')
+    if args.epochs is not None:
+        set_epochs(cfg, args.epochs)
+    set_pretrained(cfg, args.pretrained)
+    if args.auto_scale_lr:
+        if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
+            raise UserError(
+                f'--auto-scale-lr: {args.config} does not state its total '
+                'batch as auto_scale_lr=dict(base_batch_size=...).'
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.total_batch:
+        share_batch(cfg, args.total_batch, rank_and_size(args.launcher)[1])
+    return cfg
+
+
+def set_pretrained(cfg: Config, source: str | None) -> None:
+    """Set where the weights of the backbone come from."""
+    hooks = cfg.setdefault('default_hooks', {})
+    if source is not None:
+        hooks['pretrained'] = dict(type='PretrainedHook', source=source)
+    hook = hooks.get('pretrained')
+    starts_from = cfg.get('resume') or cfg.get('load_from')
+    if hook and not hook.get('source') and not starts_from:
+        raise UserError(f'{cfg.filename} fine-tunes: {WHERE_FROM}.')
+
+
+def share_batch(cfg: Config, total: int, processes: int) -> None:
+    """Set the batch of a process so that a step sees ``total`` images."""
+    steps = cfg.optim_wrapper.get('accumulative_counts', 1)
+    if total % (processes * steps):
+        raise UserError(
+            f'--total-batch {total} cannot be shared evenly by {processes} '
+            f'process(es) with {steps} batch(es) a step: choose a multiple '
+            f'of {processes * steps}.'
+        )
+    cfg.train_dataloader.batch_size = total // (processes * steps)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train."""
+    args = parse_args(argv)
+    if args.launcher == 'pytorch':
+        die_with_parent()  # torchrun, which may be killed
+    cfg = prepare(args)
+    if args.pretrained not in (None, 'torchvision', 'none'):
+        load_tensors(args.pretrained)  # better now than after loading data
+    check_data(cfg, ('train_dataloader', 'val_dataloader'))
+    if rank_and_size(args.launcher)[0] == 0:
+        # The lock holds as long as the file is open: until the end.
+        args.lock = claim(
+            Path(cfg.work_dir), bool(cfg.get('resume')), args.overwrite
+        )
+    stopped: str | None = None
+    with config_errors(cfg):
+        runner = build_runner(cfg)
+        try:
+            runner.train()
+        except StoppedBySignal as error:
+            ignore_signals()  # the launcher's, when another process has ended
+            stopped = str(error)
+    kill_workers()
+    del runner
+    end_process_group()
+    if stopped:
+        exit_stopped(stopped)
+
+
+if __name__ == '__main__':
+    run_tool(main)

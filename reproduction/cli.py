@@ -1,0 +1,100 @@
+"""Run a plan of pre-trainings, fine-tunings and tests; show its tables.
+
+    python tools/reproduce.py [PLAN]          # its status, and what is missing
+    python tools/reproduce.py run [PLAN]      # run what can run here
+    python tools/reproduce.py submit [PLAN]   # the same, as jobs of Slurm
+    python tools/reproduce.py table [PLAN]    # table.md, table.csv, table.html
+
+PLAN is plans/paper.yaml if none is named. What is complete is not run again,
+what was interrupted continues, and several `run` can share a plan.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = {
+    'status': 'show data, runs, what is missing, cost, and the tables so far',
+    'run': 'run what can run here; without --only, write the tables then',
+    'submit': 'submit what is not complete to Slurm',
+    'table': 'write the tables',
+}
+STOPPED = 75  # that of pixcon_mm.processes, which takes seconds to import
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    """Parse the command line."""
+    if not argv or argv[0] not in (*COMMANDS, '-h', '--help'):
+        argv = ['status', *argv]
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest='command', required=True)
+    subs = {
+        name: commands.add_parser(name, help=text, description=text)
+        for name, text in COMMANDS.items()
+    }
+    for sub in subs.values():
+        sub.add_argument('plan', nargs='?', default='plans/paper.yaml')
+        sub.set_defaults(only=[], gpus=None, redo=False, out=None)
+    for sub in (subs['run'], subs['submit']):
+        sub.add_argument(
+            '--only',
+            action='append',
+            metavar='PATTERN',
+            help="only runs of such names, for example 'pretrain/*'; can be "
+            'given several times',
+        )
+        sub.add_argument(
+            '--redo',
+            action='store_true',
+            help='also what is stale (its old files are kept beside) or has '
+            'lost its checkpoint',
+        )
+    subs['run'].add_argument(
+        '--gpus',
+        type=int,
+        help="processes of each run, instead of the plan's; 0 for one on any "
+        'device. The total batch stays',
+    )
+    subs['submit'].add_argument(
+        '--dry-run',
+        action='store_true',
+        help='print what would be submitted',
+    )
+    subs['status'].add_argument(
+        '--runs', action='store_true', help='show a line for each run too'
+    )
+    subs['table'].add_argument('--out', help="folder; default: the plan's")
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    """Run the command line, in the root of the repository."""
+    args = parse_args(sys.argv[1:])
+    if Path(args.plan).exists():  # else it may be below the root
+        args.plan = os.path.relpath(args.plan, ROOT)
+    if args.out:
+        args.out = os.path.abspath(args.out)
+    os.chdir(ROOT)
+    # From the first moment: Slurm's notice must not end a job for good.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, lambda *_: os._exit(STOPPED))
+    from pixcon_mm.errors import run_tool
+    from reproduction import commands
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # As after Ctrl-C: the tool that runs saves and ends, and is recorded.
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda *_: sys.exit(STOPPED))
+    try:
+        run_tool(lambda: commands.call(args))
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)  # its output says what is wrong

@@ -1,0 +1,245 @@
+"""The commands of tools/reproduce.py, and what they show at a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import sys
+import textwrap
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as Grid
+
+from pixcon_mm.files import atomic_write
+from reproduction import slurm
+from reproduction.execute import Selection, execute, fits
+from reproduction.formats import score_grid, to_csv, to_html, to_markdown
+from reproduction.plan import read_plan
+from reproduction.runs import (
+    Run,
+    backbone_name,
+    select,
+    settings_of,
+    table_rows,
+)
+from reproduction.status import PlanStatus, State
+from reproduction.tables import Table, collect_tables, missing_metrics
+
+# States that are as they should be.
+COLOURS = {
+    State.COMPLETE: 'green',
+    State.RUNNING: 'cyan',
+    State.READY: 'white',
+    State.WAITING: 'dim',
+}
+ADVICE = {
+    State.DAMAGED: '; `run` repairs it',
+    State.INTERRUPTED: ', with `run`',
+    State.FAILED: '; `run` tries again',
+    State.STALE: '; `run --redo` does it again',
+    State.LOST: '; its results hold; `run --redo` makes it again',
+}
+
+
+def call(args: argparse.Namespace) -> None:
+    """Call the command of a command line."""
+    status = PlanStatus(read_plan(args.plan))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    selection = Selection(tuple(args.only), args.gpus, args.redo)
+    if args.command == 'submit':
+        slurm.submit(status, selection, args.plan, args.dry_run)
+        return
+    if args.command == 'table':
+        write_tables(status, args)
+        return
+    show_data(status, console)
+    is_complete = True
+    if args.command == 'run':
+        is_complete = run(status, selection, console)
+    else:
+        show_backbones(status, console)
+        if args.runs:
+            show_runs(status, console)
+    for sentence in problems(status):
+        console.print(f'  ! {sentence}', markup=False, highlight=False)
+    console.print(summary(status), highlight=False)
+    if args.command == 'status':
+        show_tables(collect_tables(status), console)
+    elif not args.only:
+        # One job of many would write the tables at once with the others.
+        write_tables(status, args)
+    if not is_complete:
+        sys.exit(1)
+
+
+def run(status: PlanStatus, selection: Selection, console: Console) -> bool:
+    """Run what can run here; return whether all of it is complete."""
+
+    def log(text: str) -> None:
+        now = datetime.datetime.now().strftime('%H:%M:%S')
+        line = f'{now} {text}'
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    is_complete = execute(status, selection, log)
+    status.forget()
+    return is_complete
+
+
+def write_tables(status: PlanStatus, args: argparse.Namespace) -> None:
+    """Write the tables in all formats."""
+    tables = collect_tables(status)
+    folder = Path(args.out or status.plan.work_dir)
+    now = datetime.datetime.now().strftime('%Y-%m-%d %H:%M')
+    page = to_html(
+        status.plan.title,
+        tables,
+        problems(status),
+        created=f'{now}: {summary(status).rstrip(".")}',
+        command=f'python tools/reproduce.py run {args.plan}',
+    )
+    texts = {
+        'table.md': to_markdown(tables),
+        'table.csv': to_csv(tables),
+        'table.html': page,
+    }
+    for name, text in texts.items():
+        atomic_write(folder / name, text.encode())
+    print(f'{folder}/: {", ".join(texts)}')
+
+
+def show_data(status: PlanStatus, console: Console) -> None:
+    """Show the check of each data set, with the tree of an incomplete one."""
+    console.print('[bold]Data[/]')
+    for name, check in status.data.items():
+        mark = '[green]✓[/]' if check.is_complete else '[red]✗[/]'
+        console.print(f'  {mark} {name}: ', end='')
+        console.print(check.sentence, markup=False, highlight=False)
+        if check.is_complete:
+            continue
+        tree = textwrap.indent(check.tree, '      ')
+        console.print(tree, markup=False, highlight=False)
+        if check.data.make:
+            console.print(
+                f'      made by `run`, with python {check.data.make}'
+            )
+        elif check.data.hint:
+            console.print(f'      from {check.data.hint}', markup=False)
+
+
+def show_backbones(status: PlanStatus, console: Console) -> None:
+    """Show a line for each backbone, with the states of its seeds."""
+    plan = status.plan
+    grid = Grid(title='Runs', title_justify='left')
+    for heading in ('backbone', 'pre-training', *plan.benchmarks, 'hours'):
+        grid.add_column(heading, overflow='fold')
+    rows = [row for name in plan.tables for row in table_rows(plan, name)]
+    for row in dict.fromkeys(rows):
+        fields = dict(zip(('method', 'pretrain_set'), row, strict=True))
+        runs = select(status.runs.values(), **fields)
+        cells = [states(status, select(runs, kind='pretrain'))]
+        for benchmark in plan.benchmarks:
+            tests = select(runs, kind='test', benchmark=benchmark)
+            # Of a fine-tuning and its test, the one that says more.
+            done = (State.COMPLETE, State.LOST)
+            shown = [
+                test
+                if status.status(test.parent).state in done
+                else test.parent
+                for test in tests
+            ]
+            cells.append(states(status, shown))
+        grid.add_row(backbone_name(*row), *cells, hours(status, runs))
+    console.print(grid)
+
+
+def show_runs(status: PlanStatus, console: Console) -> None:
+    """Show a line for each run: state, device hours so far, and why."""
+    grid = Grid('run', 'state', 'hours', 'what', box=None)
+    for name, run in status.runs.items():
+        why = escape(status.status(run).why)
+        grid.add_row(name, states(status, [run]), hours(status, [run]), why)
+    console.print(grid)
+
+
+def show_tables(tables: list[Table], console: Console) -> None:
+    """Show our rows of each table; the files of `table` have more."""
+    for table in tables:
+        rows = [row for row in table.rows if row.is_ours]
+        ours = dataclasses.replace(table, rows=rows)
+        head, *body = score_grid(ours, with_published=False)
+        grid = Grid(*head, title=table.title, title_justify='left')
+        for line in body:
+            grid.add_row(*map(escape, line))
+        console.print(grid)
+
+
+def hours(status: PlanStatus, runs: list[Run]) -> str:
+    """Write the device hours of runs so far."""
+    cost = status.cost(runs)
+    return f'{cost.device_hours:.2f}' if cost else ''
+
+
+def states(status: PlanStatus, runs: list[Run]) -> str:
+    """Write states in colour, with their numbers if there are several."""
+    counts = Counter(status.status(run).state for run in runs)
+    return ', '.join(
+        f'[{COLOURS.get(state, "yellow")}]'
+        f'{f"{count} " if len(runs) > 1 else ""}{state.value}[/]'
+        for state, count in counts.items()
+    )
+
+
+def problems(status: PlanStatus) -> list[str]:
+    """List what is missing or wrong; runs with the same problem together."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for name, run in status.runs.items():
+        own = status.status(run)
+        can_start = own.state in (State.READY, State.NO_DATA)
+        if own.state is State.NO_DATA:
+            data = [d for d in run.data if not status.data[d].is_complete]
+            names[f'data missing: {", ".join(data)}'].append(name)
+        elif own.state not in COLOURS or (
+            own.state is State.RUNNING and own.why
+        ):
+            advice = ADVICE.get(own.state, '')
+            names[f'{own.state.value}: {own.why}{advice}'].append(name)
+        if can_start and lacks_weights(run):
+            text = "torchvision's weights are downloaded when the run starts"
+            names[text].append(name)
+        if own.state is State.READY and not fits(run.gpus):
+            text = (
+                f'wants {run.gpus} GPUs, more than this machine has: use '
+                '`run --gpus N` (the total batch stays), or `submit`'
+            )
+            names[text].append(name)
+    sentences = missing_metrics(status)
+    for text, (first, *others) in names.items():
+        more = f' and {len(others)} more runs' if others else ''
+        sentences.append(f'{first}{more}: {text}')
+    return sentences
+
+
+def lacks_weights(run: Run) -> bool:
+    """Return whether torchvision's weights are not on this machine yet."""
+    depth = settings_of(run).get('model.backbone.depth')
+    folder = Path(torch.hub.get_dir()) / 'checkpoints'
+    files = folder.glob(f'resnet{depth}-*.pth')
+    return run.weights == 'torchvision' and not any(files)
+
+
+def summary(status: PlanStatus) -> str:
+    """Count the runs in each state, and sum up their cost."""
+    counts = Counter(status.status(r).state for r in status.runs.values())
+    parts = [f'{counts[s]} {s.value}' for s in State if s in counts]
+    cost = status.cost(status.runs.values())
+    so_far = 'nothing yet'
+    if cost:
+        so_far = f'{cost.device_hours:.2f} hours of {cost.device}'
+    return f'{len(status.runs)} runs: {", ".join(parts)}. So far: {so_far}.'

@@ -1,0 +1,214 @@
+"""Launch one run: build its command, watch it, record its result."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import pixcon_mm
+from pixcon_mm.errors import UserError
+from pixcon_mm.processes import STOPPED
+from pixcon_mm.visualization.curves import summarize
+from reproduction.run_dir import RunDir, cost_of, describe_file
+from reproduction.runs import Run, load_silently
+from reproduction.status import PlanStatus
+
+HEARTBEAT = 10.0  # seconds between two notes of the time so far
+POLL = 0.2  # seconds
+EVALUATION = 'evaluation.json'  # of tools/test.py, moved to metrics.json
+
+
+def build_command(
+    status: PlanStatus, run: Run, processes: int | None = None
+) -> list[str]:
+    """Build the command that starts or resumes a run with a complete parent.
+
+    It runs in the root of this repository. The total batch stays the
+    recipe's, also with another number of processes than the plan's.
+    """
+    run_dir = status.run_dir(run)
+    gpus = run.gpus if processes is None else processes
+    source = run.weights
+    if run.parent:
+        source = str(status.checkpoint(run.parent))
+    tool = 'test' if run.kind == 'test' else 'train'
+    line = [run.config, *([source] if tool == 'test' else [])]
+    if gpus:
+        line = ['bash', f'tools/dist_{tool}.sh', *line, str(gpus)]
+    else:
+        line = [sys.executable, f'tools/{tool}.py', *line]
+    line += ['--work-dir', str(run_dir.path)]
+    if run.kind == 'test':
+        line += ['--out', str(run_dir.path / EVALUATION)]
+    elif run_dir.newest_checkpoint():
+        line += ['--resume']  # the tool looks for the newest whole one
+    elif run.kind == 'finetune':
+        line += ['--pretrained', source]
+    if run.kind == 'finetune':
+        line += ['--no-validate']  # its test follows
+    if run.kind != 'test' and (gpus or gpus != run.gpus):
+        line += ['--total-batch', str(_total_batch(run))]
+    options = status.plan.arguments(run.options)
+    return [*line, '--cfg-options', f'randomness.seed={run.seed}', *options]
+
+
+def _total_batch(run: Run) -> int:
+    """Return the recipe's number of images per optimiser step."""
+    cfg = load_silently(run.config, run.options)
+    base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
+    if not base:
+        raise UserError(
+            f'{run.config} does not state its total batch as auto_scale_lr='
+            'dict(base_batch_size=...), which several processes must know '
+            'to share it.'
+        )
+    return base
+
+
+def readable(line: list[str]) -> str:
+    """Write a command for a person to read and paste."""
+    words = [Path(line[0]).name if line[0] == sys.executable else line[0]]
+    return shlex.join([*words, *line[1:]])
+
+
+def run_command(
+    run_dir: RunDir, line: list[str], devices: int, lock: int
+) -> str | None:
+    """Run a command to its end; record the time it took, however it ends.
+
+    It inherits the descriptor of the run's lock. Returns what went wrong, in
+    a sentence; None if nothing.
+    """
+    attempt = _new_attempt(command=line, devices=devices)
+    attempts = [*run_dir.attempts(), attempt]
+    began = time.monotonic()
+    with open(run_dir.log_file, 'ab') as log:
+        log_start = log.tell()
+        child = subprocess.Popen(
+            line,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            pass_fds=(lock,),
+            env={**os.environ, 'PYTHON': sys.executable},
+        )
+    try:
+        recorded = -HEARTBEAT
+        while True:
+            pid, status, usage = os.wait4(child.pid, os.WNOHANG)
+            attempt['seconds'] = round(time.monotonic() - began, 3)
+            if pid:
+                break
+            if attempt['seconds'] - recorded >= HEARTBEAT:
+                recorded = attempt['seconds']
+                # A disk that hiccups must not end a training of days.
+                with contextlib.suppress(UserError):
+                    run_dir.write('attempts.json', attempts)
+            time.sleep(POLL)
+    except BaseException:
+        # The command has the lock: it must not stay behind.
+        child.send_signal(signal.SIGTERM)
+        child.wait()
+        attempt['error'] = 'it was stopped'
+        run_dir.write('attempts.json', attempts)
+        raise
+    child.returncode = attempt['exit'] = os.waitstatus_to_exitcode(status)
+    attempt['resident_gib'] = round(usage.ru_maxrss / 2**20, 3)
+    if attempt['exit'] == STOPPED:
+        attempt['error'] = 'it was stopped by a signal'
+    elif attempt['exit']:
+        attempt['error'] = _failure(run_dir, log_start, attempt['exit'])
+    run_dir.write('attempts.json', attempts)
+    return attempt['error']
+
+
+def record_failure(run_dir: RunDir, error: str) -> None:
+    """Record that a run failed before or after its command."""
+    attempt = _new_attempt(exit=1, error=error)
+    run_dir.write('attempts.json', [*run_dir.attempts(), attempt])
+
+
+def _new_attempt(**known: Any) -> dict[str, Any]:
+    """Return the record of an attempt; ``exit`` is None until it ends."""
+    has_gpu = torch.cuda.is_available()
+    blank = dict(
+        command=[],
+        started=datetime.datetime.now().isoformat(timespec='seconds'),
+        seconds=0.0,
+        devices=1,
+        device=torch.cuda.get_device_name(0) if has_gpu else 'CPU',
+        host=socket.gethostname(),
+        version=pixcon_mm.__version__,
+        exit=None,
+        error=None,
+        resident_gib=None,
+    )
+    return {**blank, **known}
+
+
+def _failure(run_dir: RunDir, log_start: int, code: int) -> str:
+    """Say why a command failed, in its own words if it printed any."""
+    with open(run_dir.log_file, 'rb') as file:
+        file.seek(log_start)
+        lines = file.read().decode(errors='replace').split('\n')
+    errors = [line for line in lines if line.startswith('error: ')]
+    if errors:
+        return errors[-1].removeprefix('error: ').strip()
+    if code < 0:
+        return f'it was ended by signal {signal.Signals(-code).name}'
+    last_line = run_dir.last_line(log_start)
+    return f'it ended with exit code {code}: {last_line}'
+
+
+def write_metrics(run: Run, run_dir: RunDir) -> None:
+    """Write the metrics file of a run whose command has succeeded.
+
+    Raises:
+        UserError: If the command has left no result.
+    """
+    # As of the start: config and plan may have been edited since.
+    started = run_dir.read('run.json')
+    evaluation = run_dir.path / EVALUATION
+    checkpoint, metrics, records = None, {}, []
+    if run.kind == 'test':
+        report = json.loads(evaluation.read_text(encoding='utf-8'))
+        metrics = report['metrics']
+        if report['sha256'] != started['parent_sha256']:
+            raise UserError(
+                f'{evaluation} is of another checkpoint than the run was '
+                'started for: run it again.'
+            )
+    else:
+        newest = run_dir.newest_checkpoint()
+        if newest is None:
+            raise UserError(
+                f'{run.name} ended without a checkpoint in {run_dir.path}: '
+                'its config saves none at the end (default_hooks.checkpoint).'
+            )
+        checkpoint = describe_file(newest)
+        records = run_dir.records()
+        metrics = summarize(records) if records else {}
+    result = dict(
+        **started,
+        run=run.name,
+        seed=run.seed,
+        checkpoint=checkpoint,
+        metrics=metrics,
+        cost=dataclasses.asdict(cost_of(run_dir.attempts(), records)),
+        version=pixcon_mm.__version__,
+    )
+    run_dir.write('metrics.json', result)
+    evaluation.unlink(missing_ok=True)

@@ -1,0 +1,188 @@
+"""Status of the runs of a plan, judged by their files."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pixcon_mm.processes import STOPPED
+from reproduction.data_check import DataCheck, check_data
+from reproduction.plan import Plan
+from reproduction.run_dir import (
+    Cost,
+    DamagedError,
+    RunDir,
+    add_costs,
+    cost_of,
+    is_same_file,
+)
+from reproduction.runs import Run, difference, runs_of, settings_of
+
+
+class State(enum.Enum):
+    """State of a run."""
+
+    COMPLETE = 'complete'
+    RUNNING = 'running'
+    READY = 'ready'
+    WAITING = 'waiting'
+    INTERRUPTED = 'interrupted'
+    FAILED = 'failed'
+    DAMAGED = 'damaged'
+    LOST = 'checkpoint missing'
+    STALE = 'stale'
+    NO_DATA = 'data missing'
+
+
+# States in which a run can start or resume.
+RUNNABLE = (State.READY, State.INTERRUPTED, State.FAILED, State.DAMAGED)
+# States in which it starts over, but only with --redo.
+TO_REDO = (State.STALE, State.LOST)
+
+
+@dataclass(frozen=True)
+class Status:
+    """Status of a run."""
+
+    state: State
+    why: str = ''  # what is wrong or missing, with names
+    metrics: dict[str, Any] | None = None  # content of a valid metrics file
+
+
+class PlanStatus:
+    """Status of all runs of a plan, as on the disk now."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.runs = runs_of(plan)
+        self._statuses: dict[str, Status] = {}
+        self.data: dict[str, DataCheck] = {}
+        self.check_data()
+
+    def check_data(self) -> None:
+        """Check all data again."""
+        for name, data in self.plan.data.items():
+            self.data[name] = check_data(data)
+
+    def run_dir(self, run: Run) -> RunDir:
+        """Return the folder of a run."""
+        return RunDir(Path(self.plan.work_dir) / run.name)
+
+    def status(self, run: Run) -> Status:
+        """Judge a run and its parents, once until :meth:`forget`."""
+        if run.name not in self._statuses:
+            run_dir = self.run_dir(run)
+            self._statuses[run.name] = (
+                Status(State.RUNNING, run_dir.last_line())
+                if run_dir.is_running()
+                else self.judge_files(run)
+            )
+        return self._statuses[run.name]
+
+    def forget(self) -> None:
+        """Judge all runs again: something has happened."""
+        self._statuses.clear()
+
+    def parent(self, run: Run) -> Status | None:
+        """Return the status of the run whose checkpoint a run starts from."""
+        return self.status(run.parent) if run.parent else None
+
+    def checkpoint(self, run: Run) -> Path:
+        """Return the checkpoint of a complete run."""
+        name = self.status(run).metrics['checkpoint']['name']
+        return self.run_dir(run).path / name
+
+    def cost(self, runs: Iterable[Run]) -> Cost | None:
+        """Compute what runs have cost so far; None for nothing.
+
+        The time of a command that outlived its `run` is not known.
+        """
+        costs = []
+        for run in runs:
+            metrics = self.status(run).metrics
+            if metrics:
+                costs.append(Cost(**metrics['cost']))
+            else:
+                attempts = self.run_dir(run).attempts()
+                costs.append(cost_of(attempts, []))
+        return add_costs(costs)
+
+    def judge_files(self, run: Run) -> Status:
+        """Judge a run by its files alone, also one that is locked here."""
+        run_dir = self.run_dir(run)
+        try:
+            changed = self._changes(run, run_dir.read('run.json'))
+        except DamagedError as error:
+            # The other files may be of another run.
+            return Status(State.STALE, str(error))
+        if changed:
+            return Status(State.STALE, changed)
+        try:
+            metrics = run_dir.read('metrics.json')
+            if metrics is None:
+                return self._judge_unfinished(run, run_dir)
+        except DamagedError as error:
+            return Status(State.DAMAGED, str(error))
+        changed = self._changes(run, metrics)
+        if changed:
+            return Status(State.STALE, changed)
+        return self._judge_result(run_dir, metrics)
+
+    def _changes(self, run: Run, record: dict | None) -> str:
+        """Say what the plan asks for now that a run was not started with."""
+        if record is None:
+            return ''
+        changed = difference(record['settings'], settings_of(run))
+        parent = self.parent(run)
+        if changed or parent is None:
+            return changed
+        if parent.state is State.STALE:
+            return f'{run.parent.name} is stale'
+        if parent.metrics is None:
+            return ''
+        old = record['parent_sha256']
+        new = parent.metrics['checkpoint']['sha256']
+        if old == new:
+            return ''
+        return (
+            f'it started from another checkpoint of {run.parent.name} '
+            f'(sha256 {old:.12}) than there is now ({new:.12})'
+        )
+
+    def _judge_result(self, run_dir: RunDir, metrics: dict) -> Status:
+        known = metrics['checkpoint']
+        if known is None:
+            return Status(State.COMPLETE, metrics=metrics)
+        path = run_dir.path / known['name']
+        if not path.is_file():
+            return Status(State.LOST, f'there is no {path}', metrics)
+        if not is_same_file(path, known):
+            return Status(
+                State.STALE,
+                f'{path} is not the file that metrics.json names (sha256 '
+                f'{known["sha256"]:.12})',
+            )
+        return Status(State.COMPLETE, metrics=metrics)
+
+    def _judge_unfinished(self, run: Run, run_dir: RunDir) -> Status:
+        checks = [self.data[name] for name in run.data]
+        missing = [c.sentence for c in checks if not c.is_complete]
+        if missing:
+            return Status(State.NO_DATA, '; '.join(dict.fromkeys(missing)))
+        newest = run_dir.newest_checkpoint()
+        parent = self.parent(run)
+        if parent and not newest and parent.state is not State.COMPLETE:
+            is_lost = parent.state is State.LOST
+            lost = ', whose checkpoint is missing' if is_lost else ''
+            return Status(State.WAITING, f'for {run.parent.name}{lost}')
+        attempts = run_dir.read('attempts.json')
+        if not attempts:
+            return Status(State.READY)
+        if attempts[-1]['exit'] in (None, 0, STOPPED):
+            resume = f'resumes from {newest.name}' if newest else 'starts over'
+            return Status(State.INTERRUPTED, resume)
+        error = attempts[-1]['error']
+        return Status(State.FAILED, f'{error} (see {run_dir.log_file})')

@@ -1,0 +1,248 @@
+"""Tables of a plan, from the status of its runs."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pixcon_mm.visualization.curves import Records
+from reproduction.plan import Benchmark, Options
+from reproduction.published import (
+    PublishedNumber,
+    RowKey,
+    find,
+    find_other_rows,
+    read_published,
+)
+from reproduction.run_dir import Cost
+from reproduction.runs import Run, select, settings_of, table_rows
+from reproduction.status import PlanStatus, State
+
+
+def number(value: float | None) -> str:
+    """Write a number with six significant digits; nothing for None.
+
+    Example:
+        >>> number(38.93333333), number(1234567.8), number(None)
+        ('38.9333', '1234570.0', '')
+    """
+    return '' if value is None else repr(float(f'{value:.6g}'))
+
+
+def score(value: float) -> str:
+    """Round the number of the CSV file to one decimal, so that both agree."""
+    return f'{float(number(value)):.1f}'
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One metric of one row over its seeds.
+
+    Example:
+        >>> print(Cell([38.0, 39.0, 40.0], 3), Cell([38.0], 3), Cell())
+        39.0 ± 1.0 (3) 38.0 (1 of 3) –
+    """
+
+    # One per complete test, scaled as the metric says, in order of seeds.
+    values: list[float] = field(default_factory=list)
+    wanted: int = 0  # number of seeds of the plan
+    pretrainings: int = 0  # how many different ones are behind the values
+    published: list[PublishedNumber] = field(default_factory=list)
+
+    @property
+    def mean(self) -> float | None:
+        """Mean of the values; None without any."""
+        return statistics.fmean(self.values) if self.values else None
+
+    @property
+    def std(self) -> float | None:
+        """Deviation of the sample (n - 1); None below two values."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    def __str__(self) -> str:
+        """Write mean, deviation and number of seeds."""
+        if self.mean is None:
+            return '–'
+        std = '' if self.std is None else f' ± {score(self.std)}'
+        n = len(self.values)
+        of = f' of {self.wanted}' if n < self.wanted else ''
+        return f'{score(self.mean)}{std} ({n}{of})'
+
+
+class Column(NamedTuple):
+    """A metric of a benchmark."""
+
+    key: str  # BENCHMARK/METRIC in the plan's names
+    benchmark: str  # title
+    protocol: str
+    metric: str  # title
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method on a pre-training set, or only its published numbers."""
+
+    key: RowKey
+    cells: dict[str, Cell]  # by key of the column
+    pretrain: Cost | None = None  # of all its pre-trainings together
+    finetune: Cost | None = None  # of all its fine-tunings and tests
+    config: str = ''  # of the pre-training
+    options: Options = field(default_factory=dict)  # overrides of the config
+    checkpoints: list[str] = field(default_factory=list)  # SHA-256
+    # Log records of the pre-trainings, by seed.
+    curves: dict[int, Records] = field(default_factory=dict)
+    is_ours: bool = True  # False for published numbers alone
+
+    @property
+    def device(self) -> str:
+        """Devices of its runs."""
+        cost = self.pretrain or self.finetune
+        return cost.device if cost else ''
+
+    @property
+    def pretrainings(self) -> int:
+        """Number of pre-trainings that its cost is of."""
+        behind = [cell.pretrainings for cell in self.cells.values()]
+        begun = sum(bool(records) for records in self.curves.values())
+        return max(len(self.checkpoints), begun, *behind, 0)
+
+    def cell(self, column: Column) -> Cell:
+        """Return a cell, an empty one where there is none."""
+        return self.cells.get(column.key, Cell())
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a plan, with the results so far."""
+
+    name: str
+    title: str
+    columns: list[Column]
+    rows: list[Row]
+
+    @property
+    def sources(self) -> dict[str, int]:
+        """Sources of published numbers, numbered from 1 in reading order."""
+        sources: dict[str, int] = {}
+        for row in self.rows:
+            for column in self.columns:
+                for published in row.cell(column).published:
+                    sources.setdefault(published.source, len(sources) + 1)
+        return sources
+
+    @property
+    def protocols(self) -> dict[str, str]:
+        """Protocols by benchmark."""
+        return {column.benchmark: column.protocol for column in self.columns}
+
+    def has_published(self, column: Column) -> bool:
+        """Return whether any row has a published number in a column."""
+        return any(row.cell(column).published for row in self.rows)
+
+
+def collect_tables(status: PlanStatus) -> list[Table]:
+    """Collect the tables of a plan, with the results so far.
+
+    Only complete runs count: stale and damaged ones are left out.
+    """
+    plan = status.plan
+    numbers = read_published(plan.published) if plan.published else []
+    tables = []
+    for name, table in plan.tables.items():
+        benchmarks = {key: plan.benchmarks[key] for key in table.benchmarks}
+        columns = [
+            Column(f'{key}/{metric}', bench.title, bench.protocol, spec.title)
+            for key, bench in benchmarks.items()
+            for metric, spec in bench.metrics.items()
+        ]
+        rows = [
+            _row(status, method, pretrain_set, benchmarks, numbers)
+            for method, pretrain_set in table_rows(plan, name)
+        ]
+        known = [row.key for row in rows]
+        for row in find_other_rows(numbers, benchmarks.values(), known):
+            cells = {
+                f'{key}/{metric}': Cell([], 0, 0, find(numbers, b, spec, row))
+                for key, b in benchmarks.items()
+                for metric, spec in b.metrics.items()
+            }
+            rows.append(Row(row, cells, is_ours=False))
+        tables.append(Table(name, table.title, columns, rows))
+    return tables
+
+
+def _row(
+    status: PlanStatus,
+    method: str,
+    pretrain_set: str | None,
+    benchmarks: dict[str, Benchmark],
+    numbers: list[PublishedNumber],
+) -> Row:
+    """Collect cells, costs and curves of a method on a pre-training set."""
+    spec = status.plan.methods[method]
+    images, epochs, options = spec.pretrain_set, spec.epochs, {}
+    fields = dict(method=method, pretrain_set=pretrain_set)
+    runs = select(status.runs.values(), **fields)
+    finetunes = [run for run in runs if run.benchmark in benchmarks]
+    pretrains = select(runs, kind='pretrain')
+    if pretrains:
+        images = status.plan.pretrain_sets[pretrain_set].title
+        epochs = settings_of(pretrains[0]).get('train_cfg.max_epochs')
+        options = pretrains[0].options
+    key = RowKey(spec.title, images, epochs)
+    cells = {}
+    for name, benchmark in benchmarks.items():
+        tests = select(runs, kind='test', benchmark=name)
+        for metric, column in benchmark.metrics.items():
+            done = [t for t in tests if _score(status, t, metric) is not None]
+            parents = [test.parent.parent for test in done]
+            cells[f'{name}/{metric}'] = Cell(
+                [column.scale * _score(status, t, metric) for t in done],
+                len(tests),
+                len({parent.name for parent in parents if parent}),
+                find(numbers, benchmark, column, key),
+            )
+    metrics = [status.status(run).metrics for run in pretrains]
+    return Row(
+        key,
+        cells,
+        pretrain=status.cost(pretrains),
+        finetune=status.cost(finetunes),
+        config=spec.config or '',
+        options=options,
+        checkpoints=[m['checkpoint']['sha256'] for m in metrics if m],
+        curves={
+            run.seed: status.run_dir(run).records()
+            for run in pretrains
+            if status.status(run).state is not State.STALE
+        },
+    )
+
+
+def _score(status: PlanStatus, test: Run, metric: str) -> float | None:
+    """Return a metric of a test; None if it is not complete or lacks it."""
+    own = status.status(test)
+    if own.state is not State.COMPLETE:
+        return None
+    return own.metrics['metrics'].get(metric)
+
+
+def missing_metrics(status: PlanStatus) -> list[str]:
+    """Name complete tests that lack a metric that the plan wants."""
+    sentences = []
+    for run in select(status.runs.values(), kind='test'):
+        own = status.status(run)
+        wanted = status.plan.benchmarks[run.benchmark].metrics
+        missing = [
+            name for name in wanted if _score(status, run, name) is None
+        ]
+        if missing and own.state is State.COMPLETE:
+            found = ', '.join(own.metrics['metrics']) or 'nothing at all'
+            sentences.append(
+                f'{run.name}: the evaluator gave no {", ".join(missing)}, but '
+                f'{found}: a detector that finds nothing has no metrics; '
+                'otherwise correct the names in the plan (nothing has to run '
+                'again)'
+            )
+    return sentences

@@ -1,0 +1,255 @@
+"""Files of weights are loaded safely, and fill a model completely."""
+
+import argparse
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from safetensors.torch import save_file
+from torchvision.models import resnet18, resnet50, resnet101
+
+from pixcon_mm.checkpoint.load import (
+    backbone_tensors,
+    load_strict,
+    load_tensors,
+    sha256_of,
+)
+from pixcon_mm.errors import UserError
+
+TENSORS = dict(a=torch.arange(3.0), b=torch.ones(2, 2))
+
+
+class Code:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder / 'code was run'),)
+
+
+def check_tensors(path):
+    found = load_tensors(path)
+    assert list(found) == list(TENSORS)
+    assert all(torch.equal(found[name], TENSORS[name]) for name in TENSORS)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        TENSORS,
+        dict(state_dict=TENSORS, meta=dict(epoch=1)),
+        dict(model=TENSORS, args=argparse.Namespace(lr=0.1)),
+        # As MMEngine's checkpoints, whose history and numbers are numpy's.
+        dict(
+            state_dict=TENSORS,
+            message_hub=dict(
+                log_scalars=dict(loss=HistoryBuffer([1.0, 2.0], [1, 1])),
+                runtime_info=dict(lr=np.float64(0.1), best=np.int64(3)),
+            ),
+        ),
+    ],
+    ids=['state dict', 'state_dict', 'model', 'mmengine'],
+)
+@pytest.mark.parametrize('zipped', [True, False])
+def test_tensors_of_checkpoints(content, zipped, tmp_path):
+    """No class that stood in for another one is left behind."""
+    before = torch.serialization.get_safe_globals()
+    path = tmp_path / 'weights.pth'
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    check_tensors(path)
+    assert torch.serialization.get_safe_globals() == before
+
+
+def test_tensors_of_safetensors(tmp_path):
+    path = tmp_path / 'weights.safetensors'
+    save_file(TENSORS, path)
+    check_tensors(path)
+    path.write_bytes(b'\x08' * 100)
+    with pytest.raises(UserError, match='cut short'):
+        load_tensors(path)
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_code_is_refused_and_not_run(zipped, tmp_path):
+    path = tmp_path / 'weights.pth'
+    content = dict(state_dict=TENSORS, extra=Code(tmp_path))
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UserError, match=r'mkdir.*could run code.*not loaded'):
+        load_tensors(path)
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(UserError, match='no file of weights'):
+        load_tensors(path)
+    assert not (tmp_path / 'code was run').exists()
+
+
+@pytest.mark.parametrize('share', [0.0, 0.02, 0.5, 0.98])
+def test_truncated_file_of_before_pytorch_1_6(share, tmp_path):
+    path = tmp_path / 'weights.pth'
+    content = dict(state_dict=dict(a=torch.zeros(5000)))
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(
+        UserError, match=r'weights.pth is no file .* cut short'
+    ):
+        load_tensors(path)
+
+
+@pytest.mark.parametrize(
+    ('content', 'problem'),
+    [
+        (b'\n<!DOCTYPE html>\n<html>', 'holds no weights, but a web page'),
+        (b'version https://git-lfs.github.com/spec/v1\n', 'git lfs pull'),
+        (b'{"message": "Not Found"}', 'holds no weights, but JSON'),
+        (None, 'There is no file'),
+        ([1, 2], 'holds no tensors by name'),
+    ],
+)
+def test_files_without_weights(content, problem, tmp_path):
+    path = tmp_path / 'resnet50.pth'
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content:
+        torch.save(content, path)
+    with pytest.raises(UserError, match=problem):
+        load_tensors(path)
+
+
+def test_backbone_of_each_layout():
+    bare = {'conv1.weight': 1, 'layer1.0.conv1.weight': 2}
+    ours = {f'backbone.{name}': value for name, value in bare.items()}
+    ours['key_encoder.backbone.conv1.weight'] = 3
+    assert backbone_tensors(ours) == bare
+    assert backbone_tensors(bare) == bare
+    # The release keeps an alias of it beside the query encoder.
+    release = {f'encoder_q.0.{name}': value for name, value in bare.items()}
+    release['backbone.conv1.weight'] = release['encoder_k.0.conv1.weight'] = 3
+    assert backbone_tensors(release) == bare
+    moco = {f'module.encoder_q.{name}': value for name, value in bare.items()}
+    assert backbone_tensors(moco, prefix='module.encoder_q.') == bare
+    with pytest.raises(UserError, match="begins with 'encoder.'; the first"):
+        backbone_tensors(moco, prefix='encoder.')
+
+
+def test_sha256(tmp_path):
+    (tmp_path / 'file').write_bytes(b'abc')
+    known = 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
+    assert sha256_of(tmp_path / 'file') == known
+
+
+@pytest.fixture(scope='module')
+def resnets():
+    """State dicts without classifier, on no memory."""
+    with torch.device('meta'):
+        models = dict(r18=resnet18(), r50=resnet50(), r101=resnet101())
+    return {
+        name: {
+            n: torch.zeros(t.shape, dtype=t.dtype)
+            for n, t in model.state_dict().items()
+            if not n.startswith('fc.')
+        }
+        for name, model in models.items()
+    }
+
+
+@pytest.fixture
+def model():
+    return {
+        'conv1.weight': torch.zeros(2, 3),
+        'bn1.running_mean': torch.zeros(2),
+        'bn1.num_batches_tracked': torch.tensor(7),
+    }
+
+
+@pytest.fixture
+def weights():
+    return {
+        'conv1.weight': torch.ones(2, 3, dtype=torch.float16),
+        'bn1.running_mean': torch.full((2,), 2.0),
+        'bn1.num_batches_tracked': torch.tensor(5),
+    }
+
+
+@pytest.mark.parametrize('has_counter', [True, False])
+def test_every_tensor_is_filled_in_place(model, weights, has_counter):
+    """The count of batches may be missing."""
+    filled = model['conv1.weight']
+    if not has_counter:
+        del weights['bn1.num_batches_tracked']
+    line = load_strict(model, weights, 'backbone', 'FILE')
+    assert line == 'backbone: 3/3 tensors from FILE'
+    assert filled.tolist() == [[1.0] * 3] * 2
+    assert filled.dtype == torch.float32
+    assert model['bn1.running_mean'].tolist() == [2.0, 2.0]
+    assert model['bn1.num_batches_tracked'] == (5 if has_counter else 0)
+
+
+def test_classifier_and_absent_stage_are_left_out(resnets):
+    r50 = resnets['r50']
+    first = {n: t for n, t in r50.items() if not n.startswith('layer4')}
+    weights = {**r50, 'fc.weight': torch.zeros(10, 2048)}
+    assert '318/318' in load_strict(dict(r50), weights, 'backbone', 'FILE')
+    assert '258/258' in load_strict(first, weights, 'backbone', 'FILE')
+
+
+@pytest.mark.parametrize(
+    ('change', 'problem'),
+    [
+        (
+            lambda weights: weights.pop('bn1.running_mean'),
+            '1 of 3 tensors are not in FILE, the first is bn1.running_mean: '
+            'only a part of the weights is for this model',
+        ),
+        (
+            lambda weights: weights.update({'conv1.weight': torch.ones(3, 2)}),
+            '1 of 3 tensors have another shape in FILE, .* conv1.weight',
+        ),
+        (
+            lambda weights: weights['conv1.weight'].fill_(float('nan')),
+            '1 of 3 tensors are not finite in FILE, .* conv1.weight',
+        ),
+        (
+            lambda weights: weights.update({'conv1.bias': torch.ones(2)}),
+            'no place for 1 tensors of FILE, the first is conv1.bias',
+        ),
+    ],
+)
+def test_nothing_is_filled_unless_all_is(model, weights, change, problem):
+    change(weights)
+    with pytest.raises(UserError, match=f'backbone: .*{problem}'):
+        load_strict(model, weights, 'backbone', 'FILE')
+    assert not model['conv1.weight'].any()
+    assert model['bn1.num_batches_tracked'] == 7
+
+
+def deep(resnet):
+    plain = {n: t for n, t in resnet.items() if 'conv1' not in n[:6]}
+    return {**plain, 'stem.0.weight': torch.zeros(32, 3, 3, 3)}
+
+
+@pytest.mark.parametrize(
+    ('make', 'cause'),
+    [
+        (lambda r: (r['r50'], r['r18']), 'of a ResNet-18, .* is a ResNet-50'),
+        (lambda r: (r['r50'], r['r101']), 'a ResNet-101, .* is a ResNet-50'),
+        (lambda r: (r['r50'], deep(r['r50'])), 'of a ResNet with a deep stem'),
+        (lambda r: (deep(r['r50']), r['r50']), "deep stem .*type='ResNet'"),
+        (
+            lambda r: (
+                r['r50'],
+                {f'module.encoder_q.{n}': t for n, t in r['r50'].items()},
+            ),
+            r'--prefix module.encoder_q\.',
+        ),
+        (lambda r: (r['r18'], {'x': torch.zeros(1)}), 'not of this model'),
+    ],
+)
+def test_the_likely_cause_is_named(resnets, make, cause):
+    model, weights = make(resnets)
+    with pytest.raises(UserError, match=cause):
+        load_strict(model, weights, 'backbone', 'FILE')

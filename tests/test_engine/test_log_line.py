@@ -1,0 +1,122 @@
+"""Log lines that a person sees, and a bar, only on a terminal."""
+
+import logging
+import os
+import pty
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from pixcon_mm.engine.log_line import batch_size, is_readable, losses
+from tests import ROOT, toy
+from tests.commands import run
+
+SHOW_CURSOR, HIDE_CURSOR = '\x1b[?25h', '\x1b[?25l'
+# As the toy recipe's log has it, colours aside.
+LINE = re.compile(
+    r'epoch ([12])/2 \[([1-4])/4\]  loss \d+\.\d{3} '
+    r'\(image \d+\.\d{3}, dense \d+\.\d{3}\)  lr \S+  grad \S+  '
+    r'\S+ images/s \(data \d+%\)  left 0:00:\d\d\r?\n'
+)
+ORDER = [(e, i) for e in '12' for i in '1234']
+
+
+def record(message, level=logging.INFO):
+    return logging.LogRecord('x', level, 'x', 1, message, None, None)
+
+
+@pytest.mark.parametrize(
+    ('message', 'level', 'is_shown'),
+    [
+        ('Saving checkpoint at 1 epochs', logging.INFO, True),
+        ('\nConfig:\nmodel = dict()\n', logging.INFO, False),
+        ('Something\nis wrong', logging.WARNING, True),
+        ('"FileClient" will be deprecated', logging.WARNING, False),
+        ('Exp name: x_2026', logging.INFO, False),
+    ],
+)
+def test_dumps_stay_off_the_terminal(message, level, is_shown):
+    assert is_readable(record(message, level)) == is_shown
+
+
+def test_losses_of_all_three_tasks():
+    tag = {'loss': 3.0, 'decode.loss_ce': 2.0, 'aux.loss_ce': 1.0, 'lr': 0.1}
+    assert losses(tag) == 'loss 3.000 (decode.ce 2.000, aux.ce 1.000)'
+    tag = {'loss': 1.5, 'loss_rpn_cls': 0.5, 'loss_mask': 1.0, 'acc': 90.0}
+    assert losses(tag) == 'loss 1.500 (rpn_cls 0.500, mask 1.000)'
+
+
+def test_batch_size_of_either_loader():
+    assert batch_size(SimpleNamespace(batch_size=3)) == 3
+    sampler = SimpleNamespace(batch_size=4)
+    loader = SimpleNamespace(batch_size=None, batch_sampler=sampler)
+    assert batch_size(loader) == 4
+
+
+def command(folder, *options):
+    return [
+        sys.executable,
+        str(ROOT / 'tools/train.py'),
+        str(toy.write_config(folder)),
+        '--work-dir',
+        str(folder / 'work'),
+        *options,
+    ]
+
+
+def on_terminal(arguments):
+    """Run with a pseudo-terminal; return status and what it shows."""
+    ours, theirs = pty.openpty()
+    run = subprocess.Popen(
+        arguments,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        env=dict(os.environ, TERM='xterm', COLUMNS='200'),
+    )
+    os.close(theirs)
+    shown = b''
+    # Linux ends a terminal that nobody writes to with an error.
+    try:
+        while part := os.read(ours, 65536):
+            shown += part
+    except OSError:
+        pass
+    os.close(ours)
+    return run.wait(), shown.decode()
+
+
+@pytest.mark.slow
+def test_pipe_gets_plain_lines_and_file_gets_all(tmp_path):
+    done = run(*command(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert '\x1b' not in done.stdout
+    assert LINE.findall(done.stdout) == ORDER
+    assert all('mmengine - ' in line for line in done.stdout.splitlines())
+    assert len(done.stdout.splitlines()) < 20
+    (file,) = (tmp_path / 'work').glob('*/*.log')
+    assert 'System environment' in file.read_text()
+    assert 'param_scheduler=[' in file.read_text()
+    (scalars,) = (tmp_path / 'work').glob('*/vis_data/scalars.json')
+    assert '"images_per_second": ' in scalars.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('fails', [False, True])
+def test_terminal_gets_a_bar_and_is_restored(tmp_path, fails):
+    options = ['--cfg-options', 'model.fail_at=3'] if fails else []
+    code, shown = on_terminal(command(tmp_path, *options))
+    assert shown.rindex(SHOW_CURSOR) > shown.rindex(HIDE_CURSOR)
+    if fails:
+        assert code == 1
+        assert 'RuntimeError: a bug of ours' in shown
+        return
+    assert code == 0, shown
+    assert 'epoch 2/2 ' in shown
+    assert '8/8' in shown
+    # Above it, the lines are whole.
+    assert LINE.findall(re.sub(r'\x1b\[[0-9;?]*[a-zA-Z]', '', shown)) == ORDER

@@ -1,0 +1,150 @@
+"""Gradients are measured as they are, and only where they belong are added."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import clip_grad_norm_
+
+from pixcon_mm.engine.model_state import LayoutCheck, gradient_norm
+from pixcon_mm.errors import UserError
+from tests.test_engine.runs import At, config, train
+
+
+def layers():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, bias=True), nn.Conv2d(4, 5, 1), nn.Linear(5, 2)
+    )
+
+
+def with_gradients(model, scale=1.0):
+    for index, parameter in enumerate(model.parameters()):
+        # Some are not part of the loss.
+        if index != 3:
+            parameter.grad = scale * torch.randn_like(parameter)
+    return model
+
+
+def optimizer_of(model, **options):
+    groups = [dict(params=list(layer.parameters())) for layer in model]
+    return torch.optim.SGD(groups, **dict(lr=0.1, momentum=0.9), **options)
+
+
+@pytest.mark.parametrize('scale', [1e-30, 1.0, 1e15, float('inf')])
+def test_norm_is_that_of_clip_grad_norm(scale):
+    model = with_gradients(layers(), scale)
+    found = gradient_norm(optimizer_of(model))
+    expected = clip_grad_norm_(model.parameters(), float('inf'))
+    torch.testing.assert_close(found, expected, equal_nan=True)
+    assert found.shape == ()
+
+
+def test_norm_of_nan_and_of_nothing():
+    model = layers()
+    assert gradient_norm(optimizer_of(model)) == 0
+    with_gradients(model)
+    model[2].bias.grad[1] = float('nan')
+    assert gradient_norm(optimizer_of(model)).isnan()
+
+
+def test_norm_is_as_before_the_loss_scaler():
+    """A fused optimiser divides by the scale itself, within its step."""
+    model = with_gradients(layers())
+    expected = gradient_norm(optimizer_of(model))
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            parameter.grad *= 1024
+    optimizer, seen = optimizer_of(model, fused=True), []
+    optimizer.register_step_pre_hook(
+        lambda optimizer, *_: seen.append(gradient_norm(optimizer))
+    )
+    scaler = torch.amp.GradScaler('cpu', init_scale=1024.0)
+    scaler.scale(torch.ones(()))  # makes its scale
+    scaler.step(optimizer)
+    torch.testing.assert_close(seen, [expected])
+    assert expected > 0
+
+
+@pytest.fixture
+def model():
+    return layers()
+
+
+@pytest.fixture
+def optimizer(model):
+    optimizer = optimizer_of(model)
+    LayoutCheck(optimizer, {p: name for name, p in model.named_parameters()})
+    return optimizer
+
+
+def turned(tensor):
+    """Copy into the other memory format."""
+    return tensor.detach().clone(memory_format=torch.channels_last)
+
+
+def refused(model, optimizer):
+    before = [p.detach().clone() for p in model.parameters()]
+    with pytest.raises(UserError) as caught:
+        optimizer.step()
+    for parameter, value in zip(model.parameters(), before, strict=True):
+        assert torch.equal(parameter, value)
+    return str(caught.value)
+
+
+def test_a_gradient_laid_out_otherwise_stops_before_the_first_step(
+    model, optimizer
+):
+    with_gradients(model)
+    model[0].weight.grad = turned(model[0].weight.grad)
+    text = refused(model, optimizer)
+    assert text.startswith('0.weight of shape (4, 3, 3, 3) has strides (27, 9')
+    assert 'its gradient (27, 1, 9, 3)' in text
+
+
+def test_a_buffer_laid_out_otherwise_stops_before_the_second_step(
+    model, optimizer
+):
+    with_gradients(model)
+    optimizer.step()
+    state = optimizer.state[model[0].weight]
+    state['momentum_buffer'] = turned(state['momentum_buffer'])
+    assert 'its momentum buffer (27, 1, 9, 3)' in refused(model, optimizer)
+
+
+def test_the_check_is_of_two_steps_only(model, optimizer):
+    with_gradients(model)
+    for _ in range(2):
+        optimizer.step()
+    model[0].weight.grad = turned(model[0].weight.grad)
+    optimizer.step()  # costs no more time; nothing changes them any more
+
+
+def test_dimensions_of_size_one_do_not_matter(model, optimizer):
+    """A 1x1 convolution lies in memory alike in both formats."""
+    with_gradients(model)
+    weight = model[1].weight
+    assert turned(weight.grad).stride() != weight.grad.stride()
+    weight.grad = turned(weight.grad)
+    optimizer.step()
+    state = optimizer.state[weight]
+    state['momentum_buffer'] = turned(state['momentum_buffer'])
+    optimizer.step()
+
+
+def test_channels_last_throughout_is_fine():
+    model = layers().to(memory_format=torch.channels_last)
+    optimizer = optimizer_of(model)
+    LayoutCheck(optimizer, {})
+    for _ in range(3):
+        with_gradients(model)
+        optimizer.step()
+
+
+def test_a_run_is_checked(tmp_path):
+    def turn(runner):
+        weight = runner.model.linear.weight
+        weight.data = weight.data.t().contiguous().t()
+
+    # Before the second step, whose gradient takes the new strides.
+    with pytest.raises(UserError, match=r'linear.weight of shape \(3, 4\)'):
+        train(config(tmp_path, 'run'), At(1, turn))
