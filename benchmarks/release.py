@@ -71,7 +71,7 @@ def as_released(model_cfg: dict) -> nn.Module:
     model = MODELS.build(
         dict(model_cfg, channels_last=False, compile_backbone=False)
     )
-    model.head.contrast = ReleaseInfoNCE(model.head.contrast.temperature)
+    model.head.loss_module = ReleaseInfoNCE(model.head.loss_module.temperature)
     model.key_encoder.__class__ = ReleaseKeyEncoder
     return model
 

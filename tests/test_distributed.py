@@ -79,7 +79,7 @@ def step(model, data, module=None):
         [p for p in module.parameters() if p.requires_grad], lr=0.1
     )
     data = module.data_preprocessor(data, True)
-    losses = model(data['inputs'], data['data_samples'], mode='loss')
+    losses = model(data['inputs'], data['geometry'], mode='loss')
     sum(losses.values()).backward()
     optimizer.step()
     module.after_optimizer_step(0.0)

@@ -41,7 +41,7 @@ def from_release(state_dict: StateDict) -> StateDict:
         elif name in QUEUES:
             pointer = state_dict[f'{name}_ptr'].reshape(()).clone()
             renamed[f'{QUEUES[name]}.features'] = tensor.T.contiguous()
-            renamed[f'{QUEUES[name]}.num_enqueued'] = pointer
+            renamed[f'{QUEUES[name]}._extra_state'] = pointer
         elif not name.startswith('backbone.') and not name.endswith('_ptr'):
             raise KeyError(f"{name} is no tensor of the release's PixCon")
     return renamed

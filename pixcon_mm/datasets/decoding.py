@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -12,8 +13,7 @@ import mmcv
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from pixcon_mm.datasets.containers import PNG, check_png, check_webp
-from pixcon_mm.datasets.storage import say
+from pixcon_mm.datasets.storage import warn
 
 try:
     import simplejpeg
@@ -22,6 +22,7 @@ except ImportError:
 
 MAX_PIXELS = 200_000_000
 
+PNG = b'\x89PNG\r\n\x1a\n'
 JPEG, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 # libjpeg's words for data that it cannot follow.
 JPEG_TROUBLE = ('Corrupt JPEG data', 'Premature end', 'Inconsistent')
@@ -41,8 +42,7 @@ def decode_whole(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
     Args:
         content (bytes): The whole file.
-        max_pixels (int): Height times width that is decoded at most; the
-            header is read first. Defaults to 200 million.
+        max_pixels (int): Most pixels that are decoded, by the header.
 
     Returns:
         np.ndarray: uint8, BGR. Shape (H, W, 3).
@@ -62,9 +62,12 @@ def decode_whole(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 
 def _decode_jpeg(content: bytes, max_pixels: int) -> np.ndarray | None:
-    """None for what another decoder may make sense of."""
+    """Decode, or return None for what another decoder may read."""
     if simplejpeg is None:
-        _warn_of_missing_simplejpeg()
+        _warn_once(
+            'simplejpeg is not installed. JPEG files that are damaged inside '
+            'will be decoded as they are: pip install simplejpeg.'
+        )
         return None
     try:
         height, width = simplejpeg.decode_jpeg_header(content)[:2]
@@ -75,11 +78,9 @@ def _decode_jpeg(content: bytes, max_pixels: int) -> np.ndarray | None:
         return simplejpeg.decode_jpeg(content, 'BGR', strict=True)
     except ValueError as error:
         trouble = str(error)
-    if 'Premature end of JPEG' in trouble and not content.endswith(
-        (JPEG_END, bytes(16))
-    ):
-        # Possibly only the marker is missing. If there is one, libjpeg says
-        # whether data before it are missing, too.
+    has_end = content.endswith((JPEG_END, bytes(16)))
+    if 'Premature end of JPEG' in trouble and not has_end:
+        # With the marker, libjpeg finds out if data are missing, too.
         return _decode_jpeg(content + JPEG_END, max_pixels)
     extraneous = re.search(r'(\d+) extraneous bytes', trouble)
     if extraneous and int(extraneous[1]) <= MAX_EXTRANEOUS:
@@ -90,15 +91,55 @@ def _decode_jpeg(content: bytes, max_pixels: int) -> np.ndarray | None:
 
 
 def _decode_png(content: bytes, max_pixels: int) -> np.ndarray:
-    check_png(content)
+    _check_png(content)
     width, height, depth = struct.unpack('>IIB', content[16:25])
     _check_size(width, height, max_pixels)
     image = _decode_with_opencv(content)
     if image is None:
         raise ValueError('the data of the PNG file cannot be decoded')
-    if depth == 16 and 0 < image.max() < 16:
-        _warn_of_12_bits()
+    if depth == 16:
+        _warn_of_12_bits(image.max(), 16)
     return image
+
+
+def _check_png(content: bytes) -> None:
+    """Verify the checksums of all chunks that make the picture.
+
+    Some versions of OpenCV and Pillow return the upper half of a damaged
+    file without a word. What comes after the last chunk does not matter.
+    """
+    view = memoryview(content)
+    start = len(PNG)
+    while True:
+        length = int.from_bytes(view[start : start + 4], 'big')
+        end = start + 12 + length
+        kind = bytes(view[start + 4 : start + 8])
+        if end > len(content):
+            raise ValueError('the PNG file is truncated')
+        is_critical = not kind[0] & 0x20
+        checksum = int.from_bytes(view[end - 4 : end], 'big')
+        if is_critical and zlib.crc32(view[start + 4 : end - 4]) != checksum:
+            raise ValueError(f'chunk {kind!r} of the PNG file is damaged')
+        if start == len(PNG) and (kind, length) != (b'IHDR', 13):
+            raise ValueError('the PNG file has no header')
+        if kind == b'IEND':
+            return
+        start = end
+
+
+def _check_webp(content: bytes) -> None:
+    """Refuse a picture that ends in zeros, as in a copy that broke.
+
+    WebP has no checksum, and its decoders make a picture of any bytes.
+    """
+    start = 12
+    while start + 8 <= len(content):
+        kind, length = struct.unpack('<4sI', content[start : start + 8])
+        end = start + 8 + length
+        is_picture = kind in (b'VP8 ', b'VP8L')
+        if is_picture and content[start:end].endswith(bytes(512)):
+            raise ValueError('the end of the WebP picture is empty')
+        start = end + length % 2
 
 
 def _decode_other(content: bytes, max_pixels: int) -> np.ndarray:
@@ -140,9 +181,9 @@ def _pillow() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _is_for_opencv(kind: str, content: bytes) -> bool:
+def _is_for_opencv(kind: str | None, content: bytes) -> bool:
     if kind == 'WEBP':
-        check_webp(content)
+        _check_webp(content)
     # Without simplejpeg. OpenCV fills what is missing before the end.
     is_jpeg = kind in ('JPEG', 'MPO') and simplejpeg is None
     has_end = content[-64:].rstrip(b'\0').endswith(JPEG_END)
@@ -163,8 +204,7 @@ def _to_bgr(picture: Image.Image) -> np.ndarray:
     # Pillow brings the values of PPM files, and only those, to 16 bits.
     if depth.startswith('I;16') or (depth == 'I' and picture.format == 'PPM'):
         grey = np.asarray(picture)
-        if 0 < grey.max() < 4096:
-            _warn_of_12_bits()
+        _warn_of_12_bits(grey.max(), 4096)
         grey = (grey >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     # Pillow would clip their unknown range to 0..255.
@@ -172,8 +212,8 @@ def _to_bgr(picture: Image.Image) -> np.ndarray:
         raise ValueError('32-bit images have no defined range')
     bits = getattr(picture, 'tag_v2', {}).get(258, (8,))  # of TIFF
     rgb = np.asarray(picture.convert('RGB'))
-    if max(bits) == 16 and 0 < rgb.max() < 16:
-        _warn_of_12_bits()
+    if max(bits) == 16:
+        _warn_of_12_bits(rgb.max(), 16)
     return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
 
 
@@ -185,18 +225,14 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-@cache
-def _warn_of_missing_simplejpeg() -> None:
-    say(
-        'simplejpeg is not installed. JPEG files that are damaged inside '
-        'will be decoded as they are: pip install simplejpeg.'
-    )
+_warn_once = cache(warn)
 
 
-@cache
-def _warn_of_12_bits() -> None:
-    say(
-        'There are 16-bit images whose values stay below 4096, as 12-bit '
-        'sensors write them. They are read as almost black: multiply their '
-        'values by 16 and save them again.'
-    )
+def _warn_of_12_bits(highest: int, limit: int) -> None:
+    """Warn if the highest value of a 16-bit image is below a limit."""
+    if 0 < highest < limit:
+        _warn_once(
+            'There are 16-bit images whose values stay below 4096, as 12-bit '
+            'sensors write them. They are read as almost black: multiply '
+            'their values by 16 and save them again.'
+        )

@@ -1,4 +1,4 @@
-"""Which files of a folder are images."""
+"""List of the image files in folders."""
 
 import logging
 import os
@@ -37,15 +37,9 @@ To use another folder, add --cfg-options data_root=/path/to/images"""
 
 @cache
 def readable_suffixes() -> tuple[str, ...]:
-    """Suffixes of the image files that can be decoded here.
+    """Return the suffixes of image files that can be decoded here, sorted.
 
-    Returns:
-        tuple[str, ...]: In lower case, with the dot, sorted. Pillow's
-            build decides, for AVIF OpenCV's as well.
-
-    Example:
-        >>> {'.jpg', '.jfif', '.png', '.tif'} <= set(readable_suffixes())
-        True
+    Pillow's build decides, for AVIF OpenCV's as well.
     """
     known = Image.registered_extensions()
     formats = {
@@ -68,58 +62,72 @@ def list_images(
     counted in one line of the log; names that start with a dot are not.
 
     Args:
-        folder (str): Where to look.
+        folder (str): Where to look; paths start with it.
         extensions (Sequence[str]): Suffixes in lower case, with the dot.
         visited (set[str]): Real paths of folders already listed; extended.
             It ends circles of links and keeps overlapping folders from
             listing an image twice.
 
-    Returns:
-        list[str]: Paths that start with ``folder``.
-
     Raises:
         UserError: If the folder is missing, holds no image, or is on
             storage that is away.
     """
-    if not folder or not os.path.isdir(folder):
-        raise UserError(_missing(folder))
+    if not folder:
+        raise UserError(
+            f'No image folder is given (data_root is empty).\n{EXPECTED}'
+        )
+    name = repr(str(Path(folder).absolute()))
+    if not os.path.isdir(folder):
+        fault = (
+            'is not a folder' if os.path.exists(folder) else 'does not exist'
+        )
+        raise UserError(f'Image folder {name} {fault}.\n{EXPECTED}')
     paths: list[str] = []
     left_out: Counter[str] = Counter()
-    here: set[str] = set()
+    before = frozenset(visited)
     is_shared = False
     places = [folder]
     while places:
         place = places.pop()
         real = os.path.realpath(place)
-        is_shared |= real in visited
-        if real in visited or real in here:
+        is_shared |= real in before
+        if real in visited:
             continue
-        here.add(real)
+        visited.add(real)
         try:
             folders, files, others = patiently(_read_folder, place)
         except OSError as error:
-            _skip_folder(place, error)
+            print_log(
+                f'Folder {as_line(place)} cannot be opened '
+                f'({error.strerror}) and is left out.',
+                logger='current',
+                level=logging.WARNING,
+            )
             continue
         places += sorted(folders, reverse=True)
         images = [p for p in files if p.lower().endswith(tuple(extensions))]
         paths += images
-        if len(images) < len(files):
-            left_out.update(_suffix(p) for p in set(files).difference(images))
+        for path in set(files).difference(images):
+            suffix = os.path.splitext(path)[1].lower()
+            left_out[as_line(suffix) if suffix else 'without suffix'] += 1
         left_out.update(others)
     if not paths and not is_shared:
-        raise UserError(_empty(folder, extensions, left_out))
+        holds = f' They hold {_counts(left_out)}.' if left_out else ''
+        raise UserError(
+            f'Image folder {name} and its subfolders hold no image (a file '
+            f'that ends in {", ".join(extensions)}).{holds}\n{EXPECTED}'
+        )
     if left_out:
         print_log(
             f'{len(paths)} images in {as_line(folder)}; left out: '
             f'{_counts(left_out)}.',
             logger='current',
         )
-    visited |= here
     return sorted(paths)
 
 
 def _read_folder(folder: str) -> tuple[list[str], list[str], list[str]]:
-    """Paths of folders and of files in it, and what else there is."""
+    """Return paths of folders and of files in it, and what else is in it."""
     folders, files, others = [], [], []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -142,47 +150,9 @@ def _read_folder(folder: str) -> tuple[list[str], list[str], list[str]]:
     return folders, files, others
 
 
-def _suffix(path: str) -> str:
-    suffix = os.path.splitext(path)[1].lower()
-    return as_line(suffix) if suffix else 'without suffix'
-
-
 def _counts(left_out: Counter[str]) -> str:
-    """Numbers and kinds, the most frequent first.
-
-    Example:
-        >>> _counts(Counter({'.heic': 3, 'link to nowhere': 1}))
-        '3 .heic, 1 link to nowhere'
-    """
+    """Show numbers and kinds, the most frequent first."""
     named = left_out.most_common(MAX_KINDS)
     parts = [f'{count} {kind}' for kind, count in named]
     rest = left_out.total() - sum(count for _, count in named)
     return ', '.join([*parts, *([f'{rest} of other kinds'] if rest else [])])
-
-
-def _skip_folder(folder: str, error: OSError) -> None:
-    print_log(
-        f'Folder {as_line(folder)} cannot be opened ({error.strerror}) and '
-        'is left out.',
-        logger='current',
-        level=logging.WARNING,
-    )
-
-
-def _missing(folder: str) -> str:
-    if not folder:
-        return f'No image folder is given (data_root is empty).\n{EXPECTED}'
-    what = 'is not a folder' if os.path.exists(folder) else 'does not exist'
-    absolute = Path(folder).absolute()
-    return f'Image folder {str(absolute)!r} {what}.\n{EXPECTED}'
-
-
-def _empty(
-    folder: str, extensions: Sequence[str], left_out: Counter[str]
-) -> str:
-    absolute = Path(folder).absolute()
-    holds = f' They hold {_counts(left_out)}.' if left_out else ''
-    return (
-        f'Image folder {str(absolute)!r} and its subfolders hold no image '
-        f'(a file that ends in {", ".join(extensions)}).{holds}\n{EXPECTED}'
-    )

@@ -13,14 +13,17 @@ BYTES_A_PIXEL, METADATA = 8, 64 * 2**20
 
 
 class BrokenImageError(ValueError):
-    """A file that is not a readable, complete image."""
+    """A file that is not a readable, complete image.
+
+    The only error that makes ``SceneImageDataset`` skip an image.
+    """
 
 
 @TRANSFORMS.register_module()
 class LoadSceneImage(BaseTransform):
-    """Load any 8- or 16-bit image as BGR, or say that it is broken.
+    """Load any 8- or 16-bit image as BGR, or refuse it as broken.
 
-    ``docs/data.md`` says what is read and what counts as broken. The EXIF
+    ``docs/data.md`` lists what is read and what counts as broken. The EXIF
     orientation is ignored, as in the released PixCon.
 
     Required keys: ``img_path``. Added keys: ``img`` (uint8, (H, W, 3), BGR),
@@ -28,14 +31,8 @@ class LoadSceneImage(BaseTransform):
 
     Args:
         max_pixels (int): Height times width above which an image counts as
-            broken, before it is decoded. Defaults to 200 million.
-        patience (float): Seconds to wait for storage that is away. Defaults
-            to 300.
-
-    Raises:
-        BrokenImageError: If the file cannot be read or decoded. It is the
-            only error that makes ``SceneImageDataset`` skip an image.
-        UserError: If the storage did not come back in time.
+            broken, before it is decoded.
+        patience (float): Seconds to wait for storage that is away.
     """
 
     def __init__(
@@ -52,13 +49,11 @@ class LoadSceneImage(BaseTransform):
         return results
 
     def read(self, path: str) -> tuple[bytes, np.ndarray]:
-        """Read and decode a file.
+        """Return a file's content and the image in it, (H, W, 3).
 
-        Args:
-            path (str): The file.
-
-        Returns:
-            tuple[bytes, np.ndarray]: Its content and the image, (H, W, 3).
+        Raises:
+            BrokenImageError: If the file cannot be read or decoded.
+            UserError: If the storage did not come back in time.
         """
         try:
             max_bytes = BYTES_A_PIXEL * self.max_pixels + METADATA

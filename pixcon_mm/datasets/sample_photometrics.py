@@ -1,4 +1,4 @@
-"""What is to be done to a view's colours: drawn here, done on the device."""
+"""Random numbers of the photometric augmentation, one set a view."""
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -19,29 +19,29 @@ DEFAULTS = dict(
     sigma=(0.1, 2.0),
     solarize=0.0,
 )
-PROBABILITIES = ('jitter', 'grayscale', 'blur', 'solarize')
+# The rest are probabilities and factors, up to 1.
+HIGHEST = dict(hue=0.5)
 
 
 @TRANSFORMS.register_module()
 class SamplePhotometrics(BaseTransform):
-    """Draw the photometric augmentation of each view, and only draw it.
+    """Sample the photometric augmentation of each view, without applying it.
 
     The numbers travel with the views, and ``TwoViewDataPreprocessor``
     applies them to the whole batch on the model's device: about three
     quarters of the work of a CPU pipeline. The distribution is that of
     ``PerViewTransforms`` with RandomApply(ColorJitter), RandomGrayscale,
-    GaussianBlur and Solarize.
+    GaussianBlur and Solarize (docs/method.md, section 3.2).
 
     Added key: ``photometrics``, a dict of arrays whose first dimension is
     V: see :func:`pixcon_mm.models.photometrics.augment`.
 
     Args:
-        views (list[dict]): One for each view. Probabilities ``jitter``,
-            ``grayscale``, ``blur`` and ``solarize``; ranges of the jitter:
-            factors of ``brightness``, ``contrast`` and ``saturation``
-            within 1 - x and 1 + x, ``hue`` within -x and x turns; ``sigma``
-            (low, high) of the blur in pixels. What is left out is as in
-            BYOL's first view.
+        views (list[dict]): Settings of each view over ``DEFAULTS``.
+            Probabilities ``jitter``, ``grayscale``, ``blur``, ``solarize``;
+            ``brightness``, ``contrast`` and ``saturation`` x for factors
+            within 1 - x and 1 + x, ``hue`` x for turns within -x and x;
+            ``sigma`` (low, high) of the blur in pixels.
     """
 
     def __init__(self, views: list[dict]):
@@ -50,15 +50,14 @@ class SamplePhotometrics(BaseTransform):
                 'SamplePhotometrics needs two sets of settings, one a view, '
                 f'not {len(views)}.'
             )
-        for view in views:
-            check(view)
-        self.views = [{**DEFAULTS, **view} for view in views]
+        self.views = [complete(view) for view in views]
 
     def transform(self, results: dict) -> dict:
         """Add the numbers of both views."""
-        drawn = [draw(**view) for view in self.views]
+        numbers = [sample(view) for view in self.views]
         results['photometrics'] = {
-            name: np.stack([view[name] for view in drawn]) for name in drawn[0]
+            name: np.stack([view[name] for view in numbers])
+            for name in numbers[0]
         }
         return results
 
@@ -67,25 +66,14 @@ class SamplePhotometrics(BaseTransform):
         return f'{type(self).__name__}(views={self.views})'
 
 
-def draw(
-    jitter: float,
-    brightness: float,
-    contrast: float,
-    saturation: float,
-    hue: float,
-    grayscale: float,
-    blur: float,
-    sigma: tuple[float, float],
-    solarize: float,
-) -> dict[str, np.ndarray]:
-    """Draw one view's numbers from numpy's global generator."""
-    does_jitter, is_gray, is_blurred, is_solarized = np.random.rand(4) < (
-        jitter,
-        grayscale,
-        blur,
-        solarize,
+def sample(view: dict) -> dict[str, np.ndarray]:
+    """Sample one view's numbers from numpy's global generator."""
+    does_jitter, is_gray, is_blurred, is_solarized = np.random.rand(4) < [
+        view[name] for name in ('jitter', 'grayscale', 'blur', 'solarize')
+    ]
+    reach = np.array(
+        [view[n] for n in ('brightness', 'contrast', 'saturation', 'hue')]
     )
-    reach = np.array([brightness, contrast, saturation, hue])
     factors = np.random.uniform(-reach, reach) + (1, 1, 1, 0)
     order = np.random.permutation(4)
     if not does_jitter:
@@ -94,13 +82,13 @@ def draw(
         factors=factors.astype(np.float32),
         order=order,
         grayscale=is_gray,
-        sigma=np.float32(is_blurred * np.random.uniform(*sigma)),
+        sigma=np.float32(is_blurred * np.random.uniform(*view['sigma'])),
         solarize=is_solarized,
     )
 
 
-def check(view: dict) -> None:
-    """Raise UserError if settings are unknown or out of range."""
+def complete(view: dict) -> dict:
+    """Add the defaults; raise UserError if a setting is out of range."""
     unknown = set(view) - set(DEFAULTS)
     if unknown:
         raise UserError(
@@ -108,22 +96,17 @@ def check(view: dict) -> None:
             f'takes {", ".join(DEFAULTS)}.'
         )
     view = {**DEFAULTS, **view}
-    for name in PROBABILITIES:
-        if not 0 <= view[name] <= 1:
-            raise UserError(
-                f'SamplePhotometrics: {name}={view[name]} is a probability '
-                'and must lie in [0, 1].'
-            )
-    for name, most in dict(
-        brightness=1, contrast=1, saturation=1, hue=0.5
-    ).items():
-        if not 0 <= view[name] <= most:
-            raise UserError(
-                f'SamplePhotometrics: {name}={view[name]} must lie in '
-                f'[0, {most}].'
-            )
-    if not 0 < view['sigma'][0] <= view['sigma'][1]:
+    low, high = view['sigma']
+    if not 0 < low <= high:
         raise UserError(
             'SamplePhotometrics: sigma must be two increasing numbers of '
             f'pixels above 0, not {view["sigma"]}.'
         )
+    for name in set(DEFAULTS) - {'sigma'}:
+        highest = HIGHEST.get(name, 1)
+        if not 0 <= view[name] <= highest:
+            raise UserError(
+                f'SamplePhotometrics: {name}={view[name]} must lie in '
+                f'[0, {highest}].'
+            )
+    return view

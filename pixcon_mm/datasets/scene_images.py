@@ -1,6 +1,5 @@
 """Folders of images, without labels, without annotation files."""
 
-import os
 from collections.abc import Sequence
 
 import torch
@@ -27,12 +26,12 @@ class SceneImageDataset(BaseDataset):
             followed, names that start with a dot are not.
         pipeline (list[dict]): Transforms, beginning with ``LoadSceneImage``.
         extensions (Sequence[str], optional): Suffixes of image files, in any
-            case. Defaults to None, all that can be decoded here.
+            case; None for all that can be decoded here.
         indices (int | Sequence[int], optional): Keep the first so many
-            images, or these. Defaults to None, all.
-        max_refetch (int): How often in a row another image is tried when
-            the pipeline turns one down. Defaults to 1000.
-        lazy_init (bool): Do not list the folders yet. Defaults to False.
+            images, or these; None for all.
+        max_refetch (int): Other images tried, in a row, when the pipeline
+            returns None.
+        lazy_init (bool): Do not list the folders yet.
     """
 
     METAINFO = dict(task_name='two-view pre-training')
@@ -46,11 +45,8 @@ class SceneImageDataset(BaseDataset):
         max_refetch: int = 1000,
         lazy_init: bool = False,
     ):
-        self.folders = (
-            [data_root]
-            if isinstance(data_root, str | os.PathLike) or not data_root
-            else list(data_root)
-        )
+        is_list = data_root and isinstance(data_root, list | tuple)
+        self.folders: list = [*data_root] if is_list else [data_root]
         self.extensions = tuple(
             '.' + extension.lower().lstrip('.')
             for extension in extensions or readable_suffixes()
@@ -65,40 +61,32 @@ class SceneImageDataset(BaseDataset):
         )
 
     def full_init(self) -> None:
-        """List the folders and make room for what is known of each image."""
+        """List the folders; no image is known to be broken yet."""
         if not self._fully_initialized:
             super().full_init()
-            self._make_room()
+            self._forget_broken()
 
-    def get_subset_(self, indices) -> None:
+    def get_subset_(self, indices: int | Sequence[int]) -> None:
         """Keep some images only."""
         super().get_subset_(indices)
-        self._make_room()
+        self._forget_broken()
 
-    def get_subset(self, indices) -> 'SceneImageDataset':
-        """Copy with some images only."""
+    def get_subset(self, indices: int | Sequence[int]) -> 'SceneImageDataset':
+        """Return a copy with some images only."""
         subset = super().get_subset(indices)
-        subset._make_room()
+        subset._forget_broken()
         return subset
 
-    def _make_room(self) -> None:
+    def _forget_broken(self) -> None:
         self.broken = torch.zeros(len(self), dtype=torch.uint8)
         self.share_memory()
 
     def share_memory(self) -> None:
-        """Let loader workers that are started from now on report here.
-
-        Copies of a dataset, as the runner makes of one that it is given
-        ready-made, are not shared by themselves.
-        """
+        """Let loader workers that are started from now on report here."""
         self.broken.share_memory_()
 
     def load_data_list(self) -> list[dict]:
-        """List the images of all folders.
-
-        Raises:
-            UserError: If a folder is missing or holds no image.
-        """
+        """List the images of all folders."""
         visited: set[str] = set()
         return [
             dict(img_path=path)
@@ -107,7 +95,7 @@ class SceneImageDataset(BaseDataset):
         ]
 
     def broken_paths(self) -> list[str]:
-        """Paths of the images known to be broken."""
+        """Return the paths of the images known to be broken."""
         indices = self.broken.nonzero().flatten().tolist()
         return [self.get_data_info(i)['img_path'] for i in indices]
 
@@ -118,11 +106,9 @@ class SceneImageDataset(BaseDataset):
             UserError: If no image is left to fetch.
         """
         self.full_init()
-        # An index may come from the end of the list, as in any sequence.
+        # An index may count from the end of the list, as in any sequence.
         idx = range(len(self))[idx]
-        return self._fetch(idx)
-
-    def _fetch(self, idx: int) -> dict:
+        folders = ', '.join(repr(str(folder)) for folder in self.folders)
         refused = 0
         while refused <= self.max_refetch:
             if not self.broken[idx]:
@@ -132,27 +118,24 @@ class SceneImageDataset(BaseDataset):
                 refused += not self.broken[idx]
             if self.broken.all():
                 raise UserError(
-                    f'None of the {len(self)} images in {self._where()} can '
-                    f'be read (the last was '
+                    f'None of the {len(self)} images in {folders} can be '
+                    'read (the last was '
                     f'{self.get_data_info(idx)["img_path"]!r}): check that '
                     'the files are complete images.'
                 )
-            # Broken images stay in the draw: what replaces an image must
+            # Broken images may be tried again: what replaces an image must
             # not depend on which others have been found broken so far.
             idx = self._rand_another()
         raise UserError(
-            f'{refused} images in a row from {self._where()} gave no two '
+            f'{refused} images in a row from {folders} gave no two '
             'overlapping crops, as very long and narrow images do: set '
             "on_no_overlap='center' in TwoViewRandomResizedCrop."
         )
 
     def prepare_data(self, idx: int) -> dict | None:
-        """Run the pipeline; None for a broken or refused image."""
+        """Run the pipeline; return None for a broken or refused image."""
         try:
             return super().prepare_data(idx)
         except BrokenImageError:
             self.broken[idx] = 1
             return None
-
-    def _where(self) -> str:
-        return ', '.join(repr(str(folder)) for folder in self.folders)

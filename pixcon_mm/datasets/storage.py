@@ -25,31 +25,22 @@ OF_A_FILE = {
 }
 
 FEWER = 'Raise the limit of open files (ulimit -n) or use fewer workers.'
-MEMORY = 'Use fewer workers, or a machine with more memory.'
 ADVICE = {
     errno.EMFILE: FEWER,
     errno.ENFILE: FEWER,
-    errno.ENOMEM: MEMORY,
+    errno.ENOMEM: 'Use fewer workers, or a machine with more memory.',
 }
+MOUNT = 'Check that the storage of {} is mounted and answers.'
 
 Result = TypeVar('Result')
 
 
 def read_file(path: str, max_bytes: int, patience: float = PATIENCE) -> bytes:
-    """Read a regular file, waiting for storage that is away.
-
-    Args:
-        path (str): The file.
-        max_bytes (int): Size above which it is not read.
-        patience (float): Seconds to wait for storage. Defaults to
-            ``PATIENCE``.
-
-    Returns:
-        bytes: The whole content.
+    """Read a regular file, waiting ``patience`` seconds for its storage.
 
     Raises:
         OSError: If this file cannot be read, while others can.
-        ValueError: If it is no regular file, or too large.
+        ValueError: If it is no regular file, or larger than ``max_bytes``.
         UserError: If the storage does not come back in time.
     """
     return patiently(partial(_read, max_bytes=max_bytes), path, patience)
@@ -58,20 +49,16 @@ def read_file(path: str, max_bytes: int, patience: float = PATIENCE) -> bytes:
 def patiently(
     action: Callable[[str], Result], path: str, patience: float = PATIENCE
 ) -> Result:
-    """Repeat an action while the storage that it needs is away.
+    """Repeat an action on a path while the storage that it needs is away.
 
-    Says so on stderr when the first pause begins and when it is over. No
+    Warns on stderr when the first pause begins and when it is over. No
     logger is used: workers call this, and what a logger writes to may belong
     to another process (the progress bar).
 
-    Args:
-        action (Callable[[str], Result]): Called with the path.
-        path (str): A file or folder.
-        patience (float): Seconds to wait. Defaults to ``PATIENCE``.
-
     Raises:
         OSError: What the action raised, if the path itself is to blame.
-        UserError: If the storage does not come back in time.
+        UserError: If the storage does not come back within ``patience``
+            seconds.
     """
     start, pause = time.monotonic(), FIRST_PAUSE
     while True:
@@ -82,9 +69,16 @@ def patiently(
                 raise
             waited = time.monotonic() - start
             if waited + pause > patience:
-                raise UserError(_given_up(path, error, waited)) from error
+                where = as_line(os.path.dirname(os.path.abspath(path)))
+                advice = ADVICE.get(error.errno or 0, MOUNT.format(where))
+                raise UserError(
+                    f'{as_line(path)} could not be read for {waited:.0f} s '
+                    f'({error.strerror}), and the image is not to blame. '
+                    f'{advice} Then run the command again (a training with '
+                    '--resume).'
+                ) from error
             if pause == FIRST_PAUSE:
-                say(
+                warn(
                     f'{as_line(path)} cannot be read ({error.strerror}), '
                     'which is not the fault of the file: waiting up to '
                     f'{patience:.0f} s.'
@@ -92,7 +86,7 @@ def patiently(
         else:
             if pause > FIRST_PAUSE:
                 waited = time.monotonic() - start
-                say(f'{as_line(path)} was read after {waited:.0f} s.')
+                warn(f'{as_line(path)} was read after {waited:.0f} s.')
             return result
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
@@ -104,22 +98,17 @@ def is_away(path: str, error: OSError) -> bool:
     A missing file is to blame itself only if the folder that it was in, or
     that a link leads to, still holds something: the place where a disk was
     mounted is an empty folder.
-
-    Example:
-        >>> is_away('image.jpg', OSError(errno.EIO, 'Input/output error'))
-        True
     """
     if error.errno not in OF_A_FILE:
         return True
     try:
-        folder = os.path.dirname(os.path.realpath(path))
-        with os.scandir(folder) as entries:
+        with os.scandir(os.path.dirname(os.path.realpath(path))) as entries:
             return next(entries, None) is None
     except OSError:
         return True
 
 
-def say(message: str) -> None:
+def warn(message: str) -> None:
     """Print a warning to stderr, also below a progress bar."""
     if sys.__stderr__:
         print(f'warning: {message}', file=sys.__stderr__, flush=True)
@@ -141,16 +130,3 @@ def _read(path: str, max_bytes: int) -> bytes:
             )
         os.set_blocking(file.fileno(), True)
         return file.read(found.st_size)
-
-
-def _given_up(path: str, error: OSError, waited: float) -> str:
-    folder = os.path.dirname(os.path.abspath(path))
-    advice = ADVICE.get(
-        error.errno,
-        f'Check that the storage of {as_line(folder)} is mounted and answers.',
-    )
-    return (
-        f'{as_line(path)} could not be read for {waited:.0f} s '
-        f'({error.strerror}), and the image is not to blame. {advice} Then '
-        'run the command again (a training with --resume).'
-    )

@@ -1,10 +1,12 @@
 """From one image to two views whose geometry is known.
 
-Between the crop and the packing, ``img`` is a list of V = 2 views.
+Between the crop and the packing, ``img`` is a list of V = 2 views. Source:
+docs/method.md, section 3.
 """
 
 import math
 import warnings
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -17,8 +19,10 @@ from mmpretrain.registry import TRANSFORMS
 from pixcon_mm.errors import UserError
 
 Box = tuple[int, int, int, int]
+Interpolation = Literal['bilinear', 'bicubic']
+OnNoOverlap = Literal['skip', 'center']
 
-# mmcv says so in every worker whenever ColorJitter uses Pillow as it should.
+# mmcv warns in every worker whenever ColorJitter uses Pillow as it should.
 warnings.filterwarnings('ignore', "Only use 'alpha' for pillow backend")
 
 
@@ -26,10 +30,9 @@ warnings.filterwarnings('ignore', "Only use 'alpha' for pillow backend")
 class TwoViewRandomResizedCrop(BaseTransform):
     """Cut two overlapping random crops and resize them.
 
-    Each is an ordinary random resized crop. The second is drawn again, with
-    the same number of tries, until it also shares ``min_overlap`` of its own
-    area with the first. Resizing is antialiased and equals Pillow's within
-    one grey level, at a quarter of its cost.
+    Each is an ordinary random resized crop; the second also shares
+    ``min_overlap`` of its own area with the first. Resizing is antialiased
+    and equals Pillow's within one grey level, at a quarter of its cost.
 
     Required keys: ``img``. Modified keys: ``img`` (list of two uint8 arrays
     of shape (H, W, 3), channel by channel in memory), ``img_shape``. Added
@@ -37,23 +40,17 @@ class TwoViewRandomResizedCrop(BaseTransform):
     shape (V, 4).
 
     Args:
-        scale (int | tuple[int, int]): Size of the views, or their width and
-            height. Defaults to 224.
-        area_range (tuple[float, float]): Area of a crop as a share of the
-            image's. Defaults to (0.08, 1.0).
-        aspect_range (tuple[float, float]): Width / height of a crop, drawn
-            log-uniformly. Defaults to (3/4, 4/3).
-        min_overlap (float): Least intersection as a share of the area drawn
-            for the second crop; 0 admits crops without overlap. Defaults to
-            0.01.
-        max_tries (int): Draws for each crop. Defaults to 10.
-        interpolation (str): ``'bilinear'`` or ``'bicubic'``. Defaults to
-            ``'bilinear'``.
-        on_no_overlap (str): What to do when no draw of the second crop will
-            do. ``'skip'`` returns None, upon which the dataset takes another
-            image; ``'center'`` makes both views the central crop. That
-            happens to one in 10,000 photographs, but to one in ten of aspect
-            8:3. Defaults to ``'skip'``.
+        scale (int | tuple[int, int]): Side, or width and height, of a view.
+        area_range (tuple[float, float]): Area as a share of the image's.
+        aspect_range (tuple[float, float]): Width / height, log-uniform.
+        min_overlap (float): Least intersection as a share of the area of the
+            second crop before rounding; 0 admits crops without overlap.
+        max_tries (int): Tries for each crop.
+        interpolation (str): ``'bilinear'`` or ``'bicubic'``.
+        on_no_overlap (str): What happens when all tries of the second crop
+            fail: one in 10,000 photographs, one in ten of aspect 8:3.
+            ``'skip'`` returns None, and the dataset takes another image;
+            ``'center'`` makes both views the central crop.
     """
 
     def __init__(
@@ -63,35 +60,29 @@ class TwoViewRandomResizedCrop(BaseTransform):
         aspect_range: tuple[float, float] = (3 / 4, 4 / 3),
         min_overlap: float = 0.01,
         max_tries: int = 10,
-        interpolation: str = 'bilinear',
-        on_no_overlap: str = 'skip',
+        interpolation: Interpolation = 'bilinear',
+        on_no_overlap: OnNoOverlap = 'skip',
     ):
-        if on_no_overlap not in ('skip', 'center'):
-            raise UserError(
-                "TwoViewRandomResizedCrop: on_no_overlap must be 'skip' or "
-                f"'center', not {on_no_overlap!r}."
-            )
-        if not 0 < area_range[0] <= area_range[1] <= 1:
-            raise UserError(
-                'TwoViewRandomResizedCrop: area_range must be two increasing '
-                f'shares of the image within (0, 1], not {area_range}.'
-            )
-        if not 0 < aspect_range[0] <= aspect_range[1]:
-            raise UserError(
-                'TwoViewRandomResizedCrop: aspect_range must be two '
-                f'increasing positive ratios, not {aspect_range}.'
-            )
-        if not 0 <= min_overlap < 1:
-            raise UserError(
-                'TwoViewRandomResizedCrop: min_overlap must be a share of '
-                f'the crop within [0, 1), not {min_overlap}.'
-            )
-        if interpolation not in ('bilinear', 'bicubic'):
-            raise UserError(
-                "TwoViewRandomResizedCrop: interpolation must be 'bilinear' "
-                f"or 'bicubic', not {interpolation!r}."
-            )
-        self.scale = (scale, scale) if isinstance(scale, int) else tuple(scale)
+        is_valid = {
+            f'{on_no_overlap=} must be one of {get_args(OnNoOverlap)}': (
+                on_no_overlap in get_args(OnNoOverlap)
+            ),
+            f'{interpolation=} must be one of {get_args(Interpolation)}': (
+                interpolation in get_args(Interpolation)
+            ),
+            f'{area_range=} must be two increasing shares of the image '
+            'within (0, 1]': 0 < area_range[0] <= area_range[1] <= 1,
+            f'{aspect_range=} must be two increasing positive ratios': (
+                0 < aspect_range[0] <= aspect_range[1]
+            ),
+            f'{min_overlap=} must be a share of the crop within [0, 1)': (
+                0 <= min_overlap < 1
+            ),
+        }
+        for rule, holds in is_valid.items():
+            if not holds:
+                raise UserError(f'TwoViewRandomResizedCrop: {rule}.')
+        self.scale = (scale, scale) if isinstance(scale, int) else scale
         self.area_range = area_range
         self.aspect_range = aspect_range
         self.min_overlap = min_overlap
@@ -102,36 +93,36 @@ class TwoViewRandomResizedCrop(BaseTransform):
     def transform(self, results: dict) -> dict | None:
         """Replace the image by two views, or return None."""
         image = results['img']
-        boxes = self.draw_boxes(*image.shape[1::-1])
+        boxes = self.sample_boxes(*image.shape[1::-1])
         if boxes is None:
             return None
         results['img'] = [
             resize(image[y1:y2, x1:x2], self.scale, self.interpolation)
             for x1, y1, x2, y2 in boxes
         ]
-        results['img_shape'] = self.scale[::-1]
+        results['img_shape'] = tuple(self.scale[::-1])
         results['crop_boxes'] = np.array(boxes, dtype=np.float32)
         return results
 
-    def draw_boxes(self, width: int, height: int) -> list[Box] | None:
-        """Draw both crops, or None if they will not overlap."""
-        first = self._draw_box(width, height)
+    def sample_boxes(self, width: int, height: int) -> list[Box] | None:
+        """Sample both crops, or return None if they will not overlap."""
+        first = self._sample_box(width, height)
         if first is None:
             first = self._central_box(width, height)
-        second = self._draw_box(width, height, partner=first)
+        second = self._sample_box(width, height, partner=first)
         if second is not None:
             return [first, second]
         if self.on_no_overlap == 'skip':
             return None
         return [self._central_box(width, height)] * 2
 
-    def _draw_box(
+    def _sample_box(
         self, width: int, height: int, partner: Box | None = None
     ) -> Box | None:
-        log_aspects = [math.log(aspect) for aspect in self.aspect_range]
+        low, high = map(math.log, self.aspect_range)
         for _ in range(self.max_tries):
             area = width * height * np.random.uniform(*self.area_range)
-            aspect = math.exp(np.random.uniform(*log_aspects))
+            aspect = math.exp(np.random.uniform(low, high))
             w = round(math.sqrt(area * aspect))
             h = round(math.sqrt(area / aspect))
             if not (0 < w <= width and 0 < h <= height):
@@ -156,18 +147,9 @@ class TwoViewRandomResizedCrop(BaseTransform):
 
 
 def resize(
-    image: np.ndarray, scale: tuple[int, int], interpolation: str
+    image: np.ndarray, scale: tuple[int, int], interpolation: Interpolation
 ) -> np.ndarray:
-    """Resize with antialiasing, as Pillow does within one grey level.
-
-    Args:
-        image (np.ndarray): uint8. Shape (H, W, 3).
-        scale (tuple[int, int]): Width and height wanted.
-        interpolation (str): 'bilinear' or 'bicubic'.
-
-    Returns:
-        np.ndarray: uint8, channel by channel in memory.
-    """
+    """Resize uint8 (H, W, 3) to (width, height) with antialiasing."""
     # PyTorch's vectorised kernel wants the pixels of an image in a row.
     pixels = torch.from_numpy(np.ascontiguousarray(image))
     view = F.interpolate(
@@ -193,14 +175,14 @@ class TwoViewRandomFlip(BaseTransform):
     ``flips``, bool, shape (V,).
 
     Args:
-        prob (float): Probability for each view. Defaults to 0.5.
+        prob (float): Probability for each view.
     """
 
     def __init__(self, prob: float = 0.5):
         self.prob = prob
 
     def transform(self, results: dict) -> dict:
-        """Flip the views and note which."""
+        """Flip the views and record which."""
         flips = np.random.rand(len(results['img'])) < self.prob
         results['img'] = [
             torch.from_numpy(view).flip(1).numpy() if flip else view
@@ -214,11 +196,8 @@ class TwoViewRandomFlip(BaseTransform):
 class PerViewTransforms(BaseTransform):
     """Run one photometric pipeline for each view, in the loader.
 
-    The slower way to augment, and the one that takes any transform;
-    ``SamplePhotometrics`` leaves the work to the model's device.
-
-    mmpretrain's ``MultiView`` draws its views itself and drops every key but
-    the image; here the views and their geometry exist already and stay.
+    Slower than ``SamplePhotometrics``, but takes any transform. Unlike
+    mmpretrain's ``MultiView``, it keeps the geometry of the views.
 
     Required keys: ``img`` (list). Modified keys: ``img``.
 
@@ -263,8 +242,8 @@ class PerViewTransforms(BaseTransform):
 class PackTwoViewInputs(BaseTransform):
     """Pack views and geometry as tensors for ``default_collate``.
 
-    Geometry travels as plain tensors, not in ``DataSample`` objects: those
-    cannot be stacked, and every one costs a worker a shared-memory handle.
+    Not as ``DataSample`` objects: those cannot be stacked, and every one
+    costs a worker a shared-memory handle.
 
     Required keys: ``img`` (list), ``crop_boxes``. Optional keys: ``flips``,
     ``photometrics``, ``img_path``.
@@ -275,28 +254,24 @@ class PackTwoViewInputs(BaseTransform):
 
         Returns:
             dict: ``inputs``, V uint8 tensors of shape (3, H, W), and
-            ``data_samples`` with ``crop_boxes`` (V, 4), ``flips`` (V, ) and,
-            where known, ``photometrics``, a dict, and ``img_path``, which
-            error messages name.
+            ``data_samples``: ``crop_boxes`` (V, 4), ``flips`` (V, ) and,
+            where known, ``photometrics`` and ``img_path``.
         """
         views = results['img']
-        samples = dict(
+        flips = results.get('flips', np.zeros(len(views), dtype=bool))
+        samples: dict[str, Any] = dict(
             crop_boxes=torch.from_numpy(results['crop_boxes']),
-            flips=torch.from_numpy(
-                results.get('flips', np.zeros(len(views), dtype=bool))
-            ),
+            flips=torch.from_numpy(flips),
         )
         if 'photometrics' in results:
+            numbers = results['photometrics'].items()
             samples['photometrics'] = {
-                name: torch.from_numpy(drawn)
-                for name, drawn in results['photometrics'].items()
+                k: torch.from_numpy(v) for k, v in numbers
             }
         if 'img_path' in results:
             samples['img_path'] = results['img_path']
-        return dict(
-            inputs=[
-                torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1)))
-                for view in views
-            ],
-            data_samples=samples,
-        )
+        inputs = [
+            torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1)))
+            for view in views
+        ]
+        return dict(inputs=inputs, data_samples=samples)

@@ -1,22 +1,28 @@
 """Two views and their geometry, from the loader to the model's device."""
 
+from typing import Any
+
 from mmpretrain.models import SelfSupDataPreprocessor
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from pixcon_mm.errors import UserError
+from pixcon_mm.models.geometry import Geometry
 from pixcon_mm.models.photometrics import augment
 
-GEOMETRY = dict(crop_boxes=(2, 4), flips=(2,))
+ADVICE = (
+    'use TwoViewRandomResizedCrop, TwoViewRandomFlip, SamplePhotometrics and '
+    'PackTwoViewInputs in the train pipeline, with '
+    "collate_fn=dict(type='default_collate')."
+)
 
 
 @MODELS.register_module()
 class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
     """Check, move, augment and normalise two views.
 
-    The loader hands over uint8: a quarter of the bytes. Colours are changed
-    here, for the whole batch on the device, where the pipeline has
-    ``SamplePhotometrics``. Takes the arguments of mmpretrain's
+    Where the pipeline has ``SamplePhotometrics``, colours are changed here,
+    for the whole batch on the device. Takes the arguments of mmpretrain's
     SelfSupDataPreprocessor.
     """
 
@@ -24,62 +30,60 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
         """Move a collated batch to the device and finish its views.
 
         Args:
-            data (dict): ``inputs``, two uint8 BGR batches of shape
-                (B, 3, H, W), and ``data_samples`` with ``crop_boxes``
-                (B, V, 4), ``flips`` (B, V) and perhaps ``photometrics``.
+            data (dict): What ``PackTwoViewInputs`` gives, collated: uint8
+                BGR ``inputs`` and ``data_samples``.
             training (bool): Not used.
 
         Returns:
-            dict: ``inputs``, normalised, and ``data_samples``, the geometry.
+            dict: ``inputs``, two normalised batches, and ``geometry``, a
+            :class:`Geometry`: what :meth:`PixCon.loss` takes.
 
         Raises:
             UserError: If the batch does not hold two views with geometry.
         """
-        views, samples = data.get('inputs'), data.get('data_samples')
-        self._check(views, samples)
-        # What was drawn stays on the host: it says which rows to work on.
-        drawn = samples.get('photometrics')
-        moved = self.cast_data(
-            dict(views=views, geometry={k: samples[k] for k in GEOMETRY})
-        )
+        check_views(data.get('inputs'))
+        geometry = read_geometry(data.get('data_samples'))
+        views, geometry = self.cast_data((data['inputs'], geometry))
+        # Sampled numbers stay on the host: they say which rows to work on.
+        sampled = data['data_samples'].get('photometrics')
         inputs = []
-        for index, view in enumerate(moved['views']):
+        for index, view in enumerate(views):
             images = view.flip(1).float()
-            if drawn is not None:
-                numbers = {k: v[:, index] for k, v in drawn.items()}
+            if sampled is not None:
+                numbers = {k: v[:, index] for k, v in sampled.items()}
                 images = augment(images.div_(255), numbers).mul_(255)
             if not self._channel_conversion:
                 images = images.flip(1)
             if self._enable_normalize:
                 images = images.sub_(self.mean).div_(self.std)
             inputs.append(images)
-        return dict(inputs=inputs, data_samples=moved['geometry'])
+        return dict(inputs=inputs, geometry=geometry)
 
-    @staticmethod
-    def _check(views, geometry) -> None:
-        how = (
-            'use TwoViewRandomResizedCrop, TwoViewRandomFlip, '
-            'SamplePhotometrics and PackTwoViewInputs in the train pipeline, '
-            "with collate_fn=dict(type='default_collate')."
-        )
-        if isinstance(views, Tensor):
+
+def check_views(views: Any) -> None:
+    """Raise UserError unless there are two batches of views."""
+    is_list = isinstance(views, (list, tuple))
+    if is_list and [isinstance(v, Tensor) for v in views] == [True, True]:
+        return
+    found = f'a {type(views).__name__}'
+    if isinstance(views, Tensor):
+        found = f'one batch of views, of shape {tuple(views.shape)}'
+    elif is_list:
+        found += f' of {len(views)}'
+    raise UserError(
+        'PixCon needs two batches of views, one for each view of an image, '
+        f'but the pipeline gave {found}: {ADVICE}'
+    )
+
+
+def read_geometry(samples: Any) -> Geometry:
+    """Take the geometry out of ``data_samples``, or raise UserError."""
+    for name, shape in dict(crop_boxes=(2, 4), flips=(2,)).items():
+        value = samples.get(name) if isinstance(samples, dict) else None
+        if value is None or tuple(value.shape[1:]) != shape:
             raise UserError(
-                'PixCon needs two views of each image, but the pipeline '
-                f'gave one, of shape {tuple(views.shape)}: {how}'
+                'PixCon needs the geometry of both views, but the batch has '
+                f'no {name!r} of shape (B, {", ".join(map(str, shape))}): '
+                f'{ADVICE}'
             )
-        two = isinstance(views, (list, tuple)) and len(views) == 2
-        if not two or not all(isinstance(view, Tensor) for view in views):
-            kind = type(views).__name__
-            count = f' of {len(views)}' if hasattr(views, '__len__') else ''
-            raise UserError(
-                'PixCon needs two batches of views, but the pipeline gave '
-                f'a {kind}{count}: {how}'
-            )
-        for name, shape in GEOMETRY.items():
-            value = geometry.get(name) if isinstance(geometry, dict) else None
-            if value is None or tuple(value.shape[1:]) != shape:
-                raise UserError(
-                    f'PixCon needs the geometry of both views, but the batch '
-                    f'has no {name!r} of shape (B, '
-                    f'{", ".join(map(str, shape))}): {how}'
-                )
+    return Geometry(samples['crop_boxes'], samples['flips'])

@@ -11,10 +11,10 @@ from pixcon_mm.errors import UserError
 
 @MODELS.register_module()
 class FeatureQueue(nn.Module):
-    """The last K keys of all ranks, oldest overwritten first.
+    """The last K keys of all ranks, the oldest overwritten first.
 
-    Starts with L2-normalised Gaussian rows (reference file, section 1.2).
-    Any number of keys may be enqueued at once: the write wraps around.
+    Starts with L2-normalised Gaussian rows (docs/method.md, section 7). Any
+    number of keys may be enqueued at once: writing wraps around.
 
     Args:
         length (int): K, number of rows.
@@ -22,10 +22,12 @@ class FeatureQueue(nn.Module):
 
     Attributes:
         features (Tensor): Unit rows. Shape (K, C).
-        count (int): Keys enqueued since the start, over all ranks; the
-            next write begins at row ``count % length``. Saved and restored
-            through the buffer ``num_enqueued``.
+        count (int): Keys enqueued since the start, over all ranks; the next
+            write begins at row ``count % length``. Saved as the module's
+            extra state: a buffer on a GPU could not be read without waiting.
     """
+
+    features: Tensor
 
     def __init__(self, length: int, channels: int):
         super().__init__()
@@ -35,32 +37,7 @@ class FeatureQueue(nn.Module):
             )
         rows = F.normalize(torch.randn(length, channels), dim=1)
         self.register_buffer('features', rows)
-        self.register_buffer('num_enqueued', torch.zeros((), dtype=torch.long))
-        # Reading a pointer from the device would cost a host sync each step.
         self.count = 0
-        self._cast: Tensor | None = None
-        self._cast_version = -1
-
-    def rows(self, dtype: torch.dtype) -> Tensor:
-        """All rows in a dtype, cast once and kept up to date since.
-
-        Args:
-            dtype (torch.dtype): Of the product with the queries.
-
-        Returns:
-            Tensor: Shape (K, C). Read only.
-        """
-        if dtype == self.features.dtype:
-            return self.features
-        kept = self._cast
-        if (
-            kept is None
-            or (kept.dtype, kept.device) != (dtype, self.features.device)
-            or self._cast_version != self.features._version
-        ):
-            self._cast = self.features.to(dtype)
-            self._cast_version = self.features._version
-        return self._cast
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
@@ -74,16 +51,14 @@ class FeatureQueue(nn.Module):
         start = (self.count + max(added - length, 0)) % length
         keys = keys[-length:]
         first = min(len(keys), length - start)
-        is_current = self._cast_version == self.features._version
-        kept = [self._cast] if self._cast is not None and is_current else []
-        for rows in (self.features, *kept):
-            rows[start : start + first] = keys[:first]
-            rows[: len(keys) - first] = keys[first:]
-        if kept:
-            self._cast_version = self.features._version
+        self.features[start : start + first] = keys[:first]
+        self.features[: len(keys) - first] = keys[first:]
         self.count += added
-        self.num_enqueued.fill_(self.count)
 
-    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        self.count = int(self.num_enqueued)
+    def get_extra_state(self) -> Tensor:
+        """Return ``count`` for the state dict, as a tensor."""
+        return torch.tensor(self.count)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Restore ``count``."""
+        self.count = int(state)

@@ -1,9 +1,12 @@
-"""Where the crops of an image lie: overlaps, cell masks, cell centres.
+"""Geometry of the two crops of an image: overlaps, cell masks, centres.
 
 Pure tensor functions, batched over leading dimensions, on any device. The
-loader ships crop boxes and flips only; everything else follows from them for
-whatever grid the backbone gives. B batch, V = 2 views, N cells of a grid.
+loader gives crop boxes and flips only; all else follows from them for the
+grid that the backbone gives. B batch, V = 2 views, N cells of a grid, in
+row-major (y, x) order. Source: docs/method.md, section 3.1.
 """
+
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,34 +15,49 @@ from torch import Tensor
 # float32 rounding and far below the distance of two such ratios.
 TIE = 1e-5
 
+MaskRule = Literal['center', 'floor']
 
-def overlap_boxes(crop_boxes: Tensor, flips: Tensor) -> Tensor:
-    """Intersect the crops of an image, in each view's own frame.
 
-    Args:
+class Geometry(NamedTuple):
+    """Crops of a batch of view pairs.
+
+    Attributes:
         crop_boxes (Tensor): (x1, y1, x2, y2) of each crop in pixels of the
             original image. Shape (B, V, 4).
-        flips (Tensor): Whether a view was mirrored horizontally, bool.
-            Shape (B, V).
+        flips (Tensor): Whether a view is mirrored horizontally, bool. Shape
+            (B, V).
+    """
+
+    crop_boxes: Tensor
+    flips: Tensor
+
+    def swapped(self) -> 'Geometry':
+        """Return the same with the other view first."""
+        return Geometry(self.crop_boxes.flip(1), self.flips.flip(1))
+
+
+def overlap_boxes(geometry: Geometry) -> Tensor:
+    """Intersect the crops of an image, in each view's own frame.
 
     Returns:
-        Tensor: Intersection as a share of each view's width and height,
-        after its flip, in [0, 1]; zeros where the crops do not intersect.
-        Shape (B, V, 4).
+        Tensor: Intersection (x1, y1, x2, y2) as a share of each view's width
+        and height, after its flip, in [0, 1]; zeros where the crops do not
+        intersect. Shape (B, V, 4).
 
     Example:
         >>> crops = torch.tensor([[[0., 0., 8., 8.], [4., 0., 12., 8.]]])
-        >>> overlap_boxes(crops, torch.tensor([[False, True]]))
+        >>> overlap_boxes(Geometry(crops, torch.tensor([[False, True]])))
         tensor([[[0.5000, 0.0000, 1.0000, 1.0000],
                  [0.5000, 0.0000, 1.0000, 1.0000]]])
     """
-    top_left, bottom_right = crop_boxes.split(2, dim=-1)
+    top_left, bottom_right = geometry.crop_boxes.split(2, dim=-1)
     start = top_left.amax(dim=-2, keepdim=True)
     end = bottom_right.amin(dim=-2, keepdim=True)
     size = bottom_right - top_left
 
     # Mirrored before the division: 1 - 4/7 would not be 3/7 in floating
     # point, and a whole column of cells hangs on the difference.
+    flips = geometry.flips
     flips = torch.stack([flips, torch.zeros_like(flips)], dim=-1)
     near = torch.where(flips, bottom_right - end, start - top_left) / size
     far = torch.where(flips, bottom_right - start, end - top_left) / size
@@ -50,7 +68,7 @@ def overlap_boxes(crop_boxes: Tensor, flips: Tensor) -> Tensor:
 
 
 def cell_mask(
-    boxes: Tensor, grid: tuple[int, int], rule: str = 'center'
+    boxes: Tensor, grid: tuple[int, int], rule: MaskRule = 'center'
 ) -> Tensor:
     """Mark the cells of a grid that lie inside a box.
 
@@ -62,11 +80,9 @@ def cell_mask(
             ``'floor'``: all four edges are truncated to whole cells, as the
             released PixCon does, so that a partly covered cell counts at the
             left and top edge but not at the right and bottom edge.
-            Defaults to ``'center'``.
 
     Returns:
-        Tensor: bool, True inside, cells in row-major (y, x) order.
-        Shape (..., N).
+        Tensor: bool, True inside. Shape (..., N).
 
     Example:
         >>> box = torch.tensor([0.0, 0.0, 0.7, 1.0])
@@ -75,8 +91,6 @@ def cell_mask(
         >>> cell_mask(box, (1, 4), rule='floor')
         tensor([ True,  True, False, False])
     """
-    if rule not in ('center', 'floor'):
-        raise ValueError(f"rule must be 'center' or 'floor', not {rule!r}")
     x1, y1, x2, y2 = boxes.unsqueeze(-1).unbind(dim=-2)
     inside = []
     for start, end, side in ((y1, y2, grid[0]), (x1, x2, grid[1])):
@@ -91,55 +105,33 @@ def cell_mask(
     return (rows.unsqueeze(-1) & columns.unsqueeze(-2)).flatten(-2)
 
 
-def cell_centers(
-    crop_boxes: Tensor, flips: Tensor, grid: tuple[int, int]
-) -> Tensor:
-    """Locate the cells of a view in the original image.
-
-    Args:
-        crop_boxes (Tensor): (x1, y1, x2, y2) of the crop in pixels of the
-            original image. Shape (..., 4).
-        flips (Tensor): Whether the view was mirrored horizontally, bool.
-            Shape (...).
-        grid (tuple[int, int]): Rows and columns of the grid.
+def cell_centers(geometry: Geometry, grid: tuple[int, int]) -> Tensor:
+    """Locate the cells of all views in the original image.
 
     Returns:
         Tensor: x and y of each cell's centre in pixels of the original
-        image, cells in row-major (y, x) order. Shape (..., N, 2).
+        image. Shape (B, V, N, 2).
 
     Example:
-        >>> crop = torch.tensor([10., 0., 18., 4.])
-        >>> cell_centers(crop, torch.tensor(False), (1, 2))
-        tensor([[12.,  2.],
-                [16.,  2.]])
-        >>> cell_centers(crop, torch.tensor(True), (1, 2))
-        tensor([[16.,  2.],
-                [12.,  2.]])
+        >>> crop = torch.tensor([[[10., 0., 18., 4.]]])
+        >>> cell_centers(Geometry(crop, torch.tensor([[True]])), (1, 2))
+        tensor([[[[16.,  2.],
+                  [12.,  2.]]]])
     """
     rows, columns = grid
-    x1, y1, x2, y2 = crop_boxes.unsqueeze(-1).unbind(dim=-2)
-    like = dict(device=crop_boxes.device, dtype=crop_boxes.dtype)
-    across = (torch.arange(columns, **like) + 0.5) / columns
-    down = (torch.arange(rows, **like) + 0.5) / rows
-    across = torch.where(flips.unsqueeze(-1), 1 - across, across)
+    x1, y1, x2, y2 = geometry.crop_boxes.unsqueeze(-1).unbind(dim=-2)
+    device, dtype = x1.device, x1.dtype
+    across = torch.arange(columns, device=device, dtype=dtype) + 0.5
+    down = torch.arange(rows, device=device, dtype=dtype) + 0.5
+    across, down = across / columns, down / rows
+    across = torch.where(geometry.flips.unsqueeze(-1), 1 - across, across)
     x = (x1 + across * (x2 - x1)).unsqueeze(-2)
     y = (y1 + down * (y2 - y1)).unsqueeze(-1)
     return torch.stack(torch.broadcast_tensors(x, y), dim=-1).flatten(-3, -2)
 
 
-def cell_diagonal(crop_boxes: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Diagonal of one cell of a crop, in image pixels.
-
-    Args:
-        crop_boxes (Tensor): x1, y1, x2, y2 in pixels. Shape (B, 4).
-        grid (tuple[int, int]): (H, W) cells of the crop.
-
-    Returns:
-        Tensor: Shape (B, ).
-
-    Example:
-        >>> cell_diagonal(torch.tensor([[0.0, 0.0, 6.0, 8.0]]), (2, 2))
-        tensor([5.])
-    """
-    width, height = (crop_boxes[:, 2:] - crop_boxes[:, :2]).unbind(dim=1)
+def cell_diagonals(geometry: Geometry, grid: tuple[int, int]) -> Tensor:
+    """Measure the diagonal of a cell of each view, in image pixels. (B, V)."""
+    top_left, bottom_right = geometry.crop_boxes.split(2, dim=-1)
+    width, height = (bottom_right - top_left).unbind(dim=-1)
     return torch.hypot(width / grid[1], height / grid[0])

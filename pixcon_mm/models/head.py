@@ -3,63 +3,66 @@
 B batch, C embedding width, N cells a view, V = 2 views.
 """
 
+from typing import Literal, NamedTuple, get_args
+
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from pixcon_mm.errors import UserError
-from pixcon_mm.models.feature_queue import FeatureQueue
 from pixcon_mm.models.geometry import (
+    Geometry,
+    MaskRule,
     cell_centers,
-    cell_diagonal,
+    cell_diagonals,
     cell_mask,
     overlap_boxes,
 )
-from pixcon_mm.models.info_nce import InfoNCE, product_dtype
+from pixcon_mm.models.info_nce import InfoNCE
+from pixcon_mm.models.key_encoder import ViewKeys
 from pixcon_mm.models.matching import (
-    HUGE,
     cell_similarity,
     match_by_coordinate,
     match_by_similarity,
+    normalize,
     semantic_weights,
 )
 from pixcon_mm.models.mlp import build_mlp
 from pixcon_mm.models.neck import ViewFeatures
 
 EPS = 1e-6
-Matches = tuple[Tensor, Tensor, Tensor]
+Matching = Literal['similarity', 'coordinate']
 
 
-def normalize(rows: Tensor) -> Tensor:
-    """Scale the last dimension to unit length, in float32 or wider.
+class ViewPair(NamedTuple):
+    """One direction of the losses: a view as query, the other one as key."""
 
-    Rows shorter than 1e-12 stay shorter than 1, so that their gradient is
-    bounded; a row with a component that is not finite becomes NaN.
-
-    Example:
-        >>> normalize(torch.tensor([3.0, 4.0]))
-        tensor([0.6000, 0.8000])
-        >>> normalize(torch.tensor([3e30, 4e30]))
-        tensor([0.6000, 0.8000])
-    """
-    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-    # 1 unless squares would overflow; constant, for length has no gradient.
-    peak = rows.detach().abs().amax(dim=-1, keepdim=True)
-    return F.normalize(rows / (peak / HUGE).clamp(min=1), dim=-1)
+    query: ViewFeatures
+    key: ViewKeys
+    geometry: Geometry  # of both views, the query first
 
 
-def spread(rows: Tensor) -> Tensor:
-    """Standard deviation of unit rows: 1 when uniform, 0 when collapsed.
+class Match(NamedTuple):
+    """The positive of every query cell, and its weight. Shapes (B, N)."""
 
-    Args:
-        rows (Tensor): Unit rows. Shape (..., C).
+    key_cell: Tensor  # number of the positive, int64
+    weight: Tensor  # in [0, 1]
+    in_overlap: Tensor  # True for cells in the overlap of the crops
 
-    Example:
-        >>> spread(torch.ones(4, 1)).item()
-        0.0
-    """
+
+def pair_views(
+    queries: list[ViewFeatures], keys: list[ViewKeys], geometry: Geometry
+) -> list[ViewPair]:
+    """Pair each view as query with the other one as key."""
+    return [
+        ViewPair(queries[0], keys[1], geometry),
+        ViewPair(queries[1], keys[0], geometry.swapped()),
+    ]
+
+
+def feature_std(rows: Tensor) -> Tensor:
+    """Compute the spread of unit rows (..., C): 1 if uniform, 0 if equal."""
     rows = rows.detach().flatten(0, -2)
     return rows.std(0, unbiased=False).mean() * rows.shape[-1] ** 0.5
 
@@ -70,11 +73,9 @@ class PixConHead(BaseModule):
 
     The variants of the paper are two switches: PixCon-Sim is
     ``matching='similarity'``, PixCon-SR adds ``reweight``, PixCon-Coord is
-    ``matching='coordinate'``. The release holds no coordinate matching; its
-    definition here is this project's: the positive of a query cell is the
-    key cell whose centre is nearest in the image, and only query cells in
-    the overlap of the two crops take part. With ``reweight``, the cells
-    outside take part with their similarity match and semantic weight.
+    ``matching='coordinate'``, where only query cells in the overlap of the
+    crops take part; with ``reweight``, the others take part with their
+    similarity match. Source: docs/method.md, sections 4 to 6.
 
     Args:
         channels (int): Embedding width C.
@@ -98,24 +99,24 @@ class PixConHead(BaseModule):
         hid_channels: int,
         norm_cfg: dict,
         loss: dict,
-        matching: str = 'similarity',
+        matching: Matching = 'similarity',
         reweight: dict | None = None,
-        mask_rule: str = 'center',
+        mask_rule: MaskRule = 'center',
         max_distance: float | None = None,
         with_dense: bool = True,
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        if matching not in ('similarity', 'coordinate'):
-            raise UserError(
-                f'PixConHead: matching={matching!r} is unknown; choose '
-                "'similarity' or 'coordinate'."
-            )
-        if mask_rule not in ('center', 'floor'):
-            raise UserError(
-                f'PixConHead: mask_rule={mask_rule!r} is unknown; choose '
-                "'center' or 'floor'."
-            )
+        for name, value, kind in (
+            ('matching', matching, Matching),
+            ('mask_rule', mask_rule, MaskRule),
+        ):
+            if value not in get_args(kind):
+                choices = ' or '.join(map(repr, get_args(kind)))
+                raise UserError(
+                    f'PixConHead: {name}={value!r} is unknown; choose '
+                    f'{choices}.'
+                )
         unknown = set(reweight or ()) - {'power', 'use_mask'}
         if unknown:
             raise UserError(
@@ -134,146 +135,105 @@ class PixConHead(BaseModule):
             )
         self.matching = matching
         self.reweight = reweight
-        self.mask_rule = mask_rule
+        self.mask_rule: MaskRule = mask_rule
         self.max_distance = max_distance
-        self.contrast = MODELS.build(loss)
+        self.loss_module = MODELS.build(loss)
         sizes = (channels, hid_channels, channels, norm_cfg)
         self.image_predictor = build_mlp(*sizes)
         self.dense_predictor = build_mlp(*sizes) if with_dense else None
 
     def image_loss(
-        self,
-        queries: list[ViewFeatures],
-        keys: list[ViewFeatures],
-        queue: FeatureQueue,
+        self, pairs: list[ViewPair], queue: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Contrast whole views, in both directions.
+        """Contrast whole views.
 
         Args:
-            queries (list[ViewFeatures]): Both views by the query encoder.
-            keys (list[ViewFeatures]): Both views by the key encoder.
-            queue (FeatureQueue): Negative keys.
+            pairs (list[ViewPair]): Both directions.
+            queue (Tensor): Negative keys. Shape (K, C).
 
         Returns:
             tuple[Tensor, dict[str, Tensor]]: The sum of both directions'
             means, and monitors.
         """
         query = torch.cat(
-            [normalize(self.image_predictor(view.image)) for view in queries]
+            [normalize(self.image_predictor(p.query.image)) for p in pairs]
         )
-        positive = torch.cat([normalize(view.image) for view in keys[::-1]])
-        nce = self.contrast(query, positive, queue.rows(product_dtype(query)))
+        positive = torch.cat([pair.key.image for pair in pairs])
+        nce = self.loss_module(query, positive, queue)
         # Both directions have B rows: the sum of two means.
         return 2 * nce.loss.mean(), self._monitors(nce, query)
 
     def dense_loss(
-        self,
-        queries: list[ViewFeatures],
-        keys: list[ViewFeatures],
-        geometry: dict[str, Tensor],
-        queue: FeatureQueue,
+        self, pairs: list[ViewPair], queue: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Contrast cells with their matches, in both directions.
+        """Contrast cells with their matches.
 
-        Args:
-            queries (list[ViewFeatures]): Both views by the query encoder.
-            keys (list[ViewFeatures]): Both views by the key encoder.
-            geometry (dict[str, Tensor]): ``crop_boxes`` (B, V, 4) in image
-                pixels and ``flips`` (B, V).
-            queue (FeatureQueue): Negative keys.
-
-        Returns:
-            tuple[Tensor, dict[str, Tensor]]: The sum of both directions'
-            weighted means over the cells of the batch, and monitors.
+        Takes the arguments of :meth:`image_loss`; the loss is the sum of
+        both directions' weighted means over the cells of the batch.
         """
-        query = torch.stack([self._predict_cells(view) for view in queries])
-        cells = [normalize(view.cells.transpose(1, 2)) for view in keys[::-1]]
-        index, weight, mask = self.match(queries, keys, geometry)
-        positive = torch.stack(
-            [
-                rows.take_along_dim(match[..., None], dim=1)
-                for rows, match in zip(cells, index, strict=True)
-            ]
+        query = torch.stack([self._predict_cells(pair) for pair in pairs])
+        matches = [self.match(pair) for pair in pairs]
+        positives = []
+        for pair, match in zip(pairs, matches, strict=True):
+            assert pair.key.cells is not None
+            positives.append(
+                pair.key.cells.take_along_dim(match.key_cell[..., None], 1)
+            )
+        positive = torch.stack(positives)
+        nce = self.loss_module(
+            query.flatten(0, 2), positive.flatten(0, 2), queue
         )
-        nce = self.contrast(
-            query.flatten(0, 2),
-            positive.flatten(0, 2),
-            queue.rows(product_dtype(query)),
-        )
-        weight = weight.flatten(1)
+        weight = torch.stack([match.weight.flatten() for match in matches])
         row_loss = nce.loss.view_as(weight)
         # A pair without participating cells adds nothing, not 0/0.
         loss = (weight * row_loss).sum(1) / weight.sum(1).clamp(min=EPS)
         monitors = self._monitors(nce, query)
-        monitors['overlap'] = mask.float().mean()
+        in_overlap = torch.stack([match.in_overlap for match in matches])
+        monitors['overlap'] = in_overlap.float().mean()
         monitors['weight'] = weight.mean()
         return loss.sum(), monitors
 
     @torch.no_grad()
-    def match(
-        self,
-        queries: list[ViewFeatures],
-        keys: list[ViewFeatures],
-        geometry: dict[str, Tensor],
-    ) -> Matches:
-        """Positive, weight and overlap of every query cell of both views.
-
-        Args:
-            queries (list[ViewFeatures]): Both views by the query encoder.
-            keys (list[ViewFeatures]): Both views by the key encoder.
-            geometry (dict[str, Tensor]): As in :meth:`dense_loss`.
-
-        Returns:
-            tuple[Tensor, Tensor, Tensor]: Index of the matched cell of the
-            other view, int64; weight in [0, 1]; True inside the overlap.
-            Each of shape (V, B, N).
-        """
-        crops, flips = geometry['crop_boxes'], geometry['flips']
-        overlaps = overlap_boxes(crops, flips)
-        directions = []
-        for a, b in ((0, 1), (1, 0)):
-            query, key = queries[a], keys[b]
-            mask = cell_mask(overlaps[:, a], query.grid, self.mask_rule)
-            similarity, index = match_by_similarity(
-                cell_similarity(query.backbone, key.backbone)
-            )
-            inside = mask
-            if self.matching == 'coordinate':
-                distance, nearest = match_by_coordinate(
-                    cell_centers(crops[:, a], flips[:, a], query.grid),
-                    cell_centers(crops[:, b], flips[:, b], key.grid),
-                )
-                if self.max_distance is not None:
-                    diagonal = torch.maximum(
-                        cell_diagonal(crops[:, a], query.grid),
-                        cell_diagonal(crops[:, b], key.grid),
-                    )
-                    near = distance <= self.max_distance * diagonal[:, None]
-                    inside = mask & near
-                index = torch.where(inside, nearest, index)
-            directions.append((index, self._weights(similarity, inside), mask))
-        return tuple(
-            torch.stack(part) for part in zip(*directions, strict=True)
+    def match(self, pair: ViewPair) -> Match:
+        """Match and weigh the query cells of one direction, no gradient."""
+        query, key, geometry = pair
+        boxes = overlap_boxes(geometry)[:, 0]  # in the frame of the query
+        in_overlap = cell_mask(boxes, query.grid, self.mask_rule)
+        similarity, index = match_by_similarity(
+            cell_similarity(query.backbone, key.backbone)
         )
-
-    def _weights(self, similarity: Tensor, inside: Tensor) -> Tensor:
-        if self.reweight is not None:
-            return semantic_weights(similarity, inside, **self.reweight)
+        counts_one = in_overlap
         if self.matching == 'coordinate':
-            return inside.to(similarity.dtype)
-        return torch.ones_like(similarity)
+            centers = cell_centers(geometry, query.grid)
+            distance, nearest = match_by_coordinate(
+                centers[:, 0], centers[:, 1]
+            )
+            if self.max_distance is not None:
+                diagonal = cell_diagonals(geometry, query.grid).amax(1)
+                near = distance <= self.max_distance * diagonal[:, None]
+                counts_one = in_overlap & near
+            index = torch.where(counts_one, nearest, index)
+        if self.reweight is not None:
+            weight = semantic_weights(similarity, counts_one, **self.reweight)
+        elif self.matching == 'coordinate':
+            weight = counts_one.to(similarity.dtype)
+        else:
+            weight = torch.ones_like(similarity)
+        return Match(index, weight, in_overlap)
 
-    def _predict_cells(self, view: ViewFeatures) -> Tensor:
-        """Unit predictions of all cells. Shape (B, N, C)."""
-        rows = view.cells.transpose(1, 2)
+    def _predict_cells(self, pair: ViewPair) -> Tensor:
+        """Return unit predictions of all query cells. Shape (B, N, C)."""
+        assert pair.query.cells is not None
+        assert self.dense_predictor is not None
+        rows = pair.query.cells.transpose(1, 2)
         # One row a cell: the predictor's batch norm sees B * N of them.
         predicted = self.dense_predictor(rows.flatten(0, 1))
         return normalize(predicted.view(*rows.shape))
 
     def _monitors(self, nce: InfoNCE, query: Tensor) -> dict[str, Tensor]:
-        temperature = self.contrast.temperature
+        temperature = self.loss_module.temperature
         return dict(
-            pos_sim=nce.positive.detach().mean() * temperature,
-            neg_lse=nce.negatives.detach().mean(),
-            feat_std=spread(query),
+            pos_sim=nce.pos_logit.detach().mean() * temperature,
+            neg_logsumexp=nce.neg_logsumexp.detach().mean(),
+            feature_std=feature_std(query),
         )

@@ -3,10 +3,11 @@
 With s = q.k+/tau, Z = logsumexp_n(q.Q_n/tau) and o = softmax_n(q.Q_n/tau) Q,
 the loss is softplus(Z - s) and its gradient sigmoid(Z - s) (o - k+)/tau.
 (Z, o) is what attention returns for keys = values = queue, so the forward
-pass already yields the gradient. N rows, C channels, K queue length.
+pass already yields the gradient. N rows, C channels, K queue length. Source:
+docs/method.md, section 6.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -16,33 +17,24 @@ from torch.autograd.function import once_differentiable
 
 from pixcon_mm.errors import UserError
 
-BACKENDS = ('auto', 'fused', 'chunked', 'naive')
+Backend = Literal['auto', 'fused', 'chunked']
 CHUNK = 2048  # queue rows a chunk; 256 to 8192 are equally fast on CPU
 
 
 class InfoNCE(NamedTuple):
-    """Per-row loss with its two parts; only ``loss`` carries a gradient.
+    """Loss of each row and its two parts. Shapes (N, )."""
 
-    Attributes:
-        loss (Tensor): softplus(negatives - positive). Shape (N, ).
-        positive (Tensor): Positive logit s. Shape (N, ).
-        negatives (Tensor): Log-sum Z of the negative logits. Shape (N, ).
-    """
-
-    loss: Tensor
-    positive: Tensor
-    negatives: Tensor
+    loss: Tensor  # softplus(neg_logsumexp - pos_logit), with a gradient
+    pos_logit: Tensor  # s
+    neg_logsumexp: Tensor  # Z
 
 
 def kernel_input(rows: Tensor) -> Tensor:
-    """Lay rows out the way PyTorch's private attention kernels assume.
+    """Lay rows (N, C) out the way PyTorch's private attention kernels assume.
 
     The kernels skip the checks and the padding of the public function: on
     the CPU they read rows of any other layout as if packed, and on CUDA
     they need 16-byte vectors. Rows that fit are not copied.
-
-    Args:
-        rows (Tensor): Of any strides and offset. Shape (N, C).
 
     Returns:
         Tensor: Shape (1, 1, N, C), on CUDA with zeros up to C % 8 == 0.
@@ -60,15 +52,7 @@ def kernel_input(rows: Tensor) -> Tensor:
 def attend_fused(
     query: Tensor, queue: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """Log-sum and softmax mean of the queue by PyTorch's flash attention.
-
-    Args:
-        query (Tensor): Unit rows. Shape (N, C).
-        queue (Tensor): Unit rows of the same dtype. Shape (K, C).
-        temperature (float): tau.
-
-    Returns:
-        tuple[Tensor, Tensor]: Z, shape (N, ), and o, shape (N, C).
+    """Compute Z (N, ) and o (N, C) by PyTorch's flash attention.
 
     Raises:
         NotImplementedError: If no kernel serves this device and dtype.
@@ -99,22 +83,15 @@ def attend_fused(
 
 
 def attend_chunked(
-    query: Tensor, queue: Tensor, temperature: float, chunk: int = CHUNK
+    query: Tensor, queue: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """The same as :func:`attend_fused` in plain PyTorch, chunk by chunk.
-
-    Example:
-        >>> query, queue = torch.eye(2), torch.eye(2)
-        >>> log_sum, mean = attend_chunked(query, queue, temperature=1.0)
-        >>> torch.allclose(log_sum, (torch.eye(2)).logsumexp(1))
-        True
-    """
+    """Do the same as :func:`attend_fused` in plain PyTorch, by chunks."""
     wide = torch.promote_types(query.dtype, torch.float32)
     size, channels = query.shape
     peak = query.new_full((size, 1), -torch.inf, dtype=wide)
     total = query.new_zeros((size, 1), dtype=wide)
     mean = query.new_zeros((size, channels), dtype=wide)
-    for keys in queue.split(chunk):
+    for keys in queue.split(CHUNK):
         logits = (query @ keys.T).to(wide).div_(temperature)
         new_peak = torch.maximum(peak, logits.amax(1, keepdim=True))
         rescale = (peak - new_peak).exp_()
@@ -148,29 +125,10 @@ class _QueueInfoNCE(torch.autograd.Function):
 
 
 def product_dtype(query: Tensor) -> torch.dtype:
-    """Dtype of the products with the queue: autocast's where it is on.
-
-    Example:
-        >>> with torch.autocast('cpu', torch.bfloat16):
-        ...     product_dtype(torch.ones(1))
-        torch.bfloat16
-    """
+    """Return the dtype of products with the queue: autocast's if it is on."""
     device = query.device.type
-    if torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    return query.dtype
-
-
-def info_nce_naive(
-    query: Tensor, positive: Tensor, queue: Tensor, temperature: float
-) -> InfoNCE:
-    """Cross-entropy over materialised logits (N, 1 + K): the definition."""
-    positives = (query * positive).sum(1, keepdim=True)
-    logits = torch.cat([positives, query @ queue.T], dim=1) / temperature
-    target = logits.new_zeros(len(logits), dtype=torch.long)
-    loss = F.cross_entropy(logits, target, reduction='none')
-    logits = logits.detach()
-    return InfoNCE(loss, logits[:, 0], logits[:, 1:].logsumexp(1))
+    is_autocast = torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if is_autocast else query.dtype
 
 
 def info_nce(
@@ -178,27 +136,21 @@ def info_nce(
     positive: Tensor,
     queue: Tensor,
     temperature: float = 0.2,
-    backend: str = 'auto',
+    backend: Backend = 'auto',
 ) -> InfoNCE:
-    """InfoNCE of every query row, positive first, negatives from the queue.
+    """Compute InfoNCE of every query row against its positive and the queue.
 
     Under autocast the products with the queue run in autocast's dtype, all
     else in float32. Neither ``positive`` nor ``queue`` gets a gradient.
-    Source: reference file, sections 1.4 (4) and 5.3.
 
     Args:
         query (Tensor): Unit rows. Shape (N, C).
-        positive (Tensor): Unit rows, the positive key of each query row.
-            Shape (N, C).
-        queue (Tensor): Unit rows, the negative keys; contiguous and in the
-            dtype of the product, it is not copied. Shape (K, C).
+        positive (Tensor): The key of each query row, unit. Shape (N, C).
+        queue (Tensor): The negative keys, unit rows. Shape (K, C).
         temperature (float): tau, above 0.
-        backend (str): 'fused' never builds the logits, 'chunked' builds
-            some columns at a time, 'naive' builds them all, 'auto' takes
-            'fused' where PyTorch has a kernel and 'chunked' elsewhere.
-
-    Returns:
-        InfoNCE: Loss, positive logit and log-sum of negatives, by row.
+        backend (str): 'fused' is an attention kernel, 'chunked' builds some
+            columns of the logits at a time, 'auto' takes 'fused' where
+            PyTorch has such a kernel and 'chunked' elsewhere.
 
     Example:
         >>> unit = torch.eye(3)
@@ -208,11 +160,10 @@ def info_nce(
     """
     dtype = product_dtype(query)
     positive, queue = positive.detach(), queue.detach()
-    if backend == 'naive':
-        return info_nce_naive(query, positive, queue, temperature)
-    if backend == 'auto':
-        backend = 'fused' if has_fused_kernel(query, dtype) else ''
-    attend = attend_fused if backend == 'fused' else attend_chunked
+    is_fused = backend == 'fused' or (
+        backend == 'auto' and has_fused_kernel(query, dtype)
+    )
+    attend = attend_fused if is_fused else attend_chunked
     with torch.autocast(query.device.type, enabled=False):
         return InfoNCE(
             *_QueueInfoNCE.apply(
@@ -225,7 +176,7 @@ _FUSED: dict[tuple, bool] = {}
 
 
 def has_fused_kernel(query: Tensor, dtype: torch.dtype) -> bool:
-    """Whether :func:`attend_fused` serves rows like these; tried once."""
+    """Check once if :func:`attend_fused` serves rows like these."""
     place = (query.device, query.shape[1], dtype)
     if place not in _FUSED:
         rows = torch.ones(8, place[1], device=place[0], dtype=dtype)
@@ -243,16 +194,16 @@ class QueueInfoNCELoss(nn.Module):
     """:func:`info_nce` with its settings, for a config.
 
     Args:
-        temperature (float): tau, above 0.
-        backend (str): One of 'auto', 'fused', 'chunked', 'naive'.
+        temperature (float): tau, above 0; the paper uses 0.2.
+        backend (str): As there.
     """
 
-    def __init__(self, temperature: float = 0.2, backend: str = 'auto'):
+    def __init__(self, temperature: float = 0.2, backend: Backend = 'auto'):
         super().__init__()
-        if backend not in BACKENDS:
+        if backend not in get_args(Backend):
             raise UserError(
                 f'QueueInfoNCELoss: backend={backend!r} is unknown; '
-                f'choose one of {", ".join(BACKENDS)}.'
+                f'choose one of {", ".join(get_args(Backend))}.'
             )
         if temperature <= 0:
             raise UserError(
@@ -260,14 +211,14 @@ class QueueInfoNCELoss(nn.Module):
                 'above 0; the paper uses 0.2.'
             )
         self.temperature = temperature
-        self.backend = backend
+        self.backend: Backend = backend
 
     def forward(
         self, query: Tensor, positive: Tensor, queue: Tensor
     ) -> InfoNCE:
-        """See :func:`info_nce`."""
+        """Compute :func:`info_nce`."""
         return info_nce(query, positive, queue, self.temperature, self.backend)
 
     def extra_repr(self) -> str:
-        """Settings, shown when the model is printed."""
+        """Return the settings, shown when the model is printed."""
         return f'temperature={self.temperature}, backend={self.backend!r}'

@@ -2,31 +2,37 @@
 
 import copy
 import math
+from typing import NamedTuple
 
 import torch
 from mmpretrain.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
 
 from pixcon_mm.errors import UserError
+from pixcon_mm.models.matching import normalize
+
+
+class ViewKeys(NamedTuple):
+    """One view by the key encoder. Keys are unit rows, without gradient."""
+
+    backbone: Tensor  # features of the cells (B, D, N), for the matching
+    image: Tensor  # positive of the image loss, then queued (B, C)
+    cells: Tensor | None  # positives of the dense loss (B, N, C)
+    mean_cell: Tensor | None  # queued for the dense loss (B, C)
 
 
 def cosine_momentum(progress: float, base: float, end: float) -> float:
-    """Momentum of the key encoder, annealed by half a cosine.
+    """Anneal the momentum of the key encoder by half a cosine.
 
-    Both ends follow MMEngine: 0.01 is the paper's m = 0.99, 0 is m = 1.
-    Source: reference file, section 1.6.
+    Source: docs/method.md, section 8.
 
     Args:
         progress (float): Share of training done, 0 to 1.
-        base (float): Momentum at the start.
+        base (float): Momentum at the start, in MMEngine's convention 1 - m:
+            0.01 is the paper's m = 0.99.
         end (float): Momentum at the end.
 
-    Returns:
-        float: Weight of the query encoder in this update, 1 - m.
-
     Example:
-        >>> cosine_momentum(0.0, 0.01, 0.0)
-        0.01
         >>> round(cosine_momentum(0.5, 0.01, 0.0), 6)
         0.005
     """
@@ -43,8 +49,8 @@ class KeyEncoder(nn.Module):
     Args:
         backbone (nn.Module): The query's backbone, copied.
         neck (nn.Module): The query's neck, copied.
-        base_momentum (float): Momentum at the start (1 - m).
-        end_momentum (float): Momentum at the end (1 - m).
+        base_momentum (float): Momentum (1 - m) at the start.
+        end_momentum (float): Momentum (1 - m) at the end.
     """
 
     def __init__(
@@ -71,6 +77,21 @@ class KeyEncoder(nn.Module):
         self.requires_grad_(False)
 
     @torch.no_grad()
+    def forward(self, view: Tensor) -> ViewKeys:
+        """Make all keys of normalised images (B, 3, H, W).
+
+        Source: docs/method.md, sections 6 and 7.
+        """
+        features = self.neck(self.backbone(view))
+        image = normalize(features.image)
+        if features.cells is None:
+            return ViewKeys(features.backbone, image, None, None)
+        cells = normalize(features.cells.transpose(1, 2))
+        wide = torch.promote_types(features.cells.dtype, torch.float32)
+        mean_cell = normalize(features.cells.mean(-1, dtype=wide))
+        return ViewKeys(features.backbone, image, cells, mean_cell)
+
+    @torch.no_grad()
     def copy_from(self, backbone: nn.Module, neck: nn.Module) -> None:
         """Take over the query's weights and buffers as they are."""
         self.backbone.load_state_dict(backbone.state_dict())
@@ -80,20 +101,17 @@ class KeyEncoder(nn.Module):
     def update(
         self, backbone: nn.Module, neck: nn.Module, progress: float
     ) -> float:
-        """Move every parameter towards the query's.
+        """Move every parameter towards the query's; return the paper's m.
 
         Args:
             backbone (nn.Module): The query's backbone.
             neck (nn.Module): The query's neck.
             progress (float): Share of training done, 0 to 1.
-
-        Returns:
-            float: The paper's m of this update.
         """
         momentum = cosine_momentum(
             progress, self.base_momentum, self.end_momentum
         )
-        keys = [*self.backbone.parameters(), *self.neck.parameters()]
-        queries = [*backbone.parameters(), *neck.parameters()]
+        keys: list[Tensor] = list(self.parameters())
+        queries: list[Tensor] = [*backbone.parameters(), *neck.parameters()]
         torch._foreach_lerp_(keys, queries, momentum)
         return 1 - momentum

@@ -1,10 +1,11 @@
-"""Which key cell is a query cell's positive, and how much it counts.
+"""Matching of query and key cells, and the weights of the matches.
 
 Pure functions. B batch, D backbone channels, N query cells, M key cells;
-cells run row by row: (y, x).
+cells run row by row: (y, x). Source: docs/method.md, sections 4 and 5.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 EPS = 1e-6
@@ -12,17 +13,26 @@ TINY = 1e-12
 HUGE = 1e15  # squares of it still add up to a finite float32
 
 
-def tame(vectors: Tensor) -> Tensor:
-    """Scale vectors whose squares would overflow or vanish to a peak of 1.
+def normalize(rows: Tensor) -> Tensor:
+    """Scale the last dimension to unit length, in float32 or wider.
 
-    All others stay as they are, bit for bit.
-
-    Args:
-        vectors (Tensor): Shape (B, D, N), a vector along D.
+    Rows shorter than 1e-12 stay shorter than 1, so that their gradient is
+    bounded; a row with a component that is not finite becomes NaN.
 
     Example:
-        >>> tame(torch.tensor([[[1e30], [5e29]]])).flatten()
-        tensor([1.0000, 0.5000])
+        >>> normalize(torch.tensor([3e30, 4e30]))
+        tensor([0.6000, 0.8000])
+    """
+    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    # 1 unless squares would overflow; constant, for length has no gradient.
+    peak = rows.detach().abs().amax(dim=-1, keepdim=True)
+    return F.normalize(rows / (peak / HUGE).clamp(min=1), dim=-1)
+
+
+def rescale_extremes(vectors: Tensor) -> Tensor:
+    """Scale vectors whose squares would overflow or vanish to a peak of 1.
+
+    All others stay as they are, bit for bit. Shape (B, D, N), along D.
     """
     peak = vectors.abs().amax(dim=1, keepdim=True)
     is_ordinary = (peak > TINY) & (peak < HUGE)
@@ -31,11 +41,11 @@ def tame(vectors: Tensor) -> Tensor:
 
 
 def cell_similarity(query: Tensor, key: Tensor) -> Tensor:
-    """Cosine similarity of every query cell with every key cell.
+    """Compute the cosine of every query cell with every key cell.
 
     Always in float32: half precision ties the maxima of every few dozen
-    rows (reference file, A2). A zero vector has similarity 0, and one with
-    a component that is not finite NaN.
+    rows (docs/method.md, section 11). A zero vector has similarity 0, and
+    one with a component that is not finite NaN.
 
     Args:
         query (Tensor): Query backbone features. Shape (B, D, N).
@@ -51,8 +61,8 @@ def cell_similarity(query: Tensor, key: Tensor) -> Tensor:
     """
     with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
         wide = torch.promote_types(query.dtype, torch.float32)
-        query = tame(query.detach().to(wide))
-        key = tame(key.detach().to(wide))
+        query = rescale_extremes(query.detach().to(wide))
+        key = rescale_extremes(key.detach().to(wide))
         product = torch.bmm(query.transpose(1, 2), key)
         # Norms divide N x M numbers here instead of N x D there.
         query_norm = query.norm(dim=1).clamp_(min=TINY)
@@ -64,16 +74,9 @@ def cell_similarity(query: Tensor, key: Tensor) -> Tensor:
 def match_by_similarity(similarity: Tensor) -> tuple[Tensor, Tensor]:
     """Pair each query cell with its most similar key cell.
 
-    Args:
-        similarity (Tensor): Shape (B, N, M).
-
     Returns:
-        tuple[Tensor, Tensor]: The highest similarity and the index of its
-        key cell, int64. Both of shape (B, N).
-
-    Example:
-        >>> match_by_similarity(torch.eye(3)[None].flip(-1))[1]
-        tensor([[2, 1, 0]])
+        tuple[Tensor, Tensor]: Highest of the similarities (B, N, M) and its
+        index, int64. Both of shape (B, N).
     """
     return similarity.max(dim=-1)
 
@@ -85,17 +88,11 @@ def match_by_coordinate(
 
     Args:
         query_centers (Tensor): x, y in image pixels. Shape (B, N, 2).
-        key_centers (Tensor): x, y in image pixels. Shape (B, M, 2).
+        key_centers (Tensor): The same of the key. Shape (B, M, 2).
 
     Returns:
         tuple[Tensor, Tensor]: Distance in pixels to the nearest key cell,
         and its index, int64. Both of shape (B, N).
-
-    Example:
-        >>> query = torch.tensor([[[0.0, 0.0], [9.0, 0.0]]])
-        >>> key = torch.tensor([[[8.0, 0.0], [1.0, 0.0]]])
-        >>> match_by_coordinate(query, key)[1]
-        tensor([[1, 0]])
     """
     # The matmul form of cdist loses the digits that decide between cells.
     distance = torch.cdist(
@@ -106,16 +103,16 @@ def match_by_coordinate(
 
 def semantic_weights(
     similarity: Tensor,
-    mask: Tensor,
+    in_overlap: Tensor | None,
     power: float = 2.0,
     use_mask: bool = True,
 ) -> Tensor:
-    """How much each query cell counts in the dense loss (PixCon-SR).
+    """Weigh each query cell in the dense loss (PixCon-SR).
 
     A cell inside the overlap of the views counts 1. A cell outside counts
     ((r - lo) / (hi - lo)) ** power, where lo is the lowest similarity of
     all cells of its view and hi the highest of those outside. Where all are
-    equally similar, all count 1. Source: reference file, 1.4 (5) and A1.
+    equally similar, all count 1.
 
     A cell whose similarity is NaN counts 1 and leaves the others' weights
     alone: features that are not finite show in the loss of their own cell.
@@ -123,10 +120,10 @@ def semantic_weights(
     Args:
         similarity (Tensor): r, similarity of each query cell to its match,
             in [-1, 1] or NaN. Shape (B, N).
-        mask (Tensor): Bool, True inside the overlap. Shape (B, N).
+        in_overlap (Tensor): Bool, True inside the overlap. Shape (B, N).
         power (float): p, above 0.
         use_mask (bool): If False, all cells count r ** power, with r below
-            zero taken as zero.
+            zero taken as zero, and ``in_overlap`` is not used.
 
     Returns:
         Tensor: In [0, 1], no gradient. Shape (B, N).
@@ -137,12 +134,12 @@ def semantic_weights(
         tensor([[0.0000, 0.2500, 1.0000]])
     """
     similarity = similarity.detach().clamp(-1, 1)
-    if not use_mask:
+    if not use_mask or in_overlap is None:
         return similarity.nan_to_num(nan=1.0).clamp(min=0) ** power
     is_nan = similarity.isnan()
+    counts_one = in_overlap | is_nan
     lowest = similarity.masked_fill(is_nan, 2.0).amin(dim=1, keepdim=True)
-    outside = similarity.masked_fill(mask | is_nan, -2.0)
-    highest = outside.amax(dim=1, keepdim=True)
-    spread = highest - lowest
-    weights = ((outside - lowest) / spread.clamp(min=EPS)).clamp(0, 1) ** power
-    return weights.masked_fill(mask | is_nan | (spread < EPS), 1.0)
+    outside = similarity.masked_fill(counts_one, -2.0)
+    span = outside.amax(dim=1, keepdim=True) - lowest
+    weights = ((outside - lowest) / span.clamp(min=EPS)).clamp(0, 1) ** power
+    return weights.masked_fill(counts_one | (span < EPS), 1.0)

@@ -1,4 +1,4 @@
-"""Memory formats in which a model can be trained without harm."""
+"""The memory format of a model, channels-last only where that is safe."""
 
 import logging
 
@@ -13,18 +13,9 @@ VECTOR = 16
 def is_corrupted_by_channels_last(layer: nn.Module) -> bool:
     """Tell if the weight gradient of a layer overruns memory on the CPU.
 
-    oneDNN packs the pixels that a strided 1x1 convolution reads into a
-    workspace, one vector of channels at a time. Channels-last maps with
-    fewer channels than a vector make it write past the workspace: the
-    process dies or hangs, or the gradient is wrong. See
-    docs/channels_last_on_cpu.md.
-
-    Example:
-        >>> conv = nn.Conv2d(4, 8, kernel_size=1, stride=2)
-        >>> is_corrupted_by_channels_last(conv)
-        True
-        >>> is_corrupted_by_channels_last(nn.Conv2d(4, 8, 3, stride=2))
-        False
+    oneDNN writes past the workspace of a strided 1x1 convolution whose input
+    has fewer channels than a vector: the process dies or hangs, or the
+    gradient is wrong. See docs/channels_last_on_cpu.md.
     """
     return (
         isinstance(layer, nn.Conv2d)
@@ -41,18 +32,9 @@ def safe_memory_format(
 ) -> torch.memory_format:
     """Choose the wanted memory format, or the plain one with a warning.
 
-    Both the weights and the inputs must take it: a channels-last input is
-    enough to lead a convolution with plain weights into the faulty kernel.
-    A model that is built on the CPU and trained elsewhere is judged as if it
-    stayed there, which costs such narrow ones some speed.
-
-    Args:
-        model (nn.Module): The model, built.
-        wanted (torch.memory_format): Format asked for.
-
-    Returns:
-        torch.memory_format: ``torch.contiguous_format`` where channels-last
-        would corrupt memory; ``wanted`` otherwise.
+    Weights and inputs must both take it: a channels-last input is enough to
+    lead a convolution with plain weights into the faulty kernel. A model
+    that is built on the CPU is judged as if it were trained there.
     """
     if wanted != torch.channels_last:
         return wanted

@@ -1,4 +1,4 @@
-"""The two-layer perceptron that projections and predictors share."""
+"""The two-layer perceptron that projectors and predictors share."""
 
 from mmcv.cnn import build_conv_layer, build_norm_layer
 from torch import nn
@@ -11,20 +11,17 @@ def build_mlp(
     norm_cfg: dict,
     dense: bool = False,
 ) -> nn.Sequential:
-    """Linear, norm, ReLU, linear, on rows (N, C) or on maps (B, C, H, W).
+    """Build linear, norm, ReLU, linear for rows (N, C) or maps (B, C, H, W).
 
-    Both linear layers have a bias and nothing follows the last one, as in
-    the release (reference file, section 1.2): its layers are numbered 0, 1
-    and 3 as these are.
+    Both linear layers have a bias and nothing follows the last one; the
+    layers are numbered as in the release (docs/method.md, section 2).
 
     Args:
         in_channels (int): Input width.
         hid_channels (int): Width between the layers.
         out_channels (int): Output width.
-        norm_cfg (dict): Norm layer; 'BN' stands for the batch norm that
-            fits the input.
-        dense (bool): Whether the input is a map: layers are 1x1
-            convolutions then.
+        norm_cfg (dict): Norm layer; 'BN' is the batch norm for the input.
+        dense (bool): Build 1x1 convolutions, for maps.
     """
     norm_cfg = dict(norm_cfg)
     if not dense and norm_cfg['type'] == 'BN':

@@ -12,34 +12,27 @@ from pixcon_mm.models.mlp import build_mlp
 
 
 class ViewFeatures(NamedTuple):
-    """One view after backbone and neck; cells run row by row, N = H * W.
+    """One view after backbone and neck; cells run row by row, N = H * W."""
 
-    Attributes:
-        backbone (Tensor): Backbone features. Shape (B, D, N).
-        image (Tensor): Global projection. Shape (B, C).
-        cells (Tensor | None): Dense projection. Shape (B, C, N).
-        grid (tuple[int, int]): (H, W) of the feature map.
-    """
-
-    backbone: Tensor
-    image: Tensor
-    cells: Tensor | None
-    grid: tuple[int, int]
+    backbone: Tensor  # features of the cells (B, D, N)
+    image: Tensor  # projection of the view (B, C)
+    cells: Tensor | None  # projections of the cells (B, C, N)
+    grid: tuple[int, int]  # (H, W) of the feature map
 
 
 @MODELS.register_module()
 class PixConNeck(BaseModule):
-    """Global and dense projection of one feature map, in parallel.
+    """Projectors of the whole view and of its cells, in parallel.
 
-    Global: average pool, then two linear layers. Dense: two 1x1
-    convolutions. Source: reference file, section 1.2.
+    Whole view: average pool, then two linear layers. Cells: two 1x1
+    convolutions. Source: docs/method.md, section 2.
 
     Args:
         in_channels (int): Channels D of the backbone's feature map.
         hid_channels (int): Width between the layers.
         out_channels (int): Embedding width C.
         norm_cfg (dict): Norm layer between them.
-        with_dense (bool): Whether there is a dense projection.
+        with_dense (bool): Whether there is a projector of cells.
         init_cfg (dict, optional): PyTorch's own initialisation if None.
     """
 
@@ -61,39 +54,37 @@ class PixConNeck(BaseModule):
             build_mlp(*sizes, dense=True) if with_dense else None
         )
 
-    def forward(self, feats: tuple[Tensor]) -> ViewFeatures:
-        """Project one feature map.
-
-        Args:
-            feats (tuple[Tensor]): The backbone's output, one map of shape
-                (B, D, H, W).
-        """
+    def forward(self, feats: tuple[Tensor, ...]) -> ViewFeatures:
+        """Project the backbone's output: one map of shape (B, D, H, W)."""
         feature_map = self._only_map(feats)
         pooled = F.adaptive_avg_pool2d(feature_map, 1).flatten(1)
         cells = None
         if self.dense_projector is not None:
             cells = self.dense_projector(feature_map).flatten(2)
+        height, width = feature_map.shape[2:]
         return ViewFeatures(
             backbone=feature_map.flatten(2),
             image=self.projector(pooled),
             cells=cells,
-            grid=tuple(feature_map.shape[2:]),
+            grid=(height, width),
         )
 
-    def _only_map(self, feats: tuple[Tensor]) -> Tensor:
+    def _only_map(self, feats: Tensor | tuple[Tensor, ...]) -> Tensor:
+        """Return the backbone's one map, or say what is wrong with it."""
         maps = (feats,) if isinstance(feats, Tensor) else tuple(feats)
-        shapes = [tuple(m.shape) for m in maps]
         if len(maps) != 1 or maps[0].dim() != 4:
             raise UserError(
-                f'PixConNeck needs one feature map (B, C, H, W), but the '
-                f'backbone gave {shapes}: choose one stage in out_indices, '
-                'and a map as output (VisionTransformer: '
-                "out_type='featmap'; ConvNeXt: gap_before_final_norm=False)."
+                'PixConNeck needs one feature map (B, C, H, W), but the '
+                f'backbone gave {[tuple(m.shape) for m in maps]}: choose one '
+                'stage in out_indices, and a map as output '
+                "(VisionTransformer: out_type='featmap'; ConvNeXt: "
+                'gap_before_final_norm=False).'
             )
-        if maps[0].shape[1] != self.in_channels:
+        channels = maps[0].shape[1]
+        if channels != self.in_channels:
             raise UserError(
                 f'PixConNeck has in_channels={self.in_channels}, but the '
-                f'backbone gave {shapes[0][1]} channels: set '
-                f'model.neck.in_channels={shapes[0][1]}.'
+                f'backbone gave {channels} channels: set '
+                f'model.neck.in_channels={channels}.'
             )
         return maps[0]

@@ -1,9 +1,10 @@
 """Photometric augmentation of whole batches, each image by its own numbers.
 
 Pure tensor functions on any device. Images are RGB floats in [0, 1], of shape
-(B, 3, H, W). What was drawn for each image (:class:`SamplePhotometrics`) stays
-on the host, which so knows what is to be done to which rows without asking
-the device. Each operation equals torchvision's of the same name.
+(B, 3, H, W). The numbers of each image (:class:`SamplePhotometrics`) stay on
+the host, so that it knows what to do to which rows without asking the device.
+Each operation equals torchvision's of the same name. Source: docs/method.md,
+section 3.2.
 """
 
 import math
@@ -18,12 +19,7 @@ SOLARIZE_FROM = 128 / 255
 
 
 def grayscale(images: Tensor) -> Tensor:
-    """Luminance. Shape (B, 1, H, W).
-
-    Example:
-        >>> grayscale(torch.ones(1, 3, 1, 1)).flatten()  # as torchvision's
-        tensor([0.9999])
-    """
+    """Compute the luminance. Shape (B, 1, H, W)."""
     red, green, blue = images.split(1, dim=1)
     luma = red * LUMA[0]
     return luma.add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
@@ -35,37 +31,23 @@ def blend(base: Tensor, images: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """Scale intensities.
-
-    Args:
-        images (Tensor): Shape (B, 3, H, W).
-        factor (Tensor): 0 is black, 1 no change. Shape (B, ).
-
-    Example:
-        >>> adjust_brightness(torch.full((1, 3, 1, 1), 0.5),
-        ...                   torch.tensor([1.5])).unique()
-        tensor([0.7500])
-    """
+    """Scale intensities by a factor an image. Shape (B, )."""
     return (images * factor.view(-1, 1, 1, 1)).clamp_(0, 1)
 
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend with the mean luminance of each image; arguments as above."""
+    """Blend with the mean luminance of each image, by factors (B, )."""
     mean = grayscale(images).mean(dim=(1, 2, 3), keepdim=True)
     return blend(mean, images, factor)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend with the luminance of each pixel; arguments as above."""
+    """Blend with the luminance of each pixel, by factors (B, )."""
     return blend(grayscale(images), images, factor)
 
 
 def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turn the colour circle.
-
-    Args:
-        images (Tensor): Shape (B, 3, H, W).
-        shift (Tensor): In turns, within [-0.5, 0.5]. Shape (B, ).
+    """Turn the hue of each image by turns (B, ) within [-0.5, 0.5].
 
     Example:
         >>> red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
@@ -96,7 +78,7 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
-    """Separable Gaussian blur with reflected borders.
+    """Blur with reflected borders.
 
     Args:
         images (Tensor): Shape (B, 3, H, W).
@@ -104,9 +86,6 @@ def gaussian_blur(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
         largest (float): Their upper bound, which sets the width of the
             convolution. Each image's own kernel reaches three of its
             standard deviations, whatever the others in the batch need.
-
-    Returns:
-        Tensor: Shape (B, 3, H, W).
     """
     batch, channels, height, width = images.shape
     radius = min(math.ceil(3 * largest), height - 1, width - 1)
@@ -123,12 +102,7 @@ def gaussian_blur(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
 
 
 def solarize(images: Tensor) -> Tensor:
-    """Invert what is brighter than half.
-
-    Example:
-        >>> solarize(torch.tensor([0.25, 0.75]))
-        tensor([0.2500, 0.2500])
-    """
+    """Invert values from 128 / 255 on."""
     return torch.where(images >= SOLARIZE_FROM, 1 - images, images)
 
 
@@ -142,20 +116,16 @@ NO_OPERATION = len(JITTER)
 
 
 def color_jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
-    """Brightness, contrast, saturation and hue in each image's own order.
+    """Apply the operations of ``JITTER`` in each image's own order.
 
     Args:
-        images (Tensor): Shape (B, 3, H, W), overwritten.
-        factors (Tensor): One a column, in the order of ``JITTER``. Shape
-            (B, 4).
+        images (Tensor): Shape (B, 3, H, W), overwritten and returned.
+        factors (Tensor): A column for each operation. Shape (B, 4).
         order (Tensor): Numbers of the operations, first to last, or
             ``NO_OPERATION``; int64, on the CPU. Shape (B, 4).
-
-    Returns:
-        Tensor: ``images``.
     """
     factors = factors.to(images.device, non_blocking=True)
-    # In each turn the rows are sorted by what is to be done to them.
+    # In each turn the rows are sorted by the operation that they get.
     turns = order.T.argsort(dim=1).to(images.device, non_blocking=True)
     for turn, numbers in zip(turns, order.T, strict=True):
         counts = numbers.bincount(minlength=NO_OPERATION + 1).tolist()
@@ -168,18 +138,16 @@ def color_jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     return images
 
 
-def augment(images: Tensor, drawn: dict[str, Tensor]) -> Tensor:
-    """Do to each image what was drawn for it.
+def augment(images: Tensor, numbers: dict[str, Tensor]) -> Tensor:
+    """Augment each image by its own numbers.
 
     Args:
-        images (Tensor): RGB in [0, 1], shape (B, 3, H, W); overwritten.
-        drawn (dict[str, Tensor]): On the CPU. ``factors`` and ``order``
+        images (Tensor): RGB in [0, 1], shape (B, 3, H, W); overwritten and
+            returned.
+        numbers (dict[str, Tensor]): On the CPU. ``factors`` and ``order``
             (B, 4) as in :func:`color_jitter`; ``grayscale`` and
             ``solarize`` (B, ), bool; ``sigma`` (B, ) of the blur in pixels,
             0 for none.
-
-    Returns:
-        Tensor: Shape (B, 3, H, W), in [0, 1].
     """
 
     def chosen(mask: Tensor) -> Tensor:
@@ -188,16 +156,14 @@ def augment(images: Tensor, drawn: dict[str, Tensor]) -> Tensor:
 
     # Autocast would run the blur, a convolution, in half precision.
     with torch.autocast(images.device.type, enabled=False):
-        images = color_jitter(images, drawn['factors'], drawn['order'])
-        rows = chosen(drawn['grayscale'])
+        images = color_jitter(images, numbers['factors'], numbers['order'])
+        rows = chosen(numbers['grayscale'])
         images[rows] = grayscale(images[rows]).expand(-1, 3, -1, -1)
-        sigma = drawn['sigma']
-        is_blurred = sigma > 0
-        if is_blurred.any():
-            rows = chosen(is_blurred)
-            largest = sigma.max().item()
+        sigma = numbers['sigma']
+        if (sigma > 0).any():
+            rows, largest = chosen(sigma > 0), sigma.max().item()
             sigma = sigma.to(images.device, non_blocking=True)[rows]
             images[rows] = gaussian_blur(images[rows], sigma, largest)
-        rows = chosen(drawn['solarize'])
+        rows = chosen(numbers['solarize'])
         images[rows] = solarize(images[rows])
         return images

@@ -1,6 +1,7 @@
 """PixCon: the two-view step that pre-trains a backbone on scene images."""
 
 import random
+from typing import Any
 
 import torch
 from mmpretrain.models import BaseSelfSupervisor
@@ -9,23 +10,17 @@ from torch import Tensor
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.models.feature_queue import FeatureQueue
-from pixcon_mm.models.head import normalize
+from pixcon_mm.models.geometry import Geometry
+from pixcon_mm.models.head import pair_views
 from pixcon_mm.models.key_encoder import KeyEncoder
 from pixcon_mm.models.memory_format import safe_memory_format
-from pixcon_mm.models.neck import ViewFeatures
-
-MAX_PENDING = 1000
 
 
-def toss(enqueued: int, pending: int) -> int:
-    """Which view's keys to enqueue: a fair coin, 0 or 1.
+def pick_view_to_enqueue(enqueued: int, pending: int) -> int:
+    """Pick the view whose keys are enqueued, 0 or 1, with equal chance.
 
-    A function of the step alone, so that it falls alike on all ranks and
-    after a resume.
-
-    Args:
-        enqueued (int): Keys that the queue has taken so far.
-        pending (int): Batches since the last optimiser step.
+    Depends on the step alone, so that all ranks and resumed runs agree: on
+    the keys enqueued so far and the batches since the last optimiser step.
     """
     return random.Random(f'{enqueued}+{pending}').randrange(2)
 
@@ -37,11 +32,16 @@ class PixCon(BaseSelfSupervisor):
     Pang et al., Revisiting Pixel-Level Contrastive Pre-Training on Scene
     Images, WACV 2024. Each view is query once; the loss is the sum over both
     directions of (1 - lambda) * image InfoNCE + lambda * dense InfoNCE.
-    ``loss_lambda=0`` is MoCo-v2+ and has no dense branch. Source: reference
-    file, section 1.
+    ``loss_lambda=0`` is MoCo-v2+ and has no dense branch. Source:
+    docs/method.md, section 2.
+
+    Each queue gets one key an image from the key encoder: the image queue
+    the normalised projection of a view, the dense queue the normalised mean
+    of the projections of the view's cells (:class:`ViewKeys`). The view is
+    picked once a batch, for both queues.
 
     :meth:`after_optimizer_step` must follow each optimiser step; in a
-    Runner, ``KeyEncoderUpdateHook`` does that.
+    Runner, ``KeyEncoderUpdateHook`` calls it.
 
     Args:
         backbone (dict): Any mmpretrain backbone that gives one feature map.
@@ -52,12 +52,10 @@ class PixCon(BaseSelfSupervisor):
         base_momentum (float): Momentum of the key encoder at the start, in
             MMEngine's convention 1 - m.
         end_momentum (float): The same at the end, after a cosine.
-        channels_last (bool): Keep feature maps pixel by pixel in memory, as
-            the convolutions of GPUs with tensor cores and of oneDNN want
-            them. The same numbers up to rounding.
+        channels_last (bool): Keep feature maps pixel by pixel in memory,
+            which is faster on tensor cores and with oneDNN.
         compile_backbone (bool): Run both backbones through torch.compile.
-            Needs a C++ compiler, and minutes at the first step. The same
-            numbers up to rounding.
+            Needs a C++ compiler, and minutes at the first step.
         data_preprocessor (dict): Config of
             :class:`TwoViewDataPreprocessor`.
         init_cfg (dict, optional): Initialisation.
@@ -86,10 +84,10 @@ class PixCon(BaseSelfSupervisor):
             backbone=backbone,
             neck=dict(neck, with_dense=with_dense),
             head=dict(head, with_dense=with_dense),
-            data_preprocessor=dict(
-                dict(type='TwoViewDataPreprocessor'),
+            data_preprocessor={
+                'type': 'TwoViewDataPreprocessor',
                 **(data_preprocessor or {}),
-            ),
+            },
             init_cfg=init_cfg,
         )
         self.loss_lambda = loss_lambda
@@ -110,7 +108,10 @@ class PixCon(BaseSelfSupervisor):
             self.backbone.compile()
             self.key_encoder.backbone.compile()
         self.monitors: dict[str, Tensor | float] = {}
+        # Keys of the image queue and of the dense queue, by batch.
         self._pending: list[tuple[Tensor, Tensor | None]] = []
+        self._start: Tensor | None = None
+        self._is_updated = False
         # Now, not after DDP has wrapped the model: its gradient buckets keep
         # the strides that parameters have when they are wrapped.
         self.to(memory_format=self.memory_format)
@@ -124,43 +125,58 @@ class PixCon(BaseSelfSupervisor):
         self.key_encoder.copy_from(self.backbone, self.neck)
         self.to(memory_format=self.memory_format)
 
+    def forward(
+        self,
+        inputs: list[Tensor],
+        geometry: Geometry | None = None,
+        mode: str = 'tensor',
+    ) -> Any:
+        """Run a mode of mmpretrain's models on the preprocessor's output."""
+        return super().forward(inputs, geometry, mode)
+
     def loss(
-        self, inputs: list[Tensor], data_samples: dict[str, Tensor]
+        self, inputs: list[Tensor], geometry: Geometry
     ) -> dict[str, Tensor]:
-        """Losses of one batch of view pairs.
+        """Compute the losses of one batch of view pairs.
 
         Args:
             inputs (list[Tensor]): Two normalised views, each of shape
                 (B, 3, H, W).
-            data_samples (dict[str, Tensor]): The views' geometry:
-                ``crop_boxes`` (B, V, 4) in image pixels, ``flips`` (B, V).
+            geometry (Geometry): The views' crop boxes and flips.
 
         Returns:
             dict[str, Tensor]: ``loss_image`` and ``loss_dense``, scalars.
         """
-        inputs = [
+        if self.training:
+            self._check_update()
+        views = [
             v.contiguous(memory_format=self.memory_format) for v in inputs
         ]
         # The keys first: what their passes need in between is gone before
         # the queries' activations pile up.
-        with torch.no_grad():
-            keys = [
-                self.key_encoder.neck(self.key_encoder.backbone(view))
-                for view in inputs
-            ]
-        queries = [self.neck(self.backbone(view)) for view in inputs]
-        image_loss, self.monitors = self.head.image_loss(
-            queries, keys, self.image_queue
+        keys = [self.key_encoder(view) for view in views]
+        queries = [self.neck(self.backbone(view)) for view in views]
+        pairs = pair_views(queries, keys, geometry)
+
+        image_loss, monitors = self.head.image_loss(
+            pairs, self.image_queue.features
         )
         losses = dict(loss_image=(1 - self.loss_lambda) * image_loss)
         if self.dense_queue is not None:
+            image_std = monitors['feature_std']
             dense_loss, monitors = self.head.dense_loss(
-                queries, keys, data_samples, self.dense_queue
+                pairs, self.dense_queue.features
             )
             losses['loss_dense'] = self.loss_lambda * dense_loss
-            self._add_monitors(monitors)
+            # Either branch may collapse.
+            monitors['feature_std'] = torch.minimum(
+                monitors['feature_std'], image_std
+            )
+        self.monitors = monitors
         if self.training:
-            self._keep_keys(keys)
+            pending = self._pending
+            view = pick_view_to_enqueue(self.image_queue.count, len(pending))
+            pending.append((keys[view].image, keys[view].mean_cell))
         return losses
 
     @torch.no_grad()
@@ -180,26 +196,23 @@ class PixCon(BaseSelfSupervisor):
         if self.dense_queue is not None:
             self.dense_queue.enqueue(torch.cat(dense_keys))
         self._pending.clear()
+        self._is_updated, self._start = True, None
 
-    @torch.no_grad()
-    def _keep_keys(self, keys: list[ViewFeatures]) -> None:
-        """Keep one view's keys, by the toss of a coin, for the queues."""
-        if len(self._pending) >= MAX_PENDING:
-            raise RuntimeError(
-                f'PixCon: the keys of {MAX_PENDING} batches wait for the '
-                'queues, so after_optimizer_step() is never called: add '
-                "dict(type='KeyEncoderUpdateHook') to the config's hooks."
+    def _check_update(self) -> None:
+        """Raise if the optimiser has stepped and the key encoder has not.
+
+        Compares a weight with its start, and so waits for the device, only
+        until :meth:`after_optimizer_step` is called for the first time.
+        """
+        weight = next((p for p in self.parameters() if p.requires_grad), None)
+        if self._is_updated or weight is None:
+            return
+        if self._start is None:
+            self._start = weight.detach().clone()
+        elif not torch.equal(weight, self._start):
+            raise UserError(
+                'PixCon: the optimizer has stepped, but nothing has called '
+                'after_optimizer_step(), which updates key encoder and '
+                "queues: add dict(type='KeyEncoderUpdateHook') to the "
+                "config's hooks."
             )
-        view = keys[toss(self.image_queue.count, len(self._pending))]
-        dense_keys = None
-        if view.cells is not None:
-            wide = torch.promote_types(view.cells.dtype, torch.float32)
-            dense_keys = normalize(view.cells.mean(-1, dtype=wide))
-        self._pending.append((normalize(view.image), dense_keys))
-
-    def _add_monitors(self, dense: dict[str, Tensor]) -> None:
-        """Show the dense branch's monitors, and the smaller spread."""
-        dense['feat_std'] = torch.minimum(
-            dense['feat_std'], self.monitors['feat_std']
-        )
-        self.monitors = dense

@@ -32,13 +32,13 @@ from pixcon_mm.datasets.listing import (
     list_images,
     readable_suffixes,
 )
-from pixcon_mm.datasets.reencode import (
+from pixcon_mm.errors import UserError, run_tool
+from pixcon_mm.files import atomic_write
+from pixcon_mm.tools.reencode import (
     decode_times,
     output_names,
     reencode,
 )
-from pixcon_mm.errors import UserError, run_tool
-from pixcon_mm.files import atomic_write
 
 RECORD = 'reencode.json'
 UNITS = ((1e9, 'GB'), (1e6, 'MB'), (1e3, 'kB'))

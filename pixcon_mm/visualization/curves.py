@@ -10,9 +10,9 @@ from pixcon_mm.errors import UserError
 
 MONITORS = {
     'mon_pos_sim': 'cosine of positives',
-    'mon_neg_lse': 'log-sum of negatives',
+    'mon_neg_logsumexp': 'log-sum of negatives',
     'mon_weight': 'mean semantic weight',
-    'mon_feat_std': 'standard deviation of features (0: collapse)',
+    'mon_feature_std': 'standard deviation of features (0: collapse)',
 }
 Records = list[dict[str, float]]
 

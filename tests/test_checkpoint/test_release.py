@@ -30,7 +30,7 @@ def as_release(state_dict):
                 break
     for ours, theirs in (('image_queue', 'queue'), ('dense_queue', 'queue2')):
         old[theirs] = state_dict[f'{ours}.features'].T
-        count = state_dict[f'{ours}.num_enqueued'] % old[theirs].shape[1]
+        count = state_dict[f'{ours}._extra_state'] % old[theirs].shape[1]
         old[f'{theirs}_ptr'] = count.reshape(1)
     return old
 

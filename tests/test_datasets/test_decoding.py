@@ -1,8 +1,6 @@
 """Odd images are decoded, broken ones never half."""
 
 import io
-import struct
-import zlib
 
 import cv2
 import numpy as np
@@ -20,8 +18,7 @@ GREY = np.asarray(picture(3).convert('L'))
 
 @pytest.fixture(autouse=True)
 def _warnings_of_a_new_process():
-    decoding._warn_of_12_bits.cache_clear()
-    decoding._warn_of_missing_simplejpeg.cache_clear()
+    decoding._warn_once.cache_clear()
 
 
 @pytest.fixture
@@ -72,17 +69,6 @@ def test_pixels_are_counted_before_decoding(monkeypatch, name):
         decode_whole(content, 48 * 64 - 1)
 
 
-def test_stated_limit():
-    header = struct.pack('>IIBBBBB', 20_000, 10_001, 8, 2, 0, 0, 0)
-    chunk = b'IHDR' + header
-    content = encode(picture(3))
-    content = (
-        content[:12] + chunk + struct.pack('>I', zlib.crc32(chunk))
-    ) + content[33:]
-    with pytest.raises(ValueError, match='10001 is 200 mega.*more than 200'):
-        decode_whole(content)
-
-
 # ---- pixels --------------------------------------------------------------
 
 
@@ -114,12 +100,6 @@ def test_lossless_colour_is_bgr(kind):
     assert image.dtype == np.uint8
 
 
-@pytest.mark.parametrize('kind', ['JPEG', 'WEBP'])
-def test_lossy_colour_is_close(kind):
-    image = decode_whole(encode(picture(3), kind, quality=95))
-    assert np.abs(image[..., ::-1].astype(int) - RGB).mean() < 3
-
-
 @pytest.mark.parametrize('kind', ['PNG', 'TIFF', 'PPM', 'JPEG'])
 def test_grey_has_three_equal_channels(kind):
     image = decode_whole(encode(Image.fromarray(GREY), kind))
@@ -133,13 +113,6 @@ def test_grey_has_three_equal_channels(kind):
 def test_16_bit_keeps_its_range(kind):
     deep = Image.fromarray(GREY.astype(np.uint16) * 257)
     image = decode_whole(encode(deep, kind))
-    expected = np.repeat(GREY[..., None], 3, -1)
-    np.testing.assert_array_equal(image, expected)
-
-
-def test_16_bit_with_bytes_after_the_end():
-    deep = Image.fromarray(GREY.astype(np.uint16) * 257)
-    image = decode_whole(encode(deep, 'PNG') + b'trailing bytes')
     expected = np.repeat(GREY[..., None], 3, -1)
     np.testing.assert_array_equal(image, expected)
 
@@ -215,12 +188,6 @@ def test_12_bits_in_colour(capfd, suffix):
         image = decode_whole(content.tobytes())
         np.testing.assert_array_equal(image, values * scale >> 8)
         assert capfd.readouterr().err.count('stay below 4096') == count
-
-
-def test_black_images_are_no_12_bits(capfd):
-    for kind in ('PNG', 'TIFF'):
-        decode_whole(encode(Image.new('I;16', (9, 9)), kind))
-    assert 'warning' not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(('kind', 'channels'), [('P5', 1), ('P6', 3)])

@@ -77,13 +77,6 @@ def test_suffixes_that_are_left_out_are_counted(tmp_path, log):
     assert len(log[1]) < len(line) + 120
 
 
-def test_nothing_is_said_when_all_is_listed(tmp_path, log):
-    (tmp_path / '1.jpg').touch()
-    (tmp_path / '.DS_Store').touch()
-    assert names(tmp_path) == ['1.jpg']
-    assert not log
-
-
 def test_an_empty_folder_says_what_it_holds(tmp_path):
     for i in range(3):
         (tmp_path / f'{i}.heic').touch()

@@ -71,15 +71,6 @@ def test_storage_that_stays_away(pauses, capfd, patience):
     assert len(capfd.readouterr().err.splitlines()) == (patience > 0)
 
 
-def test_advice_fits_the_error(pauses):
-    for number, advice in (
-        (errno.EMFILE, 'ulimit -n'),
-        (errno.ENOMEM, 'more memory'),
-    ):
-        with pytest.raises(UserError, match=advice):
-            patiently(failing(number, 10**6), 'x.jpg', 0)
-
-
 def missing(path):
     with pytest.raises(OSError, match='.') as caught:
         os.stat(path)

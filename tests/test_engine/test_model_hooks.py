@@ -95,7 +95,13 @@ def test_schedule_queues_and_monitors(tmp_path):
     assert momenta[0] == pytest.approx(0.99)
     assert momenta[3] == pytest.approx(0.995)
     assert momenta == sorted(momenta)
-    for name in ('pos_sim', 'neg_lse', 'overlap', 'weight', 'feat_std'):
+    for name in (
+        'pos_sim',
+        'neg_logsumexp',
+        'overlap',
+        'weight',
+        'feature_std',
+    ):
         values = [record[f'mon_{name}'] for record in records]
         assert len(set(values)) > 1, name
     log = next(tmp_path.glob(f'{runner.timestamp}/*.log')).read_text()
@@ -145,7 +151,7 @@ def test_other_models_are_left_alone():
 @pytest.mark.parametrize('interval', [4, 100])
 def test_losses_are_the_same_when_they_are_read_late(tmp_path, interval):
     """18 iterations in two epochs; 4 does not divide an epoch of 9."""
-    kept = ('loss', 'loss_image', 'loss_dense', 'step', 'mon_feat_std')
+    kept = ('loss', 'loss_image', 'loss_dense', 'step', 'mon_feature_std')
     histories, all_records = [], []
     for hook in ('RuntimeInfoHook', 'DeferredRuntimeInfoHook'):
         torch.manual_seed(0)

@@ -26,28 +26,32 @@ STEPS = 20
 SETTINGS = {torch.float32: (2e-5, 1e-5), torch.float64: (0.05, 1e-10)}
 
 
-def one_group(model, **options):
-    params = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.SGD(params, **SGD, **options)
-
-
 def slow(cfg):
     model = as_released(cfg)
     return model, sgd_by_parameter(model, foreach=False, **SGD)
 
 
-def fast(backend='auto', optimizer=None, **options):
+def fast(backend, sgd=None, **options):
     def make(cfg):
-        cfg = dict(cfg, **options)
-        loss = dict(cfg['head']['loss'], backend=backend)
-        cfg['head'] = dict(cfg['head'], loss=loss)
-        model = MODELS.build(cfg)
-        return model, one_group(model, **(optimizer or {}))
+        cfg['head']['loss']['backend'] = backend
+        model = MODELS.build(dict(cfg, **options))
+        params = [p for p in model.parameters() if p.requires_grad]
+        return model, torch.optim.SGD(params, **SGD, **(sgd or {}))
 
     return make
 
 
-def train(make, dtype):
+OPTIONS = dict(
+    fused_loss=fast('fused'),
+    chunked_loss=fast('chunked'),
+    channels_last=fast('chunked', channels_last=True),
+    foreach_sgd=fast('chunked', dict(foreach=True)),
+    fused_sgd=fast('chunked', dict(fused=True)),
+    all=fast('auto', dict(fused=True), channels_last=True),
+)
+
+
+def train(make, dtype, decay=1.0):
     """Losses of twenty steps and what they leave behind."""
     torch.manual_seed(0)
     model, optimizer = make(tiny.model_config(**MODEL))
@@ -56,12 +60,12 @@ def train(make, dtype):
     model.to(dtype).train()
     for group in optimizer.param_groups:
         group['lr'] = SETTINGS[dtype][0]
+        group['weight_decay'] *= decay
     losses = []
     for step in range(STEPS):
         data = model.data_preprocessor(tiny.batch(size=6, seed=step), True)
-        inputs = [view.to(dtype) for view in data['inputs']]
-        parts = model.loss(inputs, data['data_samples'])
-        loss = sum(parts.values())
+        data['inputs'] = [view.to(dtype) for view in data['inputs']]
+        loss = sum(model.loss(**data).values())
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -73,27 +77,6 @@ def train(make, dtype):
 @pytest.fixture(scope='module')
 def slowly():
     return {dtype: train(slow, dtype) for dtype in SETTINGS}
-
-
-OPTIONS = dict(
-    fused_loss=fast('fused'),
-    chunked_loss=fast('chunked'),
-    channels_last=fast('naive', channels_last=True),
-    foreach_sgd=fast('naive', dict(foreach=True)),
-    fused_sgd=fast('naive', dict(fused=True)),
-    all=fast('auto', dict(fused=True), channels_last=True),
-)
-
-
-def vector(state, part):
-    """All weights (or statistics, or queues) in one vector."""
-    return torch.cat(
-        [
-            value.flatten()
-            for name, value in state.items()
-            if value.is_floating_point() and kind(name) == part
-        ]
-    )
 
 
 def kind(name):
@@ -108,22 +91,21 @@ def assert_same(actual, expected, dtype):
     assert losses.dtype == dtype
     torch.testing.assert_close(losses, slow_losses, rtol=tolerance, atol=0)
     assert state.keys() == slow_state.keys()
+    names = [n for n, value in state.items() if value.is_floating_point()]
     for part in ('weights', 'statistics', 'queues'):
-        ours, theirs = vector(state, part), vector(slow_state, part)
+        ours, theirs = (
+            torch.cat([s[n].flatten() for n in names if kind(n) == part])
+            for s in (state, slow_state)
+        )
         assert (ours - theirs).norm() < tolerance * theirs.norm(), part
 
 
 def test_the_comparison_can_fail(slowly):
     """A thousandth more weight decay is seen."""
     dtype = torch.float64
-
-    def other(cfg):
-        model, optimizer = OPTIONS['all'](cfg)
-        optimizer.param_groups[0]['weight_decay'] *= 1.001
-        return model, optimizer
-
+    other = train(OPTIONS['all'], dtype, decay=1.001)
     with pytest.raises(AssertionError):
-        assert_same(train(other, dtype), slowly[dtype], dtype)
+        assert_same(other, slowly[dtype], dtype)
 
 
 @pytest.mark.parametrize('dtype', SETTINGS, ids=str)

@@ -1,125 +1,159 @@
-"""Numbers of any size through the head."""
+"""Matching variants and numbers of any size through the head."""
 
 import math
 
 import pytest
 import torch
-import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pixcon_mm.errors import UserError
-from pixcon_mm.models.head import normalize
+from pixcon_mm.models.geometry import Geometry
+from pixcon_mm.models.head import pair_views
+from pixcon_mm.models.key_encoder import ViewKeys
+from pixcon_mm.models.matching import normalize
 from pixcon_mm.models.neck import ViewFeatures
 from tests.test_models import tiny
 
-BATCH, CHANNELS, GRID = 3, 16, (3, 3)
+BATCH, CHANNELS, GRID, CELLS = 3, 16, (3, 3), 9
+COORD = dict(matching='coordinate', reweight=None)
 
 
-@settings(max_examples=200)
-@given(
-    row=st.lists(
-        st.floats(allow_nan=False, allow_infinity=False, width=32),
-        min_size=1,
-        max_size=6,
+def pairs(size=1.0, geometry=None):
+    """Both directions of random features; the same for each seed."""
+    geometry = geometry or Geometry(**tiny.batch(BATCH)['data_samples'])
+    queries, keys = [], []
+    for _ in range(2):
+        backbone = size * torch.randn(2, BATCH, 64, CELLS)
+        cells = size * torch.randn(2, BATCH, CHANNELS, CELLS)
+        image = size * torch.randn(2, BATCH, CHANNELS)
+        queries.append(ViewFeatures(backbone[0], image[0], cells[0], GRID))
+        unit = normalize(cells[1].transpose(1, 2))
+        mean = normalize(cells[1].mean(2))
+        keys.append(ViewKeys(backbone[1], normalize(image[1]), unit, mean))
+    return pair_views(queries, keys, geometry)
+
+
+def head_and_queue(**head):
+    model = tiny.build(head=head)
+    return model.head.eval(), model.dense_queue.features
+
+
+def matches(directions, **head):
+    return [head_and_queue(**head)[0].match(pair) for pair in directions]
+
+
+# ---- variants ------------------------------------------------------------
+
+
+def test_pairs_are_the_other_view_and_its_geometry_second():
+    first, second = pairs()
+    for a, b in zip(first.geometry, second.geometry, strict=True):
+        assert torch.equal(a, b.flip(1))
+        assert not torch.equal(a, b)
+    assert not torch.equal(first.key.image, second.key.image)
+
+
+def test_sim_is_the_plain_mean():
+    for match in matches(pairs(), reweight=None):
+        assert torch.equal(match.weight, torch.ones(BATCH, CELLS))
+        assert 0 < match.in_overlap.float().mean() < 1
+
+
+@pytest.mark.parametrize('flip', [False, True])
+def test_coordinates_of_equal_crops(flip):
+    """The identity, or its mirror image."""
+    crop = torch.tensor([0.0, 0.0, 96.0, 96.0]).expand(BATCH, 2, 4)
+    flips = torch.tensor([[flip, False]]).expand(BATCH, 2)
+    expected = [2, 1, 0, 5, 4, 3, 8, 7, 6] if flip else list(range(9))
+    for match in matches(pairs(geometry=Geometry(crop, flips)), **COORD):
+        assert match.key_cell.tolist() == [expected] * BATCH
+        assert match.weight.all()
+        assert match.in_overlap.all()
+
+
+def test_reweighted_coord_joins_both_matchings():
+    directions = pairs()
+    for both, coord, sim in zip(
+        matches(directions, matching='coordinate'),
+        matches(directions, **COORD),
+        matches(directions),
+        strict=True,
+    ):
+        mask = both.in_overlap
+        assert 0 < mask.float().mean() < 1
+        assert torch.equal(coord.weight, mask.float())
+        joined = torch.where(mask, coord.key_cell, sim.key_cell)
+        assert torch.equal(both.key_cell, joined)
+        assert torch.equal(both.weight, sim.weight)
+        assert (both.weight[mask] == 1).all()
+
+
+def test_max_distance_leaves_out_far_matches():
+    """Without a threshold, nearest means within half a key diagonal."""
+    far, some, none = (
+        matches(pairs_, **COORD, max_distance=d)[0].weight.mean()
+        for pairs_ in [pairs()]
+        for d in (None, 0.2, 0.0)
     )
-)
-def test_rows_of_any_size_become_unit_rows(row):
-    rows = torch.tensor([row], requires_grad=True)
-    unit = normalize(rows)
-    (grad,) = torch.autograd.grad(unit.sum(), rows)
-    assert grad.isfinite().all()
-    length = unit.detach().double().norm().item()
-    assert length < 1 + 1e-6
-    if max(map(abs, row)) > 1e-12:
-        assert length == pytest.approx(1, abs=1e-6)
-        exact = F.normalize(rows.detach().double(), dim=1).float()
-        torch.testing.assert_close(unit.detach(), exact, rtol=1e-5, atol=1e-7)
+    assert none < some < far
 
 
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
-def test_ordinary_rows_are_normalized_as_by_pytorch(dtype):
-    rows = torch.randn(50, 8, dtype=dtype, requires_grad=True)
-    ours, theirs = normalize(rows), F.normalize(rows, dim=1)
-    assert torch.equal(ours, theirs)
-    weight = torch.randn_like(rows)
-    grads = [
-        torch.autograd.grad((weight * unit).sum(), rows)[0]
-        for unit in (ours, theirs)
-    ]
-    assert torch.equal(*grads)
+def test_coord_without_overlap_adds_nothing():
+    boxes = torch.tensor([[0.0, 0, 50, 50], [100, 100, 200, 200]])
+    apart = Geometry(boxes.expand(BATCH, 2, 4), torch.zeros(BATCH, 2).bool())
+    head, queue = head_and_queue(**COORD)
+    loss, _ = head.dense_loss(pairs(geometry=apart), queue)
+    assert loss.item() == 0
+    loss.backward()
+    assert not any(p.grad.any() for p in head.dense_predictor.parameters())
 
 
-def test_gradient_of_a_huge_row():
-    rows = 1e20 * torch.randn(3, 5, dtype=torch.float64)
-    assert torch.autograd.gradcheck(
-        normalize, rows.requires_grad_(), eps=1e13, atol=1e-26, rtol=1e-4
-    )
-
-
-@pytest.mark.parametrize('bad', [math.nan, math.inf])
-def test_a_bad_row_is_nan(bad):
-    unit = normalize(torch.tensor([[bad, 1.0], [3.0, 4.0]]))
-    assert unit[0].isnan().all()
-    torch.testing.assert_close(unit[1], torch.tensor([0.6, 0.8]))
-
-
-def views(size=1.0):
-    """Both views by both encoders, and their geometry."""
-    cells = GRID[0] * GRID[1]
-    features = [
-        ViewFeatures(
-            backbone=size * torch.randn(BATCH, 64, cells),
-            image=size * torch.randn(BATCH, CHANNELS),
-            cells=size * torch.randn(BATCH, CHANNELS, cells),
-            grid=GRID,
-        )
-        for _ in range(4)
-    ]
-    return features[:2], features[2:], tiny.batch(BATCH)['data_samples']
-
-
-def head_and_queue(**reweight):
-    reweight = dict(dict(power=2, use_mask=True), **reweight)
-    model = tiny.build(head=dict(reweight=reweight))
-    return model.head.eval(), model.dense_queue
+# ---- numbers -------------------------------------------------------------
 
 
 @pytest.mark.parametrize('use_mask', [True, False])
 @pytest.mark.parametrize('size', [1e-30, 1e10, 1e30])
 def test_losses_of_huge_and_tiny_features_are_finite(size, use_mask):
-    head, queue = head_and_queue(use_mask=use_mask)
-    queries, keys, geometry = views(size)
-    _, weight, _ = head.match(queries, keys, geometry)
-    assert ((weight >= 0) & (weight <= 1)).all()
-    for loss, _ in (
-        head.dense_loss(queries, keys, geometry, queue),
-        head.image_loss(queries, keys, queue),
-    ):
+    head, queue = head_and_queue(reweight=dict(use_mask=use_mask))
+    directions = pairs(size)
+    for loss_of in (head.dense_loss, head.image_loss):
+        loss, monitors = loss_of(directions, queue)
         assert loss.isfinite()
         assert loss > 0
+    assert 0 <= monitors.get('weight', 0) <= 1
 
 
 @pytest.mark.parametrize('use_mask', [True, False])
 @pytest.mark.parametrize('bad', [math.nan, math.inf])
-@pytest.mark.parametrize('side', [0, 1])
+@pytest.mark.parametrize('side', ['query', 'key'])
 def test_nan_shows_in_the_loss_and_not_in_the_weights(side, bad, use_mask):
     """As the backbone would give it: through the neck into the cells."""
-    head, queue = head_and_queue(use_mask=use_mask)
-    *sides, geometry = views()
-    _, expected, _ = head.match(*sides, geometry)
-    sides[side][0].backbone[1, 5, 4] = bad
-    sides[side][0].cells[1, :, 4] = math.nan
-    _, weight, _ = head.match(*sides, geometry)
+    head, queue = head_and_queue(reweight=dict(use_mask=use_mask))
+    directions = pairs()
+    expected = head.match(directions[0]).weight
+    features = getattr(directions[0], side)
+    features.backbone[1, 5, 4] = bad
+    features.cells[1] = math.nan
+    weight = head.match(directions[0]).weight
     assert ((weight >= 0) & (weight <= 1)).all()
     others = [0, 2]
-    assert torch.equal(weight[:, others], expected[:, others])
-    loss, monitors = head.dense_loss(*sides, geometry, queue)
+    assert torch.equal(weight[others], expected[others])
+    loss, monitors = head.dense_loss(directions, queue)
     assert loss.isnan()
     assert monitors['weight'].isfinite()
 
 
-@pytest.mark.parametrize('power', [0, -1.0, math.nan])
-def test_power_must_be_above_zero(power):
-    with pytest.raises(UserError, match='power'):
-        head_and_queue(power=power)
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        dict(matching='both'),
+        dict(mask_rule='all'),
+        dict(reweight=dict(pow=2)),
+        dict(reweight=dict(power=0)),
+        dict(reweight=dict(power=math.nan)),
+        dict(max_distance=1.0),
+    ],
+)
+def test_wrong_settings_are_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(UserError, match=name):
+        head_and_queue(**wrong)

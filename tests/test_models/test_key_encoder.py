@@ -11,17 +11,13 @@ from pixcon_mm.models import KeyEncoder
 from pixcon_mm.models.key_encoder import cosine_momentum
 
 
-def release_m(t, total):
-    """m of the release (reference file, section 1.6)."""
-    return 1 - (1 - 0.99) * (math.cos(math.pi * t / total) + 1) / 2
-
-
-def test_schedule_is_the_closed_form_of_the_release():
+def test_schedule_is_the_closed_form_of_the_method():
+    """m of docs/method.md, section 8."""
     total = 184_800
     for t in range(0, total, 7):
-        m = 1 - cosine_momentum(t / total, 0.01, 0.0)
-        assert m == pytest.approx(release_m(t, total), abs=1e-12)
-    assert 1 - cosine_momentum(0.0, 0.01, 0.0) == pytest.approx(0.99)
+        m = 1 - (1 - 0.99) * (math.cos(math.pi * t / total) + 1) / 2
+        ours = 1 - cosine_momentum(t / total, 0.01, 0.0)
+        assert ours == pytest.approx(m, abs=1e-12)
     assert 1 - cosine_momentum(0.5, 0.01, 0.0) == pytest.approx(0.995)
     last = cosine_momentum((total - 1) / total, 0.01, 0.0)
     assert last == pytest.approx(7.2e-13, rel=0.01)
@@ -36,14 +32,16 @@ def test_update_is_the_moving_average():
     backbone, neck = networks()
     encoder = KeyEncoder(backbone, neck)
     before = [p.clone() for p in encoder.parameters()]
-    with torch.no_grad():
-        for p in (*backbone.parameters(), *neck.parameters()):
-            p.add_(torch.randn_like(p))
     query = [*backbone.parameters(), *neck.parameters()]
+    with torch.no_grad():
+        for p in query:
+            p.add_(torch.randn_like(p))
     m = encoder.update(backbone, neck, progress=0.5)
     assert m == pytest.approx(0.995)
     for key, old, new in zip(encoder.parameters(), before, query, strict=True):
         torch.testing.assert_close(key, 0.995 * old + 0.005 * new)
+        assert not key.requires_grad
+        assert new.requires_grad
 
 
 def test_norm_statistics_are_its_own():
@@ -55,17 +53,6 @@ def test_norm_statistics_are_its_own():
     assert backbone[1].running_mean.any()
 
 
-def test_never_gets_a_gradient_nor_shares_memory():
-    backbone, neck = networks()
-    encoder = KeyEncoder(backbone, neck)
-    assert not any(p.requires_grad for p in encoder.parameters())
-    assert all(p.requires_grad for p in backbone.parameters())
-    pairs = zip(
-        encoder.backbone.parameters(), backbone.parameters(), strict=True
-    )
-    assert all(k.data_ptr() != q.data_ptr() for k, q in pairs)
-
-
-def test_paper_convention_is_refused():
+def test_momentum_in_the_convention_of_the_paper_is_refused():
     with pytest.raises(UserError, match='1 - m'):
         KeyEncoder(*networks(), base_momentum=0.99)

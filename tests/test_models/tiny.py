@@ -79,14 +79,9 @@ def random_boxes(size: int, generator: torch.Generator) -> Tensor:
 def batch(size: int = 4, pixels: int = 96, seed: int = 0) -> dict:
     """A collated batch as the loader gives it."""
     generator = torch.Generator().manual_seed(seed)
+    shape, uint8 = (size, 3, pixels, pixels), torch.uint8
     views = [
-        torch.randint(
-            0,
-            256,
-            (size, 3, pixels, pixels),
-            generator=generator,
-            dtype=torch.uint8,
-        )
+        torch.randint(0, 256, shape, generator=generator, dtype=uint8)
         for _ in range(2)
     ]
     return dict(
@@ -96,3 +91,8 @@ def batch(size: int = 4, pixels: int = 96, seed: int = 0) -> dict:
             flips=torch.rand(size, 2, generator=generator) < 0.5,
         ),
     )
+
+
+def losses(model, data: dict | None = None) -> dict[str, Tensor]:
+    """The losses of a batch, or of the first one."""
+    return model.loss(**model.data_preprocessor(data or batch(), True))

@@ -23,7 +23,7 @@ LINE = re.compile(
     r'epoch [1-3]/3 \[[1-6]/6\]  '
     r'loss \d+\.\d{3} \(image \d+\.\d{3}, dense \d+\.\d{3}\)  '
     r'lr \S+  grad \S+  \S+ images/s \(data \d+%\)  left 0:\d\d:\d\d  '
-    r'.*\bfeat_std \d\.\d{3}'
+    r'.*\bfeature_std \d\.\d{3}'
 )
 
 

@@ -15,8 +15,8 @@ class MonitorHook(Hook):
     sync) only when a line is logged.
 
     Args:
-        collapse_below (float): ``mon_feat_std`` that counts as collapse; it
-            is 1 for features spread over the sphere, 0 when all are equal.
+        collapse_below (float): ``mon_feature_std`` that counts as collapse;
+            it is 1 for features spread over the sphere, 0 when all are equal.
         patience (int): Logged values in a row below it before the warning.
     """
 
@@ -40,12 +40,13 @@ class MonitorHook(Hook):
             runner.message_hub.update_scalar(f'train/mon_{name}', value)
         if self._low == self.patience:
             return  # the warning was given
-        feat_std = float(monitors['feat_std'])
-        self._low = self._low + 1 if feat_std < self.collapse_below else 0
+        feature_std = float(monitors['feature_std'])
+        self._low = self._low + 1 if feature_std < self.collapse_below else 0
         if self._low == self.patience:
             runner.logger.warning(
-                f'Features have collapsed: mon_feat_std is {feat_std:.3f} '
-                f'(1 is healthy, below {self.collapse_below} all images look '
-                'alike). Lower the learning rate, lengthen the warm-up, or '
-                'check that the images differ.'
+                'Features have collapsed: mon_feature_std is '
+                f'{feature_std:.3f} (1 is healthy, below '
+                f'{self.collapse_below} all images look alike). Lower the '
+                'learning rate, lengthen the warm-up, or check that the '
+                'images differ.'
             )

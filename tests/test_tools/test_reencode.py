@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, JpegImagePlugin
 
-from pixcon_mm.datasets import reencode as module
 from pixcon_mm.datasets.loading import decode_whole
-from pixcon_mm.datasets.reencode import (
+from pixcon_mm.tools import reencode as module
+from pixcon_mm.tools.reencode import (
     decode_times,
     encode_jpeg,
     output_names,
