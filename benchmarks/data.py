@@ -25,7 +25,7 @@ BYOL = "MMPretrain's BYOL pipeline"
 
 
 def data(args: argparse.Namespace) -> Report:
-    """The loader against MMPretrain's BYOL pipeline."""
+    """Compare the loader with MMPretrain's BYOL pipeline."""
     calls = data_calls(args)
     rows = compare(calls, args.rounds, 'cpu', memory=False)
     on_device = dict(device=device_call(args))

@@ -15,7 +15,7 @@ RELEASE = "naive: the release's logits"
 
 
 def loss(args: argparse.Namespace) -> Report:
-    """InfoNCE against the release's formulation."""
+    """Compare InfoNCE with the release's formulation."""
     return Report(
         f'InfoNCE forward + backward, 2 x {args.batch} x {args.cells} '
         f'queries, queue {args.queue}',
@@ -25,7 +25,7 @@ def loss(args: argparse.Namespace) -> Report:
 
 
 def queue(args: argparse.Namespace) -> Report:
-    """InfoNCE against queues of growing length."""
+    """Compare InfoNCE with queues of growing length."""
     calls = {
         f'K = {length:,}': loss_calls(args, length)['fused']
         for length in args.lengths

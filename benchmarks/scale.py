@@ -28,7 +28,7 @@ TOGETHER = 'processes with DDP'
 
 
 def scale(args: argparse.Namespace) -> Report:
-    """Several processes against one, a thread or GPU each.
+    """Compare several processes with one, a thread or GPU each.
 
     The processes keep their queues in step in both cases; with DDP they
     exchange gradients as well.

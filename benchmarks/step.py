@@ -25,7 +25,7 @@ LIMIT = 'limit: backbone passes alone'
 
 
 def step(args: argparse.Namespace) -> Report:
-    """A training step against the release's, MMPretrain's and the limit."""
+    """Compare a step with the release's, MMPretrain's and the limit."""
     rows = compare(step_calls(args), args.rounds, args.device)
     mine, release, dense, limit = (row['seconds'] for row in rows)
     one = 'times faster than DenseCL, which runs one direction'

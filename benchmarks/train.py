@@ -33,7 +33,7 @@ COCO, COCO_PLUS = 118_287, 241_690  # images
 
 
 def train(args: argparse.Namespace) -> Report:
-    """Loader and step together, against MMPretrain's DenseCL."""
+    """Compare loader and step together with MMPretrain's DenseCL."""
     mine = ours(args)
     optim = wrap(args, fused_sgd(mine))
     dense, plain = densecl(args)

@@ -1,9 +1,11 @@
 """Commands are those that the tools take, with the settings of the plan."""
 
+import importlib
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +16,6 @@ from reproduction.plan import read_plan
 from reproduction.run_dir import RunDir
 from reproduction.runs import flatten, runs_of, settings_of
 from tests import ROOT
-from tests.commands import load_tool
 
 
 def stand_in(folder, name):
@@ -72,7 +73,7 @@ def test_the_tool_gets_the_settings_of_the_plan(
     }
     monkeypatch.setenv('WORLD_SIZE', str(max(run.gpus, 1)))
     tool, *arguments = tool_arguments(build_command(status, run), tmp_path)
-    module = load_tool(tool.removeprefix('tools/').removesuffix('.py'))
+    module = importlib.import_module(f'pixcon_mm.tools.{Path(tool).stem}')
     args = module.parse_args(arguments)
     cfg = module.prepare(args)
     known = runner_keys()
