@@ -1,6 +1,6 @@
 """One training step against an independent, naive implementation.
 
-Written from docs/method.md, sections 2 to 8, with loops over images and
+Written from docs/method.md, sections 1 to 8, with loops over images and
 cells; it shares with the package only the layers' weights.
 """
 
