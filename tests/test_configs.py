@@ -206,7 +206,7 @@ def test_finetuning_builds_and_feeds_the_model(path, tmp_path):
 
 
 def test_numbers_of_the_main_recipe():
-    """docs/method.md, sections 3, 6 to 9; sound defaults are included."""
+    """docs/method.md, sections 1, 3 and 6 to 9, and sound defaults."""
     cfg = load('pixcon_r50_coco')
     for part in (cfg.model.backbone, cfg.model.neck, cfg.model.head):
         assert part.norm_cfg.type == 'SyncBN'

@@ -128,7 +128,7 @@ def _check_png(content: bytes) -> None:
 
 
 def _check_webp(content: bytes) -> None:
-    """Refuse a picture that ends in zeros, as in a copy that broke.
+    """Refuse a picture that ends in zeros, as an interrupted copy does.
 
     WebP has no checksum, and its decoders make a picture of any bytes.
     """

@@ -143,7 +143,7 @@ def test_large_files_are_not_read(tmp_path):
 
 
 def test_too_many_open_files(tmp_path):
-    """Not simulated."""
+    """The limit of this process is lowered, not simulated."""
     path = tmp_path / '1.jpg'
     path.write_bytes(b'content')
     before = resource.getrlimit(resource.RLIMIT_NOFILE)

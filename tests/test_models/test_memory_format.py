@@ -83,7 +83,7 @@ for step in range(3):
     ],
 )
 def test_training_survives(tmp_path, script, channels, isa, threads):
-    """In a process of its own: without the guard it dies or hangs."""
+    """Runs in a process of its own: without the guard it dies or hangs."""
     path = tmp_path / 'script.py'
     path.write_text(script.format(channels=channels))
     env = dict(ONEDNN_MAX_CPU_ISA=isa, OMP_NUM_THREADS=str(threads))
