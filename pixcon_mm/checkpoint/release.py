@@ -2,7 +2,7 @@
 
 from pixcon_mm.checkpoint.torch_file import StateDict
 
-# docs/method.md, section 11.
+# From the release's prefixes to ours.
 PREFIXES = {
     'encoder_q.0.': 'backbone.',
     'encoder_q.1.mlp.': 'neck.projector.',

@@ -144,7 +144,7 @@ def reencode(
         atomic_write(copy, content)
     except UserError as error:
         raise UserError(
-            f'{copy} cannot be written ({error.__cause__.strerror}): mend '
+            f'{copy} cannot be written ({error.__cause__.strerror}): correct '
             'that and run the same command again, which continues; or name '
             'another folder than DST.'
         ) from error.__cause__
@@ -160,7 +160,7 @@ def decode_times(
         pairs (list[tuple[Path, Path]]): Sources and copies.
         sample (int): How many pairs are measured, evenly spread. Defaults
             to 64.
-        limit (float): Seconds after which no further pair is begun, as a
+        limit (float): Seconds after which no further pair is started, as a
             large photograph may take one. Defaults to 20.
 
     Returns:
@@ -187,7 +187,7 @@ def decode_times(
 
 
 def _is_plain(content: bytes) -> bool:
-    """Whether a file is a JPEG that decodes fast and looks one way to all."""
+    """Check for a JPEG that decodes fast and that all readers show alike."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             turned = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -197,6 +197,6 @@ def _is_plain(content: bytes) -> bool:
                 and not image.info.get('progressive')
                 and turned == 1
             )
-    # Pillow is stricter than the other decoders. Encoding anew is no mistake.
+    # Pillow is stricter than the other decoders. Re-encoding does no harm.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False

@@ -143,7 +143,7 @@ def test_without_the_hook_it_ends_elsewhere(tmp_path):
 
 @pytest.mark.parametrize('seed', [None, 1])
 def test_the_seed_is_the_checkpoints(tmp_path, seed):
-    """Whether the config has none or another, for the order of images too."""
+    """The config may have none or another; the order of images holds too."""
     options = {'randomness.seed': None if seed is None else 0}
     whole, expected = train(config(tmp_path, 'whole', **options))
     cfg = config(tmp_path, 'resumed', **{'randomness.seed': seed})
