@@ -139,7 +139,7 @@ class PixConHead(BaseModule):
         self.max_distance = max_distance
         self.loss_module = MODELS.build(loss)
         sizes = (channels, hid_channels, channels, norm_cfg)
-        self.image_predictor = build_mlp(*sizes)
+        self.predictor = build_mlp(*sizes)
         self.dense_predictor = build_mlp(*sizes) if with_dense else None
 
     def image_loss(
@@ -156,7 +156,7 @@ class PixConHead(BaseModule):
             means, and monitors.
         """
         query = torch.cat(
-            [normalize(self.image_predictor(p.query.image)) for p in pairs]
+            [normalize(self.predictor(p.query.image)) for p in pairs]
         )
         positive = torch.cat([pair.key.image for pair in pairs])
         nce = self.loss_module(query, positive, queue)

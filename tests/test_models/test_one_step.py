@@ -85,7 +85,7 @@ def naive_losses(model, views, geometry):
     for a, b in ((0, 1), (1, 0)):
         f_query, image, cells = queries[a]
         f_key, key_image, key_cells = keys[b]
-        predicted = perceptron(image, head.image_predictor)
+        predicted = perceptron(image, head.predictor)
         image_loss += (1 - LAMBDA) * torch.stack(
             [
                 contrast(unit(u), unit(v), model.image_queue.features)
