@@ -82,7 +82,7 @@ def test_code_is_refused_and_not_run(zipped, tmp_path):
     with pytest.raises(UserError, match=r'mkdir.*could run code.*not loaded'):
         load_tensors(path)
     path.write_bytes(pickle.dumps(content))
-    with pytest.raises(UserError, match='no file of weights'):
+    with pytest.raises(UserError, match='not a file of weights'):
         load_tensors(path)
     assert not (tmp_path / 'code was run').exists()
 
