@@ -85,7 +85,7 @@ def test_a_tensor_that_is_marked_as_a_folder(path):
     name = whole.index(b'data/0', start) - len(path.stem) - 1
     flip(path, whole, name - 8, 0x10)  # attributes, in an entry of 46 bytes
     assert 'data/0 is marked as a folder' in find_damage(path)
-    with pytest.raises(UserError, match='is broken'):
+    with pytest.raises(UserError, match='it is damaged'):
         load_torch_file(path)
 
 

@@ -108,7 +108,7 @@ def test_missing_checkpoint_and_missing_test_set(
 ):
     config, _, _ = trained
     work = ['--work-dir', tmp_path]
-    with pytest.raises(UserError, match='not a file of weights'):
+    with pytest.raises(UserError, match='no file of weights'):
         run(config, tmp_path / 'none.pth', *work)
     recipe = ROOT / 'configs/pretrain/pixcon_r50_coco.py'
     with pytest.raises(UserError, match="has no 'test_dataloader'"):
