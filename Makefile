@@ -35,7 +35,7 @@ format: $(READY)  ## Correct style
 clean:  ## Remove the environments and the demo's files
 	rm -rf .venv .venv-original build data/demo work_dirs/demo work_dirs/plan_demo
 
-# The stamp is written last: an install that broke off starts again.
+# The stamp is written last: an interrupted install starts again.
 $(READY): pyproject.toml setup.py $(wildcard requirements/*.txt) tools/install.sh
 	@bash tools/install.sh "$(VENV)" "$(PACKAGES)"
 	@touch "$@"

@@ -26,7 +26,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${CPUS_PER_TASK:-8}}
 
 per_node=${GPUS_PER_NODE:-8}
 per_node=$((gpus < per_node ? gpus : per_node))
-# MMEngine reads it; srun hands it on.
+# MMEngine reads it; srun passes it on.
 export MASTER_PORT=${PORT:-29500}
 # SRUN_ARGS is a list of options.
 # shellcheck disable=SC2086

@@ -2,7 +2,7 @@
 # Source: model and augmentation of MMPretrain's
 # byol_resnet50_16xb256-coslr-200e_in1k, with independent crops; optimiser,
 # schedule and precision of the release, whose own config does not load
-# (docs/method.md, section 9). No bias in the last layer of projector and
+# (docs/differences.md, Baselines). No bias in the last layer of projector and
 # predictor, as in both.
 # 8 GPUs x 64 = 512 images. Expected result: not measured here yet.
 _base_ = [

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,6 +45,7 @@ def load_tensors(path: str | Path) -> StateDict:
     for start, what in NOT_WEIGHTS.items():
         if head.startswith(start):
             raise UserError(f'{path} does not hold weights but {what}.')
+    content: Any
     if path.suffix == '.safetensors':
         content = _load_safetensors(path)
     else:

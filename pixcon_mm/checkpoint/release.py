@@ -2,7 +2,7 @@
 
 from pixcon_mm.checkpoint.torch_file import StateDict
 
-# docs/method.md, section 11.
+# From the release's prefixes to ours.
 PREFIXES = {
     'encoder_q.0.': 'backbone.',
     'encoder_q.1.mlp.': 'neck.projector.',
@@ -10,7 +10,7 @@ PREFIXES = {
     'encoder_k.0.': 'key_encoder.backbone.',
     'encoder_k.1.mlp.': 'key_encoder.neck.projector.',
     'encoder_k.1.mlp2.': 'key_encoder.neck.dense_projector.',
-    'predictor.mlp.': 'head.image_predictor.',
+    'predictor.mlp.': 'head.predictor.',
     'predictor_dense.mlp.': 'head.dense_predictor.',
 }
 QUEUES = {'queue': 'image_queue', 'queue2': 'dense_queue'}

@@ -51,7 +51,7 @@ def load_torch_file(path: Path, mmap: bool = False) -> Any:
     if damage:
         raise broken(path, damage)
     # A list: torch walks it again to forget them at the end.
-    substitutes = [_substitute(name) for name in IGNORED]
+    substitutes: list[Any] = [_substitute(name) for name in IGNORED]
     try:
         with torch.serialization.safe_globals(substitutes):
             return torch.load(

@@ -128,7 +128,7 @@ def _check_png(content: bytes) -> None:
 
 
 def _check_webp(content: bytes) -> None:
-    """Refuse a picture that ends in zeros, as in a copy that broke.
+    """Refuse a picture that ends in zeros, as an interrupted copy does.
 
     WebP has no checksum, and its decoders make a picture of any bytes.
     """
@@ -155,11 +155,17 @@ def _decode_other(content: bytes, max_pixels: int) -> np.ndarray:
         if picture.format == 'EPS':
             raise ValueError('it is a program in PostScript')
         _check_size(*picture.size, max_pixels)
-        if _is_for_opencv(picture.format, content):
+        kind = picture.format
+        if kind == 'WEBP':
+            _check_webp(content)
+        has_end = content[-64:].rstrip(b'\0').endswith(JPEG_END)
+        # Without simplejpeg. OpenCV fills what is missing before the end.
+        is_jpeg = kind in ('JPEG', 'MPO') and simplejpeg is None and has_end
+        if kind in OPENCV_FORMATS or is_jpeg:
             image = _decode_with_opencv(content)
             if image is not None:
                 return image
-            if picture.format == 'AVIF':
+            if kind == 'AVIF':
                 raise ValueError('the data of the AVIF cannot be decoded')
         with _pillow():
             picture.load()
@@ -179,15 +185,6 @@ def _pillow() -> Iterator[None]:
         raise ValueError(str(error) or repr(error)) from error
     finally:
         Image.MAX_IMAGE_PIXELS = before
-
-
-def _is_for_opencv(kind: str | None, content: bytes) -> bool:
-    if kind == 'WEBP':
-        _check_webp(content)
-    # Without simplejpeg. OpenCV fills what is missing before the end.
-    is_jpeg = kind in ('JPEG', 'MPO') and simplejpeg is None
-    has_end = content[-64:].rstrip(b'\0').endswith(JPEG_END)
-    return kind in OPENCV_FORMATS or (is_jpeg and has_end)
 
 
 def _decode_with_opencv(content: bytes) -> np.ndarray | None:

@@ -1,7 +1,9 @@
-"""From one image to two views whose geometry is known.
+"""Transforms of one image into two views whose geometry is known.
 
-Between the crop and the packing, ``img`` is a list of V = 2 views. Source:
-docs/method.md, section 3.
+Between the crop and the packing, ``img`` is a list of V = 2 views. Geometry
+is ``crop_boxes`` and ``flips``; the model turns them into a
+:class:`~pixcon_mm.models.geometry.Geometry`. Source: docs/method.md, section
+3.1.
 """
 
 import math
@@ -18,7 +20,7 @@ from mmpretrain.registry import TRANSFORMS
 
 from pixcon_mm.errors import UserError
 
-Box = tuple[int, int, int, int]
+Box = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels of the image
 Interpolation = Literal['bilinear', 'bicubic']
 OnNoOverlap = Literal['skip', 'center']
 
@@ -255,7 +257,7 @@ class PackTwoViewInputs(BaseTransform):
         Returns:
             dict: ``inputs``, V uint8 tensors of shape (3, H, W), and
             ``data_samples``: ``crop_boxes`` (V, 4), ``flips`` (V, ) and,
-            where known, ``photometrics`` and ``img_path``.
+            where known, ``photometrics`` (V, ...) and ``img_path``.
         """
         views = results['img']
         flips = results.get('flips', np.zeros(len(views), dtype=bool))

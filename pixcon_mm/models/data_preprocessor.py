@@ -30,13 +30,16 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
         """Move a collated batch to the device and finish its views.
 
         Args:
-            data (dict): What ``PackTwoViewInputs`` gives, collated: uint8
-                BGR ``inputs`` and ``data_samples``.
+            data (dict): What ``PackTwoViewInputs`` gives, collated:
+                ``inputs``, two uint8 BGR batches of shape (B, 3, H, W), and
+                ``data_samples`` with ``crop_boxes`` (B, V, 4), ``flips``
+                (B, V) and perhaps ``photometrics``, a dict of (B, V, ...).
             training (bool): Not used.
 
         Returns:
-            dict: ``inputs``, two normalised batches, and ``geometry``, a
-            :class:`Geometry`: what :meth:`PixCon.loss` takes.
+            dict: ``inputs``, two normalised batches of that shape, and
+            ``geometry``, a :class:`Geometry`: what :meth:`PixCon.loss`
+            takes.
 
         Raises:
             UserError: If the batch does not hold two views with geometry.

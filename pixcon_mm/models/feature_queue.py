@@ -21,7 +21,7 @@ class FeatureQueue(nn.Module):
         channels (int): C, width of a row.
 
     Attributes:
-        features (Tensor): Unit rows. Shape (K, C).
+        features (Tensor): The keys, unit rows. Shape (K, C).
         count (int): Keys enqueued since the start, over all ranks; the next
             write begins at row ``count % length``. Saved as the module's
             extra state: a buffer on a GPU could not be read without waiting.

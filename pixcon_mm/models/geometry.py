@@ -39,6 +39,8 @@ class Geometry(NamedTuple):
 def overlap_boxes(geometry: Geometry) -> Tensor:
     """Intersect the crops of an image, in each view's own frame.
 
+    Crop boxes are in pixels of the image; these are shares of a view.
+
     Returns:
         Tensor: Intersection (x1, y1, x2, y2) as a share of each view's width
         and height, after its flip, in [0, 1]; zeros where the crops do not
@@ -131,7 +133,7 @@ def cell_centers(geometry: Geometry, grid: tuple[int, int]) -> Tensor:
 
 
 def cell_diagonals(geometry: Geometry, grid: tuple[int, int]) -> Tensor:
-    """Measure the diagonal of a cell of each view, in image pixels. (B, V)."""
+    """Measure a cell's diagonal in pixels of the image. Shape (B, V)."""
     top_left, bottom_right = geometry.crop_boxes.split(2, dim=-1)
     width, height = (bottom_right - top_left).unbind(dim=-1)
     return torch.hypot(width / grid[1], height / grid[0])

@@ -40,7 +40,7 @@ class ViewPair(NamedTuple):
 
     query: ViewFeatures
     key: ViewKeys
-    geometry: Geometry  # of both views, the query first
+    geometry: Geometry  # along V: the query view, then the key view
 
 
 class Match(NamedTuple):
@@ -48,7 +48,7 @@ class Match(NamedTuple):
 
     key_cell: Tensor  # number of the positive, int64
     weight: Tensor  # in [0, 1]
-    in_overlap: Tensor  # True for cells in the overlap of the crops
+    in_overlap: Tensor  # True in the overlap; for the monitors only
 
 
 def pair_views(
@@ -139,7 +139,7 @@ class PixConHead(BaseModule):
         self.max_distance = max_distance
         self.loss_module = MODELS.build(loss)
         sizes = (channels, hid_channels, channels, norm_cfg)
-        self.image_predictor = build_mlp(*sizes)
+        self.predictor = build_mlp(*sizes)
         self.dense_predictor = build_mlp(*sizes) if with_dense else None
 
     def image_loss(
@@ -148,15 +148,15 @@ class PixConHead(BaseModule):
         """Contrast whole views.
 
         Args:
-            pairs (list[ViewPair]): Both directions.
-            queue (Tensor): Negative keys. Shape (K, C).
+            pairs (list[ViewPair]): Both directions, of B images each.
+            queue (Tensor): Negative keys, unit rows. Shape (K, C).
 
         Returns:
             tuple[Tensor, dict[str, Tensor]]: The sum of both directions'
             means, and monitors.
         """
         query = torch.cat(
-            [normalize(self.image_predictor(p.query.image)) for p in pairs]
+            [normalize(self.predictor(p.query.image)) for p in pairs]
         )
         positive = torch.cat([pair.key.image for pair in pairs])
         nce = self.loss_module(query, positive, queue)
@@ -171,6 +171,7 @@ class PixConHead(BaseModule):
         Takes the arguments of :meth:`image_loss`; the loss is the sum of
         both directions' weighted means over the cells of the batch.
         """
+        # Query and positive have shape (2, B, N, C).
         query = torch.stack([self._predict_cells(pair) for pair in pairs])
         matches = [self.match(pair) for pair in pairs]
         positives = []
@@ -183,6 +184,7 @@ class PixConHead(BaseModule):
         nce = self.loss_module(
             query.flatten(0, 2), positive.flatten(0, 2), queue
         )
+        # A row for each direction: shape (2, B * N).
         weight = torch.stack([match.weight.flatten() for match in matches])
         row_loss = nce.loss.view_as(weight)
         # A pair without participating cells adds nothing, not 0/0.
@@ -197,13 +199,14 @@ class PixConHead(BaseModule):
     def match(self, pair: ViewPair) -> Match:
         """Match and weigh the query cells of one direction, no gradient."""
         query, key, geometry = pair
-        boxes = overlap_boxes(geometry)[:, 0]  # in the frame of the query
-        in_overlap = cell_mask(boxes, query.grid, self.mask_rule)
+        overlap = overlap_boxes(geometry)[:, 0]  # in the query's frame
+        in_overlap = cell_mask(overlap, query.grid, self.mask_rule)
         similarity, index = match_by_similarity(
             cell_similarity(query.backbone, key.backbone)
         )
-        counts_one = in_overlap
+        has_counterpart = in_overlap
         if self.matching == 'coordinate':
+            # Both views have the same size, and so the same grid.
             centers = cell_centers(geometry, query.grid)
             distance, nearest = match_by_coordinate(
                 centers[:, 0], centers[:, 1]
@@ -211,12 +214,14 @@ class PixConHead(BaseModule):
             if self.max_distance is not None:
                 diagonal = cell_diagonals(geometry, query.grid).amax(1)
                 near = distance <= self.max_distance * diagonal[:, None]
-                counts_one = in_overlap & near
-            index = torch.where(counts_one, nearest, index)
+                has_counterpart = in_overlap & near
+            index = torch.where(has_counterpart, nearest, index)
         if self.reweight is not None:
-            weight = semantic_weights(similarity, counts_one, **self.reweight)
+            weight = semantic_weights(
+                similarity, has_counterpart, **self.reweight
+            )
         elif self.matching == 'coordinate':
-            weight = counts_one.to(similarity.dtype)
+            weight = has_counterpart.to(similarity.dtype)
         else:
             weight = torch.ones_like(similarity)
         return Match(index, weight, in_overlap)

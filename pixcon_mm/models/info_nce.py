@@ -103,19 +103,22 @@ def attend_chunked(
 
 
 class _QueueInfoNCE(torch.autograd.Function):
-    """The closed form above: the gradient is ready after the forward."""
+    """The closed form above, in its letters: s, Z and o.
+
+    The gradient is ready after the forward pass.
+    """
 
     @staticmethod
     def forward(ctx, query, positive, queue, temperature, attend, dtype):
-        log_sum, mean = attend(query.to(dtype), queue.to(dtype), temperature)
-        log_sum, mean = log_sum.to(query.dtype), mean.to(query.dtype)
-        score = (query * positive).sum(1) / temperature
-        grad = (mean - positive).mul_(
-            torch.sigmoid(log_sum - score).div_(temperature)[:, None]
+        z, o = attend(query.to(dtype), queue.to(dtype), temperature)
+        z, o = z.to(query.dtype), o.to(query.dtype)
+        s = (query * positive).sum(1) / temperature
+        grad = (o - positive).mul_(
+            torch.sigmoid(z - s).div_(temperature)[:, None]
         )
         ctx.save_for_backward(grad)
-        ctx.mark_non_differentiable(score, log_sum)
-        return -F.logsigmoid(score - log_sum), score, log_sum
+        ctx.mark_non_differentiable(s, z)
+        return -F.logsigmoid(s - z), s, z
 
     @staticmethod
     @once_differentiable

@@ -13,12 +13,16 @@ from pixcon_mm.models.matching import normalize
 
 
 class ViewKeys(NamedTuple):
-    """One view by the key encoder. Keys are unit rows, without gradient."""
+    """One view after the key encoder, without gradient.
+
+    All but ``backbone`` are unit rows: C is the last dimension, also of the
+    cells, unlike in :class:`~pixcon_mm.models.neck.ViewFeatures`.
+    """
 
     backbone: Tensor  # features of the cells (B, D, N), for the matching
-    image: Tensor  # positive of the image loss, then queued (B, C)
+    image: Tensor  # positive of the image loss; goes to its queue (B, C)
     cells: Tensor | None  # positives of the dense loss (B, N, C)
-    mean_cell: Tensor | None  # queued for the dense loss (B, C)
+    mean_cell: Tensor | None  # goes to the dense loss's queue (B, C)
 
 
 def cosine_momentum(progress: float, base: float, end: float) -> float:

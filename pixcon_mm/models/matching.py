@@ -44,7 +44,7 @@ def cell_similarity(query: Tensor, key: Tensor) -> Tensor:
     """Compute the cosine of every query cell with every key cell.
 
     Always in float32: half precision ties the maxima of every few dozen
-    rows (docs/method.md, section 11). A zero vector has similarity 0, and
+    rows (docs/differences.md, Step). A zero vector has similarity 0, and
     one with a component that is not finite NaN.
 
     Args:
@@ -103,15 +103,16 @@ def match_by_coordinate(
 
 def semantic_weights(
     similarity: Tensor,
-    in_overlap: Tensor | None,
+    has_counterpart: Tensor | None,
     power: float = 2.0,
     use_mask: bool = True,
 ) -> Tensor:
     """Weigh each query cell in the dense loss (PixCon-SR).
 
-    A cell inside the overlap of the views counts 1. A cell outside counts
+    A cell that surely has a counterpart in the other view, as all have in
+    the overlap of the crops, counts 1. Any other counts
     ((r - lo) / (hi - lo)) ** power, where lo is the lowest similarity of
-    all cells of its view and hi the highest of those outside. Where all are
+    all cells of its view and hi the highest of these others. Where all are
     equally similar, all count 1.
 
     A cell whose similarity is NaN counts 1 and leaves the others' weights
@@ -120,10 +121,11 @@ def semantic_weights(
     Args:
         similarity (Tensor): r, similarity of each query cell to its match,
             in [-1, 1] or NaN. Shape (B, N).
-        in_overlap (Tensor): Bool, True inside the overlap. Shape (B, N).
+        has_counterpart (Tensor): Bool, shape (B, N); may be None without
+            ``use_mask``.
         power (float): p, above 0.
         use_mask (bool): If False, all cells count r ** power, with r below
-            zero taken as zero, and ``in_overlap`` is not used.
+            zero taken as zero, and ``has_counterpart`` is not used.
 
     Returns:
         Tensor: In [0, 1], no gradient. Shape (B, N).
@@ -134,12 +136,12 @@ def semantic_weights(
         tensor([[0.0000, 0.2500, 1.0000]])
     """
     similarity = similarity.detach().clamp(-1, 1)
-    if not use_mask or in_overlap is None:
+    if not use_mask or has_counterpart is None:
         return similarity.nan_to_num(nan=1.0).clamp(min=0) ** power
     is_nan = similarity.isnan()
-    counts_one = in_overlap | is_nan
+    counts_one = has_counterpart | is_nan
     lowest = similarity.masked_fill(is_nan, 2.0).amin(dim=1, keepdim=True)
-    outside = similarity.masked_fill(counts_one, -2.0)
-    span = outside.amax(dim=1, keepdim=True) - lowest
-    weights = ((outside - lowest) / span.clamp(min=EPS)).clamp(0, 1) ** power
+    others = similarity.masked_fill(counts_one, -2.0)
+    span = others.amax(dim=1, keepdim=True) - lowest
+    weights = ((others - lowest) / span.clamp(min=EPS)).clamp(0, 1) ** power
     return weights.masked_fill(counts_one | (span < EPS), 1.0)

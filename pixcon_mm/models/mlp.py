@@ -13,8 +13,8 @@ def build_mlp(
 ) -> nn.Sequential:
     """Build linear, norm, ReLU, linear for rows (N, C) or maps (B, C, H, W).
 
-    Both linear layers have a bias and nothing follows the last one; the
-    layers are numbered as in the release (docs/method.md, section 2).
+    Both linear layers have a bias and nothing follows the last one
+    (docs/method.md, section 1). The layers are numbered as in the release.
 
     Args:
         in_channels (int): Input width.

@@ -12,7 +12,10 @@ from pixcon_mm.models.mlp import build_mlp
 
 
 class ViewFeatures(NamedTuple):
-    """One view after backbone and neck; cells run row by row, N = H * W."""
+    """One view after backbone and neck; cells run row by row, N = H * W.
+
+    Projections are as the last layer gives them, not of unit length.
+    """
 
     backbone: Tensor  # features of the cells (B, D, N)
     image: Tensor  # projection of the view (B, C)
@@ -25,7 +28,7 @@ class PixConNeck(BaseModule):
     """Projectors of the whole view and of its cells, in parallel.
 
     Whole view: average pool, then two linear layers. Cells: two 1x1
-    convolutions. Source: docs/method.md, section 2.
+    convolutions. Source: docs/method.md, section 1.
 
     Args:
         in_channels (int): Channels D of the backbone's feature map.

@@ -19,8 +19,11 @@ from pixcon_mm.models.memory_format import safe_memory_format
 def pick_view_to_enqueue(enqueued: int, pending: int) -> int:
     """Pick the view whose keys are enqueued, 0 or 1, with equal chance.
 
-    Depends on the step alone, so that all ranks and resumed runs agree: on
-    the keys enqueued so far and the batches since the last optimiser step.
+    Depends on the step alone, so that all ranks and resumed runs agree.
+
+    Args:
+        enqueued (int): Keys enqueued since the start, over all ranks.
+        pending (int): Batches since the last optimiser step.
     """
     return random.Random(f'{enqueued}+{pending}').randrange(2)
 
@@ -108,7 +111,8 @@ class PixCon(BaseSelfSupervisor):
             self.backbone.compile()
             self.key_encoder.backbone.compile()
         self.monitors: dict[str, Tensor | float] = {}
-        # Keys of the image queue and of the dense queue, by batch.
+        # Keys for the image queue and for the dense queue, (B, C) each, by
+        # batch; they are enqueued after the optimiser step.
         self._pending: list[tuple[Tensor, Tensor | None]] = []
         self._start: Tensor | None = None
         self._is_updated = False

@@ -160,7 +160,7 @@ def decode_times(
         pairs (list[tuple[Path, Path]]): Sources and copies.
         sample (int): How many pairs are measured, evenly spread. Defaults
             to 64.
-        limit (float): Seconds after which no further pair is begun, as a
+        limit (float): Seconds after which no further pair is started, as a
             large photograph may take one. Defaults to 20.
 
     Returns:

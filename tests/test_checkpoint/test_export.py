@@ -20,7 +20,7 @@ PLAIN_ONLY = [name for name in SUFFIXES if name != 'mmlab']
 
 @pytest.fixture(scope='module', params=[18, 50])
 def backbone(request):
-    """In evaluation mode, with statistics as after training."""
+    """A ResNet in evaluation mode, with statistics as after training."""
     torch.manual_seed(request.param)
     model = ResNet(request.param, norm_cfg=dict(type='BN'))
     model.depth = request.param
@@ -146,7 +146,7 @@ class Recorder(pickle.Unpickler):
 
 
 def test_detectron2_computes_the_same(write, backbone):
-    """Also with an old NumPy, which lacks what NumPy 2 refers to."""
+    """An old NumPy, which lacks what NumPy 2 refers to, reads it too."""
     with write('detectron2').open('rb') as file:
         # As Detectron2 reads it.
         content = Recorder(file, encoding='latin1').load()

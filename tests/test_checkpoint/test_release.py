@@ -13,7 +13,7 @@ TO_RELEASE = [
     ('backbone.', 'encoder_q.0.'),
     ('neck.projector.', 'encoder_q.1.mlp.'),
     ('neck.dense_projector.', 'encoder_q.1.mlp2.'),
-    ('head.image_predictor.', 'predictor.mlp.'),
+    ('head.predictor.', 'predictor.mlp.'),
     ('head.dense_predictor.', 'predictor_dense.mlp.'),
 ]
 

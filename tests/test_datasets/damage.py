@@ -33,6 +33,8 @@ FORMATS = {
     'BMP': ('BMP', {}),
     'PPM': ('PPM', {}),
 }
+if '.avif' not in readable_suffixes():  # as with OpenCV 4.11
+    del FORMATS['AVIF']
 
 
 def cut(content, rng):

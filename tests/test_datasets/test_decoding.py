@@ -86,11 +86,11 @@ def test_decoders_give_the_same_pixels(monkeypatch, options):
 
 
 @pytest.mark.usefixtures('without_simplejpeg')
-def test_missing_simplejpeg_is_said_once(capfd):
+def test_missing_simplejpeg_is_warned_of_once(capfd):
     for seed in range(3):
         decode_whole(encode(picture(seed), 'JPEG'))
-    said = capfd.readouterr().err
-    assert said.count('simplejpeg is not installed') == 1
+    shown = capfd.readouterr().err
+    assert shown.count('simplejpeg is not installed') == 1
 
 
 @pytest.mark.parametrize('kind', ['PNG', 'BMP', 'TIFF', 'PPM'])
@@ -169,14 +169,14 @@ def test_exif_orientation_is_ignored():
 
 @pytest.mark.parametrize('top', [4095, 4096])
 @pytest.mark.parametrize('kind', ['PNG', 'TIFF', 'PPM'])
-def test_12_bits_in_16_are_said_once(capfd, kind, top):
+def test_12_bits_in_16_are_warned_of_once(capfd, kind, top):
     values = np.linspace(1, top, 48 * 64).astype(np.uint16).reshape(48, 64)
     content = encode(Image.fromarray(values), kind)
     expected = np.repeat((values >> 8)[..., None], 3, axis=2)
     for _ in range(3):
         np.testing.assert_array_equal(decode_whole(content), expected)
-    said = capfd.readouterr().err
-    assert said.count('stay below 4096') == (top == 4095)
+    shown = capfd.readouterr().err
+    assert shown.count('stay below 4096') == (top == 4095)
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.tiff'])

@@ -88,7 +88,8 @@ def test_every_listed_suffix_can_be_decoded():
     pillows = Image.registered_extensions()
     assert {
         *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.webp', '.gif'),
-        *('.tif', '.tiff', '.ppm', '.pgm', '.jp2', '.avif'),
+        *('.tif', '.tiff', '.ppm', '.pgm', '.jp2'),
+        *(() if listing.cv2.__version__ == '4.11.0' else ('.avif',)),
     } <= set(readable_suffixes())
     for suffix in readable_suffixes():
         kind = pillows[suffix]

@@ -1,4 +1,4 @@
-"""From a path to an image, or to the one error that skips it."""
+"""A path leads to an image, or to the one error that skips it."""
 
 import errno
 import os

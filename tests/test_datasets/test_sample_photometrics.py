@@ -1,4 +1,4 @@
-"""What is drawn, and that it looks like the loader's own augmentation."""
+"""Sampled numbers, and augmentation that looks like the loader's own."""
 
 import numpy as np
 import pytest
@@ -57,29 +57,31 @@ def test_numbers_follow_the_settings():
         sigma=(0.5, 1.5),
         solarize=0.1,
     )
-    drawn = [sample(DEFAULTS | settings) for _ in range(4000)]
-    drawn = {name: np.stack([d[name] for d in drawn]) for name in drawn[0]}
-    jittered = drawn['order'][:, 0] != NO_OPERATION
-    sigma = drawn['sigma'][drawn['sigma'] > 0]
+    numbers = [sample(DEFAULTS | settings) for _ in range(4000)]
+    numbers = {
+        name: np.stack([d[name] for d in numbers]) for name in numbers[0]
+    }
+    jittered = numbers['order'][:, 0] != NO_OPERATION
+    sigma = numbers['sigma'][numbers['sigma'] > 0]
     shares = (
         (jittered.mean(), 0.7),
-        (drawn['grayscale'].mean(), 0.25),
-        ((drawn['sigma'] > 0).mean(), 0.6),
-        (drawn['solarize'].mean(), 0.1),
+        (numbers['grayscale'].mean(), 0.25),
+        ((numbers['sigma'] > 0).mean(), 0.6),
+        (numbers['solarize'].mean(), 0.1),
     )
     for share, expected in shares:
         assert share == pytest.approx(expected, abs=0.03)
-    center = (drawn['factors'] - (1, 1, 1, 0)) / (0.4, 0.3, 0.2, 0.1)
+    center = (numbers['factors'] - (1, 1, 1, 0)) / (0.4, 0.3, 0.2, 0.1)
     assert abs(center).max() <= 1 + 1e-6
     for uniform in (*center.T, (sigma - 1) / 0.5):
         assert uniform.mean() == pytest.approx(0, abs=0.04)
         assert uniform.std() == pytest.approx(3**-0.5, abs=0.02)
     # Each operation is as often first, second, third and last.
-    for position in drawn['order'][jittered].T:
+    for position in numbers['order'][jittered].T:
         counts = np.bincount(position, minlength=4) / jittered.sum()
         assert counts == pytest.approx([0.25] * 4, abs=0.03)
-    # What is drawn for one thing says nothing of another.
-    signals = np.column_stack([center, drawn['grayscale'], jittered])
+    # Numbers of different operations are independent.
+    signals = np.column_stack([center, numbers['grayscale'], jittered])
     correlation = np.corrcoef(signals.T) - np.eye(signals.shape[1])
     assert abs(correlation).max() < 0.06
 

@@ -251,7 +251,7 @@ def test_spawned_workers_share_state_as_forked_ones(folder):
 
 
 def test_an_index_drawn_again_gives_new_views(folder):
-    """As in a RepeatDataset or an endless sampler."""
+    """A RepeatDataset or an endless sampler draws one again."""
     dataset = build(str(folder))
     seed_generators(0)
     first, again = dataset[0], dataset[0]

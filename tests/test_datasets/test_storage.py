@@ -62,12 +62,12 @@ def test_storage_that_stays_away(pauses, capfd, patience):
     action = failing(errno.EIO, times=10**6)
     with pytest.raises(UserError) as caught:
         patiently(action, '/disk/images/1.jpg', patience)
-    said = str(caught.value)
+    message = str(caught.value)
     assert sum(pauses) <= patience < sum(pauses) + storage.LONGEST_PAUSE
-    assert said.startswith('/disk/images/1.jpg could not be read for ')
-    assert 'Input/output error' in said
-    assert 'storage of /disk/images is mounted' in said
-    assert said.endswith('--resume).')
+    assert message.startswith('/disk/images/1.jpg could not be read for ')
+    assert 'Input/output error' in message
+    assert 'storage of /disk/images is mounted' in message
+    assert message.endswith('--resume).')
     assert len(capfd.readouterr().err.splitlines()) == (patience > 0)
 
 
@@ -143,7 +143,7 @@ def test_large_files_are_not_read(tmp_path):
 
 
 def test_too_many_open_files(tmp_path):
-    """Not simulated."""
+    """The limit of this process is lowered, not simulated."""
     path = tmp_path / '1.jpg'
     path.write_bytes(b'content')
     before = resource.getrlimit(resource.RLIMIT_NOFILE)

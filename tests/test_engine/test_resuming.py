@@ -108,7 +108,7 @@ def test_any_schedule_continues_bit_for_bit(tmp_path, name):
 
 @pytest.mark.parametrize('accumulate', [1, 3])
 def test_an_epoch_continues_after_its_end(tmp_path, accumulate):
-    """With accumulation, its checkpoint is of the step after it."""
+    """Its checkpoint is of the step after it, with accumulation."""
     accumulated = dict(optim_wrapper=dict(accumulative_counts=accumulate))
     whole, expected = train(config(tmp_path, 'whole', EPOCHS, accumulated))
     path = checkpoint(whole, 'epoch_1')

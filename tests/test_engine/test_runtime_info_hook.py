@@ -117,7 +117,7 @@ def test_it_is_found_within_a_logging_interval(tmp_path, interval):
 
 
 def test_it_is_found_before_a_checkpoint_is_written(tmp_path):
-    """Without a line of the log in between."""
+    """No line of the log comes in between."""
     keep = hook(max_keep_ckpts=1)
     text = failure(config(tmp_path, 'run', spoiled([3], 50), keep))
     assert 'loss_dense is nan at iteration 3' in text

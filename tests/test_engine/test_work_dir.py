@@ -132,7 +132,7 @@ def test_a_file_system_without_locks_is_no_error(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_is_said_by_the_first_checkpoint(tmp_path, monkeypatch):
-    """Not by the lock, whose owner's name is a courtesy."""
+    """The lock says nothing: its owner's name is a courtesy."""
     if not Path('/dev/full').exists():
         pytest.skip('needs /dev/full')
     (tmp_path / '.lock').symlink_to('/dev/full')

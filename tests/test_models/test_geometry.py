@@ -98,7 +98,7 @@ def own_frame(boxes, flip):
 @settings(max_examples=40)
 @given(boxes=PAIRS)
 def test_center_rule_is_exact(flip, grid, boxes):
-    """In integers: scaled by 2 * side of the grid, nothing is rounded."""
+    """Compares integers: scaled by 2 * side of the grid, all are exact."""
     mask = cell_mask(overlap(boxes, (flip, False))[0], grid).view(grid)
     (width, height), (x1, y1, x2, y2) = own_frame(boxes, flip)
     rows, columns = grid

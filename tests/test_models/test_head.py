@@ -126,7 +126,7 @@ def test_losses_of_huge_and_tiny_features_are_finite(size, use_mask):
 @pytest.mark.parametrize('bad', [math.nan, math.inf])
 @pytest.mark.parametrize('side', ['query', 'key'])
 def test_nan_shows_in_the_loss_and_not_in_the_weights(side, bad, use_mask):
-    """As the backbone would give it: through the neck into the cells."""
+    """NaN comes from the backbone, through the neck into the cells."""
     head, queue = head_and_queue(reweight=dict(use_mask=use_mask))
     directions = pairs()
     expected = head.match(directions[0]).weight

@@ -31,13 +31,13 @@ def conv(channels=4, kernel=1, stride=2, **kwargs):
     ],
 )
 def test_falls_back_with_a_warning(monkeypatch, model, is_safe):
-    said = []
+    warnings = []
     monkeypatch.setattr(
-        memory_format, 'print_log', lambda text, **_: said.append(text)
+        memory_format, 'print_log', lambda text, **_: warnings.append(text)
     )
     assert safe_memory_format(model, PLAIN) == PLAIN
     assert safe_memory_format(model, LAST) == (LAST if is_safe else PLAIN)
-    assert len(said) == (not is_safe)
+    assert len(warnings) == (not is_safe)
 
 
 # Gradients of one layer on its own, against their sums, and of a PixCon.
@@ -83,7 +83,7 @@ for step in range(3):
     ],
 )
 def test_training_survives(tmp_path, script, channels, isa, threads):
-    """In a process of its own: without the guard it dies or hangs."""
+    """Runs in a process of its own: without the guard it dies or hangs."""
     path = tmp_path / 'script.py'
     path.write_text(script.format(channels=channels))
     env = dict(ONEDNN_MAX_CPU_ISA=isa, OMP_NUM_THREADS=str(threads))

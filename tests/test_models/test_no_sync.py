@@ -93,7 +93,7 @@ def is_tensor(value) -> bool:
 
 @pytest.fixture
 def fake_cuda(monkeypatch):
-    """Tensors of CUDA without a GPU; kernels that ran there never did."""
+    """Use fake CUDA tensors without a GPU; forget which kernels exist."""
     monkeypatch.setattr(info_nce, '_FUSED', {})
     # torch.autocast switches itself off where there is no CUDA.
     torch.set_autocast_enabled('cuda', True)
@@ -105,7 +105,7 @@ def fake_cuda(monkeypatch):
 
 
 def photometrics(size):
-    """Everything is done to some images."""
+    """Numbers by which every operation is applied to some images."""
     order = torch.stack([torch.randperm(4) for _ in range(2 * size)])
     some = torch.arange(2 * size).view(size, 2) % 3 == 0
     return dict(

@@ -1,6 +1,6 @@
 """One training step against an independent, naive implementation.
 
-Written from docs/method.md, sections 2 to 8, with loops over images and
+Written from docs/method.md, sections 1 to 8, with loops over images and
 cells; it shares with the package only the layers' weights.
 """
 
@@ -85,7 +85,7 @@ def naive_losses(model, views, geometry):
     for a, b in ((0, 1), (1, 0)):
         f_query, image, cells = queries[a]
         f_key, key_image, key_cells = keys[b]
-        predicted = perceptron(image, head.image_predictor)
+        predicted = perceptron(image, head.predictor)
         image_loss += (1 - LAMBDA) * torch.stack(
             [
                 contrast(unit(u), unit(v), model.image_queue.features)
@@ -202,7 +202,7 @@ def test_one_step_equals_the_naive_implementation(seed):
 
 
 def test_the_view_to_enqueue_is_picked_evenly():
-    """As often one as the other, and without a pattern."""
+    """Both views come equally often, and without a pattern."""
     views = [pick_view_to_enqueue(512 * t, 0) for t in range(4000)]
     changes = sum(a != b for a, b in zip(views, views[1:], strict=False))
     for count in (sum(views), changes):

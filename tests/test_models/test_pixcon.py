@@ -140,10 +140,10 @@ def test_monitors_are_what_they_say():
     assert abs(monitors['neg_logsumexp'] - expected) < 0.3
 
 
-@pytest.mark.parametrize('branch', ['image', 'dense'])
-def test_equal_features_show_as_collapse(branch):
+@pytest.mark.parametrize('name', ['predictor', 'dense_predictor'])
+def test_equal_features_show_as_collapse(name):
     model = tiny.build()
-    predictor = getattr(model.head, f'{branch}_predictor')
+    predictor = getattr(model.head, name)
     torch.nn.init.zeros_(predictor[3].weight)
     losses(model)
     assert model.monitors['feature_std'] < 1e-3

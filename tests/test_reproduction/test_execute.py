@@ -205,7 +205,7 @@ def test_a_changed_plan_is_run_again_only_with_redo(tmp_path, fake_tools):
 
 
 def test_old_results_are_not_those_of_a_new_pretraining(tmp_path, fake_tools):
-    """Not even while the new one is incomplete."""
+    """The new one may still be incomplete."""
     run(tmp_path)
     (tmp_path / 'fail').touch()
     status, done = run(tmp_path, 'pretrain/*', redo=True, methods=CHANGED)

@@ -1,4 +1,4 @@
-"""What is damaged, lost or missing is named."""
+"""Damaged, lost and missing files are named."""
 
 import json
 import shutil

@@ -15,7 +15,7 @@ MACHINE = dict(python=(3, 11, 7), driver=True)
 
 
 def check(errors=(), cuda='13.0', gpus=1, machine=(), **versions):
-    """What is wrong on a machine where all is well but for the arguments."""
+    """List problems of a machine where only the arguments are wrong."""
     errors = dict(errors)
     found = {
         name: dict(version=version, error=errors.get(name, ''))

@@ -32,7 +32,7 @@ def digests(folder):
 
 
 def test_same_seed_gives_the_same_scenes(data, tmp_path):
-    """Also when there are more of them."""
+    """A larger number of scenes changes none of them."""
     other = make(tmp_path, 14)
     for folder in ('train2017', 'semantic/train2017'):
         first, second = digests(data / folder), digests(other / folder)

@@ -27,7 +27,7 @@ def under(prefix, tensors):
 
 @pytest.fixture
 def checkpoint(resnet, tmp_path):
-    """Of pre-training: a query backbone, a key backbone, and the rest."""
+    """Pre-training's file: a query backbone, a key backbone, and the rest."""
     key = {name: tensor + 1 for name, tensor in resnet.items()}
     tensors = {
         **under('key_encoder.backbone.', key),
@@ -128,7 +128,7 @@ def test_detectron2_settings(run, tmp_path, depth, narrow):
 
 @pytest.fixture
 def foreign(resnet, tmp_path):
-    """As MoCo writes it: two encoders, whose ``fc`` is the projection."""
+    """MoCo's file: two encoders, whose ``fc`` is the projection."""
     tensors = {}
     for name, shift in (('encoder_k', 1), ('encoder_q', 0)):
         tensors |= under(

@@ -179,7 +179,7 @@ def test_single_view_pipeline(fail, tmp_path):
         'model = dict(queue_len=8)\n'
     )
     shown = fail(path, '--work-dir', tmp_path / 'work')
-    assert 'error: PixCon needs two views of each image' in shown
+    assert 'error: PixCon needs two batches of views' in shown
     assert 'PackTwoViewInputs' in shown
 
 

@@ -1,4 +1,4 @@
-"""PixCon-SR with ResNet-50 (docs/method.md, sections 2 to 8)."""
+"""PixCon-SR with ResNet-50 (docs/method.md, sections 1 to 8)."""
 
 norm_cfg = dict(type='SyncBN')
 model = dict(

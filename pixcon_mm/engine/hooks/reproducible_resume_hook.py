@@ -67,7 +67,11 @@ class ReproducibleResumeHook(Hook):
             loader.dataset, runner.seed
         )
         if is_endless:
-            # Old versions of MMEngine have started it, with other keys.
+            # Old versions of MMEngine have started it, with other keys, and
+            # have taken samples: the sampler and its batches start again.
+            sampler.indices = sampler._indices_of_rank()
+            if hasattr(batches, '_aspect_ratio_buckets'):
+                batches._aspect_ratio_buckets = [[], []]
             loader._iterator = None
             iterator = type(loop.dataloader_iterator)(loader)
             loop.dataloader_iterator = iterator
