@@ -8,7 +8,14 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 # These import what only the repository has.
-REPOSITORY_TOOLS = ('benchmark.py', 'demo.py', 'install.sh', 'reproduce.py')
+REPOSITORY_TOOLS = (
+    'benchmark.py',
+    'check_env.py',
+    'demo.py',
+    'install.sh',
+    'make_demo_data.py',
+    'reproduce.py',
+)
 
 
 class BuildWithMim(build_py):

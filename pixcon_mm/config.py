@@ -137,8 +137,8 @@ def _pass_on(cfg: Config, name: str, old: Any) -> None:
     if not reached and name not in runner_keys():
         paths = ', '.join(sorted(path for _, _, path in places)[:3])
         raise UserError(
-            f'--cfg-options {name}: the config has used its variable '
-            f'{name!r} by now, under other names; override the keys that '
+            f'--cfg-options {name}: the config has already copied its '
+            f'variable {name!r} to other keys; override the keys that '
             f'took its value{f": {paths}" if paths else ""}.'
         )
 

@@ -149,7 +149,7 @@ def _lost_peer(error: BaseException) -> str | None:
     if not isinstance(error, RuntimeError) or not re.search(lost, str(error)):
         return None
     return (
-        'The connection to another process of the run is lost, which has '
-        'ended or whose machine is away: its own message says why. Complete '
-        'checkpoints are kept; continue with --resume.'
+        'The connection to another process of the run is lost: that process '
+        'has ended, or its machine cannot be reached. Its own message says '
+        f'why. {KEPT}'
     )

@@ -5,8 +5,8 @@
     python tools/reproduce.py submit [PLAN]   # the same, as jobs of Slurm
     python tools/reproduce.py table [PLAN]    # table.md, table.csv, table.html
 
-PLAN is plans/paper.yaml if none is named. What is complete is not run again,
-what was interrupted continues, and several `run` can share a plan.
+PLAN is plans/paper.yaml by default. Complete runs are not repeated,
+interrupted ones continue, and several `run` can share a plan.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = {
     'status': 'show data, runs, what is missing, cost, and the tables so far',
-    'run': 'run what can run here; without --only, write the tables then',
-    'submit': 'submit what is not complete to Slurm',
+    'run': 'run what can run here and, without --only, write the tables',
+    'submit': 'submit to Slurm what is not complete',
     'table': 'write the tables',
 }
 STOPPED = 75  # that of pixcon_mm.processes, which takes seconds to import
@@ -49,20 +49,20 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
             '--only',
             action='append',
             metavar='PATTERN',
-            help="only runs of such names, for example 'pretrain/*'; can be "
-            'given several times',
+            help="only runs whose name matches, for example 'pretrain/*'; can "
+            'be given several times',
         )
         sub.add_argument(
             '--redo',
             action='store_true',
-            help='also what is stale (its old files are kept beside) or has '
-            'lost its checkpoint',
+            help='also repeat what is stale (in a new folder; the old one is '
+            'renamed) or has lost its checkpoint',
         )
     subs['run'].add_argument(
         '--gpus',
         type=int,
         help="processes of each run, instead of the plan's; 0 for one on any "
-        'device. The total batch stays',
+        'device; the total batch stays the same',
     )
     subs['submit'].add_argument(
         '--dry-run',

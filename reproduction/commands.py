@@ -41,8 +41,8 @@ ADVICE = {
     State.DAMAGED: '; `run` repairs it',
     State.INTERRUPTED: ', with `run`',
     State.FAILED: '; `run` tries again',
-    State.STALE: '; `run --redo` does it again',
-    State.LOST: '; its results hold; `run --redo` makes it again',
+    State.STALE: '; `run --redo` repeats it',
+    State.LOST: '; its results still count; `run --redo` repeats it',
 }
 
 
@@ -216,7 +216,7 @@ def problems(status: PlanStatus) -> list[str]:
         if own.state is State.READY and not fits(run.gpus):
             text = (
                 f'wants {run.gpus} GPUs, more than this machine has: use '
-                '`run --gpus N` (the total batch stays), or `submit`'
+                '`run --gpus N` (same total batch), or `submit`'
             )
             names[text].append(name)
     sentences = missing_metrics(status)

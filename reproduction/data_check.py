@@ -52,7 +52,7 @@ class DataCheck:
         return '\n'.join(lines)
 
 
-def check_data(data: Data) -> DataCheck:
+def check_data_set(data: Data) -> DataCheck:
     """Count the files of a tree.
 
     Patterns are those of :mod:`glob`; ``**`` is any number of folders. Links

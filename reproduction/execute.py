@@ -114,8 +114,8 @@ def execute(
         log(
             f'{run.name}: wants {selection.processes(run)} GPUs, this machine '
             f'has {torch.cuda.device_count()}: choose another number with '
-            '--gpus (0 for one process, on a CPU too; the total batch stays), '
-            'or submit.'
+            '--gpus (0 for one process, also on a CPU; the total batch stays '
+            'the same), or use `submit`.'
         )
     # One that has lost its checkpoint has given its result.
     return states <= {State.COMPLETE, State.LOST}
@@ -142,7 +142,8 @@ def _make_data(
             status.check_data()
             if not status.data[name].is_complete:
                 raise UserError(
-                    f'{make} has run, and still: {status.data[name].sentence}'
+                    f'{make} has run, but {name} is '
+                    f'{status.data[name].sentence}'
                 )
 
 
@@ -164,7 +165,7 @@ def _run_if_free(
         if not selection.wants(status, run, own):
             return False
         if own.state is State.STALE:
-            log(f'{run.name}: the old one is now {run_dir.set_aside()}')
+            log(f'{run.name}: old files moved to {run_dir.set_aside()}')
         try:
             parent = status.parent(run)
             sha256 = parent and parent.metrics['checkpoint']['sha256']

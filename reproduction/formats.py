@@ -99,8 +99,8 @@ def compact(value: float | None) -> str:
 def notes_of(table: Table) -> list[str]:
     """List what a reader of a table must know, in sentences."""
     notes = [
-        'A cell is the mean ± the sample standard deviation over seeds, whose '
-        'number stands in brackets.'
+        'A cell is the mean ± the sample standard deviation over seeds, with '
+        'the number of seeds in brackets.'
     ]
     cells = [(row, row.cell(c)) for row in table.rows for c in table.columns]
     shared = {
@@ -111,13 +111,13 @@ def notes_of(table: Table) -> list[str]:
     if shared:
         notes.append(
             'Seeds share pre-trainings, so that the deviation may be less '
-            f'than that of whole repetitions: {", ".join(shared)}.'
+            f'than with a pre-training for each: {", ".join(shared)}.'
         )
     published = [item for _, cell in cells for item in cell.published]
     if published:
         notes.append(
-            'Published numbers are of others, with the same protocol, images '
-            'and length.'
+            'Published numbers are from other work, with the same protocol, '
+            'images and length.'
         )
     if any(item.value is None for item in published):
         notes.append('n/a: published there, but not available here.')

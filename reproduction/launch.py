@@ -188,8 +188,8 @@ def write_metrics(run: Run, run_dir: RunDir) -> None:
         metrics = report['metrics']
         if report['sha256'] != started['parent_sha256']:
             raise UserError(
-                f'{evaluation} is of another checkpoint than the run was '
-                'started for: run it again.'
+                f'{evaluation} belongs to another checkpoint than the run was '
+                'started with: run it again.'
             )
     else:
         newest = run_dir.newest_checkpoint()

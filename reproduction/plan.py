@@ -22,7 +22,7 @@ from pixcon_mm.errors import UserError, suggest
 
 def _check_unique(seeds: list[int]) -> list[int]:
     if len({*seeds}) < len(seeds):
-        raise ValueError(f'a seed is there twice: {seeds}')
+        raise ValueError(f'a seed is listed twice: {seeds}')
     return seeds
 
 
@@ -30,8 +30,8 @@ def _check_sbatch_value(value: Any) -> Any:
     is_line = not isinstance(value, str) or re.fullmatch(LINE, value)
     if not isinstance(value, str | int | float | None) or not is_line:
         raise ValueError(
-            f'{value!r} is no value for sbatch: use a line of text in quotes, '
-            'a number, true, false or null'
+            f'{value!r} is not a value for sbatch: use one line of text in '
+            'quotes, a number, true, false or null'
         )
     return value
 
@@ -211,7 +211,7 @@ class StrictLoader(yaml.SafeLoader):
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(
-                    problem=f'the key {key!r} is there twice',
+                    problem=f'the key {key!r} appears twice',
                     problem_mark=node.start_mark,
                 )
         return super().construct_mapping(node, deep)

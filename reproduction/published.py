@@ -89,10 +89,10 @@ def read_published(path: str | Path) -> list[PublishedNumber]:
                 except ValidationError as error:
                     raise UserError(f'{where}: {mistakes(error)}') from error
     except UnicodeDecodeError as error:
-        raise UserError(f'{path} is no text in UTF-8: {error}') from error
+        raise UserError(f'{path} is not UTF-8 text: {error}') from error
     except csv.Error as error:
         raise UserError(
-            f'{path} is no CSV file after line {reader.line_num}: {error}.'
+            f'{path} is not valid CSV after line {reader.line_num}: {error}.'
         ) from error
     return numbers
 

@@ -155,8 +155,8 @@ def _lock(file: IO, kind: int, wait: bool = False) -> bool:
     except OSError as error:
         raise UserError(
             f'{file.name} cannot be locked ({error.strerror}), so two runs '
-            'could meet: choose a work_dir on a file system with locks, or '
-            'mount it with them (flock).'
+            'could use one folder: choose a work_dir on a file system with '
+            'locks, or mount it with them (flock).'
         ) from error
     return True
 

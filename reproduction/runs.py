@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import io
 import json
-import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +11,7 @@ from typing import Any, Literal
 
 from mmengine.config import Config
 
+from pixcon_mm.cli import quiet
 from pixcon_mm.config import load_config, runner_keys
 from pixcon_mm.errors import UserError
 from reproduction.plan import Options, Plan
@@ -184,14 +182,11 @@ forget_configs = _config_settings.cache_clear
 
 def load_silently(path: str, options: Options) -> Config:
     """Load a config without the output of what it imports."""
-    logging.disable(logging.WARNING)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with quiet():
             return load_config(path, options)
     except UserError as error:
         raise UserError(f'{error} (in the plan: {path})') from error
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def flatten(node: Any, path: str = '') -> Settings:

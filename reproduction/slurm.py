@@ -91,8 +91,8 @@ def submit(
         )
     elif reasons:
         raise UserError(
-            f'Nothing is submitted: {"; ".join(reasons)}. Correct it, select '
-            'runs with --only, or do stale ones again with --redo.'
+            f'Nothing is submitted: {"; ".join(reasons)}. Fix this, select '
+            'runs with --only, or repeat stale ones with --redo.'
         )
     jobs: dict[str, str] = {}
     for name, run in pending.items():
@@ -116,7 +116,7 @@ def submit(
             continue
         atomic_write(file, script.encode())
         output = _call(
-            line, 'What was submitted before stays; submit again to continue.'
+            line, 'Earlier jobs stay in the queue; submit again for the rest.'
         )
         jobs[name] = output.split(';')[0]
         atomic_write(run_dir.beside('job'), jobs[name].encode())
@@ -203,7 +203,7 @@ def queued_job(run_dir: RunDir) -> str | None:
         return None
     job = file.read_text(encoding='utf-8').strip()
     line = ['squeue', '--noheader', '--jobs', job, '--format', '%T']
-    advice = 'Without it runs could be submitted twice: try again.'
+    advice = 'Runs could be submitted twice without it: try again.'
     return job if _call(line, advice, 'Invalid job id') else None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pixcon_mm.processes import STOPPED
-from reproduction.data_check import DataCheck, check_data
+from reproduction.data_check import DataCheck, check_data_set
 from reproduction.plan import Plan
 from reproduction.run_dir import (
     Cost,
@@ -65,7 +65,7 @@ class PlanStatus:
     def check_data(self) -> None:
         """Check all data again."""
         for name, data in self.plan.data.items():
-            self.data[name] = check_data(data)
+            self.data[name] = check_data_set(data)
 
     def run_dir(self, run: Run) -> RunDir:
         """Return the folder of a run."""

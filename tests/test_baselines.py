@@ -61,7 +61,7 @@ def test_model_and_augmentation_are_those_of_mmpretrain(name, file, table):
     ours, theirs = load(name), stock('mmpretrain', file)
     # MMEngine joins it to the model when it builds that.
     theirs.model.data_preprocessor = theirs.data_preprocessor
-    here, there = (
+    ours, theirs = (
         dict(
             model=plain(cfg.model),
             pipeline=without_defaults(
@@ -70,7 +70,7 @@ def test_model_and_augmentation_are_those_of_mmpretrain(name, file, table):
         )
         for cfg in (ours, theirs)
     )
-    assert differences(here, there) == table
+    assert differences(ours, theirs) == table
 
 
 def test_last_layers_of_byol_have_no_bias():

@@ -353,11 +353,11 @@ def check(task, name, theirs, table):
     # Its source is an option of tools/train.py.
     assert ours.default_hooks.pretrained == {'type': 'PretrainedHook'}
     assert not any(repr(name) in str(ours.model) for name in ABSENT)
-    here, there = (
+    ours, theirs = (
         plain({part: cfg.get(part) for part in PARTS})
         for cfg in (ours, theirs)
     )
-    assert differences(here, there) == table
+    assert differences(ours, theirs) == table
 
 
 @pytest.mark.parametrize('name', DETECTION)

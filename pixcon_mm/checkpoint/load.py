@@ -18,7 +18,7 @@ CONTAINERS = ('state_dict', 'model')
 PREFIXES = ('encoder_q.0.', 'backbone.')
 # What a failed download leaves in place of a file, by its first bytes.
 NOT_WEIGHTS = {
-    b'<': 'a web page, as a failed download leaves it',
+    b'<': 'a web page, as after a failed download',
     b'version https://git-lfs': "Git LFS's pointer to it; run 'git lfs pull'",
     b'{': 'JSON',
 }
@@ -44,7 +44,7 @@ def load_tensors(path: str | Path) -> StateDict:
         head = file.read(64).lstrip()
     for start, what in NOT_WEIGHTS.items():
         if head.startswith(start):
-            raise UserError(f'{path} holds no weights, but {what}.')
+            raise UserError(f'{path} does not hold weights but {what}.')
     content: Any
     if path.suffix == '.safetensors':
         content = _load_safetensors(path)
@@ -58,7 +58,7 @@ def load_tensors(path: str | Path) -> StateDict:
     tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)}
     if not tensors:
         raise UserError(
-            f'{path} holds no tensors by name, neither by itself nor under '
+            f'{path} has no named tensors, neither at the top level nor under '
             f'{" or ".join(map(repr, CONTAINERS))}.'
         )
     return tensors
@@ -222,18 +222,19 @@ def _likely_cause(model: StateDict, tensors: StateDict) -> str:
     is_deep = ['stem.0.weight' in names for names in (tensors, model)]
     if is_deep == [True, False]:
         return (
-            'they are of a ResNet with a deep stem (V1c), and the model has '
-            'a plain one'
+            'they belong to a ResNet with a deep stem (V1c), and the model '
+            'has a plain one'
         )
     if is_deep == [False, True]:
         return (
-            "the model has a deep stem (V1c): set its type='ResNet', which "
-            'the weights are for'
+            'the model has a deep stem (V1c), and they belong to a plain '
+            "ResNet: set the backbone's type='ResNet'"
         )
     theirs, ours = resnet_depth(tensors), resnet_depth(model)
     if theirs and ours and theirs != ours:
         return (
-            f'they are of a ResNet-{theirs}, and the model is a ResNet-{ours}'
+            f'they belong to a ResNet-{theirs}, and the model is a '
+            f'ResNet-{ours}'
         )
     probe = max(model, key=len)
     for name in tensors:
@@ -245,8 +246,8 @@ def _likely_cause(model: StateDict, tensors: StateDict) -> str:
                 f"--prefix {prefix}'"
             )
     if model.keys() & tensors.keys():
-        return 'only a part of the weights is for this model'
-    return 'they are not of this model'
+        return 'only some of the weights belong to this model'
+    return 'they belong to another model'
 
 
 def _load_safetensors(path: Path) -> StateDict:

@@ -119,8 +119,8 @@ def find_damage(path: Path, skip_tensors: bool = False) -> str | None:
 def broken(path: Path, reason: str) -> UserError:
     """Return the error for a file that is damaged, or no file of weights."""
     return UserError(
-        f'{path} is no file of weights, or is broken or cut short: copy or '
-        f'download it again ({reason}).'
+        f'{path} is not a file of weights, or it is damaged or truncated: '
+        f'copy or download it again ({reason}).'
     )
 
 

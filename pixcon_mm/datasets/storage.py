@@ -73,7 +73,7 @@ def patiently(
                 advice = ADVICE.get(error.errno or 0, MOUNT.format(where))
                 raise UserError(
                     f'{as_line(path)} could not be read for {waited:.0f} s '
-                    f'({error.strerror}), and the image is not to blame. '
+                    f'({error.strerror}), which is not the fault of the file. '
                     f'{advice} Then run the command again (a training with '
                     '--resume).'
                 ) from error

@@ -86,9 +86,9 @@ def save_finite(
     if bad:
         raise UserError(
             f'{path} is not written: {bad[0]} is not finite after iteration '
-            f'{checkpoint["meta"]["iter"]}, the training has diverged. '
-            'Resume from the checkpoint before with a lower learning rate or '
-            'a longer warm-up.'
+            f'{checkpoint["meta"]["iter"]}: the training has diverged. '
+            'Resume from the previous checkpoint with a lower learning rate '
+            'or a longer warm-up.'
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_checkpoint(checkpoint, path)
@@ -107,8 +107,8 @@ def load_weights(runner: Runner, filename: str) -> Checkpoint:
     """
     if '://' in filename:
         raise UserError(
-            f'load_from={filename!r} is not a local file: download it, and '
-            'compare its checksum, before the training.'
+            f'load_from={filename!r} is not a local file: download it and '
+            'check its checksum before training.'
         )
     tensors = {
         name.removeprefix('module.'): tensor
@@ -136,7 +136,7 @@ def load_weights(runner: Runner, filename: str) -> Checkpoint:
     if random:
         runner.logger.warning(
             f'{len(random)} tensors of the model start random, because '
-            f'{filename} does not have them, or in another shape; the first '
+            f'{filename} lacks them or has them in another shape; the first '
             f'is {random[0]}.'
         )
     return checkpoint

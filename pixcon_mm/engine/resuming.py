@@ -69,7 +69,7 @@ def find_start(runner: Runner) -> Path | None:
     if path is None and unfit:
         raise UserError(
             f'None of the {len(unfit)} checkpoints in {runner.work_dir} can '
-            'be resumed from: put a whole one there, or start over with '
+            'be resumed from: put a complete one there, or start over with '
             f'--overwrite. The last one: {[*unfit.values()][-1]}'
         )
     if unfit:
@@ -90,7 +90,7 @@ def restore_run(runner: Runner, path: Path) -> None:
     if runner.rank > 0 and not path.is_file():
         raise UserError(
             f'There is no checkpoint {str(path)!r} for process {runner.rank}. '
-            'It must be a local file, on a storage that all machines of the '
+            'It must be a local file, on storage that all machines of the '
             'run share.'
         )
     checkpoint = load_checkpoint(path)
@@ -256,6 +256,6 @@ def _leave_behind(runner: Runner, path: Path) -> None:
     if others:
         aside = set_aside(work_dir, others)
         runner.logger.warning(
-            f'{", ".join(p.name for p in others)} did not lead to {path} and '
-            f'{"is" if len(others) == 1 else "are"} now in {aside}.'
+            f'{", ".join(p.name for p in others)} did not lead to {path}: '
+            f'moved to {aside}.'
         )

@@ -144,9 +144,9 @@ def reencode(
         atomic_write(copy, content)
     except UserError as error:
         raise UserError(
-            f'{copy} cannot be written ({error.__cause__.strerror}): correct '
-            'that and run the same command again, which continues; or name '
-            'another folder than DST.'
+            f'{copy} cannot be written ({error.__cause__.strerror}): fix '
+            'this and run the same command again, which continues where it '
+            'stopped; or choose another folder as DST.'
         ) from error.__cause__
     return None
 
@@ -187,7 +187,7 @@ def decode_times(
 
 
 def _is_plain(content: bytes) -> bool:
-    """Check for a JPEG that decodes fast and that all readers show alike."""
+    """Return whether a file is a baseline JPEG that needs no rotation."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             turned = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -197,6 +197,6 @@ def _is_plain(content: bytes) -> bool:
                 and not image.info.get('progressive')
                 and turned == 1
             )
-    # Pillow is stricter than the other decoders. Re-encoding does no harm.
+    # Pillow is stricter than the other decoders. Re-encoding is always safe.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False

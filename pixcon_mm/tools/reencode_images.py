@@ -4,12 +4,11 @@
     python tools/reencode_images.py SRC DST --short-side 360   # and smaller
 
 This changes the data: the copies are JPEG of another quality, with chroma at
-half resolution, and with --short-side have fewer pixels (Lanczos,
-antialiased; never more). Say so with the results. SRC is left as it is.
-The folders below DST are those of SRC. What a camera noted about the way up
-(EXIF orientation) is not applied, as in pre-training, and not kept.
-Images that are broken are left out and named in DST/reencode.json.
-After an interruption the same command continues.
+half resolution. With --short-side, larger images are also scaled down
+(Lanczos, antialiased). State this when you report results. SRC is not
+changed, and DST gets the same folders. The EXIF orientation is not applied,
+as in pre-training, and not kept. Broken images are left out and listed in
+DST/reencode.json. After an interruption the same command continues.
 """
 
 import argparse
@@ -97,13 +96,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('src', metavar='SRC', type=Path, help='has images')
+    parser.add_argument(
+        'src', metavar='SRC', type=Path, help='folder of images'
+    )
     parser.add_argument(
         'dst', metavar='DST', type=Path, help='a new folder outside SRC'
     )
     parser.add_argument('--quality', type=int, default=90, help='default: 90')
     parser.add_argument(
-        '--short-side', type=int, help='in pixels; default: as it is'
+        '--short-side', type=int, help='in pixels; default: unchanged'
     )
     parser.add_argument(
         '--workers',
@@ -129,8 +130,8 @@ def list_names(src: Path, dst: Path) -> list[str]:
     # Listed folders may be links.
     if visited & {str(folder) for folder in (place, *place.parents)}:
         raise UserError(
-            f'DST {dst} is in SRC {src} or the same, so that originals and '
-            'copies would mix: name a folder elsewhere.'
+            f'DST {dst} is SRC {src} or lies in it, so originals and copies '
+            'would mix: choose a folder elsewhere.'
         )
     return [Path(path).relative_to(src).as_posix() for path in paths]
 
@@ -143,8 +144,8 @@ def read_record(dst: Path, settings: dict) -> dict:
     if not path.exists():
         if dst.exists() and any(p.name[0] != '.' for p in dst.iterdir()):
             raise UserError(
-                f'DST {dst} holds something, and no {RECORD} of an earlier '
-                'run: name a new folder.'
+                f'DST {dst} is not empty and has no {RECORD} of an earlier '
+                'run: choose a new folder.'
             )
         return dict(settings=settings)
     try:
@@ -153,7 +154,7 @@ def read_record(dst: Path, settings: dict) -> dict:
         others = [n for n in settings if earlier[n] != settings[n]]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f'{path} is not what this tool wrote: name a new folder as DST.'
+            f'{path} was not written by this tool: choose a new folder as DST.'
         ) from error
     if others:
         differences = ' and '.join(
@@ -199,9 +200,9 @@ def run_all(convert, pairs: list[Paths], workers: int) -> list[str | None]:
             return watch(pool.map(convert, pairs, chunksize=8))
         except BrokenProcessPool as error:
             raise UserError(
-                'A worker process was killed, perhaps for want of memory: '
-                'run the same command again, which continues, with fewer '
-                f'--workers than {workers}.'
+                'A worker process was killed, perhaps because memory ran '
+                'out: run the same command again, which continues where it '
+                f'stopped, with fewer --workers than {workers}.'
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
@@ -233,7 +234,7 @@ def summary(dst: Path, record: dict, new: int, pairs: list[Paths]) -> str:
         f'{len(times)}, one thread): decoding is {before / after:.1f} '
         'times faster',
         f'pre-train with --cfg-options data_root={shlex.quote(str(dst))}; '
-        'this is other data than SRC, so say it with the results',
+        'the data differ from SRC, so say so when you report results',
     ]
     if broken:
         some = ', '.join(map(repr, list(broken)[:5]))

@@ -29,7 +29,7 @@ from pixcon_mm.files import atomic_write, check_out
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parse the command line: the options of OpenMMLab's test.py scripts."""
+    """Parse the command line, with the usual options of test.py scripts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='the whole model, fine-tuned')

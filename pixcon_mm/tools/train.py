@@ -28,7 +28,7 @@ from pixcon_mm.processes import die_with_parent, kill_workers
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parse the command line: the options of OpenMMLab's train.py scripts."""
+    """Parse the command line, with the usual options of train.py scripts."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add('config', help='config file')
@@ -48,7 +48,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add(
         '--epochs',
         type=int,
-        help='length of the run; the schedule is scaled with it',
+        help='length of the run; the schedule is scaled to it',
     )
     add(
         '--pretrained',
@@ -66,7 +66,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add(
         '--total-batch',
         type=int,
-        help='images of a step over all processes, whatever their number',
+        help='images per optimiser step, shared by all processes',
     )
     return parse(parser, argv)
 

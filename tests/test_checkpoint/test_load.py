@@ -70,7 +70,7 @@ def test_tensors_of_safetensors(tmp_path):
     save_file(TENSORS, path)
     check_tensors(path)
     path.write_bytes(b'\x08' * 100)
-    with pytest.raises(UserError, match='cut short'):
+    with pytest.raises(UserError, match='truncated'):
         load_tensors(path)
 
 
@@ -82,7 +82,7 @@ def test_code_is_refused_and_not_run(zipped, tmp_path):
     with pytest.raises(UserError, match=r'mkdir.*could run code.*not loaded'):
         load_tensors(path)
     path.write_bytes(pickle.dumps(content))
-    with pytest.raises(UserError, match='no file of weights'):
+    with pytest.raises(UserError, match='not a file of weights'):
         load_tensors(path)
     assert not (tmp_path / 'code was run').exists()
 
@@ -95,7 +95,7 @@ def test_truncated_file_of_before_pytorch_1_6(share, tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(
-        UserError, match=r'weights.pth is no file .* cut short'
+        UserError, match=r'weights.pth is not a file .* truncated'
     ):
         load_tensors(path)
 
@@ -103,11 +103,11 @@ def test_truncated_file_of_before_pytorch_1_6(share, tmp_path):
 @pytest.mark.parametrize(
     ('content', 'problem'),
     [
-        (b'\n<!DOCTYPE html>\n<html>', 'holds no weights, but a web page'),
+        (b'\n<!DOCTYPE html>\n<html>', 'does not hold weights but a web page'),
         (b'version https://git-lfs.github.com/spec/v1\n', 'git lfs pull'),
-        (b'{"message": "Not Found"}', 'holds no weights, but JSON'),
+        (b'{"message": "Not Found"}', 'does not hold weights but JSON'),
         (None, 'There is no file'),
-        ([1, 2], 'holds no tensors by name'),
+        ([1, 2], 'has no named tensors'),
     ],
 )
 def test_files_without_weights(content, problem, tmp_path):
@@ -203,7 +203,7 @@ def test_classifier_and_absent_stage_are_left_out(resnets):
         (
             lambda weights: weights.pop('bn1.running_mean'),
             '1 of 3 tensors are not in FILE, the first is bn1.running_mean: '
-            'only a part of the weights is for this model',
+            'only some of the weights belong to this model',
         ),
         (
             lambda weights: weights.update({'conv1.weight': torch.ones(3, 2)}),
@@ -235,9 +235,9 @@ def deep(resnet):
 @pytest.mark.parametrize(
     ('make', 'cause'),
     [
-        (lambda r: (r['r50'], r['r18']), 'of a ResNet-18, .* is a ResNet-50'),
+        (lambda r: (r['r50'], r['r18']), 'to a ResNet-18, .* is a ResNet-50'),
         (lambda r: (r['r50'], r['r101']), 'a ResNet-101, .* is a ResNet-50'),
-        (lambda r: (r['r50'], deep(r['r50'])), 'of a ResNet with a deep stem'),
+        (lambda r: (r['r50'], deep(r['r50'])), 'to a ResNet with a deep stem'),
         (lambda r: (deep(r['r50']), r['r50']), "deep stem .*type='ResNet'"),
         (
             lambda r: (
@@ -246,7 +246,7 @@ def deep(resnet):
             ),
             r'--prefix module.encoder_q\.',
         ),
-        (lambda r: (r['r18'], {'x': torch.zeros(1)}), 'not of this model'),
+        (lambda r: (r['r18'], {'x': torch.zeros(1)}), 'to another model'),
     ],
 )
 def test_the_likely_cause_is_named(resnets, make, cause):

@@ -212,7 +212,7 @@ def test_progress_is_read_without_the_tensors(tmp_path):
     data[data.index(torch.ones(64).numpy().tobytes())] ^= 1
     path.write_bytes(data)
     assert read_progress(path) == (1, 0)
-    with pytest.raises(UserError, match='is broken'):
+    with pytest.raises(UserError, match='is damaged'):
         load_checkpoint(path)
 
 

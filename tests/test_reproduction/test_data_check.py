@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reproduction.data_check import check_data
+from reproduction.data_check import check_data_set
 from reproduction.plan import Data
 
 
@@ -17,7 +17,7 @@ def write(root, *names):
 
 
 def check(root, files):
-    return check_data(Data(root=str(root), files=files))
+    return check_data_set(Data(root=str(root), files=files))
 
 
 @pytest.fixture

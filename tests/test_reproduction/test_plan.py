@@ -70,7 +70,7 @@ def changed(folder, *path, value):
         (('work_dir',), 'a\n#SBATCH -x', 'work_dir: .*pattern'),
         (('work_dir',), 'a\\b', 'work_dir: .*pattern'),
         (('seeds',), [], 'seeds: '),
-        (('seeds',), [0, 1, 0], 'is there twice'),
+        (('seeds',), [0, 1, 0], 'is listed twice'),
         (('seeds',), [2**32], 'seeds: 0: .*less than'),
         (('seeds',), ['0'], "seeds: 0: .*integer, not '0'"),
         (('seeds',), 3, 'seeds: .*list'),
@@ -156,7 +156,7 @@ def test_missing_and_unreadable_files(tmp_path):
     for content, reason in (
         ('a: [1', 'cannot be read'),
         ('', 'dictionary'),
-        (f'{text}\ntitle: Again\n', "key 'title' is there twice"),
+        (f'{text}\ntitle: Again\n', "key 'title' appears twice"),
     ):
         path.write_text(content)
         with pytest.raises(UserError, match=reason):

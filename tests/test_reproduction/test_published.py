@@ -58,7 +58,7 @@ def test_mistakes_are_named_with_their_line(tmp_path, line, reason):
 
 def test_files_that_are_no_table(tmp_path):
     for field in ('"p"q', '"p'):
-        with pytest.raises(UserError, match=r'no CSV file after line \d'):
+        with pytest.raises(UserError, match=r'not valid CSV after line \d'):
             read(tmp_path, GOOD, f'b,{field},M,COCO,800,AP,5,s')
     header = HEADER.replace('source', 'sourc')
     with pytest.raises(UserError, match="n.csv:1 lacks the column 'source'"):
@@ -68,7 +68,7 @@ def test_files_that_are_no_table(tmp_path):
     with pytest.raises(UserError, match='There is no file of published'):
         read_published(tmp_path / 'no.csv')
     (tmp_path / 'n.csv').write_bytes(b'\xff\xfe\x00')
-    with pytest.raises(UserError, match='no text in UTF-8'):
+    with pytest.raises(UserError, match='not UTF-8 text'):
         read_published(tmp_path / 'n.csv')
 
 

@@ -110,7 +110,7 @@ def test_notes_name_rows_whose_seeds_share_a_pretraining():
 def test_csv_has_a_line_for_each_cell():
     lines = csv_lines([TABLE])
     assert len(lines) == 9
-    first, one_seed, nothing, given = lines[:4]
+    first, one_seed, nothing, weights = lines[:4]
     assert first == dict(
         table='main',
         method='A <b> & |c|',
@@ -138,7 +138,7 @@ def test_csv_has_a_line_for_each_cell():
     )
     assert (one_seed['mean'], one_seed['std']) == ('35.1235', '')
     assert (nothing['mean'], nothing['n'], nothing['wanted']) == ('', '0', '3')
-    assert given['epochs'] == given['pretrain_device_hours'] == ''
+    assert weights['epochs'] == weights['pretrain_device_hours'] == ''
     assert lines[6]['published'] == 'n/a'
 
 

@@ -50,23 +50,31 @@ def test_both_spellings_of_the_rank(monkeypatch, spelling):
     assert os.environ.pop('LOCAL_RANK') == '3'
 
 
-@pytest.mark.parametrize('cuda', [True, False])
-@pytest.mark.parametrize('workers', [0, 2])
-def test_loaders_fit_the_machine(monkeypatch, workers, cuda):
+@pytest.mark.parametrize(
+    ('words', 'workers', 'cuda', 'pinned', 'persistent'),
+    [
+        ([], 2, True, True, True),
+        ([], 2, False, False, True),
+        ([], 0, True, True, False),
+        (['--no-pin-memory'], 2, True, False, True),
+        (['--no-persistent-workers'], 2, True, True, False),
+    ],
+)
+def test_loaders_fit_machine_and_options(
+    monkeypatch, words, workers, cuda, pinned, persistent
+):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: cuda)
     loader = dict(num_workers=workers)
-    cli.fit_loader(loader)
+    cli.fit_loader(loader, options(*words))
     assert loader.pop('timeout', None) == (540 if workers else None)
     assert loader == dict(
-        num_workers=workers,
-        pin_memory=cuda,
-        persistent_workers=bool(workers),
+        num_workers=workers, pin_memory=pinned, persistent_workers=persistent
     )
     own = dict(
         num_workers=2, pin_memory=False, persistent_workers=False, timeout=5
     )
     loader = dict(own)
-    cli.fit_loader(loader)
+    cli.fit_loader(loader, options())
     assert loader == own
 
 

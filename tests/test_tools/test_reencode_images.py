@@ -213,9 +213,9 @@ def test_dst_in_src_is_refused(run, src, tmp_path, place):
 def test_dst_that_is_something_else(run, src, dst):
     dst.mkdir()
     (dst / '000.jpg').write_bytes(b'of another tool')
-    assert 'name a new folder' in run(src, dst)
+    assert 'choose a new folder' in run(src, dst)
     (dst / 'reencode.json').write_text('[]')
-    assert 'not what this tool wrote' in run(src, dst)
+    assert 'was not written by this tool' in run(src, dst)
     assert (dst / '000.jpg').read_bytes() == b'of another tool'
     assert 'is a file' in run(src, dst / '000.jpg')
     with pytest.raises(SystemExit):

@@ -126,7 +126,7 @@ def fill_model(model: nn.Module, tensors: StateDict, origin: str) -> list[str]:
             model.key_encoder.copy_from(model.backbone, model.neck)
             lines.append('key_encoder: a copy of the query encoder')
         else:
-            lines.append(f'{part}: random, the weights have none like it')
+            lines.append(f'{part}: random, the weights have no such part')
     return lines
 
 
