@@ -1,6 +1,7 @@
 """Processes that end when they should, and not before."""
 
 import atexit
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -99,7 +100,9 @@ class StoppedWorkerWatch:
             for pid, checks in self.stopped_for.items():
                 if checks * pause >= self.patience:
                     self.killed.add(pid)
-                    os.kill(pid, signal.SIGKILL)
+                    # One that has ended just now must not end this thread.
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
 
 
 def children() -> list[int]:

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 from torch.utils.data import DataLoader, Dataset
@@ -18,6 +17,7 @@ from pixcon_mm.processes import (
     WorkerStart,
     die_with_parent,
     kill_workers,
+    state_of,
 )
 from tests import toy
 
@@ -29,6 +29,7 @@ def _handlers(monkeypatch):
     """kill_workers() also forgets PyTorch's handler."""
     # PyTorch sets it once a process, and another test may have reset it.
     monkeypatch.setattr(signal_handling, '_SIGCHLD_handler_set', False)
+    monkeypatch.setattr(StoppedWorkerWatch, 'killed', set())
     signal_handling._set_SIGCHLD_handler()
     before = signal.getsignal(signal.SIGCHLD)
     with toy.framework_state():
@@ -37,11 +38,7 @@ def _handlers(monkeypatch):
 
 
 def is_running(pid):
-    try:
-        state = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2]
-    except FileNotFoundError:
-        return False
-    return state.split()[0] not in 'ZX'
+    return state_of(pid) not in ('', 'Z', 'X')
 
 
 def wait_until(condition, seconds=5):
