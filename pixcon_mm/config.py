@@ -2,13 +2,16 @@
 
 import copy
 import inspect
+import re
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from pixcon_mm.classes import as_names, find_disagreement, follow
 from pixcon_mm.errors import UserError, suggest
 
 # Read from the config by MMEngine beside the Runner's own arguments.
@@ -21,6 +24,43 @@ EXTRA_KEYS = {
     'runner_type',
     'sync_bn',
 }
+# Between two letters of a value, not beside a comma or a bracket.
+INNER_SPACE = re.compile(r'(?<=[^\s,()\[\]]) (?=[^,()\[\]])')
+
+
+class OptionsAction(DictAction):
+    """DictAction that keeps the spaces inside of names and paths.
+
+    The value of ``classes`` is always a tuple of names, even of one or of
+    numbers.
+    """
+
+    def __call__(
+        self,
+        parser: Any,
+        namespace: Namespace,
+        values: Any,
+        option: Any = None,
+    ) -> None:
+        """Parse ``key=value`` words into a dict."""
+        marked = [INNER_SPACE.sub('\0', value) for value in values]
+        super().__call__(parser, namespace, marked, option)
+        options = getattr(namespace, self.dest)
+        for word in values:
+            key, _, value = word.partition('=')
+            options[key] = _unmark(options[key])
+            if key == 'classes':
+                names = re.sub(r'[()\[\]\'"]', '', value).split(',')
+                options[key] = tuple(
+                    n for name in names if (n := name.strip())
+                )
+
+
+def _unmark(value: Any) -> Any:
+    """Put the spaces back into the strings of a parsed value."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(_unmark, value))
+    return value.replace('\0', ' ') if isinstance(value, str) else value
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
@@ -30,15 +70,17 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     changes what took its value from it: nested keys of that name with the old
     value, keys of any name if the value is a tuple, a list or a dict and, if
     it is a folder that ends with a slash, every path below it. A list becomes
-    a tuple where one was.
+    a tuple where one was. What follows from ``classes`` is in
+    :mod:`pixcon_mm.classes`; here a config that builds on another may change
+    that variable, too.
 
     Args:
         path (str): Config file.
         options (dict, optional): New values by dotted key.
 
     Raises:
-        UserError: If the file cannot be read, or an option would change
-            nothing.
+        UserError: If the file cannot be read, an option would change
+            nothing, or parts of the config disagree about the classes.
     """
     if not Path(path).is_file():
         files = [str(file) for file in Path(path).parent.glob('*.py')]
@@ -61,6 +103,11 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         ) from error
     except SyntaxError as error:
         raise UserError(f'Config file {path!r}: {error}') from error
+    if 'classes' in cfg:
+        cfg.classes = as_names(cfg.classes)
+        if find_disagreement(cfg):
+            for old in _classes_of_bases(path):
+                follow(cfg, old)
     options = options or {}
     for key, value in options.items():
         old = _check_key(cfg, key, options)
@@ -69,9 +116,26 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     names = {key.split('.')[0] for key in options} & {*cfg}
     before = copy.deepcopy({name: cfg[name] for name in names})
     cfg.merge_from_dict(options)
+    if 'classes' in before:
+        cfg.classes = as_names(cfg.classes)
+        follow(cfg, before.pop('classes'))
     for name, old in before.items():
         _pass_on(cfg, name, old)
+    if 'classes' in cfg:
+        disagreement = find_disagreement(cfg)
+        if disagreement:
+            raise UserError(disagreement)
     return cfg
+
+
+def _classes_of_bases(path: str) -> Iterator[tuple[str, ...]]:
+    """Yield the value of ``classes`` in all files that a config builds on."""
+    for base in Config._get_base_files(path):
+        file = Config._get_cfg_path(base, path)[0]
+        cfg = Config.fromfile(file, import_custom_modules=False)
+        if 'classes' in cfg:
+            yield as_names(cfg.classes)
+        yield from _classes_of_bases(file)
 
 
 def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> Any:
