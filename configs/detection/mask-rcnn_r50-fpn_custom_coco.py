@@ -1,6 +1,6 @@
 # Mask R-CNN R50-FPN on your own data in COCO's format, 48 epochs.
-# Source: mask-rcnn_r50-fpn_1x_coco.py, counted in epochs, without precise batch
-# norm. docs/your_data.md has the folders that it reads.
+# Source: mask-rcnn_r50-fpn_1x_coco.py, counted in epochs, without precise
+# batch norm. docs/your_data.md has the folders that it reads.
 # 1 GPU x 8 = 8 images. Expected result: that of your data.
 _base_ = [
     '../_base_/models/mask-rcnn_r50-fpn.py',

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
@@ -21,7 +22,7 @@ class MaskFolderDataset(BaseSegDataset):
         mask_values (Sequence[int], optional): Grey value of each class, in
             their order; other values are ignored, as 255 is. None if the
             values are the numbers of the classes, 0, 1, 2, ...
-        img_suffix (Sequence[str], optional): Not used: any image counts.
+        img_suffix (None): Not used, any image counts.
         **kwargs: Of MMSegmentation's ``BaseSegDataset``; without
             ``ann_file``.
     """
@@ -30,7 +31,7 @@ class MaskFolderDataset(BaseSegDataset):
         self,
         mask_values: Sequence[int] | None = None,
         img_suffix: None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         self.mask_values = mask_values
         super().__init__(**kwargs)
