@@ -57,6 +57,8 @@ def follow(cfg: Config, old: tuple[str, ...]) -> None:
         old (tuple[str, ...]): Names from which the config was computed.
     """
     new = cfg.classes
+    if new == old:
+        return
     infos = [dataset.get('metainfo') for _, dataset in _datasets(cfg)]
     for info in [*infos, cfg.get('metainfo')]:
         if info and _names(info) == old:

@@ -1,5 +1,7 @@
 """Config files with overrides that cannot get lost."""
 
+import ast
+import contextlib
 import copy
 import inspect
 import re
@@ -71,8 +73,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     value, keys of any name if the value is a tuple, a list or a dict and, if
     it is a folder that ends with a slash, every path below it. A list becomes
     a tuple where one was. What follows from ``classes`` is in
-    :mod:`pixcon_mm.classes`; here a config that builds on another may change
-    that variable, too.
+    :mod:`pixcon_mm.classes`. A file that builds on another may change these
+    two, ``data_root`` and ``classes``, in the same way.
 
     Args:
         path (str): Config file.
@@ -103,11 +105,12 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         ) from error
     except SyntaxError as error:
         raise UserError(f'Config file {path!r}: {error}') from error
+    for old in _earlier_values(path, 'data_root'):
+        _pass_on(cfg, 'data_root', old)
     if 'classes' in cfg:
         cfg.classes = as_names(cfg.classes)
-        if find_disagreement(cfg):
-            for old in _classes_of_bases(path):
-                follow(cfg, old)
+        for old in _earlier_values(path, 'classes'):
+            follow(cfg, as_names(old))
     options = options or {}
     for key, value in options.items():
         old = _check_key(cfg, key, options)
@@ -120,7 +123,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         cfg.classes = as_names(cfg.classes)
         follow(cfg, before.pop('classes'))
     for name, old in before.items():
-        _pass_on(cfg, name, old)
+        if not _pass_on(cfg, name, old) and name not in runner_keys():
+            raise UserError(_lost(cfg, name, old))
     if 'classes' in cfg:
         disagreement = find_disagreement(cfg)
         if disagreement:
@@ -128,14 +132,21 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     return cfg
 
 
-def _classes_of_bases(path: str) -> Iterator[tuple[str, ...]]:
-    """Yield the value of ``classes`` in all files that a config builds on."""
+def _earlier_values(path: str, name: str) -> Iterator[Any]:
+    """Yield the values of a variable in all files that a config builds on.
+
+    Only values that are written out count, not those that are computed.
+    """
     for base in Config._get_base_files(path):
         file = Config._get_cfg_path(base, path)[0]
-        cfg = Config.fromfile(file, import_custom_modules=False)
-        if 'classes' in cfg:
-            yield as_names(cfg.classes)
-        yield from _classes_of_bases(file)
+        yield from _earlier_values(file, name)
+        is_code = file.endswith('.py')
+        for node in ast.parse(Path(file).read_text() * is_code).body:
+            if isinstance(node, ast.Assign) and name in [
+                getattr(target, 'id', '') for target in node.targets
+            ]:
+                with contextlib.suppress(ValueError):
+                    yield ast.literal_eval(node.value)
 
 
 def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> Any:
@@ -178,12 +189,16 @@ def runner_keys() -> set[str]:
     return {*inspect.signature(Runner).parameters, *EXTRA_KEYS}
 
 
-def _pass_on(cfg: Config, name: str, old: Any) -> None:
-    """Give a variable's new value to the keys of its name."""
+def _pass_on(cfg: Config, name: str, old: Any) -> bool:
+    """Give a variable's new value to the keys of its name.
+
+    Returns:
+        bool: Whether there were any, or there is nothing to do.
+    """
     new = cfg[name]
     if new == old:
-        return
-    places = [*_places(cfg, lambda x: type(x) is type(old) and x == old)]
+        return True
+    places = _places(cfg, lambda x: type(x) is type(old) and x == old)
     # Two equal containers are no coincidence, two equal numbers may be.
     is_container = isinstance(old, dict | list | tuple) and len(old) > 0
     reached = [
@@ -198,13 +213,18 @@ def _pass_on(cfg: Config, name: str, old: Any) -> None:
         )
         for node, key, _ in below:
             node[key] = f'{new.rstrip("/")}/{node[key].removeprefix(old)}'
-    if not reached and name not in runner_keys():
-        paths = ', '.join(sorted(path for _, _, path in places)[:3])
-        raise UserError(
-            f'--cfg-options {name}: the config has already copied its '
-            f'variable {name!r} to other keys; override the keys that '
-            f'took its value{f": {paths}" if paths else ""}.'
-        )
+    return bool(reached)
+
+
+def _lost(cfg: Config, name: str, old: Any) -> str:
+    """Say where a value of a variable went that does not follow it."""
+    places = _places(cfg, lambda x: type(x) is type(old) and x == old)
+    paths = ', '.join(sorted(path for _, _, path in places)[:3])
+    return (
+        f'--cfg-options {name}: the config has already copied its variable '
+        f'{name!r} to other keys; override the keys that took its value'
+        f'{f": {paths}" if paths else ""}.'
+    )
 
 
 def _places(
