@@ -29,7 +29,7 @@ def rows(page):
 
 
 def number(text):
-    return int(text.replace('k', '000'))
+    return int(text.removesuffix(' epochs').replace('k', '000'))
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,8 @@ def test_configs_are_those_of_the_table(page, folders):
 def test_configs_are_those_of_the_protocols(task):
     table = rows('docs/method.md')
     for path in CONFIGS.glob(f'{task}/*_r50-*.py'):
+        if '_custom' in path.stem:
+            continue
         _, _, batch, rate, iterations, *_ = table[path.name]
         cfg = load_config(str(path))
         optimizer, schedule = cfg.optim_wrapper.optimizer, cfg.param_scheduler
