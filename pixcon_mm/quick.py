@@ -58,6 +58,10 @@ def make_quick(cfg: Config) -> str:
         _take_first(cfg.train_dataloader, batch * steps)
     else:
         cfg.train_cfg.update(max_iters=steps, val_interval=steps)
+        # A warm-up lasts to the end: large steps would be too early.
+        for part in _dicts(cfg.get('param_scheduler')):
+            for end in {'end', 'T_max'} & {*part}:
+                part[end] = min(part[end], steps)
     cfg.train_dataloader.batch_size = batch
     if cfg.get('val_dataloader'):
         _take_first(cfg.val_dataloader, VAL_IMAGES)
