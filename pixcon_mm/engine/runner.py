@@ -30,7 +30,12 @@ from pixcon_mm.engine.hooks.run_summary_hook import RunSummaryHook
 from pixcon_mm.engine.hooks.runtime_info_hook import DeferredRuntimeInfoHook
 from pixcon_mm.engine.hooks.stop_signal_hook import StopSignalHook
 from pixcon_mm.engine.log_line import batch_size, is_readable
-from pixcon_mm.engine.model_state import LayoutCheck, find_non_finite, unwrap
+from pixcon_mm.engine.model_state import (
+    LayoutCheck,
+    check_batch,
+    find_non_finite,
+    unwrap,
+)
 from pixcon_mm.engine.resuming import find_start, restore_run
 from pixcon_mm.errors import UserError, describe, suggest
 from pixcon_mm.processes import StoppedWorkerWatch, WorkerStart
@@ -179,6 +184,7 @@ class PixConRunner(Runner):
                 f'{self.world_size} process(es): lower '
                 'train_dataloader.batch_size or add images.'
             )
+        check_batch(self.model, batch_size(loader), self.world_size)
         return loop
 
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:
