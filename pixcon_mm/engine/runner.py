@@ -29,7 +29,11 @@ from pixcon_mm.engine.hooks.reproducible_resume_hook import (
 from pixcon_mm.engine.hooks.run_summary_hook import RunSummaryHook
 from pixcon_mm.engine.hooks.runtime_info_hook import DeferredRuntimeInfoHook
 from pixcon_mm.engine.hooks.stop_signal_hook import StopSignalHook
-from pixcon_mm.engine.log_line import batch_size, is_readable
+from pixcon_mm.engine.log_line import (
+    TerminalFormatter,
+    batch_size,
+    is_readable,
+)
 from pixcon_mm.engine.model_state import (
     LayoutCheck,
     check_batch,
@@ -118,11 +122,12 @@ class PixConRunner(Runner):
         super().setup_env(env_cfg)
 
     def build_logger(self, *args, **kwargs) -> logging.Logger:
-        """Keep dumps of many lines in the log file, off the terminal."""
+        """Keep dumps and long lines in the log file, off the terminal."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.addFilter(is_readable)
+                handler.setFormatter(TerminalFormatter())
         return logger
 
     def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
