@@ -42,7 +42,7 @@ from pixcon_mm.engine.model_state import (
 )
 from pixcon_mm.engine.resuming import find_start, restore_run
 from pixcon_mm.errors import UserError, describe, suggest
-from pixcon_mm.processes import StoppedWorkerWatch, WorkerStart
+from pixcon_mm.processes import WorkerStart, worker_watch
 
 
 @RUNNERS.register_module()
@@ -161,9 +161,10 @@ class PixConRunner(Runner):
         """Build a loader whose workers leave signals to this process."""
         loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         if not isinstance(loader.worker_init_fn, WorkerStart):
-            loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
+            start = WorkerStart(loader.worker_init_fn, loader.num_workers)
+            loader.worker_init_fn = start
             if loader.num_workers and loader.timeout:
-                StoppedWorkerWatch(loader.timeout)
+                worker_watch().add(start, loader.timeout)
         return loader
 
     def build_train_loop(self, loop) -> BaseLoop:
