@@ -1,7 +1,9 @@
 #!/usr/bin/env python
 """Make scenes, pre-train a ResNet-18 on them, transfer it."""
 
+import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from pixcon_mm.visualization.curves import (
     read_records,
     summarize,
 )
+from reproduction.run_dir import RunDir
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path('data/demo')
@@ -35,7 +38,9 @@ TASKS = {
 def step(title: str, *command: str) -> None:
     """Run a tool of this repository, as a user would."""
     print(f'\n== {title}\n   python {" ".join(command)}', flush=True)
-    subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
+    # The tool inherits the lock: it may outlive this process.
+    line = [sys.executable, *command]
+    subprocess.run(line, cwd=ROOT, check=True, close_fds=False)
 
 
 def pretrain() -> None:
@@ -105,7 +110,24 @@ def show(rows: dict[str, dict[str, float]]) -> None:
     Console().print(table)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
+    """Run all steps, unless another demo is running."""
+    parser = argparse.ArgumentParser(
+        description=f'{__doc__} It takes about 20 minutes on two cores and '
+        f'begins by removing the results of an earlier one in {WORK_DIR}.'
+    )
+    parser.parse_args(argv)
+    with RunDir(ROOT / WORK_DIR).locked() as lock:
+        if lock is None:
+            raise UserError(
+                f'A demo is already running in {WORK_DIR}: wait for its end, '
+                'or stop it.'
+            )
+        os.set_inheritable(lock, True)
+        run_steps()
+
+
+def run_steps() -> None:
     """Run all steps."""
     step(
         'Composing scenes from photographs',

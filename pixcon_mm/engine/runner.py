@@ -29,11 +29,20 @@ from pixcon_mm.engine.hooks.reproducible_resume_hook import (
 from pixcon_mm.engine.hooks.run_summary_hook import RunSummaryHook
 from pixcon_mm.engine.hooks.runtime_info_hook import DeferredRuntimeInfoHook
 from pixcon_mm.engine.hooks.stop_signal_hook import StopSignalHook
-from pixcon_mm.engine.log_line import batch_size, is_readable
-from pixcon_mm.engine.model_state import LayoutCheck, find_non_finite, unwrap
+from pixcon_mm.engine.log_line import (
+    TerminalFormatter,
+    batch_size,
+    is_readable,
+)
+from pixcon_mm.engine.model_state import (
+    LayoutCheck,
+    check_batch,
+    find_non_finite,
+    unwrap,
+)
 from pixcon_mm.engine.resuming import find_start, restore_run
 from pixcon_mm.errors import UserError, describe, suggest
-from pixcon_mm.processes import StoppedWorkerWatch, WorkerStart
+from pixcon_mm.processes import WorkerStart, worker_watch
 
 
 @RUNNERS.register_module()
@@ -113,11 +122,12 @@ class PixConRunner(Runner):
         super().setup_env(env_cfg)
 
     def build_logger(self, *args, **kwargs) -> logging.Logger:
-        """Keep dumps of many lines in the log file, off the terminal."""
+        """Keep dumps and long lines in the log file, off the terminal."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.addFilter(is_readable)
+                handler.setFormatter(TerminalFormatter())
         return logger
 
     def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
@@ -151,9 +161,10 @@ class PixConRunner(Runner):
         """Build a loader whose workers leave signals to this process."""
         loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         if not isinstance(loader.worker_init_fn, WorkerStart):
-            loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
+            start = WorkerStart(loader.worker_init_fn, loader.num_workers)
+            loader.worker_init_fn = start
             if loader.num_workers and loader.timeout:
-                StoppedWorkerWatch(loader.timeout)
+                worker_watch().add(start, loader.timeout)
         return loader
 
     def build_train_loop(self, loop) -> BaseLoop:
@@ -179,6 +190,7 @@ class PixConRunner(Runner):
                 f'{self.world_size} process(es): lower '
                 'train_dataloader.batch_size or add images.'
             )
+        check_batch(self.model, batch_size(loader), self.world_size)
         return loop
 
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:

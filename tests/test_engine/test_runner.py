@@ -1,4 +1,4 @@
-"""One command on any machine; batch and rate are said, once."""
+"""One command on any machine; batch and rate are logged, once."""
 
 import os
 import socket
