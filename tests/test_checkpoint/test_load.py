@@ -12,7 +12,8 @@ from mmengine.logging import HistoryBuffer
 from safetensors.torch import save_file
 from torchvision.models import resnet18, resnet50, resnet101
 
-from pixcon_mm.checkpoint.load import load_strict, load_tensors, sha256_of
+from pixcon_mm.checkpoint.fill import load_strict
+from pixcon_mm.checkpoint.load import load_tensors, sha256_of
 from pixcon_mm.errors import UserError
 
 TENSORS = dict(a=torch.arange(3.0), b=torch.ones(2, 2))

@@ -11,7 +11,8 @@ from mmengine.runner import Runner
 from torch import nn
 
 from pixcon_mm.checkpoint.backbone import find_backbone
-from pixcon_mm.checkpoint.load import load_strict, load_weights, sha256_of
+from pixcon_mm.checkpoint.fill import load_strict
+from pixcon_mm.checkpoint.load import load_weights, sha256_of
 from pixcon_mm.checkpoint.release import from_release
 from pixcon_mm.checkpoint.torch_file import StateDict
 from pixcon_mm.engine.model_state import unwrap
