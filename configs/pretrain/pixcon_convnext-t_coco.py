@@ -1,7 +1,7 @@
 # PixCon-SR, ConvNeXt-T, COCO train2017, 300 epochs: an untested start.
-# Source: this project; the paper has ResNets only. Rate, decay and warm-up are
-# those of ConvNeXt's supervised training (AdamW, 4e-3 for 4,096 images), scaled
-# to 512. 8 GPUs x 64 = 512 images. Expected result: unknown.
+# Source: this project; the paper has ResNets only. Rate, decay and warm-up
+# are those of ConvNeXt's supervised training (AdamW, 4e-3 for 4,096 images),
+# scaled to 512. 8 GPUs x 64 = 512 images. Expected result: unknown.
 _base_ = [
     '../_base_/models/pixcon_r50.py',
     '../_base_/datasets/coco_two_views.py',

@@ -130,11 +130,11 @@ def test_channels_in_the_last_axis_are_recognised():
     [
         ([(2, 8, 3, 3), (2, 16, 2, 2)], 'one feature map'),
         ([(2, 197, 8)], r'one feature map .*features_only=True'),
-        ([(2, 16, 3, 3)], 'in_channels=8, but .* neck.in_channels=16'),
-        ([(2, 16, 3, 5)], 'in_channels=8, but .* neck.in_channels=16'),
-        ([(2, 3, 3, 16)], 'in_channels=8, but .* neck.in_channels=16'),
+        ([(2, 16, 3, 3)], 'in_channels=8, but .*neck.in_channels=16'),
+        ([(2, 16, 3, 5)], 'in_channels=8, but .*neck.in_channels=16'),
+        ([(2, 3, 3, 16)], 'in_channels=8, but .*neck.in_channels=16'),
         # The number fits the height.
-        ([(2, 8, 8, 16)], 'in_channels=8, but .* neck.in_channels=16'),
+        ([(2, 8, 8, 16)], 'in_channels=8, but .*neck.in_channels=16'),
     ],
 )
 def test_wrong_feature_maps_are_refused(shapes, message):
