@@ -1,11 +1,15 @@
 """Backbones of docs/backbones.md train; others are refused in words."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmpretrain.registry import MODELS
 from torch import nn
 
+from pixcon_mm.checkpoint.export import encode, rename
+from pixcon_mm.engine.hooks.pretrained_hook import fill_model
 from pixcon_mm.errors import UserError
 from pixcon_mm.models.neck import PixConNeck
 from tests import ROOT
@@ -110,6 +114,34 @@ def test_backbones_of_the_table(name, config, channels, grid):
 @pytest.mark.parametrize('name', SMALL)
 def test_any_backbone_with_one_map(name, channels_last):
     train_a_step(*SMALL[name], channels_last=channels_last)
+
+
+def test_more_maps_than_in_pretraining(tmp_path):
+    """An FPN's ConvNeXt has norms that one map's lacks: the way in docs."""
+    small, *_ = SMALL['convnext']
+    trained = MODELS.build(dict(small, _scope_='mmpretrain'))
+    several = dict(small, out_indices=(0, 1, 2, 3), _scope_='mmpretrain')
+    with pytest.raises(UserError, match='first is norm0.weight'):
+        fill_model(
+            SimpleNamespace(backbone=MODELS.build(several)),
+            trained.state_dict(),
+            'FILE',
+        )
+    path = tmp_path / 'backbone.pth'
+    path.write_bytes(
+        encode(rename(trained.state_dict(), 'mmlab'), 'mmlab', {})
+    )
+    init = dict(type='Pretrained', checkpoint=str(path), prefix='backbone.')
+    model = MODELS.build(dict(several, init_cfg=init))
+    model.init_weights()
+    found = model.state_dict()
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(found.pop(name), tensor), name
+    assert {name.split('.')[0] for name in found} == {
+        'norm0',
+        'norm1',
+        'norm2',
+    }
 
 
 def test_channels_in_the_last_axis_are_recognised():
