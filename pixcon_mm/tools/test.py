@@ -9,12 +9,8 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from torch import nn
 
-from pixcon_mm.checkpoint.load import (
-    StateDict,
-    load_strict,
-    load_tensors,
-    sha256_of,
-)
+from pixcon_mm.checkpoint.fill import load_strict
+from pixcon_mm.checkpoint.load import StateDict, load_tensors, sha256_of
 from pixcon_mm.cli import (
     build_runner,
     config_errors,
