@@ -76,12 +76,6 @@ def test_the_old_one_is_there_until_the_new_one_is_whole(tmp_path, calls):
     assert calls == [name for name in before for _ in range(2)]
 
 
-def test_so_many_are_kept(tmp_path):
-    options = hook(max_keep_ckpts=3, interval=2)
-    runner, _ = train(config(tmp_path, 'run', options))
-    assert names(runner) == ['iter_4.pth', 'iter_6.pth', 'iter_8.pth']
-
-
 def test_a_full_disk_leaves_the_old_one(tmp_path, monkeypatch):
     save = torch.save
 
@@ -99,12 +93,6 @@ def test_a_full_disk_leaves_the_old_one(tmp_path, monkeypatch):
     assert names(folder) == ['iter_4.pth']
     assert newest_checkpoint(folder) == (folder / 'iter_4.pth', {})
     assert not list(folder.glob('.*.part'))
-
-
-def test_a_save_waits_for_the_step_of_the_optimiser(tmp_path):
-    """Steps come after iterations 3, 6 and 8; saves are due at 4 and 8."""
-    runner, _ = train(config(tmp_path, 'run', ACCUMULATED, hook(interval=4)))
-    assert names(runner) == ['iter_6.pth', 'iter_8.pth']
 
 
 def test_a_validation_within_an_accumulation_saves_after_it(tmp_path):

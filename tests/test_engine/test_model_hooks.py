@@ -1,7 +1,6 @@
 """The hooks that connect PixCon to a Runner, in real runs of a Runner."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +8,6 @@ from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from pixcon_mm.engine.hooks import KeyEncoderUpdateHook, MonitorHook
 from pixcon_mm.models import PixCon
 from tests.test_models import tiny
 
@@ -139,13 +137,6 @@ def test_values_are_read_only_when_a_line_is_logged(
     assert losses_before == [0, 0, 0, 0, 4, 4, 4, 4, 8]
     assert written.count('train/loss') == 9
     assert written.count('train/mon_overlap') == 3
-
-
-def test_other_models_are_left_alone():
-    runner = SimpleNamespace(model=torch.nn.Linear(1, 1), hooks=[])
-    runner.train_dataloader = [0]
-    KeyEncoderUpdateHook().after_train_iter(runner, 0)
-    MonitorHook().after_train_iter(runner, 0)
 
 
 @pytest.mark.parametrize('interval', [4, 100])

@@ -16,10 +16,8 @@ from pixcon_mm.engine.hooks.scene_dataset_hook import (
     SceneDatasetHook,
     scene_datasets,
 )
-from pixcon_mm.engine.seeded_loading import seed_generators
 from pixcon_mm.files import from_line
 from tests.test_datasets.pictures import (
-    broken_files,
     encode,
     picture,
     write_pictures,
@@ -84,35 +82,6 @@ def train(dataset, work_dir, workers=0, hook=None, **options):
 def dataset(tmp_path):
     """Write four whole images."""
     return build(str(write_pictures(tmp_path / 'images', 4)))
-
-
-@pytest.mark.parametrize('workers', [0, 2])
-def test_samples_are_those_of_their_place(dataset, tmp_path, workers):
-    seen, warnings, _ = train(dataset, tmp_path / 'run', workers)
-    for epoch in range(2):
-        for i in range(4):
-            seed_generators(3, epoch, i, 0)
-            expected = dataset[i]['data_samples']['crop_boxes']
-            assert torch.equal(seen[epoch, i], expected)
-    assert not warnings
-    assert not (tmp_path / 'run/broken_images.txt').exists()
-
-
-@pytest.mark.parametrize('workers', [0, 2])
-def test_broken_images_are_reported_once(tmp_path, workers):
-    images = write_pictures(tmp_path / 'images', 8)
-    for name, content in broken_files().items():
-        (images / name).write_bytes(content)
-    work_dir = tmp_path / 'run'
-    _, (warning,), dataset = train(build(str(images)), work_dir, workers)
-    count = len(broken_files())
-    assert warning.startswith(f'{count} of {8 + count} images cannot be read')
-    listing = (work_dir / 'broken_images.txt').read_text().split('\n')
-    assert listing == [*dataset.broken_paths(), '']
-    found = sorted(map(os.path.basename, listing[:-1]))
-    assert found == sorted(broken_files())
-    assert sum(path in warning for path in listing[:-1]) == 5
-    assert 'broken_images.txt' in warning
 
 
 ODD_NAMES = (
@@ -216,10 +185,3 @@ def test_datasets_are_found_inside_wrappers(dataset, tmp_path):
     assert not any(dataset.broken.is_shared() for dataset in found)
     SceneDatasetHook().before_train(fake_runner(nested, tmp_path))
     assert all(dataset.broken.is_shared() for dataset in found)
-
-
-def test_sliced_dataset_is_found(dataset, tmp_path):
-    *_, sliced = train(dataset, tmp_path / 'run', num_batch_per_epoch=1)
-    (found,) = scene_datasets(sliced)
-    assert sliced is not found
-    assert len(found) == 4
