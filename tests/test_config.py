@@ -26,12 +26,6 @@ def path(tmp_path):
     return path
 
 
-def test_without_options_it_is_the_file(path):
-    cfg = load_config(str(path))
-    assert cfg.data_root == 'old/'
-    assert cfg.train_dataloader.extra[1].data_root == 'theirs/'
-
-
 @pytest.mark.parametrize('value', ['new/', ['a/', 'b/'], None])
 def test_variable_reaches_nested_keys_that_held_it(path, value):
     cfg = load_config(str(path), {'data_root': value})

@@ -99,6 +99,17 @@ def test_the_seed_is_the_checkpoints(tmp_path, seed):
     assert_continues(seen, expected, KILLED_AT)
 
 
+@pytest.mark.skipif(not CAN_SKIP, reason='MMEngine has no such option')
+def test_fast_forward_takes_the_first_images_again(tmp_path):
+    whole, first = train(endless(tmp_path, 'whole'))
+    option = {'train_cfg.fast_forward_on_resume': True}
+    cfg = endless(tmp_path, 'resumed', **option)
+    _, seen = resume(cfg, checkpoint(whole, f'iter_{KILLED_AT}'))
+    first, again = first.images[1], seen.images[KILLED_AT + 1]
+    assert torch.equal(first[:, 3], again[:, 3])
+    assert not torch.equal(first[:, :3], again[:, :3])
+
+
 @pytest.mark.parametrize('workers', [0, 2])
 def test_an_epoch_is_continued_in_its_middle(tmp_path, workers):
     """18 iterations an epoch; 3 and 22 are in the first and the second."""
@@ -112,6 +123,9 @@ def test_an_epoch_is_continued_in_its_middle(tmp_path, workers):
         return cfg
 
     whole, expected = train(by_epoch('whole'))
+    # Each sample has random numbers of its own, in each epoch.
+    drawn = torch.cat([*expected.images.values()])[:, :3]
+    assert len(drawn.unique()) == drawn.numel() == 2 * 36 * 3
     for start in (3, 22):
         path = checkpoint(whole, f'iter_{start}')
         _, seen = resume(by_epoch(f'from-{start}'), path)
@@ -124,9 +138,6 @@ def test_a_loader_that_runs_already_starts_over(tmp_path):
     runner = PixConRunner.from_cfg(endless(tmp_path, 'early'))
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     next(runner.train_loop.dataloader_iterator)
-    # The sampler's stream cannot be rewound: only its first batch is lost.
-    sampler = runner.train_dataloader.batch_sampler.sampler
-    sampler.indices = sampler._indices_of_rank()
     runner.train()
     assert is_same(state(expected), state(runner))
 

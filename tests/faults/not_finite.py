@@ -4,24 +4,52 @@ import re
 from dataclasses import replace
 from functools import partial
 
-import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 
 from tests.faults import checkpoints, recipes
 from tests.faults.cases import Case
 
-pytestmark = pytest.mark.faults
 INTERVAL = 5  # iterations between lines of the log
 AT = 23  # iteration before which a value is poisoned
 SPARSE = {'default_hooks.logger.interval': INTERVAL}
-HOOKS = ('pixcon_mm', 'pixcon_mm.models', 'pixcon_mm.datasets')
+IMPORTS = ('pixcon_mm', 'pixcon_mm.models', 'pixcon_mm.datasets')
+
+
+@HOOKS.register_module()
+class PoisonHook(Hook):
+    """Writes NaN into a tensor before an iteration.
+
+    Args:
+        at (int): Iterations before it.
+        what (str): 'images' of the batch, or a name in the model's
+            ``state_dict``.
+        rank (int, optional): The only process that does it; all if None.
+    """
+
+    def __init__(self, at: int, what: str, rank: int | None = None):
+        self.at, self.what, self.rank = at, what, rank
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter != self.at or self.rank not in (None, runner.rank):
+            return
+        if self.what == 'images':
+            inputs = data_batch['inputs']
+            inputs[0] = inputs[0].float()
+            inputs[0][0, 0, 0, 0] = torch.nan
+            return
+        model = getattr(runner.model, 'module', runner.model)
+        value = model.state_dict()[self.what]
+        value[(0,) * value.dim()] = torch.nan
 
 
 def poisoned(recipe, what, rank=None):
     """Describe a run in which one value becomes NaN."""
     hook = dict(type='PoisonHook', at=AT, what=what, rank=rank)
-    imports = [*HOOKS, 'tests.faults.hooks']
+    imports = [*IMPORTS, 'tests.faults.not_finite']
     if recipe.pretrained:
-        imports = ['pixcon_mm', 'tests.faults.hooks']
+        imports = ['pixcon_mm', 'tests.faults.not_finite']
     changes = {
         **recipe.changes,
         **SPARSE,
@@ -60,7 +88,7 @@ def stopped(recipe, at, within, lab, folder):
         assert set(numbers) & set(near), f'not in {near}: {message}'
         saved = checkpoints.progress(work_dir, recipe.length)
         assert at - recipe.interval <= saved <= at, f'{saved} saved; {message}'
-    return 1, message
+    return message
 
 
 WEIGHT = 'backbone.layer3.0.conv1.weight'
@@ -68,12 +96,9 @@ WEIGHT = 'backbone.layer3.0.conv1.weight'
 # before the next checkpoint at the latest.
 STATISTIC = 'backbone.layer3.0.bn1.running_var'
 POISONS = (
-    (recipes.EPOCHS, 'images', None),
-    (recipes.EPOCHS, WEIGHT, None),
     (recipes.EPOCHS, STATISTIC, None),
     (recipes.EPOCHS, f'key_encoder.{WEIGHT}', None),
     (recipes.TWO, 'images', 1),
-    (recipes.TWO, WEIGHT, None),
     (recipes.DETECTION, WEIGHT, None),
     (recipes.SEGMENTATION, STATISTIC, None),
 )
@@ -98,15 +123,9 @@ CASES = [
             partial(stopped, diverging(recipe, rate), None, INTERVAL),
         )
         for recipe, rate in (
-            (recipes.EPOCHS, 1e6),
             (recipes.TWO, 1e6),
             (recipes.DETECTION, 1e8),
             (recipes.SEGMENTATION, 1e12),
         )
     ),
 ]
-
-
-@pytest.mark.parametrize('case', CASES, ids=str)
-def test_stops_and_says_where(case, run_case):
-    run_case(case)
