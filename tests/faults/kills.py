@@ -71,9 +71,7 @@ def one_killed(choose, name, lab, folder):
     """Kill -9 one process of a launch: it ends, and leaves nothing."""
     story = Story(lab, folder, recipes.TWO, name)
     longest = 0.0
-    for faults_left in range(KILLS, 0, -1):
-        launch = story.start()
-        assert story.wait_in_training(faults_left), launch.tail()
+    for launch in story.hits(KILLS):
         os.kill(choose(story, launch), signal.SIGKILL)
         died = time.monotonic()
         try:
@@ -82,7 +80,6 @@ def one_killed(choose, name, lab, folder):
         finally:
             launch.kill()
         longest = max(longest, time.monotonic() - died)
-        story.check()
     return f'{story.finish()}, no orphans, ended within {longest:.0f} s'
 
 
