@@ -138,14 +138,6 @@ def test_variable_used_under_another_name_is_refused(path):
     assert load_config(str(path), {'epochs': 3}).epochs == 3
 
 
-def test_missing_file_names_a_similar_one(path):
-    wrong = path.with_name('recipee.py')
-    with pytest.raises(UserError) as caught:
-        load_config(str(wrong))
-    assert repr(str(wrong)) in str(caught.value)
-    assert str(caught.value).endswith(f'Did you mean {str(path)!r}?')
-
-
 def test_module_of_the_file_that_cannot_be_imported(path):
     path.write_text("custom_imports = dict(imports=['no_such_module'])\n")
     with pytest.raises(UserError, match='imports a module that fails'):

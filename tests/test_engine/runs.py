@@ -135,11 +135,11 @@ def config(folder, name, *changes):
     return cfg
 
 
-def train(cfg, *hooks):
+def train(cfg, *hooks, recorded=True):
     """Run a config; returns the runner and its recorder."""
     runner = PixConRunner.from_cfg(cfg)
     recorder = Recorder()
-    for extra in (recorder, *hooks):
+    for extra in (*[recorder] * recorded, *hooks):
         runner.register_hook(extra)
     runner.train()
     return runner, recorder
