@@ -76,6 +76,19 @@ def test_the_old_one_is_there_until_the_new_one_is_whole(tmp_path, calls):
     assert calls == [name for name in before for _ in range(2)]
 
 
+def test_so_many_are_kept(tmp_path):
+    options = hook(max_keep_ckpts=3, interval=1)
+    runner, _ = train(
+        config(
+            tmp_path,
+            'run',
+            options,
+            dict(train_dataloader=dict(dataset=dict(size=10))),
+        )
+    )
+    assert names(runner) == ['iter_10.pth', 'iter_8.pth', 'iter_9.pth']
+
+
 def test_a_full_disk_leaves_the_old_one(tmp_path, monkeypatch):
     save = torch.save
 
@@ -152,9 +165,9 @@ def test_what_a_signal_or_a_kill_has_left_goes_with_the_next(tmp_path):
     options = hook(by_epoch=True, max_keep_ckpts=1)
 
     def leave(runner):
-        for name in ('iter_3.pth', 'epoch_0.pth', 'final.pth'):
+        for name in ('iter_3', 'epoch_0', 'epoch_99', 'final'):
             meta = dict(epoch=0, iter=3)
-            runner.save_checkpoint(runner.work_dir, name, meta=meta)
+            runner.save_checkpoint(runner.work_dir, f'{name}.pth', meta=meta)
 
     seen = []
     look = At(5, lambda runner: seen.append(names(runner)))
