@@ -138,12 +138,6 @@ def test_download_that_fails_is_a_sentence(resnet18, monkeypatch):
     assert 'checkpoints, or give a file of weights with --pretrained' in text
 
 
-def test_torchvision_has_no_such_backbone():
-    backbone = MODELS.build(dict(type='mmpretrain.ResNetV1c', depth=18))
-    with pytest.raises(UserError, match='the backbone is a ResNetV1c, and'):
-        download(backbone)
-
-
 def test_hook_warns_of_a_caffe_style_backbone(tmp_path):
     model = tiny.build()
     model.backbone.style = 'caffe'
