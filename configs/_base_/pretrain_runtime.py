@@ -22,6 +22,7 @@ default_hooks = dict(
 log_processor = dict(type='ReadableLogProcessor')
 visualizer = dict(
     type='UniversalVisualizer',
+    name='visualizer',  # for OpenMMLab's tools
     vis_backends=[
         dict(type='LocalVisBackend'),
         dict(type='TensorboardVisBackend'),
