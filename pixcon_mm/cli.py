@@ -37,6 +37,8 @@ IRRELEVANT = (
     'faster_coco_eval is not installed',
     'Default ``avg_non_ignore`` is False',
     "Only use 'alpha' for pillow backend",
+    # Visualisers, of boxes that touch the border.
+    'Warning: The (bbox|polygon) is out of bounds',
     # Under gradient accumulation the first iterations have no step.
     'Detected call of `scheduler.step',
 )

@@ -40,6 +40,12 @@ model = dict(
         in_channels=512, channels=128, num_classes=8, norm_cfg=norm_cfg
     ),
 )
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=scale, keep_ratio=True),
+    dict(type='LoadAnnotations'),
+    _base_.pack,
+]
 train_dataloader = dict(
     batch_size=16,
     num_workers=1,
@@ -66,12 +72,7 @@ val_dataloader = dict(
         data_root=data_root,
         data_prefix=dict(img_path='val2017', seg_map_path='semantic/val2017'),
         metainfo=metainfo,
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='Resize', scale=scale, keep_ratio=True),
-            dict(type='LoadAnnotations'),
-            _base_.pack,
-        ],
+        pipeline=test_pipeline,
     ),
 )
 test_dataloader = val_dataloader

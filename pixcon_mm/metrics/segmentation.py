@@ -33,7 +33,7 @@ class PerClassIoUMetric(IoUMetric):
             name: dict(
                 zip(
                     self.dataset_meta['classes'],
-                    np.round(100 * by_class, 2).tolist(),
+                    np.round(100 * by_class.astype(float), 2).tolist(),
                     strict=True,
                 )
             )

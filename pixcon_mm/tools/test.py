@@ -92,7 +92,8 @@ def load(model: nn.Module, tensors: StateDict, checkpoint: str) -> None:
 def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """Write None for what JSON has no number for: NaN, infinity."""
     return {
-        name: float(value) if math.isfinite(value) else None
+        # Single precision has seven digits.
+        name: round(float(value), 6) if math.isfinite(value) else None
         for name, value in metrics.items()
     }
 
