@@ -44,9 +44,7 @@ class PerClassCocoMetric(CocoMetric):
             for self.metrics in [[metric] for metric in metrics]:
                 self.classwise = True
                 found = super().compute_metrics(results)
-                classes = [
-                    key for key in found if key.endswith('_precision')
-                ]
+                classes = [key for key in found if key.endswith('_precision')]
                 self.per_class[f'{self.metrics[0]}_mAP'] = {
                     key.removesuffix('_precision'): float(found.pop(key))
                     for key in classes

@@ -143,7 +143,9 @@ def main(argv: list[str] | None = None) -> None:
                 args.show_dir,
                 args.show,
             )
-            print(f'{count} pictures of truth and prediction in {args.show_dir}')
+            print(
+                f'{count} pictures of truth and prediction in {args.show_dir}'
+            )
     del runner
     end_process_group()
 

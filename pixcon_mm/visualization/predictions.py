@@ -125,9 +125,7 @@ def true_instances(info: dict, size: tuple[int, int]) -> InstanceData:
     load = TRANSFORMS.build(
         dict(type='mmdet.LoadAnnotations', with_mask=has_masks)
     )
-    found = load(
-        dict(info, instances=objects, ori_shape=size, img_shape=size)
-    )
+    found = load(dict(info, instances=objects, ori_shape=size, img_shape=size))
     instances = InstanceData(
         bboxes=found['gt_bboxes'].tensor,
         labels=torch.as_tensor(found['gt_bboxes_labels']),
