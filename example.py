@@ -4,16 +4,19 @@ crop_size = (
     128,
 )
 custom_imports = dict(
-    allow_failed_imports=False, imports=[
+    allow_failed_imports=False,
+    imports=[
         'pixcon_mm',
-    ])
+    ],
+)
 data_root = 'data/demo/'
 default_hooks = dict(
     checkpoint=dict(
         by_epoch=False,
         interval=120,
         max_keep_ckpts=2,
-        type='WholeCheckpointHook'),
+        type='WholeCheckpointHook',
+    ),
     logger=dict(interval=20, log_metric_by_epoch=False, type='LoggerHook'),
     param_scheduler=dict(type='ParamSchedulerHook'),
     pretrained=dict(type='PretrainedHook'),
@@ -21,13 +24,15 @@ default_hooks = dict(
     reproducible_resume=dict(type='ReproducibleResumeHook'),
     runtime_info=dict(type='DeferredRuntimeInfoHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    timer=dict(type='IterTimerHook'))
+    timer=dict(type='IterTimerHook'),
+)
 default_scope = 'mmseg'
 distort = dict(type='PhotoMetricDistortion')
 env_cfg = dict(
     cudnn_benchmark=True,
     dist_cfg=dict(backend='nccl'),
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0))
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+)
 flip = dict(prob=0.5, type='RandomFlip')
 load = [
     dict(type='LoadImageFromFile'),
@@ -87,7 +92,8 @@ metainfo = dict(
             240,
             240,
         ],
-    ])
+    ],
+)
 model = dict(
     backbone=dict(
         contract_dilation=True,
@@ -115,7 +121,8 @@ model = dict(
         ),
         style='pytorch',
         type='ResNet',
-        zero_init_residual=False),
+        zero_init_residual=False,
+    ),
     data_preprocessor=dict(
         bgr_to_rgb=True,
         mean=[
@@ -134,7 +141,8 @@ model = dict(
             57.12,
             57.375,
         ],
-        type='SegDataPreProcessor'),
+        type='SegDataPreProcessor',
+    ),
     decode_head=dict(
         align_corners=True,
         channels=128,
@@ -147,23 +155,29 @@ model = dict(
         norm_cfg=dict(requires_grad=True, type='BN'),
         num_classes=8,
         num_convs=2,
-        type='FCNHead'),
+        type='FCNHead',
+    ),
     test_cfg=dict(mode='whole'),
     train_cfg=dict(),
-    type='EncoderDecoder')
+    type='EncoderDecoder',
+)
 norm_cfg = dict(requires_grad=True, type='BN')
 optim_wrapper = dict(
     optimizer=dict(lr=0.05, momentum=0.9, type='SGD', weight_decay=0.0001),
-    type='OptimWrapper')
+    type='OptimWrapper',
+)
 pack = dict(type='PackSegInputs')
 param_scheduler = [
     dict(by_epoch=False, end=120, eta_min=0.0001, power=0.9, type='PolyLR'),
 ]
 random_crop = dict(
-    cat_max_ratio=0.75, crop_size=(
+    cat_max_ratio=0.75,
+    crop_size=(
         512,
         512,
-    ), type='RandomCrop')
+    ),
+    type='RandomCrop',
+)
 random_resize = dict(
     keep_ratio=True,
     ratio_range=(
@@ -174,7 +188,8 @@ random_resize = dict(
         2048,
         512,
     ),
-    type='RandomResize')
+    type='RandomResize',
+)
 randomness = dict(seed=0)
 resume = False
 scale = (
@@ -239,30 +254,43 @@ test_dataloader = dict(
                     240,
                     240,
                 ],
-            ]),
+            ],
+        ),
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(keep_ratio=True, scale=(
-                240,
-                180,
-            ), type='Resize'),
+            dict(
+                keep_ratio=True,
+                scale=(
+                    240,
+                    180,
+                ),
+                type='Resize',
+            ),
             dict(type='LoadAnnotations'),
             dict(type='PackSegInputs'),
         ],
-        type='BaseSegDataset'),
+        type='BaseSegDataset',
+    ),
     num_workers=1,
     persistent_workers=True,
-    sampler=dict(shuffle=False, type='DefaultSampler'))
+    sampler=dict(shuffle=False, type='DefaultSampler'),
+)
 test_evaluator = dict(
     iou_metrics=[
         'mIoU',
-    ], type='IoUMetric')
+    ],
+    type='IoUMetric',
+)
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(keep_ratio=True, scale=(
-        240,
-        180,
-    ), type='Resize'),
+    dict(
+        keep_ratio=True,
+        scale=(
+            240,
+            180,
+        ),
+        type='Resize',
+    ),
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
@@ -271,7 +299,8 @@ train_dataloader = dict(
     batch_size=16,
     dataset=dict(
         data_prefix=dict(
-            img_path='train2017', seg_map_path='semantic/train2017'),
+            img_path='train2017', seg_map_path='semantic/train2017'
+        ),
         data_root='data/demo/',
         metainfo=dict(
             classes=(
@@ -325,7 +354,8 @@ train_dataloader = dict(
                     240,
                     240,
                 ],
-            ]),
+            ],
+        ),
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(type='LoadAnnotations'),
@@ -339,18 +369,24 @@ train_dataloader = dict(
                     240,
                     180,
                 ),
-                type='RandomResize'),
-            dict(crop_size=(
-                128,
-                128,
-            ), type='RandomCrop'),
+                type='RandomResize',
+            ),
+            dict(
+                crop_size=(
+                    128,
+                    128,
+                ),
+                type='RandomCrop',
+            ),
             dict(prob=0.5, type='RandomFlip'),
             dict(type='PackSegInputs'),
         ],
-        type='BaseSegDataset'),
+        type='BaseSegDataset',
+    ),
     num_workers=1,
     persistent_workers=True,
-    sampler=dict(shuffle=True, type='InfiniteSampler'))
+    sampler=dict(shuffle=True, type='InfiniteSampler'),
+)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
@@ -364,11 +400,16 @@ train_pipeline = [
             2048,
             512,
         ),
-        type='RandomResize'),
-    dict(cat_max_ratio=0.75, crop_size=(
-        512,
-        512,
-    ), type='RandomCrop'),
+        type='RandomResize',
+    ),
+    dict(
+        cat_max_ratio=0.75,
+        crop_size=(
+            512,
+            512,
+        ),
+        type='RandomCrop',
+    ),
     dict(prob=0.5, type='RandomFlip'),
     dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs'),
@@ -431,24 +472,33 @@ val_dataloader = dict(
                     240,
                     240,
                 ],
-            ]),
+            ],
+        ),
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(keep_ratio=True, scale=(
-                240,
-                180,
-            ), type='Resize'),
+            dict(
+                keep_ratio=True,
+                scale=(
+                    240,
+                    180,
+                ),
+                type='Resize',
+            ),
             dict(type='LoadAnnotations'),
             dict(type='PackSegInputs'),
         ],
-        type='BaseSegDataset'),
+        type='BaseSegDataset',
+    ),
     num_workers=1,
     persistent_workers=True,
-    sampler=dict(shuffle=False, type='DefaultSampler'))
+    sampler=dict(shuffle=False, type='DefaultSampler'),
+)
 val_evaluator = dict(
     iou_metrics=[
         'mIoU',
-    ], type='IoUMetric')
+    ],
+    type='IoUMetric',
+)
 visualizer = dict(
     alpha=0.5,
     name='visualizer',
@@ -456,4 +506,5 @@ visualizer = dict(
     vis_backends=[
         dict(type='LocalVisBackend'),
         dict(type='TensorboardVisBackend'),
-    ])
+    ],
+)
