@@ -39,7 +39,11 @@ from pixcon_mm.datasets.decoding import decode_whole
 from pixcon_mm.errors import UserError, run_tool
 from pixcon_mm.files import as_line, atomic_write, check_out
 from pixcon_mm.tools.test import load
-from pixcon_mm.visualization.predictions import MIN_SCORE, write_picture
+from pixcon_mm.visualization.predictions import (
+    MIN_SCORE,
+    names_and_colors,
+    write_picture,
+)
 
 INFERENCERS = dict(mmdet='DetInferencer', mmseg='MMSegInferencer')
 NAMED = 5  # classes named in the line of an image
@@ -168,12 +172,7 @@ def class_names(cfg: Config, checkpoint: str) -> dict[str, Any]:
         found = DATASETS.build(
             dict(cfg.test_dataloader.dataset, lazy_init=True)
         ).metainfo
-    classes, palette = found['classes'], found.get('palette')
-    if not isinstance(palette, list | tuple) or len(palette) < len(classes):
-        rng = np.random.default_rng(0)
-        palette = rng.integers(0, 256, (len(classes), 3)).tolist()
-    # MMSegmentation wants as many colours as classes.
-    return dict(classes=classes, palette=palette[: len(classes)])
+    return names_and_colors(found)
 
 
 def predict_detections(

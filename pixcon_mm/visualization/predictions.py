@@ -1,7 +1,7 @@
 """Pictures of what a detector or segmentor predicts, beside the truth."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,13 +104,26 @@ def build_visualizer(cfg: Config, metainfo: dict) -> Visualizer:
     options.pop('save_dir', None)
     options.update(vis_backends=None, name=f'predictions-{time.time_ns()}')
     visualizer = VISUALIZERS.build(options)
-    classes, palette = metainfo['classes'], metainfo.get('palette')
-    if isinstance(palette, list | tuple) and len(palette) < len(classes):
-        palette = None
-    visualizer.dataset_meta = dict(
-        classes=classes, palette='random' if palette is None else palette
-    )
+    visualizer.dataset_meta = names_and_colors(metainfo)
     return visualizer
+
+
+def names_and_colors(metainfo: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``classes`` and a ``palette`` of as many colours, as tuples.
+
+    The visualisers take nothing else. Where there are too few colours, all
+    are random, with a fixed seed.
+
+    Example:
+        >>> names_and_colors(dict(classes=('cat',), palette=[[9, 8, 7]]))
+        {'classes': ('cat',), 'palette': [(9, 8, 7)]}
+    """
+    classes, palette = metainfo['classes'], metainfo.get('palette')
+    if not isinstance(palette, list | tuple) or len(palette) < len(classes):
+        rng = np.random.default_rng(0)
+        palette = rng.integers(0, 256, (len(classes), 3)).tolist()
+    colors = [tuple(color) for color in palette[: len(classes)]]
+    return dict(classes=classes, palette=colors)
 
 
 def true_instances(info: dict, size: tuple[int, int]) -> InstanceData:

@@ -54,7 +54,7 @@ def annotations(tmp_path):
 
 
 def coco(kind, path, found):
-    """A metric and its values for boxes, with masks that are wrong for dogs."""
+    """A metric and its values for boxes; masks of dogs are wrong."""
     metric = kind(path, metric=['bbox', 'segm'])
     metric.dataset_meta = dict(classes=CLASSES)
     samples = []

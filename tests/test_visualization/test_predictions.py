@@ -25,7 +25,7 @@ RED, BLUE = (255, 0, 0), (0, 0, 255)
 class Images(torch.utils.data.Dataset):
     """Grey images, a box or a half of them is truth."""
 
-    metainfo = dict(classes=('cat', 'dog'), palette=[RED, BLUE])
+    metainfo = dict(classes=('cat', 'dog'), palette=[[*RED], [*BLUE]])
 
     def __init__(self, folder, scope):
         self.scope, self.paths = scope, []
@@ -157,12 +157,12 @@ def test_other_models_have_no_pictures(tmp_path):
         predictions.build_visualizer(cfg, Images.metainfo)
 
 
-def test_more_classes_than_colours(tmp_path):
-    init_default_scope('mmdet')
-    cfg = Config(dict(default_scope='mmdet'))
-    meta = dict(classes=('a', 'b'), palette=[RED])
-    visualizer = predictions.build_visualizer(cfg, meta)
-    assert visualizer.dataset_meta['palette'] == 'random'
+@pytest.mark.parametrize('palette', [None, 'random', [RED]], ids=str)
+def test_every_class_has_a_colour(palette):
+    meta = dict(classes=('a', 'b'), palette=palette)
+    colors = predictions.names_and_colors(meta)['palette']
+    assert len({*colors}) == 2
+    assert colors == predictions.names_and_colors(meta)['palette']
 
 
 def test_a_title_fits_into_the_width():
