@@ -1,7 +1,7 @@
 auto_scale_lr = dict(base_batch_size=16, enable=False)
 crop_size = (
-    128,
-    128,
+    32,
+    32,
 )
 custom_imports = dict(
     allow_failed_imports=False,
@@ -9,17 +9,17 @@ custom_imports = dict(
         'pixcon_mm',
     ],
 )
-data_root = 'data/demo/'
+data_root = '/tmp/pytest-of-root/pytest-84/segmentor0/data/'
 default_hooks = dict(
     checkpoint=dict(
         by_epoch=False,
-        interval=120,
+        interval=5000,
         max_keep_ckpts=2,
         type='WholeCheckpointHook',
     ),
-    logger=dict(interval=20, log_metric_by_epoch=False, type='LoggerHook'),
+    logger=dict(interval=1, log_metric_by_epoch=False, type='LoggerHook'),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    pretrained=dict(type='PretrainedHook'),
+    pretrained=dict(source='none', type='PretrainedHook'),
     progress_bar=dict(type='ProgressBarHook'),
     reproducible_resume=dict(type='ReproducibleResumeHook'),
     runtime_info=dict(type='DeferredRuntimeInfoHook'),
@@ -33,6 +33,7 @@ env_cfg = dict(
     dist_cfg=dict(backend='nccl'),
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
 )
+experiment_name = 'segmentor0'
 flip = dict(prob=0.5, type='RandomFlip')
 load = [
     dict(type='LoadImageFromFile'),
@@ -40,72 +41,34 @@ load = [
 ]
 load_from = None
 log_processor = dict(by_epoch=False, type='ReadableLogProcessor')
-metainfo = dict(
-    classes=(
-        'ground',
-        'person',
-        'cat',
-        'cup',
-        'motorcycle',
-        'coin',
-        'retina',
-        'logo',
-    ),
-    palette=[
-        [
-            0,
-            0,
-            0,
-        ],
-        [
-            220,
-            20,
-            60,
-        ],
-        [
-            255,
-            165,
-            0,
-        ],
-        [
-            60,
-            180,
-            75,
-        ],
-        [
-            0,
-            130,
-            200,
-        ],
-        [
-            255,
-            225,
-            25,
-        ],
-        [
-            145,
-            30,
-            180,
-        ],
-        [
-            70,
-            240,
-            240,
-        ],
-    ],
-)
 model = dict(
+    auxiliary_head=dict(
+        align_corners=False,
+        channels=16,
+        concat_input=False,
+        dropout_ratio=0.1,
+        in_channels=32,
+        in_index=2,
+        loss_decode=dict(
+            loss_weight=0.4, type='CrossEntropyLoss', use_sigmoid=False
+        ),
+        norm_cfg=dict(requires_grad=True, type='SyncBN'),
+        num_classes=150,
+        num_convs=1,
+        type='FCNHead',
+    ),
     backbone=dict(
+        base_channels=8,
         contract_dilation=True,
         depth=18,
         dilations=(
             1,
             1,
-            1,
             2,
+            4,
         ),
         frozen_stages=-1,
-        norm_cfg=dict(requires_grad=True, type='BN'),
+        norm_cfg=dict(requires_grad=True, type='SyncBN'),
         norm_eval=False,
         out_indices=(
             0,
@@ -113,10 +76,11 @@ model = dict(
             2,
             3,
         ),
+        stem_channels=8,
         strides=(
             1,
             2,
-            2,
+            1,
             1,
         ),
         style='pytorch',
@@ -133,8 +97,8 @@ model = dict(
         pad_val=0,
         seg_pad_val=255,
         size=(
-            128,
-            128,
+            32,
+            32,
         ),
         std=[
             58.395,
@@ -144,16 +108,15 @@ model = dict(
         type='SegDataPreProcessor',
     ),
     decode_head=dict(
-        align_corners=True,
-        channels=128,
-        concat_input=False,
-        dilation=6,
-        dropout_ratio=0.0,
-        in_channels=512,
+        align_corners=False,
+        channels=16,
+        concat_input=True,
+        dropout_ratio=0.1,
+        in_channels=64,
         in_index=3,
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False),
-        norm_cfg=dict(requires_grad=True, type='BN'),
-        num_classes=8,
+        norm_cfg=dict(requires_grad=True, type='SyncBN'),
+        num_classes=150,
         num_convs=2,
         type='FCNHead',
     ),
@@ -161,14 +124,14 @@ model = dict(
     train_cfg=dict(),
     type='EncoderDecoder',
 )
-norm_cfg = dict(requires_grad=True, type='BN')
+norm_cfg = dict(requires_grad=True, type='SyncBN')
 optim_wrapper = dict(
-    optimizer=dict(lr=0.05, momentum=0.9, type='SGD', weight_decay=0.0001),
+    optimizer=dict(lr=0.01, momentum=0.9, type='SGD', weight_decay=0.0005),
     type='OptimWrapper',
 )
 pack = dict(type='PackSegInputs')
 param_scheduler = [
-    dict(by_epoch=False, end=120, eta_min=0.0001, power=0.9, type='PolyLR'),
+    dict(by_epoch=False, end=80000, eta_min=0.0001, power=0.9, type='PolyLR'),
 ]
 random_crop = dict(
     cat_max_ratio=0.75,
@@ -193,86 +156,34 @@ random_resize = dict(
 randomness = dict(seed=0)
 resume = False
 scale = (
-    240,
-    180,
+    2048,
+    512,
 )
 test_cfg = dict(type='TestLoop')
 test_dataloader = dict(
     batch_size=1,
     dataset=dict(
-        data_prefix=dict(img_path='val2017', seg_map_path='semantic/val2017'),
-        data_root='data/demo/',
-        metainfo=dict(
-            classes=(
-                'ground',
-                'person',
-                'cat',
-                'cup',
-                'motorcycle',
-                'coin',
-                'retina',
-                'logo',
-            ),
-            palette=[
-                [
-                    0,
-                    0,
-                    0,
-                ],
-                [
-                    220,
-                    20,
-                    60,
-                ],
-                [
-                    255,
-                    165,
-                    0,
-                ],
-                [
-                    60,
-                    180,
-                    75,
-                ],
-                [
-                    0,
-                    130,
-                    200,
-                ],
-                [
-                    255,
-                    225,
-                    25,
-                ],
-                [
-                    145,
-                    30,
-                    180,
-                ],
-                [
-                    70,
-                    240,
-                    240,
-                ],
-            ],
+        data_prefix=dict(
+            img_path='images/validation', seg_map_path='annotations/validation'
         ),
+        data_root='/tmp/pytest-of-root/pytest-84/segmentor0/data/',
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(
                 keep_ratio=True,
                 scale=(
-                    240,
-                    180,
+                    2048,
+                    512,
                 ),
                 type='Resize',
             ),
             dict(type='LoadAnnotations'),
             dict(type='PackSegInputs'),
         ],
-        type='BaseSegDataset',
+        type='ADE20KDataset',
     ),
-    num_workers=1,
-    persistent_workers=True,
+    num_workers=0,
+    persistent_workers=False,
     sampler=dict(shuffle=False, type='DefaultSampler'),
 )
 test_evaluator = dict(
@@ -286,105 +197,53 @@ test_pipeline = [
     dict(
         keep_ratio=True,
         scale=(
-            240,
-            180,
+            2048,
+            512,
         ),
         type='Resize',
     ),
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
-train_cfg = dict(max_iters=120, type='IterBasedTrainLoop', val_interval=120)
+train_cfg = dict(max_iters=2, type='IterBasedTrainLoop', val_interval=2)
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=2,
     dataset=dict(
         data_prefix=dict(
-            img_path='train2017', seg_map_path='semantic/train2017'
+            img_path='images/training', seg_map_path='annotations/training'
         ),
-        data_root='data/demo/',
-        metainfo=dict(
-            classes=(
-                'ground',
-                'person',
-                'cat',
-                'cup',
-                'motorcycle',
-                'coin',
-                'retina',
-                'logo',
-            ),
-            palette=[
-                [
-                    0,
-                    0,
-                    0,
-                ],
-                [
-                    220,
-                    20,
-                    60,
-                ],
-                [
-                    255,
-                    165,
-                    0,
-                ],
-                [
-                    60,
-                    180,
-                    75,
-                ],
-                [
-                    0,
-                    130,
-                    200,
-                ],
-                [
-                    255,
-                    225,
-                    25,
-                ],
-                [
-                    145,
-                    30,
-                    180,
-                ],
-                [
-                    70,
-                    240,
-                    240,
-                ],
-            ],
-        ),
+        data_root='/tmp/pytest-of-root/pytest-84/segmentor0/data/',
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(type='LoadAnnotations'),
             dict(
                 keep_ratio=True,
                 ratio_range=(
-                    0.75,
-                    1.33,
+                    0.5,
+                    2.0,
                 ),
                 scale=(
-                    240,
-                    180,
+                    96,
+                    64,
                 ),
                 type='RandomResize',
             ),
             dict(
+                cat_max_ratio=0.75,
                 crop_size=(
-                    128,
-                    128,
+                    32,
+                    32,
                 ),
                 type='RandomCrop',
             ),
             dict(prob=0.5, type='RandomFlip'),
+            dict(type='PhotoMetricDistortion'),
             dict(type='PackSegInputs'),
         ],
-        type='BaseSegDataset',
+        type='ADE20KDataset',
     ),
-    num_workers=1,
-    persistent_workers=True,
+    num_workers=0,
+    persistent_workers=False,
     sampler=dict(shuffle=True, type='InfiniteSampler'),
 )
 train_pipeline = [
@@ -418,79 +277,27 @@ val_cfg = dict(type='ValLoop')
 val_dataloader = dict(
     batch_size=1,
     dataset=dict(
-        data_prefix=dict(img_path='val2017', seg_map_path='semantic/val2017'),
-        data_root='data/demo/',
-        metainfo=dict(
-            classes=(
-                'ground',
-                'person',
-                'cat',
-                'cup',
-                'motorcycle',
-                'coin',
-                'retina',
-                'logo',
-            ),
-            palette=[
-                [
-                    0,
-                    0,
-                    0,
-                ],
-                [
-                    220,
-                    20,
-                    60,
-                ],
-                [
-                    255,
-                    165,
-                    0,
-                ],
-                [
-                    60,
-                    180,
-                    75,
-                ],
-                [
-                    0,
-                    130,
-                    200,
-                ],
-                [
-                    255,
-                    225,
-                    25,
-                ],
-                [
-                    145,
-                    30,
-                    180,
-                ],
-                [
-                    70,
-                    240,
-                    240,
-                ],
-            ],
+        data_prefix=dict(
+            img_path='images/validation', seg_map_path='annotations/validation'
         ),
+        data_root='/tmp/pytest-of-root/pytest-84/segmentor0/data/',
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(
                 keep_ratio=True,
                 scale=(
-                    240,
-                    180,
+                    96,
+                    64,
                 ),
                 type='Resize',
             ),
             dict(type='LoadAnnotations'),
             dict(type='PackSegInputs'),
         ],
-        type='BaseSegDataset',
+        type='ADE20KDataset',
     ),
-    num_workers=1,
-    persistent_workers=True,
+    num_workers=0,
+    persistent_workers=False,
     sampler=dict(shuffle=False, type='DefaultSampler'),
 )
 val_evaluator = dict(
@@ -508,3 +315,4 @@ visualizer = dict(
         dict(type='TensorboardVisBackend'),
     ],
 )
+work_dir = '/tmp/pytest-of-root/pytest-84/segmentor0/work'

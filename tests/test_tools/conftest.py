@@ -1,10 +1,7 @@
 """Shared by the tests of the tools."""
 
 import pytest
-import torch
-from mmengine.registry import MODELS, init_default_scope
 
-from pixcon_mm.cli import import_framework
 from pixcon_mm.engine import PixConRunner
 from pixcon_mm.errors import run_tool
 from tests import test_transfer, toy
@@ -39,19 +36,3 @@ def trained(tmp_path_factory):
         expected = runner.test()
     cfg.dump(folder / 'fcn.py')
     return folder / 'fcn.py', folder / 'work/iter_2.pth', expected
-
-
-@pytest.fixture(scope='package')
-def detector(tmp_path_factory):
-    """A detector's config and a file of random weights that finds a lot."""
-    folder = tmp_path_factory.mktemp('detector')
-    import_framework('mmdet')
-    with toy.framework_state():
-        cfg = test_transfer.mask_rcnn_fpn(folder, 'none')
-        init_default_scope('mmdet')
-        model = MODELS.build(cfg.model)
-    cfg.dump(folder / 'mask_rcnn.py')
-    meta = dict(dataset_meta=dict(classes=[f'class{i}' for i in range(80)]))
-    content = dict(state_dict=model.state_dict(), meta=meta)
-    torch.save(content, folder / 'model.pth')
-    return folder / 'mask_rcnn.py', folder / 'model.pth'
