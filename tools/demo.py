@@ -112,9 +112,9 @@ def show(rows: dict[str, dict[str, float]]) -> None:
 
 def pictures() -> str:
     """List the pictures of predictions, one a line."""
-    return ''.join(
-        f'   {work_dir(config, "PixCon")}/predictions.jpg   truth left, '
-        'prediction right\n'
+    return '\n'.join(
+        f'   {work_dir(config, "PixCon")}/predictions.jpg   '
+        'truth left, prediction right'
         for config in TASKS
     )
 
@@ -141,7 +141,8 @@ def main() -> None:
 == What to look at
    {DATA}/preview.jpg   some of the scenes
    {CURVE}   the loss and its monitors
-{pictures()}   {WORK_DIR}   checkpoints; TensorBoard: tensorboard --logdir {WORK_DIR}""")
+{pictures()}
+   {WORK_DIR}   checkpoints; TensorBoard: tensorboard --logdir {WORK_DIR}""")
 
 
 if __name__ == '__main__':
