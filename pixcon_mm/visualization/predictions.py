@@ -24,7 +24,8 @@ VISUALIZER = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer')
 MIN_SCORE = 0.3  # of a detection that is drawn
 AT_LEAST = 3  # detections drawn where none has that score
 GAP = 8  # pixels between truth and prediction
-SHEET_WIDTH = 1000  # pixels
+ROW = (1000, 400)  # largest width and height in a sheet, pixels
+WHITE = (255, 255, 255)
 
 
 def spread(count: int, total: int) -> list[int]:
@@ -213,12 +214,14 @@ def write_sheet(
     """
     indices = spread(count, len(dataset))
     rows = [
-        mmcv.imrescale(picture, SHEET_WIDTH / picture.shape[1])
+        mmcv.imrescale(
+            picture, min(np.divide(ROW, picture.shape[1::-1]).tolist())
+        )
         for _, picture in pairs(model, dataset, cfg, indices)
     ]
     width = max(row.shape[1] for row in rows)
     rows = [
-        mmcv.impad(row, shape=(len(row) + GAP, width), pad_val=255)
+        mmcv.impad(row, shape=(len(row) + GAP, width), pad_val=WHITE)
         for row in rows
     ]
     write_picture(path, np.vstack(rows))

@@ -279,7 +279,7 @@ def test_a_fine_tuning_ends_with_metrics_and_a_picture(
     assert re.fullmatch(r'mIoU +\d+\.\d\d', iou)
     picture = tmp_path / 'predictions.jpg'
     assert last == f'four predictions beside the truth in {picture}'
-    assert Image.open(picture).size[0] == 1000
+    assert Image.open(picture).size[1] > 1000
 
 
 def test_a_picture_that_fails_loses_nothing(

@@ -146,9 +146,12 @@ def test_files_are_named_by_index_and_image(tmp_path):
     names = sorted(path.name for path in out.iterdir())
     assert names == [f'{i:05d}_photo{i}.jpg' for i in (0, 2, 4)]
     predictions.write_sheet(Finds(), images, cfg, out / 'sheet.jpg', 4)
-    width, height = Image.open(out / 'sheet.jpg').size
-    assert width == predictions.SHEET_WIDTH
-    assert height > 4 * SIZE[0] * width / (2 * SIZE[1] + predictions.GAP)
+    sheet = np.array(Image.open(out / 'sheet.jpg'))
+    height, width = predictions.ROW[1] + predictions.GAP, predictions.ROW[0]
+    assert sheet.shape[0] == 4 * height
+    assert width / 2 < sheet.shape[1] <= width
+    for row in range(4):
+        assert (sheet[(row + 1) * height - 3] > 240).all()  # white between
 
 
 def test_other_models_have_no_pictures(tmp_path):
