@@ -27,6 +27,7 @@ from torch import nn
 
 from pixcon_mm.checkpoint.load import load_tensors
 from pixcon_mm.checkpoint.torch_file import load_torch_file
+from pixcon_mm.classes import check_names
 from pixcon_mm.cli import (
     IRRELEVANT,
     import_framework,
@@ -246,6 +247,7 @@ def main(argv: list[str] | None = None) -> None:
     with quiet():
         cfg = load_config(args.config, args.cfg_options)
         import_framework(cfg.get('default_scope'))
+    check_names(cfg)
     inferencer = build_inferencer(
         cfg, args.checkpoint, args.device or get_device()
     )
