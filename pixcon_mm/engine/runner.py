@@ -11,10 +11,12 @@ from mmengine.dist import (
     is_distributed,
     master_only,
 )
+from mmengine.evaluator import Evaluator
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import OPTIMIZERS, RUNNERS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -42,6 +44,7 @@ from pixcon_mm.engine.model_state import (
 )
 from pixcon_mm.engine.resuming import find_start, restore_run
 from pixcon_mm.errors import UserError, describe, suggest
+from pixcon_mm.metrics import with_classes
 from pixcon_mm.processes import WorkerStart, worker_watch
 
 
@@ -129,6 +132,21 @@ class PixConRunner(Runner):
                 handler.addFilter(is_readable)
                 handler.setFormatter(TerminalFormatter())
         return logger
+
+    def build_visualizer(self, visualizer=None) -> Visualizer:
+        """Build a visualiser of this run's own.
+
+        OpenMMLab's tools need a ``name`` in the config, and visualisers of
+        one name are one object, which would write into the first run's
+        folder.
+        """
+        if isinstance(visualizer, dict):
+            visualizer = dict(visualizer, name=self._experiment_name)
+        return super().build_visualizer(visualizer)
+
+    def build_evaluator(self, evaluator) -> Evaluator:
+        """Build the evaluator, with metrics that keep each class's."""
+        return super().build_evaluator(with_classes(evaluator))
 
     def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
         """Wrap for DDP, on CPU too, where SyncBN cannot run."""
