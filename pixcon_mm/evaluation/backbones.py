@@ -50,7 +50,6 @@ class FrozenBackbone(nn.Module):
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1))
         self.stride, self.channels = stride, channels
         self.origin = origin or {}
-        self.eval().requires_grad_(False)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
@@ -134,13 +133,13 @@ def load_backbone(
         tensors = backbone_tensors(load_tensors(pretrained), prefix)
         load_strict(net.state_dict(), tensors, 'backbone', str(pretrained))
         origin['sha256'] = sha256_of(pretrained)
-    with torch.no_grad():
-        if stride is not None:
-            dilate(net, read, stride)
-        own_stride, channels = stride_of(read)
-    return FrozenBackbone(
+    if stride is not None:
+        dilate(net, read, stride)
+    own_stride, channels = stride_of(read)
+    backbone = FrozenBackbone(
         **parts, stride=own_stride, channels=channels, origin=origin
     )
+    return backbone.eval().requires_grad_(False)
 
 
 def _from_config(path: str) -> dict:

@@ -8,7 +8,8 @@ from torchvision.models import resnet18
 
 from pixcon_mm.checkpoint.load import sha256_of
 from pixcon_mm.errors import UserError
-from pixcon_mm.tools.evaluate_dense import choose, main
+from pixcon_mm.evaluation.protocols import choose
+from pixcon_mm.tools.evaluate_dense import main
 from tests.test_evaluation.trees import make_voc
 
 SMALL = ('--size', '64', '96', '--crop-size', '64', '--workers', '0')
