@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from mmengine.dist import all_gather_object, all_reduce
+from mmengine.dist import all_gather_object, all_reduce, broadcast
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -192,7 +192,11 @@ class DenseProbeHook(Hook):
 
 @contextmanager
 def _frozen(runner: Runner) -> Iterator[nn.Module]:
-    """Give the backbone in eval mode, and restore its modes afterwards."""
+    """Give the backbone as a checkpoint has it, in eval mode, for a while.
+
+    Without SyncBN each process has statistics of its own; those of the first
+    one are saved, and so they are evaluated by all.
+    """
     from pixcon_mm.evaluation.backbones import FrozenBackbone
     from pixcon_mm.evaluation.dilation import stride_of
 
@@ -205,6 +209,9 @@ def _frozen(runner: Runner) -> Iterator[nn.Module]:
         maps = net.forward(images)
         return maps[-1] if isinstance(maps, list | tuple) else maps
 
+    own = [(buffer, buffer.clone()) for buffer in net.buffers()]
+    for buffer, _ in own:
+        broadcast(buffer)
     net.eval()
     try:
         with torch.no_grad():
@@ -223,6 +230,8 @@ def _frozen(runner: Runner) -> Iterator[nn.Module]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+        for buffer, value in own:
+            buffer.copy_(value)
 
 
 def readable_images(dataset, count: int) -> list[Path]:
