@@ -65,6 +65,8 @@ def read_coco(path: str) -> CocoFile:
         with reading(name, os.path.getsize(path)), open(path, 'rb') as file:
             content = file.read()
             _check_start(name, content)
+            if not content.isascii():
+                content.decode()  # what is skipped below is not decoded
             return msgspec.json.decode(content, type=CocoFile)
     except OSError as error:
         raise UserError(

@@ -92,12 +92,17 @@ def find_sources(
 def _kind_of(leaf: dict, scope: str | None) -> str | None:
     """Say how a data set reads its labels, by the class that defines it."""
     kind = class_of(leaf, scope)
-    method = getattr(kind, 'load_data_list', None)
-    if method is None:
-        return None
-    framework = method.__module__.partition('.')[0]
-    owner = method.__qualname__.partition('.')[0]
-    return KINDS.get(f'{framework}.{owner}')
+    methods = [
+        getattr(kind, name, None)
+        for name in ('load_data_list', 'parse_data_info')
+    ]
+    owners = {
+        f'{method.__module__.partition(".")[0]}.'
+        f'{method.__qualname__.partition(".")[0]}'
+        for method in methods
+        if method is not None
+    } - {'mmengine.BaseDataset'}
+    return KINDS.get(owners.pop()) if len(owners) == 1 else None
 
 
 def _is_remote(leaf: dict) -> bool:
