@@ -1,6 +1,7 @@
 """A look at COCO-style JSON: images, boxes and categories."""
 
 import difflib
+import shlex
 from collections import Counter
 from typing import Any
 
@@ -172,7 +173,8 @@ def _look_at_crowds(
         verb = tuple(v.format('iscrowd') for v in HAVE_NO)
         find.warn(
             f'{name}: {part(without, len(annotations), "annotation", verb)} '
-            'and will count as single objects; a file to be scored needs it.'
+            'and count as single objects; without it, the file cannot be used '
+            'to validate or test.'
         )
 
 
@@ -219,11 +221,12 @@ def _match_categories(
     order = [c.name for c in categories if c.name in classes]
     find.order = order
     if not labels:
-        own = ','.join(map(str, here[:20]))
+        own = ','.join(map(str, here)) if len(here) > 1 else str(here)
         raise UserError(
             f'{name}: no category has one of the class names, so nothing '
-            f'would be learned or scored.{close} In the {both}. Set the '
-            f'names to those of the file: classes={own or "..."}.'
+            f'would be learned or scored.{close} In the {both}. To take the '
+            f'names of the file: --cfg-options '
+            f'{shlex.quote("classes=" + own)}'
         )
     if others:
         find.warn(

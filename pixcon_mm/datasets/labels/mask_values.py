@@ -148,7 +148,7 @@ def _hint(values: np.ndarray, total: int, is_reduced: bool) -> str:
             ' So many values come from resizing with interpolation or from '
             'JPEG: make the masks again, as PNG.'
         )
-    return ' Map them to the numbers of the classes.'
+    return ' Give each pixel the number of a class, or 255 to ignore it.'
 
 
 def _ranges(values: np.ndarray) -> str:

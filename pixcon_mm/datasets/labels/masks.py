@@ -102,7 +102,10 @@ def _look_for_files(
             f' ({key}).'
         )
         count = part(len(gone), len(samples), what, ('is', 'are'))
-        find.stop(f'{count} not there (the first: {as_line(gone[0])}).{hint}')
+        find.stop(
+            f'{count} not there (the first: {as_line(gone[0])}): add what is '
+            f'missing, or take the images out of the set.{hint}'
+        )
     return missing
 
 
@@ -188,10 +191,10 @@ def _look_at_files(masks: list[Mask], where: str, find: Findings) -> None:
         )
     others = [mask for mask in masks if mask.is_other_size]
     if others:
-        verb = ('has', 'have')
+        verb = ('differs from its image', 'differ from their images')
         find.stop(
-            f'{where}: {part(len(others), len(masks), "mask", verb)} another '
-            f'size than its image (the first: {as_line(others[0].path)}, '
+            f'{where}: {part(len(others), len(masks), "mask", verb)} in size '
+            f'(the first: {as_line(others[0].path)}, '
             f'{others[0].is_other_size}): make both equal, and resize masks '
             'without interpolation.'
         )

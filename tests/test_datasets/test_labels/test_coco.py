@@ -357,7 +357,7 @@ def test_a_turned_photograph_has_its_upright_size(look, tmp_path):
     ('classes', 'level', 'words'),
     [
         (('bird', 'cow'), 'stop', "class names of the config: 'bird', 'cow'"),
-        (('bird', 'cow'), 'stop', 'classes=cat,dog'),
+        (('bird', 'cow'), 'stop', '--cfg-options classes=cat,dog'),
         (('Cat', 'Dog'), 'stop', "Is 'Cat' the 'cat' of the file?"),
         (('cat',), 'warning', '1 of 2 categories is left out, as no class'),
         (('cat', 'dog', 'cow'), 'warning', "class name 'cow', and the"),

@@ -84,7 +84,7 @@ def test_wrappers_are_opened_and_joined(tmp_path):
     )
     sources = [*find_sources(cfg, TRAIN, None)]
     assert [source.num_classes for source in sources] == [21, 21]
-    # Its labels are 0, 1 and 2: two in the first part, one in the second.
+    # A class that only one of the parts has is not missing.
     looks = [(s, findings.Findings(present=['bird', 'cat'])) for s in sources]
     looks[1][1].present = [n for n in sources[0].classes if n != 'cat']
     assert [*look._absent_classes('train_dataloader', looks)] == []

@@ -105,8 +105,8 @@ def test_masks_of_another_size(look, tmp_path):
     masks = [filled(0, 1, 2), filled(0, 1, 2)[:5]]
     (sentence,) = look(masks)['stop']
     shown = f'{tmp_path}/masks/1.png, 12 x 5, its image 12 x 8'
-    assert f'1 of 2 masks has another size than its image (the first: {shown}'
-    assert shown in sentence
+    start = '1 of 2 masks differs from its image in size (the first: '
+    assert f'{start}{shown}' in sentence
 
 
 @pytest.mark.parametrize(
