@@ -1,6 +1,7 @@
 """Shared by all tests."""
 
 import gc
+import os
 
 import pytest
 import torch
@@ -26,6 +27,12 @@ def _small_heap():
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope='session')
+def _own_cache(tmp_path_factory):
+    """Leave the user's cache alone, in processes that tests start, too."""
+    os.environ['PIXCON_MM_CACHE'] = str(tmp_path_factory.mktemp('cache'))
 
 
 @pytest.fixture(autouse=True)
