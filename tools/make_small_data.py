@@ -1,0 +1,83 @@
+#!/usr/bin/env python
+"""Gather the photographs of the small pre-training set in one folder.
+
+    python tools/make_small_data.py --voc VOCdevkit/VOC2012 --coco coco \\
+        --camvid cityscapes --scenes scenes
+
+Links the images that may be trained on, and no image of a validation set:
+those that VOC's ImageSets/Segmentation/trainaug.txt lists, COCO's train2017,
+the frames below leftImg8bit/train (CamVid in Cityscapes' layout), and all of
+the folder of scenes. A set that is left out is not linked. Layout, below
+--out:
+
+    pool/voc/ pool/coco/ pool/camvid/ pool/scenes/
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from pixcon_mm.datasets.listing import list_images, readable_suffixes
+from pixcon_mm.errors import UserError, run_tool
+
+
+def voc_images(root: Path) -> list[Path]:
+    """List the images of trainaug.txt."""
+    lists = root / 'ImageSets/Segmentation'
+    if not (lists / 'trainaug.txt').is_file():
+        raise UserError(
+            f'There is no {lists / "trainaug.txt"}: it lists the images of '
+            'train.txt and of the augmented set, one name a line.'
+        )
+    names = (lists / 'trainaug.txt').read_text().split()
+    validation = {*(lists / 'val.txt').read_text().split()}
+    if both := validation & {*names}:
+        raise UserError(
+            f'{lists / "trainaug.txt"} lists {len(both)} images of val.txt, '
+            f'such as {min(both)}: remove them from it.'
+        )
+    return [root / 'JPEGImages' / f'{name}.jpg' for name in names]
+
+
+def folder_images(folder: Path) -> list[Path]:
+    """List the images below a folder."""
+    found = list_images(str(folder), readable_suffixes(), set())
+    return [Path(path) for path in found]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Link the images of all sets that are given."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name in ('voc', 'coco', 'camvid', 'scenes'):
+        parser.add_argument(f'--{name}', type=Path, help='folder of the set')
+    parser.add_argument('--out', type=Path, default=Path('data/small'))
+    args = parser.parse_args(argv)
+    sets = {}
+    if args.voc:
+        sets['voc'] = voc_images(args.voc)
+    if args.coco:
+        sets['coco'] = folder_images(args.coco / 'train2017')
+    if args.camvid:
+        sets['camvid'] = folder_images(args.camvid / 'leftImg8bit/train')
+    if args.scenes:
+        sets['scenes'] = folder_images(args.scenes)
+    if not sets:
+        raise UserError('No set is given: see --help.')
+    for name, images in sets.items():
+        if missing := [path for path in images if not path.is_file()]:
+            raise UserError(
+                f'{len(missing)} images are missing, such as {missing[0]}.'
+            )
+        folder = args.out / 'pool' / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for path in images:
+            (folder / path.name).symlink_to(path.resolve())
+        print(f'{folder}: {len(images)} images')
+
+
+if __name__ == '__main__':
+    run_tool(main)
