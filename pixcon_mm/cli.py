@@ -11,11 +11,12 @@ import warnings
 from collections.abc import Iterator
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from pixcon_mm.config import load_config
+from pixcon_mm.classes import check_names
+from pixcon_mm.config import OptionsAction, load_config
 from pixcon_mm.data_paths import LOADERS
 from pixcon_mm.engine import PixConRunner
 from pixcon_mm.errors import UserError, explain
@@ -53,7 +54,7 @@ def parse(
     add(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         help='override the config: data_root=/images a.b=1 c=[1,2]',
     )
     add('--launcher', choices=['none', *LAUNCHERS], default='none')
@@ -81,6 +82,7 @@ def prepare_config(args: argparse.Namespace, work_dir: str) -> Config:
     with quiet():
         cfg = load_config(args.config, args.cfg_options)
         import_framework(cfg.get('default_scope'))
+    check_names(cfg)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or work_dir
     for key in LOADERS:

@@ -10,17 +10,18 @@ _base_ = [
 ]
 data_root = 'data/demo/'
 scale, crop_size = (240, 180), (128, 128)
+classes = (
+    'ground',
+    'person',
+    'cat',
+    'cup',
+    'motorcycle',
+    'coin',
+    'retina',
+    'logo',
+)
 metainfo = dict(
-    classes=(
-        'ground',
-        'person',
-        'cat',
-        'cup',
-        'motorcycle',
-        'coin',
-        'retina',
-        'logo',
-    ),
+    classes=classes,
     palette=[
         [0, 0, 0],
         [220, 20, 60],
@@ -37,7 +38,10 @@ model = dict(
     data_preprocessor=dict(size=crop_size),
     backbone=dict(depth=18, norm_cfg=norm_cfg),
     decode_head=dict(
-        in_channels=512, channels=128, num_classes=8, norm_cfg=norm_cfg
+        in_channels=512,
+        channels=128,
+        num_classes=len(classes),
+        norm_cfg=norm_cfg,
     ),
 )
 train_dataloader = dict(

@@ -25,6 +25,7 @@ from pixcon_mm.engine.hooks.stop_signal_hook import (
 from pixcon_mm.engine.work_dir import claim
 from pixcon_mm.errors import UserError, run_tool
 from pixcon_mm.processes import die_with_parent, kill_workers
+from pixcon_mm.quick import make_quick
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -68,12 +69,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=int,
         help='images per optimiser step, shared by all processes',
     )
+    add(
+        '--quick',
+        action='store_true',
+        help='a trial of a minute on a CPU: few iterations of few small '
+        'images, in work_dirs/<config name>_quick, which is used again',
+    )
     return parse(parser, argv)
 
 
 def prepare(args: argparse.Namespace) -> Config:
     """Apply the command line to the config."""
-    cfg = prepare_config(args, f'work_dirs/{Path(args.config).stem}')
+    name = Path(args.config).stem + '_quick' * args.quick
+    cfg = prepare_config(args, f'work_dirs/{name}')
     for key in ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'):
         if not cfg.get(key):
             raise UserError(
@@ -106,6 +114,13 @@ def prepare(args: argparse.Namespace) -> Config:
         cfg.auto_scale_lr.enable = True
     if args.total_batch:
         share_batch(cfg, args.total_batch, rank_and_size(args.launcher)[1])
+    if args.quick:
+        if cfg.get('resume') or args.epochs or args.total_batch:
+            raise UserError(
+                '--quick sets the length and the batch of a trial: leave out '
+                '--resume, --epochs and --total-batch.'
+            )
+        args.note = make_quick(cfg)
     return cfg
 
 
@@ -144,11 +159,15 @@ def main(argv: list[str] | None = None) -> None:
     if rank_and_size(args.launcher)[0] == 0:
         # The lock holds as long as the file is open: until the end.
         args.lock = claim(
-            Path(cfg.work_dir), bool(cfg.get('resume')), args.overwrite
+            Path(cfg.work_dir),
+            bool(cfg.get('resume')),
+            args.overwrite or (args.quick and not args.work_dir),
         )
     stopped: str | None = None
     with config_errors(cfg):
         runner = build_runner(cfg)
+        if args.quick:
+            runner.logger.info(args.note)
         try:
             runner.train()
         except StoppedBySignal as error:
