@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Gather the photographs of the small pre-training set in one folder.
+r"""Gather the photographs of the small pre-training set in one folder.
 
-    python tools/make_small_data.py --voc VOCdevkit/VOC2012 --coco coco \\
+    python tools/make_small_data.py --voc VOCdevkit/VOC2012 --coco coco \
         --camvid cityscapes --scenes scenes
 
 Links the images that may be trained on, and no image of a validation set:
