@@ -7,7 +7,7 @@ r"""Gather the photographs of the small pre-training set in one folder.
 Links the images that may be trained on, and no image of a validation set:
 those that VOC's ImageSets/Segmentation/trainaug.txt lists, COCO's train2017,
 the frames below leftImg8bit/train (CamVid in Cityscapes' layout), and all of
-the folder of scenes. A set that is left out is not linked. Layout, below
+the folder of scenes. A set that is not named is left out. Layout, below
 --out:
 
     pool/voc/ pool/coco/ pool/camvid/ pool/scenes/
@@ -21,8 +21,8 @@ from pixcon_mm.datasets.listing import list_images, readable_suffixes
 from pixcon_mm.errors import UserError, run_tool
 
 
-def voc_images(root: Path) -> list[Path]:
-    """List the images of trainaug.txt."""
+def voc_images(root: Path) -> tuple[Path, list[Path]]:
+    """Return the folder of VOC's images, and those of trainaug.txt."""
     lists = root / 'ImageSets/Segmentation'
     if not (lists / 'trainaug.txt').is_file():
         raise UserError(
@@ -36,17 +36,18 @@ def voc_images(root: Path) -> list[Path]:
             f'{lists / "trainaug.txt"} lists {len(both)} images of val.txt, '
             f'such as {min(both)}: remove them from it.'
         )
-    return [root / 'JPEGImages' / f'{name}.jpg' for name in names]
+    folder = root / 'JPEGImages'
+    return folder, [folder / f'{name}.jpg' for name in names]
 
 
-def folder_images(folder: Path) -> list[Path]:
-    """List the images below a folder."""
+def folder_images(folder: Path) -> tuple[Path, list[Path]]:
+    """Return a folder, and the images below it."""
     found = list_images(str(folder), readable_suffixes(), set())
-    return [Path(path) for path in found]
+    return folder, [Path(path) for path in found]
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Link the images of all sets that are given."""
+    """Link the images of all sets that are named."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -65,17 +66,18 @@ def main(argv: list[str] | None = None) -> None:
     if args.scenes:
         sets['scenes'] = folder_images(args.scenes)
     if not sets:
-        raise UserError('No set is given: see --help.')
-    for name, images in sets.items():
+        raise UserError('No set is named: see --help.')
+    for name, (source, images) in sets.items():
         if missing := [path for path in images if not path.is_file()]:
             raise UserError(
                 f'{len(missing)} images are missing, such as {missing[0]}.'
             )
         folder = args.out / 'pool' / name
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
         for path in images:
-            (folder / path.name).symlink_to(path.resolve())
+            link = folder / path.relative_to(source)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path.resolve())
         print(f'{folder}: {len(images)} images')
 
 

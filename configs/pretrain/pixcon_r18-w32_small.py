@@ -3,9 +3,13 @@
 # Stride 16, so that views of 64 px have 4 x 4 cells; the queue is a quarter
 # of the 4,126 photographs. 1 process x 128 = 128 images.
 # Expected result: docs/study/.
-_base_ = './pixcon_r50_coco.py'
+_base_ = [
+    '../_base_/models/pixcon_r50.py',
+    '../_base_/datasets/coco_two_views.py',
+    '../_base_/schedules/sgd_cosine_100e_small.py',
+    '../_base_/pretrain_runtime.py',
+]
 data_root = 'data/small/pool/'
-epochs, warmup = 100, 5
 norm_cfg = dict(type='BN')
 model = dict(
     queue_len=1024,
@@ -36,27 +40,6 @@ train_dataloader = dict(
         ],
     ),
 )
-optim_wrapper = dict(dtype='bfloat16', optimizer=dict(lr=0.1))
-param_scheduler = [
-    dict(
-        type='WarmupLR',
-        start_factor=1e-4,
-        by_epoch=True,
-        begin=0,
-        end=warmup,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        by_epoch=True,
-        begin=0,
-        end=epochs,
-        T_max=epochs,
-        convert_to_iter_based=True,
-    ),
-]
-train_cfg = dict(max_epochs=epochs)
-auto_scale_lr = dict(base_batch_size=128)
 default_hooks = dict(
     logger=dict(interval=16),
     # All are kept: what is learned is measured over the training.
