@@ -1,4 +1,4 @@
-"""SGD over 100 epochs of a few thousand images: warm-up for 5, cosine over all.
+"""SGD over 100 epochs of some thousand images: 5 of warm-up, cosine over all.
 
 The rate is that of sgd_cosine_800e.py for a total batch of 128.
 """
