@@ -8,11 +8,8 @@ from torch import Tensor, nn
 
 from pixcon_mm.checkpoint.backbone import backbone_tensors, find_backbone
 from pixcon_mm.checkpoint.export import resnet_depth
-from pixcon_mm.checkpoint.load import (
-    load_strict,
-    load_tensors,
-    sha256_of,
-)
+from pixcon_mm.checkpoint.fill import load_strict
+from pixcon_mm.checkpoint.load import load_tensors, sha256_of
 from pixcon_mm.errors import UserError, suggest
 from pixcon_mm.evaluation.dilation import dilate, stride_of
 
