@@ -61,11 +61,22 @@ class FrozenBackbone(nn.Module):
 
         Returns:
             Tensor: float32. Shape (B, D, H / stride, W / stride).
+
+        Raises:
+            UserError: If the network takes images of one size only, and
+                these have another.
         """
         images = images.float()
         if self.bgr:
             images = images.flip(1)
-        return self.read((images - self.mean) / self.std).float()
+        try:
+            return self.read((images - self.mean) / self.std).float()
+        except AssertionError as error:  # of timm, for windows and positions
+            height, width = images.shape[2:]
+            raise UserError(
+                f'The backbone takes no images of {height} x {width} pixels '
+                f'({error}): choose another --size.'
+            ) from error
 
     def describe(self) -> dict:
         """Return what a result file says about the features."""
