@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pixcon_mm.checkpoint.backbone import backbone_tensors, find_backbone
 from pixcon_mm.checkpoint.export import resnet_depth
 from pixcon_mm.checkpoint.load import (
-    backbone_tensors,
     load_strict,
     load_tensors,
     sha256_of,
@@ -141,7 +141,12 @@ def load_backbone(
         load_strict(net.state_dict(), tensors, 'backbone', name)
         origin['pretrained'] = name
     else:
-        tensors = backbone_tensors(load_tensors(pretrained), prefix)
+        tensors = load_tensors(pretrained)
+        if prefix is None:
+            place = find_backbone(tensors, net.state_dict(), str(pretrained))
+            tensors = place.tensors
+        else:
+            tensors = backbone_tensors(tensors, prefix)
         load_strict(net.state_dict(), tensors, 'backbone', str(pretrained))
         origin['sha256'] = sha256_of(pretrained)
     if stride is not None:
