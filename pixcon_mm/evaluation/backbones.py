@@ -8,11 +8,8 @@ from torch import Tensor, nn
 
 from pixcon_mm.checkpoint.backbone import backbone_tensors, find_backbone
 from pixcon_mm.checkpoint.export import resnet_depth
-from pixcon_mm.checkpoint.load import (
-    load_strict,
-    load_tensors,
-    sha256_of,
-)
+from pixcon_mm.checkpoint.fill import load_strict
+from pixcon_mm.checkpoint.load import load_weights, sha256_of
 from pixcon_mm.errors import UserError, suggest
 from pixcon_mm.evaluation.dilation import dilate, stride_of
 
@@ -141,13 +138,17 @@ def load_backbone(
         load_strict(net.state_dict(), tensors, 'backbone', name)
         origin['pretrained'] = name
     else:
-        tensors = load_tensors(pretrained)
-        if prefix is None:
-            place = find_backbone(tensors, net.state_dict(), str(pretrained))
-            tensors = place.tensors
-        else:
-            tensors = backbone_tensors(tensors, prefix)
-        load_strict(net.state_dict(), tensors, 'backbone', str(pretrained))
+        weights = load_weights(pretrained)
+        target, tensors = net.state_dict(), weights.tensors
+        try:
+            if prefix is None:
+                place = find_backbone(tensors, target, str(pretrained))
+                tensors = place.tensors
+            else:
+                tensors = backbone_tensors(tensors, prefix)
+            load_strict(target, tensors, 'backbone', str(pretrained))
+        except UserError as error:
+            raise UserError(f'{error} {weights.describe()}') from error
         origin['sha256'] = sha256_of(pretrained)
     if stride is not None:
         dilate(net, read, stride)
