@@ -81,7 +81,9 @@ def look_at_values(
         )
         return
     if used.sum() == 1 and total > 1:
-        is_certain = source.trains or [*values] == [0, 255]
+        # The first images of a trial may well have one class.
+        is_certain = source.trains and dataset._indices is None
+        is_certain |= [*values] == [0, 255]
         tell = find.stop if is_certain else find.warn
         alone = int(np.flatnonzero(used)[0])
         tell(

@@ -165,9 +165,10 @@ def test_masks_in_0_and_255(look, loader):
 
 def test_only_one_class_is_odd_where_nothing_is_learned(look):
     assert 'class 1 is the only one' in look([filled(1)])['stop'][0]
-    found = look([filled(1)], loader='val_dataloader')
-    assert 'class 1 is the only one' in found['warning'][0]
-    assert found['stop'] == []
+    for trial in (dict(loader='val_dataloader'), dict(indices=1)):
+        found = look([filled(1)], **trial)
+        assert 'class 1 is the only one' in found['warning'][0]
+        assert found['stop'] == []
 
 
 @pytest.mark.parametrize(

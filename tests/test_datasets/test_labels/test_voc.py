@@ -52,6 +52,7 @@ def look(tmp_path, sentences):
         )
         return sentences('voc', dataset, loader, **options)
 
+    _look.again = lambda dataset: sentences('voc', dataset, 'train_dataloader')
     return _look
 
 
@@ -124,6 +125,21 @@ def test_class_names(look):
     (sentence,) = look(annotation(), classes=('Cat', 'Dog'))['stop']
     assert "names of the files: 'cat', 'dog'" in sentence
     assert "class names of the config: 'Cat', 'Dog'" in sentence
+
+
+def test_no_object_at_all(look, tmp_path):
+    look(annotation())
+    (tmp_path / 'list.txt').write_text('a\n')
+    dataset = XMLDataset(
+        data_root=str(tmp_path),
+        ann_file='list.txt',
+        data_prefix=dict(sub_data_root=''),
+        metainfo=dict(classes=NAMES),
+        lazy_init=True,
+    )
+    assert 'have no object' in look.again(dataset)['stop'][0]
+    dataset._indices = 1
+    assert 'have no object' in look.again(dataset)['warning'][0]
 
 
 @pytest.mark.parametrize(
