@@ -1,9 +1,13 @@
 """Train whatever a config describes: pre-training or fine-tuning."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.registry import DATASETS
+from mmengine.runner import Runner
+from torch.utils.data import Dataset
 
 from pixcon_mm.checkpoint.load import load_tensors
 from pixcon_mm.cli import (
@@ -23,10 +27,13 @@ from pixcon_mm.engine.hooks.stop_signal_hook import (
     exit_stopped,
     ignore_signals,
 )
+from pixcon_mm.engine.model_state import unwrap
 from pixcon_mm.engine.work_dir import claim
-from pixcon_mm.errors import UserError, run_tool
+from pixcon_mm.errors import UserError, explain, run_tool
+from pixcon_mm.metrics.table import metric_table
 from pixcon_mm.processes import die_with_parent, kill_workers
 from pixcon_mm.quick import make_quick
+from pixcon_mm.visualization.predictions import VISUALIZER, write_sheet
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -153,6 +160,47 @@ def share_batch(cfg: Config, total: int, processes: int) -> None:
     cfg.train_dataloader.batch_size = total // (processes * steps)
 
 
+def show_result(runner: Runner) -> None:
+    """End a fine-tuning with its metrics and a picture of predictions.
+
+    The training is saved by now: nothing that fails here makes it fail.
+    """
+    if runner.rank != 0 or runner.cfg.get('default_scope') not in VISUALIZER:
+        return
+    metrics = {
+        name.removeprefix('val/'): scalar.current()
+        for name, scalar in runner.message_hub.log_scalars.items()
+        if name.startswith('val/') and not name.endswith('time')
+    }
+    if metrics:
+        print(metric_table(metrics))
+    path = Path(runner.work_dir) / 'predictions.jpg'
+    try:
+        write_sheet(
+            unwrap(runner.model), evaluated(runner), runner.cfg, path, count=4
+        )
+    except Exception as error:
+        reason = explain(error) or f'{type(error).__name__}: {error}'
+        print(
+            f'warning: there is no picture of predictions: {reason}\n'
+            'The training is complete and saved.',
+            file=sys.stderr,
+        )
+    else:
+        print(f'four predictions beside the truth in {path}', flush=True)
+
+
+def evaluated(runner: Runner) -> Dataset:
+    """Return the data set of the validation; without one, of the test."""
+    if runner.val_loop is not None:
+        return runner.val_loop.dataloader.dataset
+    loader = runner.cfg.get('test_dataloader')
+    if not loader:
+        raise UserError('the config has neither validation nor test data.')
+    check_data(runner.cfg, ('test_dataloader',))
+    return DATASETS.build(loader.dataset)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Train."""
     args = parse_args(argv)
@@ -182,6 +230,8 @@ def main(argv: list[str] | None = None) -> None:
         except StoppedBySignal as error:
             ignore_signals()  # the launcher's, when another process has ended
             stopped = str(error)
+        else:
+            show_result(runner)
     kill_workers()
     del runner
     end_process_group()
