@@ -143,7 +143,8 @@ def _hint(values: np.ndarray, total: int, dataset: Any) -> str:
     if [*values] == [0, 255]:
         return (
             ' These look like masks of one object in 0 and 255: write 1 for '
-            '255 (Pillow: Image.open(p).point(lambda v: v // 255).save(p)).'
+            '255 (Pillow: Image.open(p).point(lambda v: v // 255).save(p)), '
+            'or name both values: mask_values=0,255 (docs/your_data.md).'
         )
     if is_reduced and max(classes, default=0) < total:
         return ' If 0 is a class, set reduce_zero_label=False.'
@@ -162,7 +163,9 @@ def _hint(values: np.ndarray, total: int, dataset: Any) -> str:
         return (
             f' They look like shades for {len(values)} classes: divide them '
             f'by {steps.pop()} '
-            '(Pillow: Image.open(p).point(lambda v: v // N).save(p)).'
+            '(Pillow: Image.open(p).point(lambda v: v // N).save(p)), or name '
+            f'them: mask_values={",".join(map(str, values))} '
+            '(docs/your_data.md).'
         )
     if len(classes) > total + 20:
         return (

@@ -4,7 +4,6 @@ import os
 import xml.etree.ElementTree as ET
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 from pixcon_mm.datasets.labels.findings import (
     Findings,
@@ -17,7 +16,6 @@ from pixcon_mm.datasets.labels.findings import (
     with_bar,
 )
 from pixcon_mm.datasets.labels.sources import Source
-from pixcon_mm.datasets.listing import images_by_stem
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
 
@@ -57,7 +55,10 @@ def look_at_voc(source: Source, find: Findings) -> None:
         end = dataset._indices
         ids = ids[:end] if end > 0 else ids[end:]
     root, name = dataset.sub_data_root, as_line(dataset.ann_file)
-    images = _image_paths(dataset, ids)
+    names = [f'{i}.jpg' for i in ids]
+    if hasattr(dataset, 'image_names'):  # our XMLFolderDataset
+        names = dataset.image_names(ids)
+    images = [os.path.join(root, dataset.img_subdir, n) for n in names]
     files = [os.path.join(root, dataset.ann_subdir, f'{i}.xml') for i in ids]
     find.saw([dataset.ann_file, *files])
     find.saw({os.path.dirname(path) for path in images})
@@ -77,18 +78,6 @@ def look_at_voc(source: Source, find: Findings) -> None:
         f'{name}: {counted(len(ids), "image")}, '
         f'{counted(tally.used, "object")}; {tally.empty:,} without objects.'
     )
-
-
-def _image_paths(dataset: Any, ids: list[str]) -> list[str]:
-    """Return the image of each entry of the list, there or not."""
-    # It imports MMDetection, which other tasks do without.
-    from pixcon_mm.datasets.xml_folder import XMLFolderDataset
-
-    folder = os.path.join(dataset.sub_data_root, dataset.img_subdir)
-    found = {}
-    if isinstance(dataset, XMLFolderDataset):
-        found = images_by_stem(folder)
-    return [os.path.join(folder, found.get(i, f'{i}.jpg')) for i in ids]
 
 
 def _look_for_files(paths: list[str], what: str, name: str) -> None:
