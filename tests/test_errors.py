@@ -13,6 +13,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
+from mmengine.visualization import WandbVisBackend
 from torch.utils.data import DataLoader, Dataset
 
 from pixcon_mm.errors import UserError, explain, run_tool
@@ -134,6 +135,21 @@ def test_data_that_frameworks_cannot_load():
     assert explain(error).startswith('a.jpg cannot be read as an image')
     error = ValueError('need at least one array to concatenate')
     assert explain(error).startswith('A data set is empty: check data_root')
+
+
+def test_a_batch_norm_with_one_value():
+    norm = torch.nn.BatchNorm1d(3)
+    words = explained(lambda: norm(torch.ones(1, 3)))
+    assert 'at least 2 images a batch' in words
+
+
+def test_a_package_that_a_visualizer_needs(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, 'wandb', None)  # cannot be imported
+    backend = WandbVisBackend(str(tmp_path))
+    words = explained(lambda: backend.experiment)
+    assert 'uses wandb, which is not installed: run `pip install wandb`' in (
+        words
+    )
 
 
 def test_tool_that_ends_with_a_mistake(capsys, monkeypatch):

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pixcon_mm.checkpoint.backbone import backbone_tensors, find_backbone
 from pixcon_mm.checkpoint.export import resnet_depth
 from pixcon_mm.checkpoint.load import (
-    backbone_tensors,
     load_strict,
     load_tensors,
     sha256_of,
@@ -50,7 +50,6 @@ class FrozenBackbone(nn.Module):
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1))
         self.stride, self.channels = stride, channels
         self.origin = origin or {}
-        self.eval().requires_grad_(False)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
@@ -131,16 +130,21 @@ def load_backbone(
         load_strict(net.state_dict(), tensors, 'backbone', name)
         origin['pretrained'] = name
     else:
-        tensors = backbone_tensors(load_tensors(pretrained), prefix)
+        tensors = load_tensors(pretrained)
+        if prefix is None:
+            place = find_backbone(tensors, net.state_dict(), str(pretrained))
+            tensors = place.tensors
+        else:
+            tensors = backbone_tensors(tensors, prefix)
         load_strict(net.state_dict(), tensors, 'backbone', str(pretrained))
         origin['sha256'] = sha256_of(pretrained)
-    with torch.no_grad():
-        if stride is not None:
-            dilate(net, read, stride)
-        own_stride, channels = stride_of(read)
-    return FrozenBackbone(
+    if stride is not None:
+        dilate(net, read, stride)
+    own_stride, channels = stride_of(read)
+    backbone = FrozenBackbone(
         **parts, stride=own_stride, channels=channels, origin=origin
     )
+    return backbone.eval().requires_grad_(False)
 
 
 def _from_config(path: str) -> dict:

@@ -62,6 +62,7 @@ def test_schedule_queues_and_monitors(tmp_path):
     assert momenta == sorted(momenta)
     for name in (
         'pos_sim',
+        'pos_margin',
         'neg_logsumexp',
         'overlap',
         'weight',

@@ -72,6 +72,23 @@ class WholeCheckpointHook(CheckpointHook):
         for path in {*paths} - {*kept}:
             path.unlink()
 
+    def keep_best(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Keep a checkpoint of the epoch that ends if it is the best so far.
+
+        Args:
+            runner (Runner): The runner, at the end of a training epoch.
+            metrics (dict[str, float]): With what ``save_best`` names; without
+                it, nothing happens.
+        """
+        if not {*self.key_indicators} <= {*metrics}:
+            return
+        # MMEngine validates after it has counted the epoch.
+        runner.train_loop._epoch += 1
+        try:
+            self._save_best_checkpoint(runner, metrics)
+        finally:
+            runner.train_loop._epoch -= 1
+
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """Remove the best one so far after the new one is complete.
 
