@@ -6,13 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pixcon_mm.checkpoint.backbone import backbone_tensors, find_backbone
 from pixcon_mm.checkpoint.export import resnet_depth
-from pixcon_mm.checkpoint.load import (
-    backbone_tensors,
-    load_strict,
-    load_tensors,
-    sha256_of,
-)
+from pixcon_mm.checkpoint.fill import load_strict
+from pixcon_mm.checkpoint.load import load_tensors, sha256_of
 from pixcon_mm.errors import UserError, suggest
 from pixcon_mm.evaluation.dilation import dilate, stride_of
 
@@ -131,8 +128,12 @@ def load_backbone(
         load_strict(net.state_dict(), tensors, 'backbone', name)
         origin['pretrained'] = name
     else:
-        tensors = backbone_tensors(load_tensors(pretrained), prefix)
-        load_strict(net.state_dict(), tensors, 'backbone', str(pretrained))
+        tensors = load_tensors(pretrained)
+        if prefix is not None:
+            tensors = backbone_tensors(tensors, prefix)
+        place = find_backbone(tensors, net.state_dict(), str(pretrained))
+        where = f'{pretrained}{place.describe()}'
+        load_strict(net.state_dict(), place.tensors, 'backbone', where)
         origin['sha256'] = sha256_of(pretrained)
     with torch.no_grad():
         if stride is not None:
