@@ -189,7 +189,9 @@ def _report_names(
             f'be learned or scored. In the {both}.'
         )
     if not tally.used:
-        raise UserError(f'{name}: its XML files have no object.')
+        is_certain = source.trains and source.dataset._indices is None
+        tell = find.stop if is_certain else find.warn
+        tell(f'{name}: its XML files have no object.')
     if others:
         lost = sum(tally.names[n] for n in others)
         total = sum(tally.names.values())
