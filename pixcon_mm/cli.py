@@ -37,6 +37,8 @@ IRRELEVANT = (
     'Setting MKL_NUM_THREADS',
     'faster_coco_eval is not installed',
     'Default ``avg_non_ignore`` is False',
+    'When align_corners=True, the output would more aligned',
+    # Of mmcv, in every worker, when ColorJitter uses Pillow as it should.
     "Only use 'alpha' for pillow backend",
     # Visualisers, of boxes that touch the border.
     'Warning: The (bbox|polygon) is out of bounds',

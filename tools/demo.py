@@ -1,7 +1,9 @@
 #!/usr/bin/env python
 """Make scenes, pre-train a ResNet-18 on them, transfer it."""
 
+import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from pixcon_mm.visualization.curves import (
     read_records,
     summarize,
 )
+from reproduction.run_dir import RunDir
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path('data/demo')
@@ -35,7 +38,9 @@ TASKS = {
 def step(title: str, *command: str) -> None:
     """Run a tool of this repository, as a user would."""
     print(f'\n== {title}\n   python {" ".join(command)}', flush=True)
-    subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
+    # The tool inherits the lock: it may outlive this process.
+    line = [sys.executable, *command]
+    subprocess.run(line, cwd=ROOT, check=True, close_fds=False)
 
 
 def pretrain() -> None:
@@ -56,8 +61,9 @@ def pretrain() -> None:
    The loss began at {loss['start']:.2f}, rose to {loss['peak']:.2f} at \
 iteration {loss['peak_step']:.0f} and ended at {loss['end']:.2f}.
    It rises first because real keys, harder to tell apart, replace the random
-   ones of the queue; then it falls as the encoder learns. The spread of the
-   features should rise from its low point: near 0 it would mean collapse.""")
+   ones of the queue; then it falls, at first because queries learn to tell
+   cells from the means in the queue (docs/method.md, section 12). The spread
+   of the features should rise from its low point: near 0 means collapse.""")
     if not loss['end'] < 0.95 * loss['peak']:
         raise UserError(
             f'The loss ended at {loss["end"]:.2f}, less than 5 % below its '
@@ -119,7 +125,24 @@ def pictures() -> str:
     )
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
+    """Run all steps, unless another demo is running."""
+    parser = argparse.ArgumentParser(
+        description=f'{__doc__} It takes about 20 minutes on two cores and '
+        f'begins by removing the results of an earlier one in {WORK_DIR}.'
+    )
+    parser.parse_args(argv)
+    with RunDir(ROOT / WORK_DIR).locked() as lock:
+        if lock is None:
+            raise UserError(
+                f'A demo is already running in {WORK_DIR}: wait for its end, '
+                'or stop it.'
+            )
+        os.set_inheritable(lock, True)
+        run_steps()
+
+
+def run_steps() -> None:
     """Run all steps."""
     step(
         'Composing scenes from photographs',

@@ -25,27 +25,37 @@ from pixcon_mm.engine.checkpointing import (
     load_weights,
     save_finite,
 )
+from pixcon_mm.engine.cpu_amp import has_bfloat16
 from pixcon_mm.engine.hooks.reproducible_resume_hook import (
     ReproducibleResumeHook,
 )
 from pixcon_mm.engine.hooks.run_summary_hook import RunSummaryHook
 from pixcon_mm.engine.hooks.runtime_info_hook import DeferredRuntimeInfoHook
 from pixcon_mm.engine.hooks.stop_signal_hook import StopSignalHook
-from pixcon_mm.engine.log_line import batch_size, is_readable
-from pixcon_mm.engine.model_state import LayoutCheck, find_non_finite, unwrap
+from pixcon_mm.engine.log_line import (
+    TerminalFormatter,
+    batch_size,
+    is_readable,
+)
+from pixcon_mm.engine.model_state import (
+    LayoutCheck,
+    check_batch,
+    find_non_finite,
+    unwrap,
+)
 from pixcon_mm.engine.resuming import find_start, restore_run
 from pixcon_mm.errors import UserError, describe, suggest
 from pixcon_mm.metrics import with_classes
-from pixcon_mm.processes import StoppedWorkerWatch, WorkerStart
+from pixcon_mm.processes import WorkerStart, worker_watch
 
 
 @RUNNERS.register_module()
 class PixConRunner(Runner):
     """Runner for all three tasks, on GPUs or on a machine without.
 
-    Without CUDA it uses gloo, runs SyncBN as BN and mixed precision as
-    single, and says so, a line each. It does not scale losses in bfloat16,
-    and scales the learning rate by the batch of an optimiser step,
+    Without CUDA it uses gloo, runs SyncBN as BN and mixed precision in
+    float16 as single, and says so, a line each. It does not scale losses in
+    bfloat16, and scales the learning rate by the batch of an optimiser step,
     accumulation included.
 
     Its checkpoints are complete and finite. They hold no code, and none that
@@ -116,11 +126,12 @@ class PixConRunner(Runner):
         super().setup_env(env_cfg)
 
     def build_logger(self, *args, **kwargs) -> logging.Logger:
-        """Keep dumps of many lines in the log file, off the terminal."""
+        """Keep dumps and long lines in the log file, off the terminal."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.addFilter(is_readable)
+                handler.setFormatter(TerminalFormatter())
         return logger
 
     def build_visualizer(self, visualizer=None) -> Visualizer:
@@ -169,9 +180,10 @@ class PixConRunner(Runner):
         """Build a loader whose workers leave signals to this process."""
         loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         if not isinstance(loader.worker_init_fn, WorkerStart):
-            loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
+            start = WorkerStart(loader.worker_init_fn, loader.num_workers)
+            loader.worker_init_fn = start
             if loader.num_workers and loader.timeout:
-                StoppedWorkerWatch(loader.timeout)
+                worker_watch().add(start, loader.timeout)
         return loader
 
     def build_train_loop(self, loop) -> BaseLoop:
@@ -197,6 +209,7 @@ class PixConRunner(Runner):
                 f'{self.world_size} process(es): lower '
                 'train_dataloader.batch_size or add images.'
             )
+        check_batch(self.model, batch_size(loader), self.world_size)
         return loop
 
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:
@@ -210,19 +223,8 @@ class PixConRunner(Runner):
                 'that name is registered.'
                 f'{suggest(name, list(OPTIMIZERS.module_dict))}'
             )
-        is_amp = optim_wrapper.get('type') == 'AmpOptimWrapper'
-        if is_amp and not torch.cuda.is_available():
-            self.logger.info(
-                'Mixed precision needs CUDA: training runs in float32.'
-            )
-            amp_only = ('dtype', 'loss_scale', 'use_fsdp')
-            optim_wrapper = {
-                k: v for k, v in optim_wrapper.items() if k not in amp_only
-            }
-            optim_wrapper['type'] = 'OptimWrapper'
-        elif is_amp and optim_wrapper.get('dtype') == 'bfloat16':
-            # It has the range of float32: there is nothing to scale.
-            optim_wrapper = dict(optim_wrapper, loss_scale=dict(enabled=False))
+        if optim_wrapper.get('type') == 'AmpOptimWrapper':
+            optim_wrapper = self._adapt_precision(dict(optim_wrapper))
         wrapper = super().build_optim_wrapper(optim_wrapper)
         if isinstance(wrapper, OptimWrapperDict):
             raise UserError(
@@ -233,6 +235,23 @@ class PixConRunner(Runner):
         names = {p: n for n, p in self.model.named_parameters()}
         LayoutCheck(wrapper.optimizer, names)
         return wrapper
+
+    def _adapt_precision(self, wrapper: dict) -> dict:
+        """Return the config of the mixed precision that this machine has."""
+        is_bfloat16 = wrapper.get('dtype') == 'bfloat16'
+        if torch.cuda.is_available():
+            # bfloat16 has the range of float32: there is nothing to scale.
+            scale = dict(loss_scale=dict(enabled=False)) if is_bfloat16 else {}
+            return {**wrapper, **scale}
+        for name in ('dtype', 'loss_scale', 'use_fsdp'):
+            wrapper.pop(name, None)
+        if is_bfloat16 and has_bfloat16():
+            return {**wrapper, 'type': 'CpuAmpOptimWrapper'}
+        needed = 'a CPU with bfloat16 or CUDA' if is_bfloat16 else 'CUDA'
+        self.logger.info(
+            f'Mixed precision needs {needed}: training runs in float32.'
+        )
+        return {**wrapper, 'type': 'OptimWrapper'}
 
     def scale_lr(self, optim_wrapper, auto_scale_lr=None) -> None:
         """Scale the rate by the images of an optimiser step."""

@@ -11,20 +11,18 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from torch import nn
 
-from pixcon_mm.checkpoint.load import (
-    StateDict,
-    load_strict,
-    load_tensors,
-    sha256_of,
-)
+from pixcon_mm.checkpoint.fill import load_strict
+from pixcon_mm.checkpoint.load import StateDict, load_tensors, sha256_of
 from pixcon_mm.cli import (
     build_runner,
     config_errors,
     end_process_group,
     parse,
     prepare_config,
+    rank_and_size,
 )
 from pixcon_mm.data_paths import check_data
+from pixcon_mm.datasets.labels import check_labels
 from pixcon_mm.engine.model_state import unwrap
 from pixcon_mm.errors import UserError, run_tool
 from pixcon_mm.files import atomic_write, check_out
@@ -55,6 +53,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='N',
         help='pictures in --show-dir, of images spread over the test set; '
         'default: %(default)s',
+    )
+    parser.add_argument(
+        '--no-label-check',
+        action='store_true',
+        help='start without the look at the labels (tools/check_data.py)',
     )
     args = parse(parser, argv)
     if args.show < 1:
@@ -115,6 +118,8 @@ def main(argv: list[str] | None = None) -> None:
     out = args.out or Path(cfg.work_dir) / 'metrics.json'
     tensors = load_tensors(args.checkpoint)
     check_data(cfg, ('test_dataloader',))
+    if not args.no_label_check and rank_and_size(args.launcher)[0] == 0:
+        check_labels(cfg, ('test_dataloader',))
     check_out(out)
     if args.show_dir:
         check_out(args.show_dir / 'picture.jpg')

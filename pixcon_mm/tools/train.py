@@ -20,6 +20,7 @@ from pixcon_mm.cli import (
     set_epochs,
 )
 from pixcon_mm.data_paths import check_data
+from pixcon_mm.datasets.labels import check_labels
 from pixcon_mm.engine.hooks.pretrained_hook import WHERE_FROM
 from pixcon_mm.engine.hooks.stop_signal_hook import (
     StoppedBySignal,
@@ -66,6 +67,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add('--amp', action='store_true', help='train in mixed precision')
     add('--no-validate', action='store_true', help='leave out validation')
+    add(
+        '--no-label-check',
+        action='store_true',
+        help='start without the look at the labels (tools/check_data.py)',
+    )
     add(
         '--auto-scale-lr',
         action='store_true',
@@ -203,8 +209,11 @@ def main(argv: list[str] | None = None) -> None:
     cfg = prepare(args)
     if args.pretrained not in (None, 'torchvision', 'none'):
         load_tensors(args.pretrained)  # better now than after loading data
-    check_data(cfg, ('train_dataloader', 'val_dataloader'))
+    loaders = ('train_dataloader', 'val_dataloader')
+    check_data(cfg, loaders)
     if rank_and_size(args.launcher)[0] == 0:
+        if not args.no_label_check:
+            check_labels(cfg, loaders)
         # The lock holds as long as the file is open: until the end.
         args.lock = claim(
             Path(cfg.work_dir),

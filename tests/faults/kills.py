@@ -6,13 +6,10 @@ import time
 from collections import Counter
 from functools import partial
 
-import pytest
-
 from tests.faults import checkpoints, recipes
-from tests.faults.cases import SCALE, Case, scaled
+from tests.faults.cases import Case, scaled
 from tests.faults.stories import Story
 
-pytestmark = pytest.mark.faults
 KILLS = 5  # a story
 PATIENCE = 60  # for what is left of a launch that has lost a process
 
@@ -29,7 +26,7 @@ def killed(recipe, number, kills, lab, folder):
         outcome = kill(story, left, seen)
     assert seen['kills'] == kills
     kinds = ', '.join(f'{name} {seen[name]}' for name in sorted(seen))
-    return kills, f'{outcome} ({kinds})'
+    return f'{outcome} ({kinds})'
 
 
 def kill(story, kills, seen):
@@ -70,42 +67,25 @@ def killed_with_average(lab, folder):
     return killed(recipe, 0, 2, lab, folder)
 
 
-def one_rank_killed(number, kills, lab, folder):
-    """Kill -9 one of two ranks: the launch ends, and leaves nothing."""
-    story = Story(lab, folder, recipes.TWO, f'ranks {number}')
+def one_killed(choose, name, lab, folder):
+    """Kill -9 one process of a launch: it ends, and leaves nothing."""
+    story = Story(lab, folder, recipes.TWO, name)
     longest = 0.0
-    for faults_left in range(kills, 0, -1):
-        launch = story.start()
-        assert story.wait_in_training(faults_left), launch.tail()
-        os.kill(story.rng.choice(launch.ranks()), signal.SIGKILL)
+    for launch in story.hits(KILLS):
+        os.kill(choose(story, launch), signal.SIGKILL)
         died = time.monotonic()
-        status = launch.end(PATIENCE)
-        longest = max(longest, time.monotonic() - died)
-        assert status != 0, 'the launch ended with 0'
-        launch.assert_no_orphans(5)
-        story.check()
-    outcome = story.finish()
-    return kills, f'{outcome}, no orphans, ended within {longest:.0f} s'
-
-
-def launcher_killed(kills, lab, folder):
-    """Kill -9 torchrun alone: its ranks end too."""
-    story = Story(lab, folder, recipes.TWO, 'torchrun')
-    longest = 0.0
-    for faults_left in range(kills, 0, -1):
-        launch = story.start()
-        assert story.wait_in_training(faults_left), launch.tail()
-        os.kill(launch.pid, signal.SIGKILL)
-        died = time.monotonic()
-        launch.end(PATIENCE)
         try:
+            assert launch.end(PATIENCE) != 0, 'the launch ended with 0'
             launch.assert_no_orphans(10)
         finally:
             launch.kill()
         longest = max(longest, time.monotonic() - died)
-        story.check()
-    outcome = story.finish()
-    return kills, f'{outcome}, no orphans after {longest:.1f} s'
+    return f'{story.finish()}, no orphans, ended within {longest:.0f} s'
+
+
+def a_rank(story, launch):
+    """Choose one of the training processes."""
+    return story.rng.choice(launch.ranks())
 
 
 RECIPES = (
@@ -123,7 +103,7 @@ CASES = [
         Case(
             'kill -9 of a rank',
             recipes.TWO.name,
-            partial(one_rank_killed, number, KILLS),
+            partial(one_killed, a_rank, f'ranks {number}'),
             KILLS,
         )
         for number in range(scaled(4))
@@ -131,7 +111,7 @@ CASES = [
     Case(
         'kill -9 of torchrun',
         recipes.TWO.name,
-        partial(launcher_killed, KILLS),
+        partial(one_killed, lambda _, launch: launch.pid, 'torchrun'),
         KILLS,
     ),
     *(
@@ -141,16 +121,3 @@ CASES = [
     ),
     Case(ALL, recipes.AVERAGED.name, killed_with_average, 2),
 ]
-TIMES: list[int] = []
-
-
-@pytest.mark.parametrize('case', CASES, ids=str)
-def test_ends_as_unbroken(case, run_case):
-    TIMES.append(run_case(case))
-
-
-@pytest.mark.skipif(SCALE != 1, reason='needs FAULTS_SCALE=1')
-def test_as_many_kills_as_planned():
-    if len(TIMES) < len(CASES):
-        pytest.skip('needs all cases of kills')
-    assert sum(TIMES) >= sum(case.times for case in CASES)
