@@ -6,5 +6,7 @@ models and data sets register when a config imports them.
 
 from pixcon_mm import engine as engine
 from pixcon_mm import ops as ops
+from pixcon_mm.evaluation.backbones import load_backbone as load_backbone
+from pixcon_mm.evaluation.features import dense_features as dense_features
 
 __version__ = '0.1.0'

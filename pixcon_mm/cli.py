@@ -11,11 +11,12 @@ import warnings
 from collections.abc import Iterator
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from pixcon_mm.config import load_config
+from pixcon_mm.classes import check_names
+from pixcon_mm.config import OptionsAction, load_config
 from pixcon_mm.data_paths import LOADERS
 from pixcon_mm.engine import PixConRunner
 from pixcon_mm.errors import UserError, explain
@@ -39,6 +40,8 @@ IRRELEVANT = (
     'When align_corners=True, the output would more aligned',
     # Of mmcv, in every worker, when ColorJitter uses Pillow as it should.
     "Only use 'alpha' for pillow backend",
+    # Visualisers, of boxes that touch the border.
+    'Warning: The (bbox|polygon) is out of bounds',
     # Under gradient accumulation the first iterations have no step.
     'Detected call of `scheduler.step',
 )
@@ -52,23 +55,30 @@ def parse(
     add('--work-dir', help='folder of logs and results')
     add('--no-pin-memory', action='store_true')
     add('--no-persistent-workers', action='store_true')
-    add(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override the config: data_root=/images a.b=1 c=[1,2]',
-    )
     add('--launcher', choices=['none', *LAUNCHERS], default='none')
     add('--local_rank', '--local-rank', type=int, default=0)
+    args = parse_options(parser, argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def parse_options(
+    parser: argparse.ArgumentParser, argv: list[str] | None
+) -> argparse.Namespace:
+    """Parse a tool's own options and ``--cfg-options``."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionsAction,
+        help='override the config: data_root=/images a.b=1 c=[1,2]',
+    )
     try:
-        args = parser.parse_args(argv)
+        return parser.parse_args(argv)
     except ValueError:
         # MMEngine's DictAction, which splits at the sign of equality.
         parser.error(
             '--cfg-options takes key=value, without spaces around the ='
         )
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
 
 
 def prepare_config(args: argparse.Namespace, work_dir: str) -> Config:
@@ -83,6 +93,7 @@ def prepare_config(args: argparse.Namespace, work_dir: str) -> Config:
     with quiet():
         cfg = load_config(args.config, args.cfg_options)
         import_framework(cfg.get('default_scope'))
+    check_names(cfg)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or work_dir
     for key in LOADERS:

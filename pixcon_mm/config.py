@@ -1,14 +1,19 @@
 """Config files with overrides that cannot get lost."""
 
+import ast
+import contextlib
 import copy
 import inspect
+import re
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from pixcon_mm.classes import as_names, find_disagreement, follow
 from pixcon_mm.errors import UserError, suggest
 
 # The recipes, where the package was installed from a wheel.
@@ -23,6 +28,43 @@ EXTRA_KEYS = {
     'runner_type',
     'sync_bn',
 }
+# Between two letters of a value, not beside a comma or a bracket.
+INNER_SPACE = re.compile(r'(?<=[^\s=,()\[\]]) (?=[^,()\[\]])')
+
+
+class OptionsAction(DictAction):
+    """DictAction that keeps the spaces inside of names and paths.
+
+    The value of ``classes`` is always a tuple of names, even of one or of
+    numbers.
+    """
+
+    def __call__(
+        self,
+        parser: Any,
+        namespace: Namespace,
+        values: Any,
+        option: Any = None,
+    ) -> None:
+        """Parse ``key=value`` words into a dict."""
+        marked = [INNER_SPACE.sub('\0', value) for value in values]
+        super().__call__(parser, namespace, marked, option)
+        options = getattr(namespace, self.dest)
+        for word in values:
+            key, _, value = word.partition('=')
+            options[key] = _unmark(options[key])
+            if key == 'classes':
+                names = re.sub(r'[()\[\]\'"]', '', value).split(',')
+                options[key] = tuple(
+                    n for name in names if (n := name.strip())
+                )
+
+
+def _unmark(value: Any) -> Any:
+    """Put the spaces back into the strings of a parsed value."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(_unmark, value))
+    return value.replace('\0', ' ') if isinstance(value, str) else value
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
@@ -32,7 +74,9 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     changes what took its value from it: nested keys of that name with the old
     value, keys of any name if the value is a tuple, a list or a dict and, if
     it is a folder that ends with a slash, every path below it. A list becomes
-    a tuple where one was.
+    a tuple where one was. What follows from ``classes`` is in
+    :mod:`pixcon_mm.classes`. A file that builds on another may change these
+    two, ``data_root`` and ``classes``, in the same way.
 
     Args:
         path (str): Config file, or the name of a recipe that an installed
@@ -40,8 +84,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         options (dict, optional): New values by dotted key.
 
     Raises:
-        UserError: If the file cannot be read, or an option would change
-            nothing.
+        UserError: If the file cannot be read, an option would change
+            nothing, or parts of the config disagree about the classes.
     """
     path = _find(path)
     try:
@@ -60,6 +104,12 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         ) from error
     except SyntaxError as error:
         raise UserError(f'Config file {path!r}: {error}') from error
+    for old in _earlier_values(path, 'data_root'):
+        _pass_on(cfg, 'data_root', old)
+    if 'classes' in cfg:
+        cfg.classes = as_names(cfg.classes)
+        for old in _earlier_values(path, 'classes'):
+            follow(cfg, as_names(old))
     options = options or {}
     for key, value in options.items():
         old = _check_key(cfg, key, options)
@@ -68,8 +118,16 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     names = {key.split('.')[0] for key in options} & {*cfg}
     before = copy.deepcopy({name: cfg[name] for name in names})
     cfg.merge_from_dict(options)
+    if 'classes' in before:
+        cfg.classes = as_names(cfg.classes)
+        follow(cfg, before.pop('classes'))
     for name, old in before.items():
-        _pass_on(cfg, name, old)
+        if not _pass_on(cfg, name, old) and name not in runner_keys():
+            raise UserError(_lost(cfg, name, old))
+    if 'classes' in cfg:
+        disagreement = find_disagreement(cfg)
+        if disagreement:
+            raise UserError(disagreement)
     return cfg
 
 
@@ -88,6 +146,23 @@ def _find(path: str) -> str:
             return str(shipped[path])
         files += shipped
     raise UserError(f'There is no config file {path!r}.{suggest(path, files)}')
+
+
+def _earlier_values(path: str, name: str) -> Iterator[Any]:
+    """Yield the values of a variable in all files that a config builds on.
+
+    Only values that are written out count, not those that are computed.
+    """
+    for base in Config._get_base_files(path):
+        file = Config._get_cfg_path(base, path)[0]
+        yield from _earlier_values(file, name)
+        is_code = file.endswith('.py')
+        for node in ast.parse(Path(file).read_text() * is_code).body:
+            if isinstance(node, ast.Assign) and name in [
+                getattr(target, 'id', '') for target in node.targets
+            ]:
+                with contextlib.suppress(ValueError):
+                    yield ast.literal_eval(node.value)
 
 
 def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> Any:
@@ -130,12 +205,16 @@ def runner_keys() -> set[str]:
     return {*inspect.signature(Runner).parameters, *EXTRA_KEYS}
 
 
-def _pass_on(cfg: Config, name: str, old: Any) -> None:
-    """Give a variable's new value to the keys of its name."""
+def _pass_on(cfg: Config, name: str, old: Any) -> bool:
+    """Give a variable's new value to the keys of its name.
+
+    Returns:
+        bool: Whether there were any, or there is nothing to do.
+    """
     new = cfg[name]
     if new == old:
-        return
-    places = [*_places(cfg, lambda x: type(x) is type(old) and x == old)]
+        return True
+    places = _places(cfg, lambda x: type(x) is type(old) and x == old)
     # Two equal containers are no coincidence, two equal numbers may be.
     is_container = isinstance(old, dict | list | tuple) and len(old) > 0
     reached = [
@@ -150,13 +229,18 @@ def _pass_on(cfg: Config, name: str, old: Any) -> None:
         )
         for node, key, _ in below:
             node[key] = f'{new.rstrip("/")}/{node[key].removeprefix(old)}'
-    if not reached and name not in runner_keys():
-        paths = ', '.join(sorted(path for _, _, path in places)[:3])
-        raise UserError(
-            f'--cfg-options {name}: the config has already copied its '
-            f'variable {name!r} to other keys; override the keys that '
-            f'took its value{f": {paths}" if paths else ""}.'
-        )
+    return bool(reached)
+
+
+def _lost(cfg: Config, name: str, old: Any) -> str:
+    """Say where a value of a variable went that does not follow it."""
+    places = _places(cfg, lambda x: type(x) is type(old) and x == old)
+    paths = ', '.join(sorted(path for _, _, path in places)[:3])
+    return (
+        f'--cfg-options {name}: the config has already copied its variable '
+        f'{name!r} to other keys; override the keys that took its value'
+        f'{f": {paths}" if paths else ""}.'
+    )
 
 
 def _places(

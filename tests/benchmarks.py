@@ -115,12 +115,18 @@ def write_segmentation(dataset, kind, folder, num_classes):
         dataset.get(name, defaults[name].default)
         for name in ('img_suffix', 'seg_map_suffix')
     ]
+    # Any suffix, where a data set asks for none.
+    images = [suffixes[0]] if suffixes[0] else ['.jpg', '.PNG']
     for i in range(COUNT):
         labels = np.zeros((HEIGHT, WIDTH), np.uint8)
         for k, (x, y, w, h) in enumerate(BOXES):
             labels[y : y + h, x : x + w] = min(k + 1, num_classes)
         for prefix, suffix, content in (
-            (dataset.data_prefix.img_path, suffixes[0], scene(i)),
+            (
+                dataset.data_prefix.img_path,
+                images[i % len(images)],
+                scene(i),
+            ),
             (dataset.data_prefix.seg_map_path, suffixes[1], labels),
         ):
             write(folder / prefix / f'{i:06d}{suffix}', content)

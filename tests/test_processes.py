@@ -48,32 +48,26 @@ def wait_until(condition, seconds=5):
         time.sleep(0.01)
 
 
-def parent(pipe, prepare):
+def parent(pipe):
     """Starts a child that waits, and says its number."""
     child = os.fork()
     if child == 0:
-        prepare()
+        die_with_parent()
         pipe.send(os.getpid())
         time.sleep(60)
     time.sleep(60)
 
 
-@pytest.mark.parametrize('dies', [True, False])
-def test_a_killed_parent_leaves_nobody(dies):
+def test_a_killed_parent_leaves_nobody():
     ours, theirs = multiprocessing.Pipe()
-    prepare = die_with_parent if dies else (lambda: None)
-    process = FORK.Process(target=parent, args=(theirs, prepare))
+    process = FORK.Process(target=parent, args=(theirs,))
     process.start()
     child = ours.recv()
     assert is_running(child)
     process.kill()
     process.join()
     try:
-        if dies:
-            wait_until(lambda: not is_running(child))
-        else:
-            time.sleep(0.1)
-            assert is_running(child)  # as without it
+        wait_until(lambda: not is_running(child))
     finally:
         if is_running(child):
             os.kill(child, signal.SIGKILL)
@@ -113,22 +107,6 @@ def test_loaders_of_a_runner_have_such_workers():
     assert isinstance(loader.worker_init_fn, WorkerStart)
     # MMEngine's, which seeds them, still runs.
     assert loader.worker_init_fn.init_fn.keywords['seed'] == 3
-
-
-def test_their_own_start_is_not_forgotten():
-    called = []
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    ours, theirs = multiprocessing.Pipe()
-
-    def work():
-        WorkerStart(lambda number: called.append(number), 8)(7)
-        theirs.send(called)
-
-    process = FORK.Process(target=work)
-    process.start()
-    assert ours.recv() == [7]
-    process.join()
-    assert {n: signal.getsignal(n) for n in SIGNALS} == handlers
 
 
 def test_stopped_workers_are_killed_too():

@@ -70,29 +70,34 @@ iteration {loss['peak_step']:.0f} and ended at {loss['end']:.2f}.
         )
 
 
+def work_dir(config: str, start: str) -> Path:
+    """Return the folder of a fine-tuning from some weights."""
+    return WORK_DIR / f'{Path(config).stem}_{start}'
+
+
 def transfer(weights: str) -> dict[str, float]:
     """Fine-tune both tasks from some weights; return their metrics."""
     metrics = {}
     for config, columns in TASKS.items():
         start = 'random' if weights == 'none' else 'PixCon'
-        work_dir = WORK_DIR / f'{Path(config).stem}_{start}'
+        folder = work_dir(config, start)
         step(
             f'Fine-tuning {Path(config).stem} from {start} weights',
             'tools/train.py',
             config,
             *('--pretrained', weights),
-            *('--work-dir', str(work_dir)),
+            *('--work-dir', str(folder)),
             '--no-validate',
         )
-        checkpoint, _ = newest_checkpoint(ROOT / work_dir)
+        checkpoint, _ = newest_checkpoint(ROOT / folder)
         step(
             'Evaluating it',
             'tools/test.py',
             config,
             str(Path(checkpoint).relative_to(ROOT)),
-            *('--work-dir', str(work_dir)),
+            *('--work-dir', str(folder)),
         )
-        found = json.loads((ROOT / work_dir / 'metrics.json').read_text())
+        found = json.loads((ROOT / folder / 'metrics.json').read_text())
         for name, (title, scale) in columns.items():
             metrics[title] = scale * found['metrics'][name]
     return metrics
@@ -108,6 +113,15 @@ def show(rows: dict[str, dict[str, float]]) -> None:
         table.add_row(name, *(f'{value:.1f}' for value in metrics.values()))
     print()
     Console().print(table)
+
+
+def pictures() -> str:
+    """List the pictures of predictions, one a line."""
+    return '\n'.join(
+        f'   {work_dir(config, "PixCon")}/predictions.jpg   '
+        'truth left, prediction right'
+        for config in TASKS
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -149,6 +163,7 @@ def run_steps() -> None:
 == What to look at
    {DATA}/preview.jpg   some of the scenes
    {CURVE}   the loss and its monitors
+{pictures()}
    {WORK_DIR}   checkpoints; TensorBoard: tensorboard --logdir {WORK_DIR}""")
 
 

@@ -79,7 +79,7 @@ if [ "$packages" = original ]; then
     sed -n 's/==.*/==/; s/^[a-z].*==/^&/p' requirements/original.txt |
         grep -vf - requirements/constraints.txt >>"$constraints"
     sources=()
-    for name in original runtime tables dev; do
+    for name in original runtime tables evaluation dev; do
         sources+=(-r "requirements/$name.txt")
     done
 fi

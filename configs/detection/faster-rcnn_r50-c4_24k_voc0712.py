@@ -14,7 +14,7 @@ custom_imports = dict(
     imports=['pixcon_mm', 'mmpretrain.models.utils.res_layer_extra_norm'],
     allow_failed_imports=False,
 )
-model = dict(roi_head=dict(bbox_head=dict(num_classes=20)))
+model = dict(roi_head=dict(bbox_head=dict(num_classes=len(_base_.classes))))
 param_scheduler = [
     dict(_base_.param_scheduler[0], end=100),
     dict(_base_.param_scheduler[1], milestones=[18000, 22000]),

@@ -9,9 +9,8 @@ _base_ = [
     '../_base_/detection_runtime.py',
 ]
 data_root = 'data/demo/'
-metainfo = dict(
-    classes=('person', 'cat', 'cup', 'motorcycle', 'coin', 'retina', 'logo')
-)
+classes = ('person', 'cat', 'cup', 'motorcycle', 'coin', 'retina', 'logo')
+metainfo = dict(classes=classes)
 norm_cfg = dict(type='BN', requires_grad=True)
 channels = 64
 model = dict(
@@ -28,14 +27,14 @@ model = dict(
             in_channels=channels,
             conv_out_channels=channels,
             fc_out_channels=256,
-            num_classes=7,
+            num_classes=len(classes),
             norm_cfg=norm_cfg,
         ),
         mask_roi_extractor=dict(out_channels=channels),
         mask_head=dict(
             in_channels=channels,
             conv_out_channels=channels,
-            num_classes=7,
+            num_classes=len(classes),
             norm_cfg=norm_cfg,
         ),
     ),

@@ -17,6 +17,7 @@ model = dict(
     type='MaskRCNN',
     data_preprocessor=dict(pad_mask=True),
     roi_head=dict(
+        bbox_head=dict(num_classes=len(_base_.classes)),
         # The mask head reads the features of the box head.
         mask_roi_extractor=None,
         mask_head=dict(
@@ -24,7 +25,7 @@ model = dict(
             num_convs=0,
             in_channels=2048,
             conv_out_channels=256,
-            num_classes=80,
+            num_classes=len(_base_.classes),
             loss_mask=dict(type='CrossEntropyLoss', use_mask=True),
         ),
     ),

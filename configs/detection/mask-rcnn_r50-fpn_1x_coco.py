@@ -8,3 +8,9 @@ _base_ = [
     '../_base_/schedules/detection_1x.py',
     '../_base_/detection_runtime.py',
 ]
+model = dict(
+    roi_head=dict(
+        bbox_head=dict(num_classes=len(_base_.classes)),
+        mask_head=dict(num_classes=len(_base_.classes)),
+    )
+)

@@ -14,8 +14,12 @@ _base_ = [
 ]
 model = dict(
     roi_head=dict(
-        bbox_head=dict(type='Shared2FCBBoxHead', norm_cfg=None, num_classes=8),
-        mask_head=dict(norm_cfg=None, num_classes=8),
+        bbox_head=dict(
+            type='Shared2FCBBoxHead',
+            norm_cfg=None,
+            num_classes=len(_base_.classes),
+        ),
+        mask_head=dict(norm_cfg=None, num_classes=len(_base_.classes)),
     )
 )
 optim_wrapper = dict(optimizer=dict(lr=0.01))

@@ -18,12 +18,12 @@ model = dict(
         channels=512,
         dilations=(1, 12, 24, 36),
         dropout_ratio=0.1,
-        num_classes=171,
+        num_classes=len(_base_.classes),
         norm_cfg=_base_.norm_cfg,
         align_corners=False,
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False),
     ),
-    auxiliary_head=dict(num_classes=171),
+    auxiliary_head=dict(num_classes=len(_base_.classes)),
 )
 param_scheduler = [dict(_base_.param_scheduler[0], end=20000)]
 train_cfg = dict(max_iters=20000, val_interval=2000)

@@ -10,5 +10,5 @@ _base_ = [
 ]
 model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
-    decode_head=dict(num_classes=21),
+    decode_head=dict(num_classes=len(_base_.classes)),
 )

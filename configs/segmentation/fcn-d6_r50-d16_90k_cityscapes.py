@@ -10,6 +10,7 @@ _base_ = [
 ]
 model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
+    decode_head=dict(num_classes=len(_base_.classes)),
     test_cfg=dict(mode='slide', crop_size=_base_.crop_size, stride=(513, 513)),
 )
 train_pipeline = [

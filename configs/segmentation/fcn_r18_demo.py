@@ -10,17 +10,18 @@ _base_ = [
 ]
 data_root = 'data/demo/'
 scale, crop_size = (240, 180), (128, 128)
+classes = (
+    'ground',
+    'person',
+    'cat',
+    'cup',
+    'motorcycle',
+    'coin',
+    'retina',
+    'logo',
+)
 metainfo = dict(
-    classes=(
-        'ground',
-        'person',
-        'cat',
-        'cup',
-        'motorcycle',
-        'coin',
-        'retina',
-        'logo',
-    ),
+    classes=classes,
     palette=[
         [0, 0, 0],
         [220, 20, 60],
@@ -37,9 +38,18 @@ model = dict(
     data_preprocessor=dict(size=crop_size),
     backbone=dict(depth=18, norm_cfg=norm_cfg),
     decode_head=dict(
-        in_channels=512, channels=128, num_classes=8, norm_cfg=norm_cfg
+        in_channels=512,
+        channels=128,
+        num_classes=len(classes),
+        norm_cfg=norm_cfg,
     ),
 )
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=scale, keep_ratio=True),
+    dict(type='LoadAnnotations'),
+    _base_.pack,
+]
 train_dataloader = dict(
     batch_size=16,
     num_workers=1,
@@ -66,12 +76,7 @@ val_dataloader = dict(
         data_root=data_root,
         data_prefix=dict(img_path='val2017', seg_map_path='semantic/val2017'),
         metainfo=metainfo,
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='Resize', scale=scale, keep_ratio=True),
-            dict(type='LoadAnnotations'),
-            _base_.pack,
-        ],
+        pipeline=test_pipeline,
     ),
 )
 test_dataloader = val_dataloader

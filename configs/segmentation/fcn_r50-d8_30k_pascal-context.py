@@ -11,7 +11,7 @@ _base_ = [
 ]
 model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
-    decode_head=dict(num_classes=60),
-    auxiliary_head=dict(num_classes=60),
+    decode_head=dict(num_classes=len(_base_.classes)),
+    auxiliary_head=dict(num_classes=len(_base_.classes)),
     test_cfg=dict(mode='slide', crop_size=_base_.crop_size, stride=(320, 320)),
 )

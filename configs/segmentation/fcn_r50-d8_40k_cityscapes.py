@@ -11,8 +11,8 @@ _base_ = [
 ]
 model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
-    decode_head=dict(align_corners=True),
-    auxiliary_head=dict(align_corners=True),
+    decode_head=dict(num_classes=len(_base_.classes), align_corners=True),
+    auxiliary_head=dict(num_classes=len(_base_.classes), align_corners=True),
     test_cfg=dict(mode='slide', crop_size=_base_.crop_size, stride=(513, 513)),
 )
 train_dataloader = dict(batch_size=2)

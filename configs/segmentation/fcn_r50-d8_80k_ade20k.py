@@ -10,8 +10,8 @@ _base_ = [
 ]
 model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
-    decode_head=dict(num_classes=150),
-    auxiliary_head=dict(num_classes=150),
+    decode_head=dict(num_classes=len(_base_.classes)),
+    auxiliary_head=dict(num_classes=len(_base_.classes)),
 )
 param_scheduler = [dict(_base_.param_scheduler[0], end=80000)]
 train_cfg = dict(max_iters=80000, val_interval=8000)

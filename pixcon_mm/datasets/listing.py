@@ -26,6 +26,8 @@ FORMATS = {
 # Suffixes of theirs for files that are never photographs: floats.
 OTHERS = {'.pfm'}
 MAX_KINDS = 8
+# What OpenCV reads, in any case.
+OPENCV_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 EXPECTED = """Any folder of images will do, subfolders included; for COCO:
   data/coco/
@@ -156,3 +158,32 @@ def _counts(left_out: Counter[str]) -> str:
     parts = [f'{count} {kind}' for kind, count in named]
     rest = left_out.total() - sum(count for _, count in named)
     return ', '.join([*parts, *([f'{rest} of other kinds'] if rest else [])])
+
+
+def images_by_stem(folder: str) -> dict[str, str]:
+    """Find the images below a folder.
+
+    Returns:
+        dict[str, str]: Path relative to the folder, by that path without its
+        suffix; sorted.
+
+    Raises:
+        UserError: If two images differ in their suffix alone.
+    """
+    found: dict[str, str] = {}
+    for place, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            stem, suffix = os.path.splitext(name)
+            if name[0] == '.' or suffix.lower() not in OPENCV_SUFFIXES:
+                continue
+            stem, path = (
+                os.path.relpath(os.path.join(place, part), folder)
+                for part in (stem, name)
+            )
+            if stem in found:
+                raise UserError(
+                    f'{as_line(folder)} has {found[stem]} and {path}: labels '
+                    'belong to a name without suffix, so rename one of them.'
+                )
+            found[stem] = path
+    return dict(sorted(found.items()))

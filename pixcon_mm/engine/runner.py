@@ -11,10 +11,12 @@ from mmengine.dist import (
     is_distributed,
     master_only,
 )
+from mmengine.evaluator import Evaluator
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import OPTIMIZERS, RUNNERS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -23,6 +25,7 @@ from pixcon_mm.engine.checkpointing import (
     load_weights,
     save_finite,
 )
+from pixcon_mm.engine.cpu_amp import has_bfloat16
 from pixcon_mm.engine.hooks.reproducible_resume_hook import (
     ReproducibleResumeHook,
 )
@@ -42,6 +45,7 @@ from pixcon_mm.engine.model_state import (
 )
 from pixcon_mm.engine.resuming import find_start, restore_run
 from pixcon_mm.errors import UserError, describe, suggest
+from pixcon_mm.metrics import with_classes
 from pixcon_mm.processes import WorkerStart, worker_watch
 
 
@@ -49,9 +53,9 @@ from pixcon_mm.processes import WorkerStart, worker_watch
 class PixConRunner(Runner):
     """Runner for all three tasks, on GPUs or on a machine without.
 
-    Without CUDA it uses gloo, runs SyncBN as BN and mixed precision as
-    single, and says so, a line each. It does not scale losses in bfloat16,
-    and scales the learning rate by the batch of an optimiser step,
+    Without CUDA it uses gloo, runs SyncBN as BN and mixed precision in
+    float16 as single, and says so, a line each. It does not scale losses in
+    bfloat16, and scales the learning rate by the batch of an optimiser step,
     accumulation included.
 
     Its checkpoints are complete and finite. They hold no code, and none that
@@ -130,6 +134,21 @@ class PixConRunner(Runner):
                 handler.setFormatter(TerminalFormatter())
         return logger
 
+    def build_visualizer(self, visualizer=None) -> Visualizer:
+        """Build a visualiser of this run's own.
+
+        OpenMMLab's tools need a ``name`` in the config, and visualisers of
+        one name are one object, which would write into the first run's
+        folder.
+        """
+        if isinstance(visualizer, dict):
+            visualizer = dict(visualizer, name=self._experiment_name)
+        return super().build_visualizer(visualizer)
+
+    def build_evaluator(self, evaluator) -> Evaluator:
+        """Build the evaluator, with metrics that keep each class's."""
+        return super().build_evaluator(with_classes(evaluator))
+
     def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
         """Wrap for DDP, on CPU too, where SyncBN cannot run."""
         optim_wrapper = self.cfg.get('optim_wrapper') or {}
@@ -204,19 +223,8 @@ class PixConRunner(Runner):
                 'that name is registered.'
                 f'{suggest(name, list(OPTIMIZERS.module_dict))}'
             )
-        is_amp = optim_wrapper.get('type') == 'AmpOptimWrapper'
-        if is_amp and not torch.cuda.is_available():
-            self.logger.info(
-                'Mixed precision needs CUDA: training runs in float32.'
-            )
-            amp_only = ('dtype', 'loss_scale', 'use_fsdp')
-            optim_wrapper = {
-                k: v for k, v in optim_wrapper.items() if k not in amp_only
-            }
-            optim_wrapper['type'] = 'OptimWrapper'
-        elif is_amp and optim_wrapper.get('dtype') == 'bfloat16':
-            # It has the range of float32: there is nothing to scale.
-            optim_wrapper = dict(optim_wrapper, loss_scale=dict(enabled=False))
+        if optim_wrapper.get('type') == 'AmpOptimWrapper':
+            optim_wrapper = self._adapt_precision(dict(optim_wrapper))
         wrapper = super().build_optim_wrapper(optim_wrapper)
         if isinstance(wrapper, OptimWrapperDict):
             raise UserError(
@@ -227,6 +235,23 @@ class PixConRunner(Runner):
         names = {p: n for n, p in self.model.named_parameters()}
         LayoutCheck(wrapper.optimizer, names)
         return wrapper
+
+    def _adapt_precision(self, wrapper: dict) -> dict:
+        """Return the config of the mixed precision that this machine has."""
+        is_bfloat16 = wrapper.get('dtype') == 'bfloat16'
+        if torch.cuda.is_available():
+            # bfloat16 has the range of float32: there is nothing to scale.
+            scale = dict(loss_scale=dict(enabled=False)) if is_bfloat16 else {}
+            return {**wrapper, **scale}
+        for name in ('dtype', 'loss_scale', 'use_fsdp'):
+            wrapper.pop(name, None)
+        if is_bfloat16 and has_bfloat16():
+            return {**wrapper, 'type': 'CpuAmpOptimWrapper'}
+        needed = 'a CPU with bfloat16 or CUDA' if is_bfloat16 else 'CUDA'
+        self.logger.info(
+            f'Mixed precision needs {needed}: training runs in float32.'
+        )
+        return {**wrapper, 'type': 'OptimWrapper'}
 
     def scale_lr(self, optim_wrapper, auto_scale_lr=None) -> None:
         """Scale the rate by the images of an optimiser step."""

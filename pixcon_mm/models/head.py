@@ -67,6 +67,25 @@ def feature_std(rows: Tensor) -> Tensor:
     return rows.std(0, unbiased=False).mean() * rows.shape[-1] ** 0.5
 
 
+def positive_margin(query: Tensor, positive: Tensor) -> Tensor:
+    """Compare the similarity of positives with that of another image's.
+
+    Near 0 if queries tell cells from means, or one place in the grid from
+    another, but not images (docs/method.md, section 9.1).
+
+    Args:
+        query (Tensor): Unit rows, by direction and image. Shape
+            (2, B, ..., C).
+        positive (Tensor): The key of each query; its counterpart is the one
+            at the same place of the image before. The same shape.
+
+    Returns:
+        Tensor: Mean difference of cosines, in [-2, 2].
+    """
+    other = positive.roll(1, dims=1)
+    return (query.detach() * (positive - other)).sum(-1).mean()
+
+
 @MODELS.register_module()
 class PixConHead(BaseModule):
     """Predict, match, weigh, contrast; each view is query once.
@@ -155,13 +174,15 @@ class PixConHead(BaseModule):
             tuple[Tensor, dict[str, Tensor]]: The sum of both directions'
             means, and monitors.
         """
-        query = torch.cat(
+        query = torch.stack(
             [normalize(self.predictor(p.query.image)) for p in pairs]
         )
-        positive = torch.cat([pair.key.image for pair in pairs])
-        nce = self.loss_module(query, positive, queue)
+        positive = torch.stack([pair.key.image for pair in pairs])
+        nce = self.loss_module(
+            query.flatten(0, 1), positive.flatten(0, 1), queue
+        )
         # Both directions have B rows: the sum of two means.
-        return 2 * nce.loss.mean(), self._monitors(nce, query)
+        return 2 * nce.loss.mean(), self._monitors(nce, query, positive)
 
     def dense_loss(
         self, pairs: list[ViewPair], queue: Tensor
@@ -189,7 +210,7 @@ class PixConHead(BaseModule):
         row_loss = nce.loss.view_as(weight)
         # A pair without participating cells adds nothing, not 0/0.
         loss = (weight * row_loss).sum(1) / weight.sum(1).clamp(min=EPS)
-        monitors = self._monitors(nce, query)
+        monitors = self._monitors(nce, query, positive)
         in_overlap = torch.stack([match.in_overlap for match in matches])
         monitors['overlap'] = in_overlap.float().mean()
         monitors['weight'] = weight.mean()
@@ -235,10 +256,13 @@ class PixConHead(BaseModule):
         predicted = self.dense_predictor(rows.flatten(0, 1))
         return normalize(predicted.view(*rows.shape))
 
-    def _monitors(self, nce: InfoNCE, query: Tensor) -> dict[str, Tensor]:
+    def _monitors(
+        self, nce: InfoNCE, query: Tensor, positive: Tensor
+    ) -> dict[str, Tensor]:
         temperature = self.loss_module.temperature
         return dict(
             pos_sim=nce.pos_logit.detach().mean() * temperature,
+            pos_margin=positive_margin(query, positive),
             neg_logsumexp=nce.neg_logsumexp.detach().mean(),
             feature_std=feature_std(query),
         )

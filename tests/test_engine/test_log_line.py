@@ -6,16 +6,10 @@ import pty
 import re
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
-from pixcon_mm.engine.log_line import (
-    TerminalFormatter,
-    batch_size,
-    is_readable,
-    losses,
-)
+from pixcon_mm.engine.log_line import TerminalFormatter, is_readable
 from tests import ROOT, toy
 from tests.commands import run
 
@@ -45,20 +39,6 @@ def record(message, level=logging.INFO):
 )
 def test_dumps_stay_off_the_terminal(message, level, is_shown):
     assert is_readable(record(message, level)) == is_shown
-
-
-def test_losses_of_all_three_tasks():
-    tag = {'loss': 3.0, 'decode.loss_ce': 2.0, 'aux.loss_ce': 1.0, 'lr': 0.1}
-    assert losses(tag) == 'decode.ce 2.000  aux.ce 1.000'
-    tag = {'loss': 1.5, 'loss_rpn_cls': 0.5, 'loss_mask': 1.0, 'acc': 90.0}
-    assert losses(tag) == 'rpn_cls 0.500  mask 1.000'
-
-
-def test_batch_size_of_either_loader():
-    assert batch_size(SimpleNamespace(batch_size=3)) == 3
-    sampler = SimpleNamespace(batch_size=4)
-    loader = SimpleNamespace(batch_size=None, batch_sampler=sampler)
-    assert batch_size(loader) == 4
 
 
 # Of the longest runs and numbers that a recipe has.

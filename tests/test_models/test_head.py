@@ -1,5 +1,6 @@
 """Matching variants and numbers of any size through the head."""
 
+import itertools
 import math
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.models.geometry import Geometry
-from pixcon_mm.models.head import pair_views
+from pixcon_mm.models.head import pair_views, positive_margin
 from pixcon_mm.models.key_encoder import ViewKeys
 from pixcon_mm.models.matching import normalize
 from pixcon_mm.models.neck import ViewFeatures
@@ -42,14 +43,6 @@ def matches(directions, **head):
 
 
 # ---- variants ------------------------------------------------------------
-
-
-def test_pairs_are_the_other_view_and_its_geometry_second():
-    first, second = pairs()
-    for a, b in zip(first.geometry, second.geometry, strict=True):
-        assert torch.equal(a, b.flip(1))
-        assert not torch.equal(a, b)
-    assert not torch.equal(first.key.image, second.key.image)
 
 
 def test_sim_is_the_plain_mean():
@@ -157,3 +150,25 @@ def test_wrong_settings_are_refused(wrong):
     (name,) = wrong
     with pytest.raises(UserError, match=name):
         head_and_queue(**wrong)
+
+
+# ---- monitors ------------------------------------------------------------
+
+
+def test_the_margin_tells_images_from_places():
+    """Queries that know the place alone have none, others do."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, 5, 9, 64)
+    place, image = (
+        normalize(torch.randn(size, generator=generator))
+        for size in ((1, 1, *shape[2:]), (2, 5, 1, 64))
+    )
+    keys = normalize(place + image)
+    assert positive_margin(place.expand(shape), keys).abs() < 1e-6
+    margin = positive_margin(image.expand(shape), keys)
+    loop = [
+        image[d, b, 0] @ (keys[d, b, n] - keys[d, b - 1, n])
+        for d, b, n in itertools.product(*map(range, shape[:3]))
+    ]
+    assert margin > 0.5
+    torch.testing.assert_close(margin, torch.stack(loop).mean())

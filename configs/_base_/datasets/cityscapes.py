@@ -2,6 +2,14 @@
 
 _base_ = './segmentation.py'
 data_root = 'data/cityscapes/'
+# fmt: off
+classes = (
+    'road', 'sidewalk', 'building', 'wall', 'fence', 'pole', 'traffic light',
+    'traffic sign', 'vegetation', 'terrain', 'sky', 'person', 'rider', 'car',
+    'truck', 'bus', 'train', 'motorcycle', 'bicycle',
+)
+# fmt: on
+metainfo = dict(classes=classes)
 scale, crop_size = (2049, 1025), (769, 769)
 train_pipeline = [
     *_base_.load,
@@ -21,6 +29,7 @@ train_dataloader = dict(
     dataset=dict(
         type='CityscapesDataset',
         data_root=data_root,
+        metainfo=metainfo,
         data_prefix=dict(
             img_path='leftImg8bit/train', seg_map_path='gtFine/train'
         ),
@@ -31,6 +40,7 @@ val_dataloader = dict(
     dataset=dict(
         type='CityscapesDataset',
         data_root=data_root,
+        metainfo=metainfo,
         data_prefix=dict(
             img_path='leftImg8bit/val', seg_map_path='gtFine/val'
         ),

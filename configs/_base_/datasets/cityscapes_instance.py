@@ -5,12 +5,19 @@ Annotations: those of MMDetection's tools/dataset_converters.
 
 _base_ = './coco_instance.py'
 data_root = 'data/cityscapes/'
+# fmt: off
+classes = (
+    'person', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle',
+)
+# fmt: on
+metainfo = dict(classes=classes)
 val_file = 'annotations/instancesonly_filtered_gtFine_val.json'
 train_dataloader = dict(
     batch_size=1,
     dataset=dict(
         type='CityscapesDataset',
         data_root=data_root,
+        metainfo=metainfo,
         ann_file='annotations/instancesonly_filtered_gtFine_train.json',
         data_prefix=dict(img='leftImg8bit/train/'),
         pipeline=[
@@ -27,6 +34,7 @@ val_dataloader = dict(
     dataset=dict(
         type='CityscapesDataset',
         data_root=data_root,
+        metainfo=metainfo,
         ann_file=val_file,
         data_prefix=dict(img='leftImg8bit/val/'),
         pipeline=[

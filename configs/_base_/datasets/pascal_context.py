@@ -2,6 +2,19 @@
 
 _base_ = './segmentation.py'
 data_root = 'data/VOCdevkit/VOC2010/'
+# fmt: off
+classes = (
+    'background', 'aeroplane', 'bag', 'bed', 'bedclothes', 'bench', 'bicycle',
+    'bird', 'boat', 'book', 'bottle', 'building', 'bus', 'cabinet', 'car',
+    'cat', 'ceiling', 'chair', 'cloth', 'computer', 'cow', 'cup', 'curtain',
+    'dog', 'door', 'fence', 'floor', 'flower', 'food', 'grass', 'ground',
+    'horse', 'keyboard', 'light', 'motorbike', 'mountain', 'mouse', 'person',
+    'plate', 'platform', 'pottedplant', 'road', 'rock', 'sheep', 'shelves',
+    'sidewalk', 'sign', 'sky', 'snow', 'sofa', 'table', 'track', 'train',
+    'tree', 'truck', 'tvmonitor', 'wall', 'water', 'window', 'wood',
+)
+# fmt: on
+metainfo = dict(classes=classes)
 scale, crop_size = (520, 520), (480, 480)
 train_pipeline = [
     *_base_.load,
@@ -21,6 +34,7 @@ train_dataloader = dict(
     dataset=dict(
         type='PascalContextDataset',
         data_root=data_root,
+        metainfo=metainfo,
         ann_file='ImageSets/SegmentationContext/train.txt',
         data_prefix=dict(
             img_path='JPEGImages', seg_map_path='SegmentationClassContext'
@@ -32,6 +46,7 @@ val_dataloader = dict(
     dataset=dict(
         type='PascalContextDataset',
         data_root=data_root,
+        metainfo=metainfo,
         ann_file='ImageSets/SegmentationContext/val.txt',
         data_prefix=dict(
             img_path='JPEGImages', seg_map_path='SegmentationClassContext'

@@ -5,6 +5,14 @@ Source: docs/method.md, section 10.1.
 
 _base_ = './detection.py'
 data_root = 'data/VOCdevkit/'
+# fmt: off
+classes = (
+    'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat',
+    'chair', 'cow', 'diningtable', 'dog', 'horse', 'motorbike', 'person',
+    'pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor',
+)
+# fmt: on
+metainfo = dict(classes=classes)
 train_dataloader = dict(
     dataset=dict(
         type='ConcatDataset',
@@ -13,6 +21,7 @@ train_dataloader = dict(
             dict(
                 type='VOCDataset',
                 data_root=data_root,
+                metainfo=metainfo,
                 ann_file=f'{year}/ImageSets/Main/trainval.txt',
                 data_prefix=dict(sub_data_root=f'{year}/'),
                 filter_cfg=dict(filter_empty_gt=True),
@@ -36,6 +45,7 @@ val_dataloader = dict(
     dataset=dict(
         type='VOCDataset',
         data_root=data_root,
+        metainfo=metainfo,
         ann_file='VOC2007/ImageSets/Main/test.txt',
         data_prefix=dict(sub_data_root='VOC2007/'),
         test_mode=True,

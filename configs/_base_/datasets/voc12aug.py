@@ -2,6 +2,14 @@
 
 _base_ = './segmentation.py'
 data_root = 'data/VOCdevkit/VOC2012/'
+# fmt: off
+classes = (
+    'background', 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus',
+    'car', 'cat', 'chair', 'cow', 'diningtable', 'dog', 'horse', 'motorbike',
+    'person', 'pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor',
+)
+# fmt: on
+metainfo = dict(classes=classes)
 scale, crop_size = (2049, 513), (513, 513)
 train_pipeline = [
     *_base_.load,
@@ -24,6 +32,7 @@ train_dataloader = dict(
             dict(
                 type='PascalVOCDataset',
                 data_root=data_root,
+                metainfo=metainfo,
                 ann_file=f'ImageSets/Segmentation/{images}.txt',
                 data_prefix=dict(img_path='JPEGImages', seg_map_path=masks),
                 pipeline=train_pipeline,
@@ -39,6 +48,7 @@ val_dataloader = dict(
     dataset=dict(
         type='PascalVOCDataset',
         data_root=data_root,
+        metainfo=metainfo,
         ann_file='ImageSets/Segmentation/val.txt',
         data_prefix=dict(
             img_path='JPEGImages', seg_map_path='SegmentationClass'

@@ -21,7 +21,6 @@ model = dict(
         num_convs=1,
         concat_input=False,
         dropout_ratio=0.1,
-        num_classes=19,
         norm_cfg=_base_.norm_cfg,
         align_corners=False,
         loss_decode=dict(

@@ -46,7 +46,6 @@ model = dict(
             in_channels=256,
             conv_out_channels=256,
             norm_cfg=_base_.norm_cfg,
-            num_classes=80,
             loss_mask=dict(type='CrossEntropyLoss', use_mask=True),
         ),
     ),

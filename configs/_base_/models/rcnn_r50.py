@@ -41,7 +41,6 @@ model = dict(
         ),
         bbox_head=dict(
             roi_feat_size=7,
-            num_classes=80,
             bbox_coder=box_coder,
             reg_class_agnostic=False,
             loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False),

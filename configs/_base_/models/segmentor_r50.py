@@ -28,7 +28,6 @@ model = dict(
         in_channels=2048,
         in_index=3,
         num_convs=2,
-        num_classes=19,
         norm_cfg=norm_cfg,
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False),
     ),

@@ -1,0 +1,223 @@
+"""Class names: one variable of a config, and what follows from it.
+
+A config names its classes once, ``classes = ('helmet', 'vest')``; it passes
+them to its data sets as ``metainfo`` and their number to its heads. MMEngine
+computes these values when it reads the file, so a new value of the variable,
+from the command line or a config that builds on the file, would not reach
+them. Here it does, and values that disagree are found.
+"""
+
+import colorsys
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+
+from pixcon_mm.data_paths import LOADERS, leaves
+from pixcon_mm.errors import UserError
+
+# Heads that tell the classes apart; others may do so too.
+HEADS = ('bbox_head', 'mask_head', 'decode_head', 'auxiliary_head')
+# Heads with a count of their own: object or not, and what is no object.
+OTHER_HEADS = ('rpn_head', 'semantic_head', 'panoptic_head')
+
+
+def as_names(value: Any) -> tuple[str, ...]:
+    """Return class names as a tuple; one name may come alone.
+
+    Raises:
+        UserError: If they are no names, or one of them comes twice.
+
+    Example:
+        >>> as_names('helmet')
+        ('helmet',)
+    """
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not all(
+        isinstance(name, str) and name for name in names
+    ):
+        raise UserError(
+            f'classes = {value!r} are no class names: write '
+            "classes = ('helmet', 'vest'), or classes=helmet,vest on the "
+            'command line.'
+        )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f'classes has a name twice: {", ".join(twice)}.')
+    return tuple(names)
+
+
+def follow(cfg: Config, old: tuple[str, ...]) -> None:
+    """Give the names in ``cfg.classes`` to all that had the old ones.
+
+    Args:
+        cfg (Config): Changed in place: ``metainfo`` of the data sets and
+            ``num_classes`` of the heads, where they fit the old names.
+        old (tuple[str, ...]): Names from which the config was computed.
+    """
+    new = cfg.classes
+    if new == old:
+        return
+    infos = [dataset.get('metainfo') for _, dataset in datasets(cfg)]
+    for info in [*infos, cfg.get('metainfo')]:
+        if info and _names(info) == old:
+            info.update(classes=new, palette=colours(len(new)))
+    for _, dataset in datasets(cfg):
+        if dataset.type == 'VOCDataset' and dataset.get('metainfo'):
+            # Its metric would print the names of VOC for other classes.
+            dataset.type = 'XMLDataset'
+    for _, head in _heads(cfg):
+        if head.get('num_classes') == len(old):
+            head['num_classes'] = len(new)
+
+
+def check_names(cfg: Config) -> None:
+    """Stop if there are no class names, or a data set cannot have them.
+
+    MMSegmentation's data sets of benchmarks know the values of their own
+    classes in a mask, and can select among these.
+
+    Args:
+        cfg (Config): Its framework is imported.
+    """
+    if 'classes' not in cfg:
+        return
+    if not cfg.classes:
+        raise UserError(
+            f'{cfg.filename} has no class names yet. Name yours in the order '
+            'of their numbers: --cfg-options classes=helmet,vest '
+            '(docs/your_data.md).'
+        )
+    if cfg.get('default_scope') != 'mmseg':
+        return
+    for place, dataset in datasets(cfg):
+        kind = DATASETS.get(f'mmseg.{dataset.type}')
+        known = (kind.METAINFO if kind else {}).get('classes')
+        other = sorted({*cfg.classes} - {*known}) if known else None
+        if other:
+            raise UserError(
+                f'{place} knows the masks of its own {len(known)} classes '
+                f'alone, and {", ".join(other[:4])} is none of them: for '
+                'your own masks use configs/segmentation/fcn_r50-d8_custom.py '
+                '(docs/your_data.md).'
+            )
+
+
+def colours(count: int) -> list[list[int]]:
+    """Return distinct colours, RGB in 0-255, the same in every run.
+
+    Hues are a golden section apart, so neighbours differ.
+    """
+    return [
+        [
+            round(255 * part)
+            for part in colorsys.hsv_to_rgb(
+                i * 0.618034 % 1, 1 - 0.4 * (i % 2), 1 - 0.3 * (i % 3 == 2)
+            )
+        ]
+        for i in range(count)
+    ]
+
+
+def find_disagreement(cfg: Config) -> str | None:
+    """Compare data sets, heads and evaluators with ``cfg.classes``.
+
+    Returns:
+        str | None: A sentence about the first that disagrees, if one does.
+    """
+    names = cfg.classes
+    fix = (
+        'Set the names alone, by --cfg-options classes=NAME,NAME or a line '
+        'classes = (...) in the config: the rest follows from them.'
+    )
+    for place, dataset in datasets(cfg):
+        info = dataset.get('metainfo') or {}
+        if _names(info) != names:
+            return (
+                f'{place} has {_count(_names(info))} in its metainfo, and '
+                f'the config has {_count(names)}. {fix}'
+            )
+        palette = info.get('palette')
+        if isinstance(palette, list | tuple) and len(palette) != len(names):
+            return (
+                f'{place} has {len(palette)} colours in its palette for '
+                f'{_count(names)}: leave metainfo.palette out, or give each '
+                'class one colour.'
+            )
+    for place, head in _heads(cfg):
+        number = head.get('num_classes')
+        if number != len(names):
+            return (
+                f'{place}.num_classes is {number}, and the config has '
+                f'{_count(names)}. {fix}'
+            )
+    return _evaluator_disagreement(cfg)
+
+
+def _evaluator_disagreement(cfg: Config) -> str | None:
+    """Compare the annotations of each evaluator with those of its data."""
+    for part in ('val', 'test'):
+        evaluators = cfg.get(f'{part}_evaluator') or []
+        if isinstance(evaluators, dict):
+            evaluators = [evaluators]
+        loader = cfg.get(f'{part}_dataloader') or {}
+        files = {
+            f'{dataset.get("data_root") or ""}{dataset.get("ann_file", "")}'
+            for dataset in leaves(loader.get('dataset') or {})
+        }
+        for evaluator in evaluators:
+            file = evaluator.get('ann_file')
+            if file and files and not _is_one_of(file, files):
+                return (
+                    f'{part}_evaluator reads {file}, and {part}_dataloader '
+                    f'reads {", ".join(sorted(files))}: both need the same '
+                    'annotations.'
+                )
+    return None
+
+
+def _is_one_of(file: str, files: set[str]) -> bool:
+    """Compare paths, slashes where they are joined aside."""
+    return file.replace('/', '') in {f.replace('/', '') for f in files}
+
+
+def datasets(cfg: Config) -> Iterator[tuple[str, Any]]:
+    """Yield the data sets of all loaders, each after its place."""
+    for name in LOADERS:
+        dataset = (cfg.get(name) or {}).get('dataset')
+        for leaf in leaves(dataset) if dataset else ():
+            yield f'The {leaf.get("type")} of {name}', leaf
+
+
+def _heads(cfg: Config) -> Iterator[tuple[str, Any]]:
+    """Yield the heads of the model that tell classes apart."""
+    nodes = [('model', 'model', cfg.get('model') or {})]
+    while nodes:
+        path, name, node = nodes.pop(0)
+        if isinstance(node, list | tuple):
+            # A cascade: the heads of a list share its name.
+            nodes += [(f'{path}.{i}', name, n) for i, n in enumerate(node)]
+        elif isinstance(node, dict) and name not in OTHER_HEADS:
+            has_number = 'num_classes' in node and name.endswith('_head')
+            if has_number or (name in HEADS and 'type' in node):
+                yield path, node
+            nodes += [(f'{path}.{k}', k, n) for k, n in node.items()]
+
+
+def _names(info: dict) -> tuple[str, ...]:
+    names = info.get('classes') or ()
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _count(names: tuple[str, ...]) -> str:
+    """Return how many names there are, and the first of them.
+
+    Example:
+        >>> _count(('helmet', 'vest'))
+        '2 class names (helmet, vest)'
+    """
+    if not names:
+        return 'no class names'
+    some = ', '.join(names[:4]) + (', ...' if len(names) > 4 else '')
+    return f'{len(names)} class name{"s" * (len(names) > 1)} ({some})'

@@ -1,0 +1,97 @@
+"""Images of any suffix with masks, for MMSegmentation."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATASETS
+
+from pixcon_mm.datasets.listing import OPENCV_SUFFIXES, images_by_stem
+from pixcon_mm.errors import UserError
+from pixcon_mm.files import as_line
+
+IGNORED = 255  # in a mask: no class, left out of loss and metric
+
+
+@DATASETS.register_module()
+class MaskFolderDataset(BaseSegDataset):
+    """Images of any suffix, and a PNG mask of the same name for each.
+
+    Args:
+        mask_values (Sequence[int], optional): Grey value of each class, in
+            their order; other values are ignored, as 255 is. None if the
+            values are the numbers of the classes, 0, 1, 2, ...
+        img_suffix (None): Not used, any image counts.
+        **kwargs: Of MMSegmentation's ``BaseSegDataset``; without
+            ``ann_file``.
+    """
+
+    def __init__(
+        self,
+        mask_values: Sequence[int] | None = None,
+        img_suffix: None = None,
+        **kwargs: Any,
+    ):
+        self.mask_values = mask_values
+        super().__init__(**kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """List the images with their masks.
+
+        Raises:
+            UserError: If there are none, or as many values as classes are
+                needed.
+        """
+        label_map = mask_labels(self.mask_values, self.metainfo['classes'])
+        images, masks = (
+            self.data_prefix[key] for key in ('img_path', 'seg_map_path')
+        )
+        found = images_by_stem(images)
+        if not found:
+            raise UserError(
+                f'{as_line(images)} has no image (a file that ends in '
+                f'{", ".join(OPENCV_SUFFIXES)}).'
+            )
+        return [
+            dict(
+                img_path=os.path.join(images, path),
+                seg_map_path=os.path.join(masks, stem + self.seg_map_suffix),
+                label_map=label_map,
+                reduce_zero_label=self.reduce_zero_label,
+                seg_fields=[],
+            )
+            for stem, path in found.items()
+        ]
+
+
+def mask_labels(
+    values: Sequence[int] | None, classes: Sequence[str]
+) -> dict[int, int] | None:
+    """Return the number of the class for every grey value.
+
+    Args:
+        values (Sequence[int], optional): Value of each class; None if they
+            are the numbers already.
+        classes (Sequence[str]): Names of the classes.
+
+    Raises:
+        UserError: If they are not one different value for each class.
+
+    Example:
+        >>> labels = mask_labels((0, 128), ('wall', 'door'))
+        >>> labels[0], labels[128], labels[1], labels[255]
+        (0, 1, 255, 255)
+    """
+    if values is None:
+        return None
+    numbers = {value: number for number, value in enumerate(values)}
+    if not numbers.keys() <= {*range(256)} or not (
+        len(numbers) == len(values) == len(classes)
+    ):
+        raise UserError(
+            f'mask_values = {values} for {len(classes)} classes '
+            f'({", ".join(classes)}): give each class one value of 0-255, as '
+            'in --cfg-options classes=wall,door mask_values=0,128'
+        )
+    return {value: numbers.get(value, IGNORED) for value in range(256)}

@@ -1,0 +1,257 @@
+"""Backbones of any library, frozen, with the weights of any checkpoint."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pixcon_mm.checkpoint.backbone import backbone_tensors, find_backbone
+from pixcon_mm.checkpoint.export import resnet_depth
+from pixcon_mm.checkpoint.fill import load_strict
+from pixcon_mm.checkpoint.load import load_tensors, sha256_of
+from pixcon_mm.errors import UserError, suggest
+from pixcon_mm.evaluation.dilation import dilate, stride_of
+
+# ImageNet's, in RGB, for values from 0 to 255.
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+
+class FrozenBackbone(nn.Module):
+    """Network from RGB images to one feature map, without gradients.
+
+    Args:
+        net (nn.Module): The network.
+        read (Callable): From normalised images to its feature map.
+        mean, std (Sequence[float]): Of the channels, for values 0 to 255.
+        bgr (bool): The network takes BGR; ``mean`` and ``std`` are BGR, too.
+        stride (int): Pixels a cell.
+        channels (int): D.
+        origin (dict): Where architecture and weights come from.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        read: Callable[[Tensor], Tensor],
+        mean: tuple[float, ...] = MEAN,
+        std: tuple[float, ...] = STD,
+        bgr: bool = False,
+        stride: int = 32,
+        channels: int = 0,
+        origin: dict | None = None,
+    ):
+        super().__init__()
+        self.net, self.read, self.bgr = net, read, bgr
+        self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer('std', torch.tensor(std).view(-1, 1, 1))
+        self.stride, self.channels = stride, channels
+        self.origin = origin or {}
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute the feature maps of a batch.
+
+        Args:
+            images (Tensor): RGB, 0 to 255, any dtype; H and W are multiples
+                of the stride. Shape (B, 3, H, W).
+
+        Returns:
+            Tensor: float32. Shape (B, D, H / stride, W / stride).
+        """
+        images = images.float()
+        if self.bgr:
+            images = images.flip(1)
+        return self.read((images - self.mean) / self.std).float()
+
+    def describe(self) -> dict:
+        """Return what a result file says about the features."""
+        return dict(
+            self.origin,
+            stride=self.stride,
+            channels=self.channels,
+            mean=self.mean.flatten().tolist(),
+            std=self.std.flatten().tolist(),
+            channel_order='BGR' if self.bgr else 'RGB',
+        )
+
+
+def load_backbone(
+    arch: str,
+    pretrained: str | Path,
+    stride: int | None = None,
+    prefix: str | None = None,
+    seed: int = 0,
+) -> FrozenBackbone:
+    """Build a backbone of any library and fill it, all of it.
+
+    Args:
+        arch (str): A config file with ``model.backbone``, of this project or
+            of MMPretrain, MMDetection, MMSegmentation; a model of
+            torchvision, as ``'resnet50'``; or one of timm, as
+            ``'timm:vit_small_patch16_224'``.
+        pretrained (str | Path): A file of weights (a checkpoint of this
+            project or of the release, an exported backbone, a state dict),
+            ``'torchvision'`` for its supervised ResNet, or ``'none'`` for
+            random weights.
+        stride (int, optional): Pixels a cell; a CNN is dilated to it, with
+            unchanged weights. By default the network's own.
+        prefix (str, optional): Where a foreign file has the backbone.
+        seed (int): Of random weights.
+
+    Returns:
+        FrozenBackbone: In eval mode, on the CPU.
+
+    Raises:
+        UserError: If there is no such model or file, or a tensor would stay
+            random.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if arch.endswith('.py'):
+            parts = _from_config(arch)
+        elif arch.startswith('timm:'):
+            parts = _from_timm(arch.removeprefix('timm:'))
+        else:
+            parts = _from_torchvision(arch)
+    net, read = parts['net'], parts['read']
+    net.eval()
+    origin = dict(arch=arch, pretrained=str(pretrained))
+    if pretrained == 'none':
+        origin['seed'] = seed
+    elif pretrained == 'torchvision':
+        from pixcon_mm.engine.hooks.pretrained_hook import download
+
+        net.depth = getattr(net, 'depth', resnet_depth(net.state_dict()))
+        tensors, name = download(net)
+        load_strict(net.state_dict(), tensors, 'backbone', name)
+        origin['pretrained'] = name
+    else:
+        tensors = load_tensors(pretrained)
+        if prefix is None:
+            place = find_backbone(tensors, net.state_dict(), str(pretrained))
+            tensors = place.tensors
+        else:
+            tensors = backbone_tensors(tensors, prefix)
+        load_strict(net.state_dict(), tensors, 'backbone', str(pretrained))
+        origin['sha256'] = sha256_of(pretrained)
+    if stride is not None:
+        dilate(net, read, stride)
+    own_stride, channels = stride_of(read)
+    backbone = FrozenBackbone(
+        **parts, stride=own_stride, channels=channels, origin=origin
+    )
+    return backbone.eval().requires_grad_(False)
+
+
+def _from_config(path: str) -> dict:
+    """Build the backbone of an OpenMMLab config."""
+    from mmengine.registry import MODELS, DefaultScope
+
+    from pixcon_mm.cli import import_framework, quiet
+    from pixcon_mm.config import load_config
+
+    with quiet():
+        cfg = load_config(path)
+        scope = cfg.get('default_scope') or 'mmpretrain'
+        import_framework(scope)
+    model = cfg.get('model') or {}
+    if not model.get('backbone'):
+        raise UserError(f'{path} describes no model with a backbone.')
+    settings = model.backbone.to_dict()
+    settings.pop('pretrained', None)
+    if (settings.get('init_cfg') or {}).get('type') == 'Pretrained':
+        del settings['init_cfg']  # --pretrained decides
+    with quiet(), DefaultScope.overwrite_default_scope(scope):
+        with MODELS.switch_scope_and_registry(None) as registry:
+            kind = registry.get(settings['type'])
+        if 'featmap' in getattr(kind, 'OUT_TYPES', ()):  # ViTs
+            settings['out_type'] = 'featmap'
+        net = MODELS.build(settings)
+        net.init_weights()
+
+    def read(images: Tensor) -> Tensor:
+        maps = net(images)
+        return maps[-1] if isinstance(maps, list | tuple) else maps
+
+    numbers = {
+        **(cfg.get('data_preprocessor') or {}),
+        **(model.get('data_preprocessor') or {}),
+    }
+    parts = dict(net=net, read=read)
+    if numbers.get('mean'):
+        is_rgb = numbers.get('bgr_to_rgb') or numbers.get('to_rgb')
+        parts.update(
+            mean=tuple(map(float, numbers['mean'])),
+            std=tuple(map(float, numbers['std'])),
+            bgr=not is_rgb,
+        )
+    return parts
+
+
+def _from_timm(name: str) -> dict:
+    """Build a model of timm without its classifier."""
+    try:
+        import timm
+        from timm.data import resolve_model_data_config
+    except ImportError as error:
+        raise UserError(
+            f'timm:{name} needs timm: pip install -c '
+            'requirements/constraints.txt timm'
+        ) from error
+    if not timm.is_model(name):
+        raise UserError(
+            f'timm has no model {name!r}.{suggest(name, timm.list_models())}'
+        )
+    # ViTs of a fixed size would refuse other images.
+    is_vit = timm.models.model_entrypoint(name).__module__.endswith(
+        'vision_transformer'
+    )
+    options = dict(dynamic_img_size=True) if is_vit else {}
+    net = timm.create_model(name, num_classes=0, **options)
+    if not hasattr(net, 'forward_intermediates'):
+        raise UserError(f'timm gives no feature maps of {name!r}.')
+
+    def read(images: Tensor) -> Tensor:
+        return net.forward_intermediates(
+            images, indices=1, norm=True, intermediates_only=True
+        )[-1]
+
+    data = resolve_model_data_config(net)
+    return dict(
+        net=net,
+        read=read,
+        mean=tuple(255 * value for value in data['mean']),
+        std=tuple(255 * value for value in data['std']),
+    )
+
+
+def _from_torchvision(name: str) -> dict:
+    """Build a CNN of torchvision without its classifier."""
+    from torchvision import models
+
+    if name not in models.list_models(models):
+        known = models.list_models(models)
+        raise UserError(
+            f'There is no config file and no model of torchvision {name!r}.'
+            f'{suggest(name, known)} A model of timm is timm:NAME.'
+        )
+    net = models.get_model(name, weights=None)
+    if isinstance(net, models.ResNet):
+        net.fc = nn.Identity()
+        stages = ('conv1', 'bn1', 'relu', 'maxpool')
+        stages += tuple(f'layer{i}' for i in range(1, 5))
+
+        def read(images: Tensor) -> Tensor:
+            for stage in stages:
+                images = getattr(net, stage)(images)
+            return images
+
+        return dict(net=net, read=read)
+    if not hasattr(net, 'features') or not hasattr(net, 'classifier'):
+        raise UserError(
+            f'Feature maps of torchvision are read from its CNNs, and {name} '
+            f'is none: take timm:NAME.'
+        )
+    net.classifier = nn.Identity()
+    return dict(net=net, read=net.features)

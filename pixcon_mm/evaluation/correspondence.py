@@ -1,0 +1,200 @@
+"""Correspondence of two crops of a photograph, whose geometry is known.
+
+docs/evaluation.md, section 2. No labels are needed.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Subset
+
+from pixcon_mm.datasets.transforms import (
+    TwoViewRandomFlip,
+    TwoViewRandomResizedCrop,
+)
+from pixcon_mm.evaluation.backbones import FrozenBackbone
+from pixcon_mm.evaluation.dense_data import read_image
+from pixcon_mm.evaluation.features import batches
+from pixcon_mm.models.geometry import (
+    Geometry,
+    cell_centers,
+    cell_mask,
+    overlap_boxes,
+)
+from pixcon_mm.models.matching import cell_similarity
+
+AREA = (0.2, 1.0)  # of a crop, as a share of the photograph
+NAMES = (
+    'recall_at_1',
+    'recall_within_1_cell',
+    'chance_at_1',
+    'chance_within_1_cell',
+)
+
+
+class CropPairs(Dataset):
+    """Two overlapping crops of each photograph, the same ones in every run.
+
+    Args:
+        paths (Sequence[Path]): Photographs.
+        size (int): Side of a crop after resizing, in pixels.
+        seed (int): With the index of a photograph, it gives its crops.
+    """
+
+    def __init__(self, paths: Sequence[Path], size: int, seed: int = 0):
+        self.paths, self.seed = paths, seed
+        self.crop = TwoViewRandomResizedCrop(
+            size, area_range=AREA, on_no_overlap='center'
+        )
+        self.flip = TwoViewRandomFlip()
+
+    def __len__(self) -> int:
+        """Return the number of photographs."""
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return views (2, 3, H, W), crop boxes (2, 4) and flips (2, )."""
+        image, _ = read_image(self.paths[index])
+        with _numpy_seeded(self.seed, index):
+            results = self.crop(dict(img=image.permute(1, 2, 0).numpy()))
+            results = self.flip(results)
+        views = [torch.from_numpy(v).permute(2, 0, 1) for v in results['img']]
+        return (
+            torch.stack(views),
+            torch.from_numpy(results['crop_boxes']),
+            torch.from_numpy(results['flips']),
+        )
+
+
+@contextmanager
+def _numpy_seeded(*seed: int) -> Iterator[None]:
+    """Seed NumPy's global generator in here, and restore it."""
+    state = np.random.get_state()
+    np.random.seed(np.random.SeedSequence(seed).generate_state(4))
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
+
+
+def target_cells(
+    geometry: Geometry, grid: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Locate the centres of the first view's cells in the second view.
+
+    Args:
+        geometry (Geometry): B pairs of crops.
+        grid (tuple[int, int]): Rows and columns of both views' cells.
+
+    Returns:
+        tuple[Tensor, Tensor]: Row and column of the cell of the second view
+        that the centre lies in, or of the nearest one, int64 (B, N, 2), and
+        whether it lies inside that view, bool (B, N).
+
+    Example:
+        >>> crops = torch.tensor([[[0., 0., 4., 4.], [2., 0., 6., 4.]]])
+        >>> flips = torch.tensor([[False, False]])
+        >>> target_cells(Geometry(crops, flips), (1, 4))[0][0, :, 1]
+        tensor([0, 0, 0, 1])
+    """
+    centers = cell_centers(geometry, grid)[:, 0]  # (B, N, 2): x, y
+    x1, y1, x2, y2 = geometry.crop_boxes[:, 1, :, None].unbind(dim=1)
+    across = (centers[..., 0] - x1) / (x2 - x1)
+    down = (centers[..., 1] - y1) / (y2 - y1)
+    across = torch.where(geometry.flips[:, 1, None], 1 - across, across)
+    cells = torch.stack([down * grid[0], across * grid[1]], dim=-1)
+    inside = cell_mask(overlap_boxes(geometry)[:, 0], grid)
+    # A centre on the edge of the last cell is inside it.
+    last = torch.tensor(grid, device=cells.device) - 1
+    return cells.floor().long().clamp(min=0).minimum(last), inside
+
+
+def count_matches(
+    similarity: Tensor, geometry: Geometry, grid: tuple[int, int]
+) -> Tensor:
+    """Count how often the most similar cell is the right one.
+
+    Args:
+        similarity (Tensor): Of the first view's N cells to the second's.
+            Shape (B, N, N).
+        geometry (Geometry): B pairs of crops.
+        grid (tuple[int, int]): Rows and columns, h * w = N.
+
+    Returns:
+        Tensor: Over all cells in an overlap: right cells, cells at most one
+        row and one column away, the same two as expected of a random choice,
+        and the number of cells. float64, shape (5, ).
+    """
+    rows, columns = grid
+    target, inside = target_cells(geometry, grid)
+    target = target[inside]
+    chosen = similarity.argmax(dim=2)[inside]
+    chosen = torch.stack([chosen // columns, chosen % columns], dim=-1)
+    distance = (chosen - target).abs().amax(dim=-1)
+    near = torch.ones(len(target), device=target.device)
+    for axis, side in enumerate((rows, columns)):
+        place = target[:, axis]
+        first = (place - 1).clamp(min=0)
+        near = near * ((place + 1).clamp(max=side - 1) - first + 1)
+    counts = [
+        (distance == 0).sum(),
+        (distance <= 1).sum(),
+        torch.tensor(len(target) / (rows * columns)),
+        near.sum() / (rows * columns),
+        torch.tensor(len(target)),
+    ]
+    return torch.stack([count.double().cpu() for count in counts])
+
+
+def match(
+    backbone: FrozenBackbone, pairs: CropPairs | Subset, **loading
+) -> Tensor:
+    """Match the cells of crop pairs, in both directions.
+
+    Args:
+        backbone (FrozenBackbone): The network.
+        pairs (CropPairs): Photographs.
+        **loading: For :func:`~pixcon_mm.evaluation.features.batches`.
+
+    Returns:
+        Tensor: As of :func:`count_matches`.
+    """
+    total = torch.zeros(5, dtype=torch.float64)
+    for views, boxes, flips in batches(pairs, **loading):
+        total += match_batch(backbone, views, Geometry(boxes, flips))
+    return total
+
+
+def match_batch(
+    backbone: FrozenBackbone, views: Tensor, geometry: Geometry
+) -> Tensor:
+    """Count the matches of a batch, in both directions.
+
+    Args:
+        backbone (FrozenBackbone): The network.
+        views (Tensor): RGB, 0 to 255. Shape (B, 2, 3, H, W).
+        geometry (Geometry): Of these views.
+
+    Returns:
+        Tensor: As of :func:`count_matches`.
+    """
+    device = backbone.mean.device
+    maps = backbone(views.flatten(0, 1).to(device))
+    grid = (maps.shape[2], maps.shape[3])
+    maps = maps.flatten(2).view(len(views), 2, -1, grid[0] * grid[1])
+    geometry = Geometry(*(part.to(device) for part in geometry))
+    similarity = cell_similarity(maps[:, 0], maps[:, 1])
+    return count_matches(similarity, geometry, grid) + count_matches(
+        similarity.transpose(1, 2), geometry.swapped(), grid
+    )
+
+
+def summarize(counts: Tensor) -> dict:
+    """Turn the counts of :func:`count_matches` into shares."""
+    *matches, cells = counts.tolist()
+    shares = [count / max(cells, 1) for count in matches]
+    return {**dict(zip(NAMES, shares, strict=True)), 'cells': int(cells)}

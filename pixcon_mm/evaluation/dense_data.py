@@ -1,0 +1,309 @@
+"""Photographs with a class for every pixel, in trees of known data sets."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pixcon_mm.cli import quiet
+from pixcon_mm.datasets.loading import BrokenImageError, LoadSceneImage
+from pixcon_mm.datasets.transforms import resize
+from pixcon_mm.errors import UserError, suggest
+from pixcon_mm.evaluation.metrics import IGNORE
+from pixcon_mm.files import as_line
+
+TREES = {
+    'VOC': (
+        'JPEGImages/*.jpg',
+        'SegmentationClass/*.png (or SegmentationClassAug/)',
+        'ImageSets/Segmentation/{train,val}.txt',
+    ),
+    'Cityscapes': (
+        'leftImg8bit/{train,val}/CITY/*_leftImg8bit.png',
+        'gtFine/{train,val}/CITY/*_gtFine_labelTrainIds.png',
+    ),
+    'ADE20K': (
+        'images/{training,validation}/*.jpg',
+        'annotations/{training,validation}/*.png',
+    ),
+    'COCO-panoptic': (
+        '{train,val}2017/*.jpg',
+        'annotations/panoptic_{train,val}2017.json',
+        'annotations/panoptic_{train,val}2017/*.png',
+    ),
+}
+Pair = tuple[Path, Path]  # image and mask
+
+
+class Labelled(NamedTuple):
+    """One image and its classes.
+
+    Attributes:
+        image (Tensor): uint8, RGB, resized. Shape (3, H, W).
+        mask (Tensor): uint8, class or ``IGNORE``, in the size of the
+            photograph. Shape (H0, W0).
+    """
+
+    image: Tensor
+    mask: Tensor
+
+
+class DenseData(Dataset):
+    """Labelled photographs of one split of a tree.
+
+    Args:
+        root (str | Path): Folder of one of ``TREES``, recognised by what is
+            in it.
+        split (str): ``'train'``, ``'val'``, or in a tree of VOC any list
+            below ImageSets/Segmentation, as ``'trainaug'``.
+        size (tuple[int, int]): Height and width that images are resized to.
+        classes (Sequence[str], optional): Names of the classes that count;
+            pixels of others are ignored. By default all of the data set.
+
+    Raises:
+        UserError: If the folder is no such tree, an image has no mask, or
+            there is no class of a name.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        size: tuple[int, int],
+        classes: Sequence[str] | None = None,
+    ):
+        self.root, self.split, self.size = Path(root), split, size
+        self.kind = tree_of(self.root)
+        reader: Callable = _READERS[self.kind]
+        pairs, names, self._decode = reader(self.root, split)
+        self.pairs: list[Pair] = list(pairs)
+        if not self.pairs:
+            raise UserError(
+                f'{self.root} has no image in its split {split!r}: '
+                f'{_expected(self.kind)}'
+            )
+        for path in (path for pair in self.pairs for path in pair):
+            if not path.is_file():
+                raise UserError(
+                    f'{as_line(path)} is missing, which the split {split!r} '
+                    f'of {self.root} needs: {_expected(self.kind)}'
+                )
+        self.classes = list(classes or names)
+        for name in self.classes:
+            if name not in names:
+                raise UserError(
+                    f'{self.kind} has no class {name!r}.{suggest(name, names)}'
+                    f' Its classes are {", ".join(names)}.'
+                )
+        # From the label of the data set to that of the evaluation.
+        self._table = np.full(256, IGNORE, np.uint8)
+        for index, name in enumerate(self.classes):
+            self._table[names.index(name)] = index
+        self._num_labels = len(names)
+
+    def __len__(self) -> int:
+        """Return the number of photographs."""
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Labelled:
+        """Return a resized image and its mask.
+
+        Raises:
+            UserError: If a file is damaged or does not fit.
+        """
+        image_path, mask_path = self.pairs[index]
+        image, shape = read_image(image_path, self.size)
+        try:
+            labels = self._decode(mask_path)
+        except (OSError, ValueError, UnidentifiedImageError) as error:
+            raise UserError(
+                f'The mask {as_line(mask_path)} cannot be read ({error}): '
+                'replace it.'
+            ) from error
+        if labels.shape != shape:
+            raise UserError(
+                f'The mask {as_line(mask_path)} has the shape {labels.shape} '
+                f'(height, width), and its image {shape}: replace one.'
+            )
+        known = labels[labels != IGNORE]
+        if known.size and known.max() >= self._num_labels:
+            raise UserError(
+                f'The mask {as_line(mask_path)} has the label {known.max()}, '
+                f'and {self.kind} has {self._num_labels} classes, from 0 on, '
+                f'beside {IGNORE} for pixels that do not count.'
+            )
+        return Labelled(image, torch.from_numpy(self._table[labels]))
+
+
+def read_image(
+    path: Path, size: tuple[int, int] | None = None
+) -> tuple[Tensor, tuple[int, int]]:
+    """Read a photograph as RGB, resized with antialiasing.
+
+    Args:
+        path (Path): The file.
+        size (tuple[int, int], optional): Height and width.
+
+    Returns:
+        tuple: uint8 (3, H, W), and height and width of the file.
+
+    Raises:
+        UserError: If it is damaged; an evaluation leaves no image out.
+    """
+    try:
+        _, image = LoadSceneImage().read(str(path))
+    except BrokenImageError as error:
+        raise UserError(
+            f'{error}: an evaluation needs every image, so replace it or '
+            'take it out of the list.'
+        ) from error
+    shape = image.shape[:2]
+    if size is not None and size != shape:
+        image = resize(image, size[::-1], 'bilinear')
+    rgb = np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))
+    return torch.from_numpy(rgb), shape
+
+
+def tree_of(root: Path) -> str:
+    """Recognise the tree that a folder holds.
+
+    Raises:
+        UserError: If it is none, with what is expected.
+    """
+    marks = {
+        'VOC': 'ImageSets/Segmentation',
+        'Cityscapes': 'leftImg8bit',
+        'ADE20K': 'annotations/validation',
+        'COCO-panoptic': 'annotations/panoptic_val2017.json',
+    }
+    for kind, mark in marks.items():
+        if (root / mark).exists():
+            return kind
+    what = 'has none of the trees' if root.is_dir() else 'does not exist'
+    trees = ''.join(
+        f'\n  {kind}: {", ".join(parts)}' for kind, parts in TREES.items()
+    )
+    raise UserError(f'{root} {what} that --data can read:{trees}')
+
+
+def _expected(kind: str) -> str:
+    return f'a tree of {kind} holds {", ".join(TREES[kind])}.'
+
+
+def _names(dataset: str) -> list[str]:
+    """Return MMSegmentation's names of the classes of a data set."""
+    with quiet():
+        from mmseg import datasets
+    return list(getattr(datasets, dataset).METAINFO['classes'])
+
+
+def _indices(path: Path) -> np.ndarray:
+    """Read a mask whose pixels are classes, grey or with a palette."""
+    with Image.open(path) as picture:
+        if picture.mode not in ('L', 'P'):
+            raise ValueError(
+                f'it has the mode {picture.mode}, and classes are in 8 bits '
+                'of grey or a palette'
+            )
+        return np.array(picture)
+
+
+def _read_voc(root: Path, split: str) -> tuple:
+    names = root / 'ImageSets/Segmentation' / f'{split}.txt'
+    if not names.is_file():
+        known = sorted(path.stem for path in names.parent.glob('*.txt'))
+        raise UserError(
+            f'{root} has no split {split!r}; it has {", ".join(known)}.'
+        )
+
+    def pairs() -> Iterator[Pair]:
+        for name in names.read_text().split():
+            masks = [
+                root / folder / f'{name}.png'
+                for folder in ('SegmentationClass', 'SegmentationClassAug')
+            ]
+            mask = masks[0] if masks[0].is_file() else masks[1]
+            yield root / 'JPEGImages' / f'{name}.jpg', mask
+
+    return pairs(), _names('PascalVOCDataset'), _indices
+
+
+def _read_cityscapes(root: Path, split: str) -> tuple:
+    def pairs() -> Iterator[Pair]:
+        ending = '_leftImg8bit'
+        images = root / 'leftImg8bit' / split
+        for path in sorted(images.glob(f'*/*{ending}.*')):
+            name = path.stem.removesuffix(ending)
+            folder = root / 'gtFine' / split / path.parent.name
+            yield path, folder / f'{name}_gtFine_labelTrainIds.png'
+
+    return pairs(), _names('CityscapesDataset'), _indices
+
+
+def _read_ade20k(root: Path, split: str) -> tuple:
+    split = dict(train='training', val='validation').get(split, split)
+
+    def pairs() -> Iterator[Pair]:
+        for path in sorted((root / 'images' / split).glob('*.jpg')):
+            mask = root / 'annotations' / split / f'{path.stem}.png'
+            yield path, mask
+
+    def decode(path: Path) -> np.ndarray:
+        return _indices(path) - np.uint8(1)  # 0, "other", becomes IGNORE
+
+    return pairs(), _names('ADE20KDataset'), decode
+
+
+def _read_coco_panoptic(root: Path, split: str) -> tuple:
+    path = root / 'annotations' / f'panoptic_{split}2017.json'
+    if not path.is_file():
+        raise UserError(f'There is no {path}: {_expected("COCO-panoptic")}')
+    try:
+        content = json.loads(path.read_bytes())
+        categories = content['categories']
+        index = {c['id']: i for i, c in enumerate(categories)}
+        files = {i['id']: i['file_name'] for i in content['images']}
+        segments = {
+            a['file_name']: {
+                s['id']: index[s['category_id']] for s in a['segments_info']
+            }
+            for a in content['annotations']
+        }
+        images = {
+            a['file_name']: files[a['image_id']]
+            for a in content['annotations']
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f'{path} is not in the format of COCO-panoptic ({error!r}).'
+        ) from error
+    folder = path.with_suffix('')
+
+    def pairs() -> Iterator[Pair]:
+        for mask, image in images.items():
+            yield root / f'{split}2017' / image, folder / mask
+
+    def decode(path: Path) -> np.ndarray:
+        with Image.open(path) as picture:
+            rgb = np.array(picture.convert('RGB'), dtype=np.int64)
+        ids = rgb @ [1, 256, 65536]
+        labels = np.full(ids.shape, IGNORE, np.uint8)
+        for segment, label in segments[path.name].items():
+            labels[ids == segment] = label
+        return labels
+
+    return pairs(), [c['name'] for c in categories], decode
+
+
+_READERS = {
+    'VOC': _read_voc,
+    'Cityscapes': _read_cityscapes,
+    'ADE20K': _read_ade20k,
+    'COCO-panoptic': _read_coco_panoptic,
+}

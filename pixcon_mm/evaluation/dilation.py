@@ -1,0 +1,120 @@
+"""Denser feature maps of a CNN by dilation, with the weights as they are."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from pixcon_mm.errors import UserError
+
+PROBE = 224  # pixels: a multiple of every usual stride and patch
+Read = Callable[[Tensor], Tensor]
+Windows = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+
+
+def stride_of(
+    read: Read, device: torch.device | str = 'cpu'
+) -> tuple[int, int]:
+    """Return the stride of a network's feature map, and its channels.
+
+    Args:
+        read (Callable): From images (B, 3, H, W) to features (B, D, h, w).
+        device (torch.device | str): Where the network is.
+
+    Raises:
+        UserError: If it gives something else.
+    """
+    with torch.no_grad():
+        features = read(torch.zeros(1, 3, PROBE, PROBE, device=device))
+    side = features.shape[-1]
+    if features.ndim != 4 or features.shape[2] != side or PROBE % side:
+        raise UserError(
+            'The backbone gives no feature map of shape (B, D, h, w) but '
+            f'{tuple(features.shape)} for an image of {PROBE} x {PROBE}.'
+        )
+    return PROBE // side, features.shape[1]
+
+
+def dilate(net: nn.Module, read: Read, stride: int) -> None:
+    """Bring a CNN to a smaller stride, in place, with unchanged weights.
+
+    Layers that would go below ``stride`` stop subsampling, and those behind
+    them are dilated, so that each sees the same positions as before ("a
+    trous"): every second cell of a map at half the stride equals a cell of
+    the original map. Which layers these are follows from the sizes of their
+    inputs, whatever the network.
+
+    Args:
+        net (nn.Module): The network, on the CPU, in eval mode.
+        read (Callable): From images (B, 3, H, W) to features (B, D, h, w).
+        stride (int): Pixels a cell, a power of two.
+
+    Raises:
+        UserError: If the network is none that can be dilated to that stride.
+    """
+    inputs: dict[nn.Module, int] = {}
+
+    def record(module: nn.Module, args: tuple) -> None:
+        inputs[module] = PROBE // args[0].shape[-1]
+
+    layers = [m for m in net.modules() if isinstance(m, Windows)]
+    hooks = [layer.register_forward_pre_hook(record) for layer in layers]
+    native, _ = stride_of(read)
+    for hook in hooks:
+        hook.remove()
+    if stride == native:
+        return
+    refusal = f'The backbone has stride {native} and cannot be brought to '
+    if stride > native or stride & (stride - 1):
+        raise UserError(
+            f'{refusal}{stride}: choose a smaller power of two, or its own.'
+        )
+    for layer, before in inputs.items():
+        # A kernel without overlap that leaps so far cuts patches (ViT).
+        leap = _pair(layer.stride)[0]
+        is_patches = leap == _pair(layer.kernel_size)[0] and leap > 4
+        if before * leap > stride and is_patches:
+            raise UserError(
+                f'{refusal}{stride}: it cuts the image into patches of '
+                f'{leap} pixels. Leave --stride out.'
+            )
+        _dilate_layer(layer, before, stride, refusal)
+    with torch.no_grad():
+        side = read(torch.zeros(1, 3, PROBE, PROBE)).shape[-1]
+    if side != PROBE // stride:
+        raise UserError(
+            f'{refusal}{stride} by dilation, because it does not subsample '
+            'by padded convolutions or max pooling alone. Leave --stride out.'
+        )
+
+
+def _dilate_layer(
+    layer: nn.Module, before: int, stride: int, refusal: str
+) -> None:
+    """Fit one layer whose input natively has a stride of ``before``."""
+    leaps = _pair(layer.stride)
+    rate = max(before // stride, 1)
+    # What is left of its subsampling: none, where the map is dense enough.
+    kept = max(min(leaps[0], stride // min(before, stride)), 1)
+    is_unchanged = rate == 1 and kept == leaps[0]
+    if is_unchanged:
+        return
+    is_plain = (
+        not isinstance(layer, nn.AvgPool2d)
+        and leaps[0] == leaps[1]
+        and not isinstance(layer.padding, str)
+        and getattr(layer, 'padding_mode', 'zeros') == 'zeros'
+        and not type(layer).__name__.endswith('Same')
+    )
+    if not is_plain and _pair(layer.kernel_size) != (1, 1):
+        raise UserError(
+            f'{refusal}{stride} by dilation: {layer} subsamples in another '
+            'way. Leave --stride out.'
+        )
+    layer.stride = (kept, kept)
+    layer.padding = tuple(p * rate for p in _pair(layer.padding))
+    layer.dilation = tuple(d * rate for d in _pair(layer.dilation))
+
+
+def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else (value, value)

@@ -1,0 +1,126 @@
+"""Features of images, one image or a whole data set."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from pixcon_mm.errors import UserError
+from pixcon_mm.evaluation.backbones import FrozenBackbone
+
+
+def dense_features(
+    backbone: FrozenBackbone,
+    image: str | Path | np.ndarray,
+    size: tuple[int, int] | None = None,
+) -> Tensor:
+    """Return the feature map of one image.
+
+    Args:
+        backbone (FrozenBackbone): From
+            :func:`~pixcon_mm.evaluation.backbones.load_backbone`.
+        image (str | Path | np.ndarray): A file, or RGB pixels, uint8
+            (H, W, 3).
+        size (tuple[int, int], optional): Height and width that the image is
+            resized to, in pixels. By default its own, rounded to multiples
+            of the stride.
+
+    Returns:
+        Tensor: float32, on the device of the backbone. Cell (y, x) covers
+        its share of the image. Shape (D, H / stride, W / stride).
+
+    Raises:
+        UserError: If the image is damaged, or the size no multiple of the
+            stride.
+    """
+    # These import MMPretrain, which takes seconds.
+    from pixcon_mm.datasets.transforms import resize
+    from pixcon_mm.evaluation.dense_data import read_image
+
+    if isinstance(image, np.ndarray):
+        pixels = image
+    else:
+        pixels = read_image(Path(image))[0].permute(1, 2, 0).numpy()
+    stride = backbone.stride
+    if size is None:
+        height, width = (
+            max(round(side / stride), 1) * stride for side in pixels.shape[:2]
+        )
+    else:
+        check_size(size, stride)
+        height, width = size
+    resized = resize(pixels, (width, height), 'bilinear')
+    batch = torch.from_numpy(resized).permute(2, 0, 1)[None]
+    return backbone(batch.to(backbone.mean.device))[0]
+
+
+def check_size(
+    size: tuple[int, int], stride: int, option: str = '--size'
+) -> None:
+    """Stop if the sides of an image are no multiples of the stride."""
+    if any(side < stride or side % stride for side in size):
+        raise UserError(
+            f'{option} {" ".join(map(str, size))} (height, width) must be '
+            f"multiples of the backbone's stride, {stride}."
+        )
+
+
+def feature_batches(
+    backbone: FrozenBackbone,
+    dataset: Dataset,
+    indices: Sequence[int],
+    **loading,
+) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    """Compute the feature maps of a part of a data set, batch by batch.
+
+    Args:
+        backbone (FrozenBackbone): The network.
+        dataset (Dataset): Of pairs of an image (3, H, W) and a mask.
+        indices (Sequence[int]): Which samples, in this order.
+        **loading: For :func:`batches`.
+
+    Yields:
+        tuple: Features (B, D, h, w) on the device of the backbone, and B
+        masks.
+    """
+    part = Subset(dataset, indices)
+    for images, masks in batches(part, collate_fn=collate, **loading):
+        yield backbone(images.to(backbone.mean.device)), masks
+
+
+def batches(
+    dataset: Dataset,
+    batch_size: int = 16,
+    workers: int = 0,
+    title: str = '',
+    collate_fn: Callable | None = None,
+) -> Iterable:
+    """Return the batches of a data set in its order.
+
+    The global random generators stay as they are.
+
+    Args:
+        dataset (Dataset): Samples.
+        batch_size (int): Samples a batch.
+        workers (int): Processes that read images.
+        title (str): Of a progress bar; none if empty.
+        collate_fn (Callable, optional): From samples to a batch.
+    """
+    loader = DataLoader(
+        dataset,
+        batch_size=batch_size,
+        num_workers=workers,
+        collate_fn=collate_fn,
+        generator=torch.Generator(),  # else it draws from the global one
+    )
+    return track(loader, description=title) if title else loader
+
+
+def collate(samples: list) -> tuple[Tensor, list[Tensor]]:
+    """Stack images, and list masks, which have their photographs' sizes."""
+    images, masks = zip(*samples, strict=True)
+    return torch.stack(images), list(masks)

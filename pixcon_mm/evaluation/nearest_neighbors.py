@@ -1,0 +1,246 @@
+"""Dense nearest neighbours: classes of the most similar training cells.
+
+Protocol of Balazevic et al., Towards In-Context Scene Understanding, NeurIPS
+2023; docs/evaluation.md, section 1.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pixcon_mm.evaluation.backbones import FrozenBackbone
+from pixcon_mm.evaluation.dense_data import DenseData
+from pixcon_mm.evaluation.features import feature_batches
+from pixcon_mm.evaluation.metrics import IGNORE, confusion_matrix
+
+# Sizes of what exists at a time: queries x keys similarities.
+QUERIES, KEYS = 1024, 16384
+CLASSES = 16  # whose scores exist in full resolution at a time
+
+
+class Memory(NamedTuple):
+    """Training cells with what is in them.
+
+    Attributes:
+        features (Tensor): Unit vectors. Shape (N, D).
+        labels (Tensor): Shares of the classes. Shape (N, C).
+    """
+
+    features: Tensor
+    labels: Tensor
+
+
+def cell_labels(
+    mask: Tensor, grid: tuple[int, int], num_classes: int
+) -> tuple[Tensor, Tensor]:
+    """Measure the classes inside the cells of a grid over a mask.
+
+    Args:
+        mask (Tensor): Classes or ``IGNORE``, in any size. Shape (H, W).
+        grid (tuple[int, int]): Rows and columns, h and w.
+        num_classes (int): C.
+
+    Returns:
+        tuple[Tensor, Tensor]: Shares of the classes among the labelled
+        pixels of each cell, (h * w, C), zeros without any; and the share of
+        pixels that are labelled, (h * w, ).
+
+    Example:
+        >>> mask = torch.tensor([[0, 1, 1, 1], [0, 0, 1, IGNORE]])
+        >>> cell_labels(mask, (1, 2), 2)
+        (tensor([[0.7500, 0.2500],
+                [0.0000, 1.0000]]), tensor([1.0000, 0.7500]))
+    """
+    places = [
+        (torch.arange(side) * cells).div(side, rounding_mode='floor')
+        for side, cells in zip(mask.shape, grid, strict=True)
+    ]
+    cells = (places[0][:, None] * grid[1] + places[1]).flatten()
+    num_cells, labels = grid[0] * grid[1], mask.flatten().long()
+    pixels = torch.bincount(cells, minlength=num_cells)
+    is_labelled = labels != IGNORE
+    pairs = cells[is_labelled] * num_classes + labels[is_labelled]
+    counts = torch.bincount(pairs, minlength=num_cells * num_classes)
+    counts = counts.view(num_cells, num_classes).float()
+    total = counts.sum(dim=1)
+    shares = counts / total.clamp(min=1)[:, None]
+    return shares, total / pixels.clamp(min=1)
+
+
+def build_memory(
+    backbone: FrozenBackbone,
+    data: DenseData,
+    indices: Sequence[int],
+    size: int | None,
+    seed: int = 0,
+    **loading,
+) -> Memory:
+    """Collect cells of training images, the same number from each.
+
+    Cells are drawn at random among those of which at least half the pixels
+    are labelled.
+
+    Args:
+        backbone (FrozenBackbone): The network.
+        data (DenseData): Training images.
+        indices (Sequence[int]): Those that are labelled.
+        size (int, optional): Most cells; None takes all.
+        seed (int): Of the draw.
+        **loading: For :func:`feature_batches`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    num_classes, device = len(data.classes), backbone.mean.device
+    cells = data.size[0] * data.size[1] // backbone.stride**2
+    # The first images give one more where the number does not divide.
+    each, more = divmod(size or cells * len(indices), len(indices))
+    capacity = min(size or cells * len(indices), cells * len(indices))
+    features = torch.empty(capacity, backbone.channels, device=device)
+    labels = torch.empty(capacity, num_classes, device=device)
+    filled = image = 0
+    for maps, masks in feature_batches(backbone, data, indices, **loading):
+        grid = tuple(maps.shape[2:])
+        for feature_map, mask in zip(maps, masks, strict=True):
+            shares, labelled = cell_labels(mask, grid, num_classes)
+            useful = (labelled >= 0.5).nonzero().flatten()
+            order = torch.randperm(len(useful), generator=generator)
+            chosen = useful[order[: each + (image < more)]]
+            rows = feature_map.flatten(1).T[chosen.to(device)]
+            end = filled + len(chosen)
+            features[filled:end] = F.normalize(rows, dim=1)
+            labels[filled:end] = shares[chosen].to(device)
+            filled, image = end, image + 1
+    return Memory(features[:filled], labels[:filled])
+
+
+def nearest_labels(
+    queries: Tensor,
+    memory: Memory,
+    k: int = 30,
+    temperature: float = 0.02,
+) -> Tensor:
+    """Average the labels of the k most similar cells of a memory.
+
+    Exact search. The weights are a softmax of cosine / temperature over the
+    k. At most ``QUERIES`` x ``KEYS`` similarities exist at a time.
+
+    Args:
+        queries (Tensor): Unit vectors. Shape (Q, D).
+        memory (Memory): N cells.
+        k (int): Neighbours; all N if there are fewer.
+        temperature (float): Positive.
+
+    Returns:
+        Tensor: Shares of the classes, each row adds up to 1. Shape (Q, C).
+
+    Example:
+        >>> memory = Memory(torch.eye(2), torch.eye(2))
+        >>> nearest_labels(torch.tensor([[1.0, 0.0]]), memory, k=1)
+        tensor([[1., 0.]])
+    """
+    found = [
+        _search(part, memory.features, k) for part in queries.split(QUERIES)
+    ]
+    shares = [
+        torch.einsum(
+            'qk,qkc->qc',
+            (similarity / temperature).softmax(dim=1),
+            memory.labels[index],
+        )
+        for similarity, index in found
+    ]
+    return torch.cat(shares)
+
+
+def _search(queries: Tensor, keys: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Find the k largest products of each row with the keys, by chunks."""
+    k = min(k, len(keys))
+    best = queries.new_empty(len(queries), 0)
+    index = torch.empty_like(best, dtype=torch.long)
+    for start in range(0, len(keys), KEYS):
+        products = queries @ keys[start : start + KEYS].T
+        values, places = products.topk(min(k, products.shape[1]), dim=1)
+        best = torch.cat([best, values], dim=1)
+        index = torch.cat([index, places + start], dim=1)
+        best, order = best.topk(min(k, best.shape[1]), dim=1)
+        index = index.gather(1, order)
+    return best, index
+
+
+def label_map(scores: Tensor, size: tuple[int, int]) -> Tensor:
+    """Upsample scores bilinearly and return the best class of each pixel.
+
+    The scores of a few classes exist in full size at a time.
+
+    Args:
+        scores (Tensor): Shape (C, h, w).
+        size (tuple[int, int]): Height and width, in pixels.
+
+    Returns:
+        Tensor: Classes, int64, on the CPU. Shape (H, W).
+    """
+    best = torch.full(size, -torch.inf, device=scores.device)
+    label = torch.zeros(size, dtype=torch.long, device=scores.device)
+    for start in range(0, len(scores), CLASSES):
+        part = F.interpolate(
+            scores[None, start : start + CLASSES], size, mode='bilinear'
+        )[0]
+        value, index = part.max(dim=0)
+        is_better = value > best
+        best = torch.where(is_better, value, best)
+        label = torch.where(is_better, index + start, label)
+    return label.cpu()
+
+
+def segment(
+    backbone: FrozenBackbone,
+    data: DenseData,
+    indices: Sequence[int],
+    memory: Memory,
+    k: int = 30,
+    temperature: float = 0.02,
+    mask_size: int | None = None,
+    **loading,
+) -> Tensor:
+    """Segment validation images by nearest neighbours.
+
+    Args:
+        backbone (FrozenBackbone): The network.
+        data (DenseData): Validation images.
+        indices (Sequence[int]): Which of them.
+        memory (Memory): From :func:`build_memory`.
+        k (int): Neighbours.
+        temperature (float): Of their weights.
+        mask_size (int, optional): Side that masks are resized to, square and
+            by nearest neighbours, before they are compared; None compares in
+            the size of the photographs.
+        **loading: For :func:`feature_batches`.
+
+    Returns:
+        Tensor: Confusion matrix, on the CPU. Shape (C, C).
+    """
+    num_classes = len(data.classes)
+    confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
+    for maps, masks in feature_batches(backbone, data, indices, **loading):
+        rows = F.normalize(
+            maps.flatten(2).transpose(1, 2).flatten(0, 1), dim=1
+        )
+        shares = nearest_labels(rows, memory, k, temperature)
+        shares = shares.view(len(maps), -1, num_classes).transpose(1, 2)
+        for scores, mask in zip(shares, masks, strict=True):
+            mask = shrink(mask, mask_size)
+            predicted = label_map(
+                scores.view(num_classes, *maps.shape[2:]), mask.shape
+            )
+            confusion += confusion_matrix(predicted, mask, num_classes)
+    return confusion
+
+
+def shrink(mask: Tensor, size: int | None) -> Tensor:
+    """Resize a mask to a square by nearest neighbours; None leaves it."""
+    if size is None:
+        return mask
+    shape = (size, size)
+    return F.interpolate(mask[None, None], shape, mode='nearest-exact')[0, 0]

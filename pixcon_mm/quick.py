@@ -1,0 +1,144 @@
+"""A minute's trial of a recipe on a CPU: the option ``--quick``."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dataset import DefaultSampler
+from mmengine.registry import DATA_SAMPLERS
+
+from pixcon_mm.cli import set_epochs
+
+STEPS = 4  # of the optimiser
+BATCH = {'mmpretrain': 4}  # images of a batch; 2 for detectors and segmentors
+VAL_IMAGES = 4
+EDGE = 128  # px: short edge of the largest images
+REGIONS = 32  # of an image, in every stage of a detector
+STATISTICS = 2  # batches of the precise batch norm
+# Keys of sizes in px, in pipelines and in a segmentor's preparation and test.
+SIZES = ('scale', 'scales', 'crop_size', 'size', 'stride')
+
+
+@DATA_SAMPLERS.register_module()
+class FirstSampler(DefaultSampler):
+    """DefaultSampler that ends after some images.
+
+    Args:
+        num (int): Images of each process.
+        **kwargs: DefaultSampler's arguments.
+    """
+
+    def __init__(self, num: int, **kwargs):
+        super().__init__(**kwargs)
+        self.num = num
+
+    def __iter__(self) -> Iterator[int]:
+        return islice(super().__iter__(), self.num)
+
+    def __len__(self) -> int:
+        return min(self.num, super().__len__())
+
+
+def make_quick(cfg: Config) -> str:
+    """Shorten a run to a few iterations, a checkpoint and a metric.
+
+    The model stays what it is: the checkpoint has the recipe's tensors.
+
+    Args:
+        cfg (Config): Changed in place.
+
+    Returns:
+        str: One sentence on what differs from the recipe.
+    """
+    batch = BATCH.get(cfg.get('default_scope'), 2)
+    steps = STEPS * cfg.optim_wrapper.get('accumulative_counts', 1)
+    if 'max_epochs' in cfg.train_cfg:
+        set_epochs(cfg, 1)
+        _take_first(cfg.train_dataloader, batch * steps)
+    else:
+        cfg.train_cfg.update(max_iters=steps, val_interval=steps)
+        # A warm-up lasts to the end: large steps would be too early.
+        for part in _dicts(cfg.get('param_scheduler')):
+            for end in {'end', 'T_max'} & {*part}:
+                part[end] = min(part[end], steps)
+    cfg.train_dataloader.batch_size = batch
+    if cfg.get('val_dataloader'):
+        _take_first(cfg.val_dataloader, VAL_IMAGES)
+    for loader in (cfg.train_dataloader, cfg.get('val_dataloader')):
+        if loader:
+            loader.update(num_workers=0, persistent_workers=False)
+            loader.pop('timeout', None)
+    edge = _shrink(cfg)
+    for key in ('train_cfg', 'test_cfg'):
+        for node in _dicts(cfg.model.get(key)):
+            for count in {'num', 'max_per_img'} & {*node}:
+                node[count] = min(node[count], REGIONS)
+    for hook in cfg.get('custom_hooks') or []:
+        if hook.get('type') == 'PreciseBatchNormHook':
+            hook['num_batches'] = STATISTICS
+    hooks = cfg.setdefault('default_hooks', {})
+    hooks.setdefault('logger', {'type': 'LoggerHook'})['interval'] = 1
+    if cfg.get('auto_scale_lr'):
+        # The batch differs on purpose: no warning.
+        cfg.auto_scale_lr.base_batch_size = batch * steps // STEPS
+    validation = f', tested on {VAL_IMAGES}' if cfg.get('val_cfg') else ''
+    return (
+        f'--quick: a trial, not a result: at most {steps} batches of {batch} '
+        f'images{validation}, with a short edge of {edge} px or less.'
+    )
+
+
+def _take_first(loader: dict, num: int) -> None:
+    """Let a loader end after some images."""
+    loader['sampler'] = dict(loader['sampler'], type='FirstSampler', num=num)
+
+
+def _shrink(cfg: Config) -> int:
+    """Scale all images so that the largest have a short edge of ``EDGE``.
+
+    Returns:
+        int: Short edge of the largest images, in px.
+    """
+    loaders = (cfg.train_dataloader, cfg.get('val_dataloader'))
+    parts = [loader.dataset for loader in loaders if loader]
+    parts += [cfg.model.get(key) for key in ('data_preprocessor', 'test_cfg')]
+    # A step may be part of several pipelines.
+    nodes = {id(node): node for part in parts for node in _dicts(part)}
+    places = [
+        (node, key)
+        for node in nodes.values()
+        for key in SIZES
+        if _edges(node.get(key))
+    ]
+    largest = max((max(_edges(n[k])) for n, k in places), default=EDGE)
+    factor = min(1.0, EDGE / largest)
+    for node, key in places:
+        node[key] = _scaled(node[key], factor)
+    return round(largest * factor)
+
+
+def _edges(size: Any) -> list[int]:
+    """Return the short edges of a size, an int, a pair, or a list of pairs."""
+    if isinstance(size, int) and not isinstance(size, bool):
+        return [size]
+    if isinstance(size, list | tuple) and size:
+        if all(isinstance(edge, int) for edge in size):
+            return [min(size)]
+        return [edge for pair in size for edge in _edges(pair)]
+    return []
+
+
+def _scaled(size: Any, factor: float) -> Any:
+    if isinstance(size, list | tuple):
+        return type(size)(_scaled(edge, factor) for edge in size)
+    return round(size * factor)
+
+
+def _dicts(node: Any) -> Iterator[dict]:
+    """Yield the dicts in a tree of dicts and sequences."""
+    if isinstance(node, dict):
+        yield node
+        node = [*node.values()]
+    for child in node if isinstance(node, list | tuple) else ():
+        yield from _dicts(child)

@@ -1,0 +1,146 @@
+"""Evaluate a frozen backbone densely; write the results as JSON."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from pixcon_mm import __version__
+from pixcon_mm.errors import run_tool
+from pixcon_mm.evaluation.backbones import load_backbone
+from pixcon_mm.files import atomic_write, check_out
+
+NAMES = ('knn', 'linear', 'cluster', 'corloc', 'correspondence')
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add(
+        'arch',
+        metavar='CONFIG_OR_ARCH',
+        help='config with a backbone, or a model of torchvision (resnet50) '
+        'or timm (timm:resnet50)',
+    )
+    add(
+        '--pretrained',
+        required=True,
+        metavar='FILE|torchvision|none',
+        help="a checkpoint or other file of weights, torchvision's "
+        'supervised ResNet, or none (random)',
+    )
+    add('--prefix', help='where a foreign file has the backbone')
+    add(
+        '--data',
+        required=True,
+        type=Path,
+        help='tree of VOC, Cityscapes, ADE20K or COCO-panoptic; for '
+        'correspondence alone any folder of images',
+    )
+    add(
+        '--protocols',
+        nargs='+',
+        default=['knn', 'correspondence'],
+        choices=NAMES,
+    )
+    add('--out', type=Path, help='JSON; default: dense.json in work_dirs/')
+    add('--stride', type=int, help='dilate a CNN to it: 16, 8')
+    add(
+        '--size',
+        type=int,
+        nargs='+',
+        metavar='PIXELS',
+        help='side of the images, or height and width (512 for knn, else 448)',
+    )
+    add(
+        '--crop-size',
+        type=int,
+        default=224,
+        help='side of the crops of correspondence (224)',
+    )
+    add('--classes', nargs='+', help='names of those that count (all)')
+    add('--train-split', default='train', help="VOC's list, as trainaug")
+    add('--val-split', default='val')
+    add('--train-images', type=int, help='take this many at random')
+    add('--val-images', type=int, help='take this many at random')
+    add(
+        '--mask-size',
+        type=int,
+        help='compare at this square size (100) and not that of the photos',
+    )
+    add('--k', type=int, default=30, help='nearest neighbours (30)')
+    add('--temperature', type=float, default=0.02, help='of theirs (0.02)')
+    add(
+        '--memory',
+        type=int,
+        default=102400,
+        help='most training cells (102400), 0 for all',
+    )
+    add(
+        '--shares',
+        type=int,
+        nargs='+',
+        default=[1],
+        metavar='N',
+        help='take 1/N of the training images: 1 8 64 128',
+    )
+    add('--linear-epochs', type=int, default=25)
+    add('--clusters', type=int, default=500, help='that share classes (500)')
+    add('--cluster-seeds', type=int, default=5, help='runs of k-means (5)')
+    add('--seed', type=int, default=0)
+    add('--batch-size', type=int, default=16)
+    add('--workers', type=int, default=2, help='processes that read images')
+    add('--device', help='default: cuda if there is one, else cpu')
+    args = parser.parse_args(argv)
+    if len(args.size or ()) > 2:
+        parser.error('--size takes one number, or height and width')
+    if args.device is None:
+        args.device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    at_least = dict(k=1, memory=0, crop_size=1, batch_size=1, workers=0)
+    for name in ('linear_epochs', 'clusters', 'cluster_seeds', 'mask_size'):
+        at_least[name] = 1
+    for name in ('train_images', 'val_images', 'stride'):
+        at_least[name] = 1
+    for name, least in at_least.items():
+        value = getattr(args, name)
+        if value is not None and value < least:
+            parser.error(f'--{name.replace("_", "-")} is at least {least}')
+    if args.temperature <= 0 or min(args.shares) < 1:
+        parser.error('--temperature is above 0, and --shares are at least 1')
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Evaluate, and write the results with all settings."""
+    args = parse_args(argv)
+    name = 'none' if args.pretrained == 'none' else Path(args.pretrained).stem
+    out = args.out or Path('work_dirs') / f'dense_{name}.json'
+    check_out(out)
+    backbone = load_backbone(
+        *(args.arch, args.pretrained, args.stride, args.prefix, args.seed)
+    ).to(args.device)
+    # Imports MMPretrain, which takes seconds.
+    from pixcon_mm.evaluation.protocols import PROTOCOLS, check
+
+    check(args, backbone)
+    results = {}
+    for protocol in args.protocols:
+        start = time.monotonic()
+        results[protocol] = PROTOCOLS[protocol](args, backbone)
+        results[protocol]['seconds'] = round(time.monotonic() - start, 1)
+    settings = {k: v for k, v in vars(args).items() if k != 'out'}
+    report = dict(
+        backbone=backbone.describe(),
+        settings={**settings, 'data': str(args.data)},
+        results=results,
+        writer=f'pixcon_mm {__version__}, torch {torch.__version__}',
+    )
+    atomic_write(out, f'{json.dumps(report, indent=2)}\n'.encode())
+    print(f'results in {out}')
+
+
+if __name__ == '__main__':
+    run_tool(main)

@@ -1,0 +1,167 @@
+"""Tests of backbones: any library, any stride, the weights of a file."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.models import resnet18
+
+from pixcon_mm import dense_features, load_backbone
+from pixcon_mm.errors import UserError
+from tests import ROOT
+
+OURS = str(ROOT / 'configs/pretrain/pixcon_r18_demo.py')
+FCN = str(ROOT / 'configs/segmentation/fcn_r18_demo.py')
+VIT = """
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(
+        type='VisionTransformer', arch='deit-tiny', img_size=64, patch_size=16
+    ),
+)
+data_preprocessor = dict(mean=[1, 2, 3], std=[4, 5, 6], to_rgb=False)
+"""
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    """A ResNet-18 whose BN layers are not the identity."""
+    torch.manual_seed(1)
+    state = resnet18().state_dict()
+    for name, tensor in state.items():
+        if name.endswith(('running_mean', 'bias')):
+            tensor.normal_(std=0.1)
+        elif name.endswith('running_var'):
+            tensor.uniform_(0.5, 2)
+    path = tmp_path_factory.mktemp('weights') / 'resnet18.pth'
+    torch.save({f'backbone.{k}': v for k, v in state.items()}, path)
+    return path
+
+
+@pytest.mark.parametrize('arch', [OURS, 'resnet18', 'timm:resnet18'])
+def test_libraries_give_the_same_features(arch, weights):
+    image = torch.randint(256, (2, 3, 64, 96), dtype=torch.uint8)
+    expected = load_backbone('resnet18', weights)(image)
+    backbone = load_backbone(arch, weights)
+    assert (backbone.stride, backbone.channels) == (32, 512)
+    torch.testing.assert_close(backbone(image), expected, rtol=1e-4, atol=1e-4)
+    assert backbone.describe()['sha256']
+
+
+@pytest.mark.parametrize(
+    ('arch', 'stride'),
+    [
+        ('resnet18', 16),
+        ('resnet18', 8),
+        ('resnet50', 16),
+        ('mobilenet_v2', 16),
+        (OURS, 8),
+    ],
+)
+def test_dilation_keeps_the_cells_of_the_original_map(arch, stride):
+    image = torch.randint(256, (1, 3, 64, 96), dtype=torch.uint8)
+    expected = load_backbone(arch, 'none')(image)
+    dense = load_backbone(arch, 'none', stride)
+    assert dense.stride == stride
+    found = dense(image)
+    assert found.shape[2:] == (64 // stride, 96 // stride)
+    step = 32 // stride
+    torch.testing.assert_close(
+        found[..., ::step, ::step],
+        expected,
+        rtol=1e-4,
+        atol=1e-5 * expected.abs().max().item(),
+    )
+
+
+def test_dilation_of_a_segmentor_that_is_dilated_already():
+    native = load_backbone(FCN, 'none')
+    image = torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8)
+    dense = load_backbone(FCN, 'none', native.stride // 2)
+    torch.testing.assert_close(
+        dense(image)[..., ::2, ::2], native(image), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ('arch', 'stride', 'channels'),
+    [
+        ('timm:vit_tiny_patch16_224', 16, 192),
+        ('timm:convnext_atto', 32, 320),
+    ],
+)
+def test_other_networks_give_maps(arch, stride, channels):
+    backbone = load_backbone(arch, 'none')
+    assert (backbone.stride, backbone.channels) == (stride, channels)
+    maps = backbone(torch.zeros(1, 3, 64, 128))
+    assert maps.shape == (1, channels, 64 // stride, 128 // stride)
+
+
+def test_a_vit_of_mmpretrain_gives_a_map(tmp_path):
+    path = tmp_path / 'vit.py'
+    path.write_text(VIT)
+    backbone = load_backbone(str(path), 'none')
+    assert backbone(torch.zeros(1, 3, 32, 64)).shape == (1, 192, 2, 4)
+    described = backbone.describe()
+    assert described['mean'] == [1, 2, 3]
+    assert described['channel_order'] == 'BGR'
+
+
+def test_weights_are_loaded_completely_or_not_at_all(weights, tmp_path):
+    tensors = torch.load(weights)
+    del tensors['backbone.layer3.0.conv1.weight']
+    torch.save(tensors, tmp_path / 'part.pth')
+    with pytest.raises(UserError, match='layer3.0.conv1.weight'):
+        load_backbone('resnet18', tmp_path / 'part.pth')
+    with pytest.raises(UserError, match='ResNet-18, and the model'):
+        load_backbone('resnet50', weights)
+
+
+def test_random_weights_follow_their_seed():
+    image = torch.full((1, 3, 32, 32), 100.0)
+    state = torch.get_rng_state()
+    a, b, c = (
+        load_backbone('resnet18', 'none', seed=seed)(image)
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ('arch', 'stride', 'words'),
+    [
+        ('resnet19', None, "Did you mean 'resnet1"),
+        ('timm:resnt50', None, "Did you mean 'resnet50'"),
+        ('vit_b_16', None, 'timm:NAME'),
+        ('resnet18', 64, 'stride 32 and cannot be brought to 64'),
+        ('resnet18', 12, 'cannot be brought to 12'),
+        ('timm:vit_tiny_patch16_224', 8, 'patches of 16'),
+        ('timm:resnet26d', 16, 'AvgPool2d'),
+        ('timm:convnext_atto', 16, 'cannot be brought to 16'),
+    ],
+)
+def test_what_cannot_be_built_is_explained(arch, stride, words):
+    with pytest.raises(UserError, match=words):
+        load_backbone(arch, 'none', stride)
+
+
+def test_dense_features_of_one_image(weights, tmp_path):
+    pixels = np.random.default_rng(0).integers(256, size=(70, 99, 3))
+    pixels = pixels.astype(np.uint8)
+    backbone = load_backbone('resnet18', weights, stride=16)
+    found = dense_features(backbone, pixels)
+    assert found.shape == (512, 4, 6)
+    Image.fromarray(pixels).save(tmp_path / 'a.png')
+    torch.testing.assert_close(
+        dense_features(backbone, tmp_path / 'a.png'), found
+    )
+    assert dense_features(backbone, pixels, (32, 48)).shape == (512, 2, 3)
+    # RGB: a network sees red where it is red.
+    red = np.zeros((32, 32, 3), np.uint8)
+    red[..., 0] = 255
+    same = backbone(torch.from_numpy(red).permute(2, 0, 1)[None])[0]
+    torch.testing.assert_close(dense_features(backbone, red), same)
+    with pytest.raises(UserError, match='multiples'):
+        dense_features(backbone, pixels, (30, 48))

@@ -1,0 +1,115 @@
+"""Tests of labelled trees: what is read, and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pixcon_mm.errors import UserError
+from pixcon_mm.evaluation.dense_data import DenseData, tree_of
+from pixcon_mm.evaluation.metrics import IGNORE
+from tests.test_evaluation.trees import COLOURS, MAKERS, make_voc
+
+FIRST_CLASSES = {
+    'VOC': ['background', 'aeroplane', 'bicycle'],
+    'Cityscapes': ['road', 'sidewalk', 'building'],
+    'ADE20K': ['wall', 'building', 'sky'],
+    'COCO-panoptic': ['person', 'train', 'rug'],
+}
+
+
+@pytest.mark.parametrize('kind', MAKERS)
+def test_trees_give_images_and_classes(kind, tmp_path):
+    root = MAKERS[kind](tmp_path)
+    for split, count in dict(train=4, val=2).items():
+        data = DenseData(root, split, (32, 48))
+        assert (data.kind, len(data)) == (kind, count)
+        assert data.classes[:3] == FIRST_CLASSES[kind]
+    image, mask = data[1]
+    assert image.shape == (3, 32, 48)
+    assert image.dtype == mask.dtype == torch.uint8
+    assert mask.shape == (64, 96)
+    ignored = kind != 'Cityscapes'
+    assert (mask[:2] == IGNORE).all() == ignored
+    # A block's colour shows its class, in RGB.
+    for y, x in ((8, 8), (24, 40)):
+        colour = image[:, y - 4 : y + 4, x - 4 : x + 4].float().mean((1, 2))
+        expected = torch.tensor(COLOURS[mask[2 * y, 2 * x].item()])
+        assert (colour - expected).abs().max() < 15
+
+
+def test_only_chosen_classes_count(tmp_path):
+    root = make_voc(tmp_path)
+    every = DenseData(root, 'train', (32, 48))
+    some = DenseData(root, 'train', (32, 48), ['bicycle', 'background'])
+    assert some.classes == ['bicycle', 'background']
+    for (_, mask), (_, chosen) in zip(every, some, strict=True):
+        expected = torch.full_like(mask, IGNORE)
+        expected[mask == 2], expected[mask == 0] = 0, 1
+        assert torch.equal(chosen, expected)
+
+
+def test_voc_takes_augmented_masks_where_there_is_no_other(tmp_path):
+    root = make_voc(tmp_path)
+    mask = root / 'SegmentationClass/train1.png'
+    (root / 'SegmentationClassAug').mkdir()
+    moved = mask.rename(root / 'SegmentationClassAug/train1.png')
+    data = DenseData(root, 'train', (32, 48))
+    assert [m for _, m in data.pairs if m.parent != mask.parent] == [moved]
+
+
+def grey(path, change):
+    mask = np.array(Image.open(path))
+    Image.fromarray(change(mask)).save(path)
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'words'),
+    [
+        (lambda m, i: m.unlink(), ['train0.png', 'missing', 'tree of VOC']),
+        (lambda m, i: m.write_bytes(b'x'), ['train0.png', 'cannot be read']),
+        (
+            lambda m, i: grey(m, lambda mask: mask[:10]),
+            ['train0.png', '(10, 96)', '(64, 96)'],
+        ),
+        (
+            lambda m, i: grey(m, lambda mask: np.full_like(mask, 33)),
+            ['train0.png', 'label 33', '21 classes'],
+        ),
+        (
+            lambda m, i: grey(m, lambda mask: np.stack([mask] * 3, -1)),
+            ['train0.png', 'mode RGB'],
+        ),
+        (lambda m, i: i.write_bytes(b'x'), ['train0.jpg', 'every image']),
+    ],
+)
+def test_spoiled_files_are_named(spoil, words, tmp_path):
+    root = make_voc(tmp_path)
+    spoil(
+        root / 'SegmentationClass/train0.png', root / 'JPEGImages/train0.jpg'
+    )
+    with pytest.raises(UserError) as caught:
+        DenseData(root, 'train', (32, 48))[0]
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (dict(split='test'), ["'test'", 'train, trainaug, val']),
+        (dict(classes=['backgroud']), ["Did you mean 'background'?"]),
+    ],
+)
+def test_wrong_names_are_answered(change, words, tmp_path):
+    settings = dict(split='train', size=(32, 48), classes=None)
+    with pytest.raises(UserError) as caught:
+        DenseData(make_voc(tmp_path), **{**settings, **change})
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_other_folders_are_answered_with_the_trees(tmp_path):
+    for folder in (tmp_path, tmp_path / 'no'):
+        with pytest.raises(UserError, match='ADE20K: images/'):
+            tree_of(folder)

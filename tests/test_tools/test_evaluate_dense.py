@@ -1,0 +1,133 @@
+"""Tests of tools/evaluate_dense.py: its results, and what it refuses."""
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.models import resnet18, resnet50
+
+from pixcon_mm.checkpoint.load import sha256_of
+from pixcon_mm.engine.hooks import pretrained_hook
+from pixcon_mm.errors import UserError
+from pixcon_mm.evaluation.protocols import choose
+from pixcon_mm.tools.evaluate_dense import main
+from tests import ROOT
+from tests.test_evaluation.trees import make_cityscapes, make_voc
+
+PAGE = [
+    shlex.split(line, comments=True)
+    for line in re.findall(
+        r'^python tools/evaluate_dense.py .*',
+        (ROOT / 'docs/evaluation.md').read_text().replace('\\\n', ''),
+        re.MULTILINE,
+    )
+]
+SMALL = ('--size', '64', '96', '--crop-size', '64', '--workers', '0')
+
+
+@pytest.fixture
+def voc(tmp_path):
+    return make_voc(tmp_path / 'voc', train=8)
+
+
+def test_results_are_written_with_all_settings(voc, tmp_path, capsys):
+    file = tmp_path / 'r18.pth'
+    state = resnet18().state_dict(prefix='backbone.')
+    torch.save(dict(state_dict=state), file)
+    out = tmp_path / 'new' / 'dense.json'
+    words = ('--pretrained', file, '--data', voc, '--out', out, '--stride', 16)
+    words += ('--shares', 1, 4, '--memory', 100, '--mask-size', 50)
+    words += ('--classes', 'background', 'bicycle')
+    main(['resnet18', *map(str, words), *SMALL])
+    report = json.loads(out.read_text())
+    assert report['backbone']['sha256'] == sha256_of(file)
+    assert report['backbone']['stride'] == 16
+    assert report['settings']['temperature'] == 0.02
+    assert report['settings']['size'] == [64, 96]
+    knn, match = report['results']['knn'], report['results']['correspondence']
+    assert knn['classes'] == ['background', 'bicycle']
+    assert knn['shares']['1/1']['train_images'] == 8
+    assert knn['shares']['1/4']['train_images'] == 2
+    assert 24 <= knn['shares']['1/1']['memory'] <= 100
+    iou = knn['shares']['1/1']['iou']
+    assert knn['shares']['1/1']['miou'] == pytest.approx(sum(iou.values()) / 2)
+    assert match['images'] == 2
+    assert 0 <= match['recall_at_1'] <= match['recall_within_1_cell'] <= 1
+    printed = capsys.readouterr().out
+    assert f'mIoU {knn["shares"]["1/1"]["miou"]:.2f}' in printed
+    # The same command gives the same numbers.
+    again = tmp_path / 'again.json'
+    words = [str(w) if w != out else str(again) for w in words]
+    main(['resnet18', *words, *SMALL])
+    results = json.loads(again.read_text())['results']
+    for result in (*results.values(), knn, match):
+        del result['seconds']
+    assert results == report['results']
+
+
+def test_correspondence_takes_any_folder_of_images(voc, tmp_path):
+    out = tmp_path / 'a.json'
+    words = ('--data', voc / 'JPEGImages', '--protocols', 'correspondence')
+    words += ('--pretrained', 'none', '--val-images', 3, '--out', out)
+    main(['resnet18', *map(str, words), *SMALL])
+    report = json.loads(out.read_text())
+    assert report['results']['correspondence']['images'] == 3
+    assert report['backbone']['pretrained'] == 'none'
+
+
+def test_shares_are_nested():
+    order = choose(40, None, seed=2)
+    assert sorted(order) == list(range(40))
+    assert choose(40, 7, seed=2) == order[:7]
+
+
+@pytest.mark.parametrize(
+    ('words', 'sentence'),
+    [
+        (('--size', '100'), 'multiples'),
+        (('--crop-size', '100'), '--crop-size 100'),
+        (('--classes', 'cats'), "Did you mean 'cat'"),
+        (('--pretrained', 'no.pth'), 'no file of weights'),
+        (('--data', '/no'), 'does not exist'),
+    ],
+)
+def test_mistakes_are_sentences(words, sentence, voc, tmp_path):
+    usual = {'--pretrained': 'none', '--data': str(voc), '--workers': '0'}
+    usual['--out'] = str(tmp_path / 'a.json')
+    usual.update([words])
+    with pytest.raises(UserError, match=sentence):
+        main(['resnet18', *(w for pair in usual.items() for w in pair)])
+    assert not (tmp_path / 'a.json').exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('command', PAGE, ids=[c[2] for c in PAGE])
+def test_commands_of_the_page_run(command, voc, tmp_path, monkeypatch):
+    """On small data, with a small number of everything."""
+    pytest.importorskip('faiss', reason='needs the extra "evaluation"')
+    make_cityscapes(tmp_path / 'data/cityscapes')
+    shutil.copytree(voc, tmp_path / 'data/VOCdevkit/VOC2012')
+    shutil.copytree(voc / 'JPEGImages', tmp_path / 'data/photographs')
+    file = tmp_path / 'work_dirs/pixcon_r50_coco/epoch_800.pth'
+    file.parent.mkdir(parents=True)
+    state = resnet50().state_dict()
+    torch.save(dict(state_dict=state), file)
+    monkeypatch.setattr(
+        pretrained_hook, 'download', lambda net: (state, 'torchvision')
+    )
+    (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+    monkeypatch.chdir(tmp_path)
+    small = ['--size', '64', '--crop-size', '64', '--workers', '0']
+    small += ['--linear-epochs', '1', '--clusters', '5', '--out', 'a.json']
+    main([*command[2:], *small])
+    results = json.loads(Path('a.json').read_text())['results']
+    named = (
+        command[command.index('--protocols') + 1 :]
+        if ('--protocols' in command)
+        else ['knn', 'correspondence']
+    )
+    assert list(results) == named

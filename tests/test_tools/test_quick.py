@@ -1,0 +1,125 @@
+"""Every recipe as a trial of a minute: trains, saves and validates."""
+
+import pytest
+import torch
+from mmengine.dataset import DefaultSampler
+
+from pixcon_mm.config import load_config
+from pixcon_mm.quick import EDGE, FirstSampler, make_quick
+from pixcon_mm.tools import train
+from tests import ROOT, benchmarks
+from tests.test_datasets.pictures import write_pictures
+
+CONFIGS = ROOT / 'configs'
+NAMES = sorted(
+    path.relative_to(CONFIGS).with_suffix('').as_posix()
+    for path in CONFIGS.glob('[!_]*/*.py')
+)
+FAST = (
+    'pretrain/pixcon_r18_demo',
+    'detection/mask-rcnn_r18-fpn_demo',
+    'segmentation/fcn_r18_demo',
+)
+
+
+def load(name):
+    path = str(CONFIGS / f'{name}.py')
+    own = {'classes': ('a', 'b', 'c')} if '_custom' in name else None
+    return load_config(path, own)
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
+        for name in NAMES
+    ],
+)
+def test_a_trial_saves_and_validates(name, call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg, words = load(name), []
+    if name.startswith('pretrain/'):
+        write_pictures(tmp_path / 'data', 16)
+    else:
+        benchmarks.write_data(cfg, tmp_path / 'data')
+        words = ['--pretrained', 'none']
+    options = [f'data_root={tmp_path}/data/']
+    if '_custom' in name:
+        options.append('classes=a,b,c')
+    path = CONFIGS / f'{name}.py'
+    status, shown, errors = call(
+        *(train.main, path, '--quick', *words, '--cfg-options', *options)
+    )
+    assert status == 0, errors
+    assert shown.count('--quick: a trial, not a result: ') == 1
+    folder = tmp_path / f'work_dirs/{path.stem}_quick'
+    (checkpoint,) = folder.glob('*.pth')
+    saved = torch.load(checkpoint, weights_only=False)
+    steps = 4 * cfg.optim_wrapper.get('accumulative_counts', 1)
+    if words and 'max_epochs' in cfg.train_cfg:
+        steps = benchmarks.COUNT // 2  # an epoch of this little data
+    assert saved['meta']['iter'] == steps
+    if words:
+        # Saved before the validation, which is of four images.
+        assert 'Iter(val) [4/4]' in shown.partition('Saving checkpoint')[2]
+
+
+def test_a_trial_may_be_repeated_and_takes_no_length(call, monkeypatch):
+    words = [str(CONFIGS / 'pretrain/pixcon_r18_demo.py'), '--quick']
+    for option in (['--resume'], ['--epochs', '3'], ['--total-batch', '8']):
+        status, _, errors = call(train.main, *words, *option)
+        assert (status, errors.count('\n')) == (1, 1)
+        assert errors.startswith('error: --quick sets the length')
+    claimed = []
+    monkeypatch.setattr(train, 'claim', lambda *args: claimed.append(args))
+    monkeypatch.setattr(train, 'build_runner', lambda cfg: 1 / 0)
+    for folder, overwrites in ([], True), (['--work-dir', 'x'], False):
+        with pytest.raises(ZeroDivisionError):
+            train.main([*words, *folder])
+        assert claimed.pop()[1:] == (False, overwrites)
+
+
+@pytest.mark.parametrize(
+    ('name', 'sizes'),
+    [
+        ('segmentation/fcn-d6_r50-d16_90k_cityscapes', (96, (256, 128))),
+        ('segmentation/fcn_r50-d8_30k_pascal-context', (118, (128, 128))),
+    ],
+)
+def test_crops_windows_and_images_shrink_alike(name, sizes):
+    cfg = load(name)
+    make_quick(cfg)
+    crop, scale = sizes
+    assert cfg.train_dataloader.dataset.pipeline[3].crop_size == (crop,) * 2
+    assert cfg.train_dataloader.dataset.pipeline[2].scale == scale
+    assert cfg.val_dataloader.dataset.pipeline[1].scale == scale
+    assert cfg.model.data_preprocessor.size == (crop,) * 2
+    assert cfg.model.test_cfg.crop_size == (crop,) * 2
+    assert max(cfg.model.test_cfg.stride) < crop
+    assert cfg.train_dataloader.dataset.pipeline[2].ratio_range == (0.5, 2.0)
+
+
+def test_sizes_of_a_detector_and_of_views():
+    cfg = load('detection/mask-rcnn_r50-fpn_1x_coco')
+    make_quick(cfg)
+    scales = cfg.train_dataloader.dataset.pipeline[2].scales
+    assert max(scales) == (213, EDGE)
+    assert cfg.custom_hooks[0].num_batches == 2
+    cfg = load('pretrain/densecl_r50_coco')
+    make_quick(cfg)
+    views = cfg.train_dataloader.dataset.pipeline[1].transforms
+    assert [view[0].scale for view in views] == [EDGE]
+    demo, before = load('segmentation/fcn_r18_demo'), {}
+    for step in demo.val_dataloader.dataset.pipeline[:2]:
+        before[step.type] = dict(step)
+    make_quick(demo)
+    assert before['Resize']['scale'] == (240, 180)
+    assert demo.val_dataloader.dataset.pipeline[1].scale == (171, EDGE)
+
+
+def test_first_images():
+    data = list(range(10))
+    whole = list(DefaultSampler(data, shuffle=True, seed=1))
+    few = FirstSampler(num=4, dataset=data, shuffle=True, seed=1)
+    assert (list(few), len(few)) == (whole[:4], 4)
+    assert len(FirstSampler(num=40, dataset=data)) == 10

@@ -1,0 +1,85 @@
+#!/usr/bin/env python
+r"""Gather the photographs of the small pre-training set in one folder.
+
+    python tools/make_small_data.py --voc VOCdevkit/VOC2012 --coco coco \
+        --camvid cityscapes --scenes scenes
+
+Links the images that may be trained on, and no image of a validation set:
+those that VOC's ImageSets/Segmentation/trainaug.txt lists, COCO's train2017,
+the frames below leftImg8bit/train (CamVid in Cityscapes' layout), and all of
+the folder of scenes. A set that is not named is left out. Layout, below
+--out:
+
+    pool/voc/ pool/coco/ pool/camvid/ pool/scenes/
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from pixcon_mm.datasets.listing import list_images, readable_suffixes
+from pixcon_mm.errors import UserError, run_tool
+
+
+def voc_images(root: Path) -> tuple[Path, list[Path]]:
+    """Return the folder of VOC's images, and those of trainaug.txt."""
+    lists = root / 'ImageSets/Segmentation'
+    if not (lists / 'trainaug.txt').is_file():
+        raise UserError(
+            f'There is no {lists / "trainaug.txt"}: it lists the images of '
+            'train.txt and of the augmented set, one name a line.'
+        )
+    names = (lists / 'trainaug.txt').read_text().split()
+    validation = {*(lists / 'val.txt').read_text().split()}
+    if both := validation & {*names}:
+        raise UserError(
+            f'{lists / "trainaug.txt"} lists {len(both)} images of val.txt, '
+            f'such as {min(both)}: remove them from it.'
+        )
+    folder = root / 'JPEGImages'
+    return folder, [folder / f'{name}.jpg' for name in names]
+
+
+def folder_images(folder: Path) -> tuple[Path, list[Path]]:
+    """Return a folder, and the images below it."""
+    found = list_images(str(folder), readable_suffixes(), set())
+    return folder, [Path(path) for path in found]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Link the images of all sets that are named."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name in ('voc', 'coco', 'camvid', 'scenes'):
+        parser.add_argument(f'--{name}', type=Path, help='folder of the set')
+    parser.add_argument('--out', type=Path, default=Path('data/small'))
+    args = parser.parse_args(argv)
+    sets = {}
+    if args.voc:
+        sets['voc'] = voc_images(args.voc)
+    if args.coco:
+        sets['coco'] = folder_images(args.coco / 'train2017')
+    if args.camvid:
+        sets['camvid'] = folder_images(args.camvid / 'leftImg8bit/train')
+    if args.scenes:
+        sets['scenes'] = folder_images(args.scenes)
+    if not sets:
+        raise UserError('No set is named: see --help.')
+    for name, (source, images) in sets.items():
+        if missing := [path for path in images if not path.is_file()]:
+            raise UserError(
+                f'{len(missing)} images are missing, such as {missing[0]}.'
+            )
+        folder = args.out / 'pool' / name
+        shutil.rmtree(folder, ignore_errors=True)
+        for path in images:
+            link = folder / path.relative_to(source)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path.resolve())
+        print(f'{folder}: {len(images)} images')
+
+
+if __name__ == '__main__':
+    run_tool(main)
