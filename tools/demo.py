@@ -61,8 +61,9 @@ def pretrain() -> None:
    The loss began at {loss['start']:.2f}, rose to {loss['peak']:.2f} at \
 iteration {loss['peak_step']:.0f} and ended at {loss['end']:.2f}.
    It rises first because real keys, harder to tell apart, replace the random
-   ones of the queue; then it falls as the encoder learns. The spread of the
-   features should rise from its low point: near 0 it would mean collapse.""")
+   ones of the queue; then it falls, at first because queries learn to tell
+   cells from the means in the queue (docs/method.md, section 12). The spread
+   of the features should rise from its low point: near 0 means collapse.""")
     if not loss['end'] < 0.95 * loss['peak']:
         raise UserError(
             f'The loss ended at {loss["end"]:.2f}, less than 5 % below its '

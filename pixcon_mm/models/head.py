@@ -71,7 +71,7 @@ def positive_margin(query: Tensor, positive: Tensor) -> Tensor:
     """Compare the similarity of positives with that of another image's.
 
     Near 0 if queries tell cells from means, or one place in the grid from
-    another, but not images (docs/method.md, section 9.1).
+    another, but not images (docs/method.md, section 12).
 
     Args:
         query (Tensor): Unit rows, by direction and image. Shape

@@ -1,6 +1,7 @@
 """Loss and monitors of a run, from MMEngine's log to a picture."""
 
 import json
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -131,8 +132,10 @@ def plot_curves(runs: dict[str, Records], path: str | Path) -> None:
         for records in runs.values():
             points = [(r['step'], r[key]) for r in records if key in r]
             if points:
-                axes.plot(*zip(*points, strict=True))
-        axes.set_title(title, fontsize=9)
+                # A probe's few values are seen as points.
+                style = '.-' if key in PROBES else '-'
+                axes.plot(*zip(*points, strict=True), style)
+        axes.set_title(textwrap.fill(title, 24), fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)

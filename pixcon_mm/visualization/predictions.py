@@ -17,6 +17,7 @@ from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import Dataset
 
+from pixcon_mm.classes import colours
 from pixcon_mm.errors import UserError
 
 # The visualiser of a framework, where a config has none.
@@ -112,8 +113,7 @@ def build_visualizer(cfg: Config, metainfo: dict) -> Visualizer:
 def names_and_colors(metainfo: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``classes`` and a ``palette`` of as many colours, as tuples.
 
-    The visualisers take nothing else. Where there are too few colours, all
-    are random, with a fixed seed.
+    The visualisers take nothing else. Too few colours are replaced by others.
 
     Example:
         >>> names_and_colors(dict(classes=('cat',), palette=[[9, 8, 7]]))
@@ -121,8 +121,7 @@ def names_and_colors(metainfo: Mapping[str, Any]) -> dict[str, Any]:
     """
     classes, palette = metainfo['classes'], metainfo.get('palette')
     if not isinstance(palette, list | tuple) or len(palette) < len(classes):
-        rng = np.random.default_rng(0)
-        palette = rng.integers(0, 256, (len(classes), 3)).tolist()
+        palette = colours(len(classes))
     colors = [tuple(color) for color in palette[: len(classes)]]
     return dict(classes=classes, palette=colors)
 

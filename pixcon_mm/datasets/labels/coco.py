@@ -221,7 +221,7 @@ def _match_categories(
     order = [c.name for c in categories if c.name in classes]
     find.order = order
     if not labels:
-        own = ','.join(map(str, here)) if len(here) > 1 else str(here)
+        own = ','.join(map(str, here))
         raise UserError(
             f'{name}: no category has one of the class names, so nothing '
             f'would be learned or scored.{close} In the {both}. To take the '

@@ -170,7 +170,7 @@ def _digest(source: Source) -> str:
     names = (
         *('ann_file', 'data_prefix', 'filter_cfg', '_indices'),
         *('img_suffix', 'seg_map_suffix', 'img_subdir', 'ann_subdir'),
-        *('reduce_zero_label', 'label_map', 'ignore_index'),
+        *('reduce_zero_label', 'label_map', 'ignore_index', 'mask_values'),
     )
     values = {name: getattr(dataset, name, None) for name in names}
     uses = dict(

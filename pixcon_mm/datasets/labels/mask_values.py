@@ -31,6 +31,7 @@ class Mask:
 def look_at_values(
     masks: list[Mask],
     counts: np.ndarray,
+    label_map: dict[int, int],
     source: Source,
     where: str,
     find: Findings,
@@ -41,12 +42,14 @@ def look_at_values(
         masks (list[Mask]): Masks without a problem.
         counts (np.ndarray): Pixels of each value in all of them. Shape
             (256,).
+        label_map (dict[int, int]): Classes that the data set gives to
+            values, after ``reduce_zero_label``.
         source (Source): The data set.
         where (str): The folder, for sentences.
         find (Findings): Receives what is found.
     """
     dataset = source.dataset
-    mapped = _mapping(dataset)
+    mapped = mapping(label_map, dataset.reduce_zero_label)
     total = source.num_classes or len(source.classes)
     if not total:
         return
@@ -54,7 +57,7 @@ def look_at_values(
     used = np.zeros(256, bool)
     used[[v for v in mapped[values] if v != dataset.ignore_index]] = True
     stored = f'the values are {_ranges(values)}'
-    hint = _hint(values, total, dataset.reduce_zero_label)
+    hint = _hint(values, total, dataset)
     wrong = [v for v in values if total <= mapped[v] != dataset.ignore_index]
     if wrong:
         mask = next(m for m in masks if m.counts[wrong[0]])
@@ -78,7 +81,9 @@ def look_at_values(
         )
         return
     if used.sum() == 1 and total > 1:
-        is_certain = source.trains or [*values] == [0, 255]
+        # The first images of a trial may well have one class.
+        is_certain = source.trains and dataset._indices is None
+        is_certain |= [*values] == [0, 255]
         tell = find.stop if is_certain else find.warn
         alone = int(np.flatnonzero(used)[0])
         tell(
@@ -86,6 +91,16 @@ def look_at_values(
             f'{counted(len(masks), "mask")} that were opened; {stored}.{hint}'
         )
         return
+    lost = [
+        v for v in values if mapped[v] == dataset.ignore_index and v != 255
+    ]
+    if lost and getattr(dataset, 'mask_values', None):
+        share = counts[lost].sum() / counts.sum()
+        find.warn(
+            f'{where}: {share:.1%} of the pixels are ignored, as their values '
+            f'({_ranges(np.array(lost))}) are not in mask_values '
+            f'{[*dataset.mask_values]}.'
+        )
     blank = [m for m in masks if not _counts_as_label(m, mapped, dataset)]
     if blank:
         find.note(
@@ -104,25 +119,32 @@ def _counts_as_label(mask: Mask, mapped: np.ndarray, dataset: Any) -> bool:
     )
 
 
-def _mapping(dataset: Any) -> np.ndarray:
-    """Return the class that the data set makes of each value, (256,)."""
-    label_map = dataset.label_map or {}
+def mapping(label_map: dict[int, int], is_reduced: bool) -> np.ndarray:
+    """Return the class that a data set makes of each value. Shape (256,)."""
     mapped = []
     for value in range(256):
         label = value
-        if dataset.reduce_zero_label:
+        if is_reduced:
             label = 255 if value in (0, 255) else value - 1
         mapped.append(label_map.get(label, label))
     return np.array(mapped)
 
 
-def _hint(values: np.ndarray, total: int, is_reduced: bool) -> str:
+def _hint(values: np.ndarray, total: int, dataset: Any) -> str:
     """Guess what was meant by values that do not fit."""
     classes = [int(v) for v in values if v != 255]
+    is_reduced = dataset.reduce_zero_label
+    if len(values) == total and getattr(dataset, 'mask_values', 0) is None:
+        shown = ','.join(map(str, values))
+        return (
+            f' If these are the {total} classes: --cfg-options '
+            f'mask_values={shown}'
+        )
     if [*values] == [0, 255]:
         return (
             ' These look like masks of one object in 0 and 255: write 1 for '
-            '255 (Pillow: Image.open(p).point(lambda v: v // 255).save(p)).'
+            '255 (Pillow: Image.open(p).point(lambda v: v // 255).save(p)), '
+            'or name both values: mask_values=0,255 (docs/your_data.md).'
         )
     if is_reduced and max(classes, default=0) < total:
         return ' If 0 is a class, set reduce_zero_label=False.'
@@ -141,7 +163,9 @@ def _hint(values: np.ndarray, total: int, is_reduced: bool) -> str:
         return (
             f' They look like shades for {len(values)} classes: divide them '
             f'by {steps.pop()} '
-            '(Pillow: Image.open(p).point(lambda v: v // N).save(p)).'
+            '(Pillow: Image.open(p).point(lambda v: v // N).save(p)), or name '
+            f'them: mask_values={",".join(map(str, values))} '
+            '(docs/your_data.md).'
         )
     if len(classes) > total + 20:
         return (

@@ -46,6 +46,7 @@ def look_at_masks(source: Source, find: Findings) -> None:
         return  # the runner stops at empty data sets; some have no labels
     where = as_line(dataset.data_prefix['seg_map_path'])
     find.saw({os.path.dirname(p) for pair in samples for p in pair})
+    find.saw(dataset.data_prefix.values())
     if dataset.ann_file:
         find.saw([dataset.ann_file])
     lost = _look_for_files(samples, source, find)
@@ -63,7 +64,8 @@ def look_at_masks(source: Source, find: Findings) -> None:
     for mask in masks:
         counts += mask.counts
     if counts.any() and not any(mask.problem for mask in masks):
-        look_at_values(masks, counts, source, where, find)
+        label_map = dataset.data_list[0].get('label_map') or {}
+        look_at_values(masks, counts, label_map, source, where, find)
     find.is_whole = len(chosen) == len(samples)
     opened = (
         'all opened'

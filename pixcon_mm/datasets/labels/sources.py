@@ -15,6 +15,8 @@ KINDS = {
     'mmdet.CocoDataset': 'coco',
     'mmdet.XMLDataset': 'voc',
     'mmseg.BaseSegDataset': 'masks',
+    'pixcon_mm.MaskFolderDataset': 'masks',
+    'pixcon_mm.XMLFolderDataset': 'voc',
 }
 
 

@@ -55,7 +55,10 @@ def look_at_voc(source: Source, find: Findings) -> None:
         end = dataset._indices
         ids = ids[:end] if end > 0 else ids[end:]
     root, name = dataset.sub_data_root, as_line(dataset.ann_file)
-    images = [os.path.join(root, dataset.img_subdir, f'{i}.jpg') for i in ids]
+    names = [f'{i}.jpg' for i in ids]
+    if hasattr(dataset, 'image_names'):  # our XMLFolderDataset
+        names = dataset.image_names(ids)
+    images = [os.path.join(root, dataset.img_subdir, n) for n in names]
     files = [os.path.join(root, dataset.ann_subdir, f'{i}.xml') for i in ids]
     find.saw([dataset.ann_file, *files])
     find.saw({os.path.dirname(path) for path in images})
@@ -186,7 +189,9 @@ def _report_names(
             f'be learned or scored. In the {both}.'
         )
     if not tally.used:
-        raise UserError(f'{name}: its XML files have no object.')
+        is_certain = source.trains and source.dataset._indices is None
+        tell = find.stop if is_certain else find.warn
+        tell(f'{name}: its XML files have no object.')
     if others:
         lost = sum(tally.names[n] for n in others)
         total = sum(tally.names.values())

@@ -5,7 +5,8 @@ import pytest
 from mmseg.datasets import BaseSegDataset
 from PIL import Image
 
-from pixcon_mm.datasets.labels.mask_values import _mapping
+from pixcon_mm.datasets.labels.mask_values import mapping
+from pixcon_mm.datasets.mask_folder import MaskFolderDataset
 
 NAMES = ('ground', 'cat', 'dog')
 SHAPE = (8, 12)
@@ -43,6 +44,32 @@ def filled(*values):
     """A mask with stripes of these values."""
     columns = np.resize(np.repeat(values, 2), SHAPE[1])
     return np.tile(columns, (SHAPE[0], 1)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ('given', 'level', 'words'),
+    [
+        (None, 'stop', '--cfg-options mask_values=0,85,255'),
+        ((0, 85, 255), 'note', '1 mask, all opened'),
+        ((0, 85, 99), 'warning', '33.3% of the pixels are ignored, as their'),
+        ((0, 85), 'stop', 'give each class one value'),
+    ],
+)
+def test_values_that_the_config_lists(
+    look, tmp_path, sentences, given, level, words
+):
+    look([filled(0, 85, 255)])
+    dataset = MaskFolderDataset(
+        data_root=str(tmp_path),
+        data_prefix=dict(img_path='images', seg_map_path='masks'),
+        metainfo=dict(classes=NAMES),
+        mask_values=given,
+        lazy_init=True,
+    )
+    if level == 'warning':
+        Image.fromarray(filled(0, 85, 7)).save(tmp_path / 'masks/0.png')
+    found = sentences('masks', dataset)
+    assert words in found[level][0]
 
 
 def test_masks_without_problems(look, tmp_path):
@@ -138,9 +165,10 @@ def test_masks_in_0_and_255(look, loader):
 
 def test_only_one_class_is_odd_where_nothing_is_learned(look):
     assert 'class 1 is the only one' in look([filled(1)])['stop'][0]
-    found = look([filled(1)], loader='val_dataloader')
-    assert 'class 1 is the only one' in found['warning'][0]
-    assert found['stop'] == []
+    for trial in (dict(loader='val_dataloader'), dict(indices=1)):
+        found = look([filled(1)], **trial)
+        assert 'class 1 is the only one' in found['warning'][0]
+        assert found['stop'] == []
 
 
 @pytest.mark.parametrize(
@@ -189,4 +217,5 @@ def test_values_become_what_the_pipeline_makes_of_them(
             seg_fields=[],
         )
     )
-    assert np.array_equal(loaded['gt_seg_map'].ravel(), _mapping(dataset))
+    expected = mapping(dataset.label_map or {}, is_reduced)
+    assert np.array_equal(loaded['gt_seg_map'].ravel(), expected)

@@ -4,6 +4,8 @@ import pytest
 from mmdet.datasets import XMLDataset
 from PIL import Image
 
+from pixcon_mm.datasets.xml_folder import XMLFolderDataset
+
 NAMES = ('cat', 'dog')
 WIDTH, HEIGHT = 20, 10
 BOX = '<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>'
@@ -41,7 +43,7 @@ def look(tmp_path, sentences):
         (tmp_path / 'list.txt').write_text('a\nb\n')
         for name in options.pop('without', []):
             (tmp_path / name).unlink()
-        dataset = XMLDataset(
+        dataset = options.pop('kind', XMLDataset)(
             data_root=str(tmp_path),
             ann_file='list.txt',
             data_prefix=dict(sub_data_root=''),
@@ -50,6 +52,7 @@ def look(tmp_path, sentences):
         )
         return sentences('voc', dataset, loader, **options)
 
+    _look.again = lambda dataset: sentences('voc', dataset, 'train_dataloader')
     return _look
 
 
@@ -100,6 +103,18 @@ def test_images_of_another_suffix(look, tmp_path):
     (sentence,) = look(annotation(), without=['JPEGImages/a.jpg'])['stop']
     assert f'There is {tmp_path}/JPEGImages/a.png' in sentence
     assert 'takes .jpg only' in sentence
+    # The data set of the configs for own data takes any.
+    Image.new('RGB', (WIDTH, HEIGHT)).save(tmp_path / 'JPEGImages/a.png')
+    found = look(
+        annotation(), without=['JPEGImages/a.jpg'], kind=XMLFolderDataset
+    )
+    assert found['stop'] == found['warning'] == []
+    found = look(
+        annotation(),
+        without=['JPEGImages/a.jpg', 'JPEGImages/a.png'],
+        kind=XMLFolderDataset,
+    )
+    assert '1 of 2 images is not there' in found['stop'][0]
 
 
 def test_class_names(look):
@@ -110,6 +125,21 @@ def test_class_names(look):
     (sentence,) = look(annotation(), classes=('Cat', 'Dog'))['stop']
     assert "names of the files: 'cat', 'dog'" in sentence
     assert "class names of the config: 'Cat', 'Dog'" in sentence
+
+
+def test_no_object_at_all(look, tmp_path):
+    look(annotation())
+    (tmp_path / 'list.txt').write_text('a\n')
+    dataset = XMLDataset(
+        data_root=str(tmp_path),
+        ann_file='list.txt',
+        data_prefix=dict(sub_data_root=''),
+        metainfo=dict(classes=NAMES),
+        lazy_init=True,
+    )
+    assert 'have no object' in look.again(dataset)['stop'][0]
+    dataset._indices = 1
+    assert 'have no object' in look.again(dataset)['warning'][0]
 
 
 @pytest.mark.parametrize(
