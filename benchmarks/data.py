@@ -6,7 +6,6 @@ from pathlib import Path
 
 import cv2
 import mmpretrain
-import mmpretrain.datasets  # noqa: F401, registers its transforms
 import numpy as np
 import torch
 from mmengine.config import Config

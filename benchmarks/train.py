@@ -9,7 +9,6 @@ from itertools import repeat
 
 import torch
 from mmengine.dataset import InfiniteSampler, default_collate
-from mmpretrain.datasets import CustomDataset
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.data import pipeline_of_mmpretrain, scenes
@@ -37,6 +36,9 @@ def train(args: argparse.Namespace) -> Report:
     mine = ours(args)
     optim = wrap(args, fused_sgd(mine))
     dense, plain = densecl(args)
+    # In here, where main() discards what the import prints.
+    from mmpretrain.datasets import CustomDataset
+
     theirs = CustomDataset(
         data_root=args.data,
         with_label=False,

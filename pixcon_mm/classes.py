@@ -59,11 +59,11 @@ def follow(cfg: Config, old: tuple[str, ...]) -> None:
     new = cfg.classes
     if new == old:
         return
-    infos = [dataset.get('metainfo') for _, dataset in _datasets(cfg)]
+    infos = [dataset.get('metainfo') for _, dataset in datasets(cfg)]
     for info in [*infos, cfg.get('metainfo')]:
         if info and _names(info) == old:
             info.update(classes=new, palette=colours(len(new)))
-    for _, dataset in _datasets(cfg):
+    for _, dataset in datasets(cfg):
         if dataset.type == 'VOCDataset' and dataset.get('metainfo'):
             # Its metric would print the names of VOC for other classes.
             dataset.type = 'XMLDataset'
@@ -91,7 +91,7 @@ def check_names(cfg: Config) -> None:
         )
     if cfg.get('default_scope') != 'mmseg':
         return
-    for place, dataset in _datasets(cfg):
+    for place, dataset in datasets(cfg):
         kind = DATASETS.get(f'mmseg.{dataset.type}')
         known = (kind.METAINFO if kind else {}).get('classes')
         other = sorted({*cfg.classes} - {*known}) if known else None
@@ -131,7 +131,7 @@ def find_disagreement(cfg: Config) -> str | None:
         'Set the names alone, by --cfg-options classes=NAME,NAME or a line '
         'classes = (...) in the config: the rest follows from them.'
     )
-    for place, dataset in _datasets(cfg):
+    for place, dataset in datasets(cfg):
         info = dataset.get('metainfo') or {}
         if _names(info) != names:
             return (
@@ -182,7 +182,7 @@ def _is_one_of(file: str, files: set[str]) -> bool:
     return file.replace('/', '') in {f.replace('/', '') for f in files}
 
 
-def _datasets(cfg: Config) -> Iterator[tuple[str, Any]]:
+def datasets(cfg: Config) -> Iterator[tuple[str, Any]]:
     """Yield the data sets of all loaders, each after its place."""
     for name in LOADERS:
         dataset = (cfg.get(name) or {}).get('dataset')

@@ -37,7 +37,11 @@ IRRELEVANT = (
     'Setting MKL_NUM_THREADS',
     'faster_coco_eval is not installed',
     'Default ``avg_non_ignore`` is False',
+    'When align_corners=True, the output would more aligned',
+    # Of mmcv, in every worker, when ColorJitter uses Pillow as it should.
     "Only use 'alpha' for pillow backend",
+    # Visualisers, of boxes that touch the border.
+    'Warning: The (bbox|polygon) is out of bounds',
     # Under gradient accumulation the first iterations have no step.
     'Detected call of `scheduler.step',
 )
@@ -51,23 +55,30 @@ def parse(
     add('--work-dir', help='folder of logs and results')
     add('--no-pin-memory', action='store_true')
     add('--no-persistent-workers', action='store_true')
-    add(
+    add('--launcher', choices=['none', *LAUNCHERS], default='none')
+    add('--local_rank', '--local-rank', type=int, default=0)
+    args = parse_options(parser, argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def parse_options(
+    parser: argparse.ArgumentParser, argv: list[str] | None
+) -> argparse.Namespace:
+    """Parse a tool's own options and ``--cfg-options``."""
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=OptionsAction,
         help='override the config: data_root=/images a.b=1 c=[1,2]',
     )
-    add('--launcher', choices=['none', *LAUNCHERS], default='none')
-    add('--local_rank', '--local-rank', type=int, default=0)
     try:
-        args = parser.parse_args(argv)
+        return parser.parse_args(argv)
     except ValueError:
         # MMEngine's DictAction, which splits at the sign of equality.
         parser.error(
             '--cfg-options takes key=value, without spaces around the ='
         )
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
 
 
 def prepare_config(args: argparse.Namespace, work_dir: str) -> Config:

@@ -27,7 +27,7 @@ EXTRA_KEYS = {
     'sync_bn',
 }
 # Between two letters of a value, not beside a comma or a bracket.
-INNER_SPACE = re.compile(r'(?<=[^\s,()\[\]]) (?=[^,()\[\]])')
+INNER_SPACE = re.compile(r'(?<=[^\s=,()\[\]]) (?=[^,()\[\]])')
 
 
 class OptionsAction(DictAction):

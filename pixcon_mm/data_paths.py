@@ -61,6 +61,15 @@ def leaves(dataset: dict) -> Iterator[dict]:
         yield from leaves(part)
 
 
+def class_of(dataset: dict, scope: str | None) -> type | None:
+    """Return the class of a data set, None if nothing has its name."""
+    kind = dataset.get('type')
+    if isinstance(kind, str):
+        scoped = kind if '.' in kind or not scope else f'{scope}.{kind}'
+        kind = DATASETS.get(scoped)
+    return kind
+
+
 def parts(dataset: dict) -> list[str]:
     """List what a data set reads, relative to its root.
 
@@ -119,11 +128,7 @@ def _check_suffix(dataset: dict, scope: str | None) -> None:
 
 def _default(dataset: dict, name: str, scope: str | None) -> str | None:
     """Return an argument of a data set, or the default of its class."""
-    kind = dataset['type']
-    if isinstance(kind, str):
-        scoped = kind if '.' in kind or not scope else f'{scope}.{kind}'
-        kind = DATASETS.get(scoped)
-    for base in inspect.getmro(kind or object):
+    for base in inspect.getmro(class_of(dataset, scope) or object):
         parameter = inspect.signature(base.__init__).parameters.get(name)
         if parameter:
             return dataset.get(name, parameter.default)

@@ -113,6 +113,8 @@ def explain(error: BaseException, cfg: Config | None = None) -> str | None:
             _unknown_key(link, cfg)
             or _unknown_type(link)
             or _bad_data(link)
+            or _small_batch(link)
+            or _missing_package(link)
             or explain_machine(link)
         )
         if sentence:
@@ -189,6 +191,33 @@ def _bad_data(error: BaseException) -> str | None:
             'the suffixes of the data sets in the config.'
         )
     return None
+
+
+def _small_batch(error: BaseException) -> str | None:
+    # Of torch.nn.functional.batch_norm.
+    text = 'Expected more than 1 value per channel when training'
+    if not (isinstance(error, ValueError) and text in str(error)):
+        return None
+    return (
+        'A batch norm of the model got a single value per channel, which has '
+        'no variance: train with at least 2 images a batch '
+        '(train_dataloader.batch_size), and with drop_last=True where the '
+        'last batch has one.'
+    )
+
+
+def _missing_package(error: BaseException) -> str | None:
+    # Of the backends of MMEngine's visualizer: wandb, mlflow and others.
+    match = re.search(
+        r'Please run "(pip install [^"]+)" to install', str(error)
+    )
+    if not (isinstance(error, ImportError) and match):
+        return None
+    return (
+        f'The config uses {match[1].split()[-1]}, which is not installed: run '
+        f'`{match[1]}`, or take what uses it out of the config '
+        '(visualizer.vis_backends).'
+    )
 
 
 def describe(dataset: object) -> str:

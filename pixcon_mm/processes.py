@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import ctypes
+import functools
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 # What stops a run (engine/hooks/stop_signal_hook.py).
@@ -44,16 +46,20 @@ class WorkerStart:
 
     Args:
         init_fn (Callable, optional): The loader's own ``worker_init_fn``.
+        workers (int): Workers of the loader.
     """
 
-    def __init__(self, init_fn: Callable[[int], None] | None):
+    def __init__(self, init_fn: Callable[[int], None] | None, workers: int):
         self.init_fn = init_fn
+        # Their process numbers, in memory that they share with this process.
+        self.pids = multiprocessing.RawArray('q', workers)
         # Python would ask workers to end with the signal that they ignore,
         # and wait.
         atexit.register(kill_workers)
 
     def __call__(self, worker_id: int) -> None:
         """Run in the worker, before its first sample."""
+        self.pids[worker_id] = os.getpid()
         die_with_parent()
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
@@ -75,34 +81,50 @@ class StoppedWorkerWatch:
 
     PyTorch waits without a limit for a worker that is stopped while it passes
     a batch. It does notice one that dies. Only Linux shows the states.
-
-    Args:
-        patience (float): Seconds that a worker may stay stopped.
     """
 
+    PAUSE = 1.0  # seconds between two checks
     killed: set[int] = set()  # process numbers
 
-    def __init__(self, patience: float):
-        self.patience = patience
+    def __init__(self):
+        self.patience: WeakKeyDictionary[WorkerStart, float] = (
+            WeakKeyDictionary()
+        )
         self.stopped_for: Counter[int] = Counter()
         threading.Thread(target=self._run, daemon=True).start()
+
+    def add(self, start: WorkerStart, patience: float) -> None:
+        """Watch the workers of a loader as long as it lives.
+
+        Args:
+            start (WorkerStart): The loader's.
+            patience (float): Seconds that a worker may stay stopped.
+        """
+        self.patience[start] = patience
 
     def _run(self) -> None:
         # Checks are counted, not seconds: when everything was suspended and
         # is resumed, as by Ctrl-Z and fg, no worker has stayed behind.
-        pause = min(self.patience / 5, 1.0)
         while True:
-            time.sleep(pause)
-            stopped = [pid for pid in children() if state_of(pid) == 'T']
+            time.sleep(self.PAUSE)
+            # The number of a worker that has ended may be another process's.
+            stopped = {pid for pid in children() if state_of(pid) == 'T'}
             self.stopped_for = Counter(
                 {pid: self.stopped_for[pid] + 1 for pid in stopped}
             )
-            for pid, checks in self.stopped_for.items():
-                if checks * pause >= self.patience:
-                    self.killed.add(pid)
-                    # One that has ended just now must not end this thread.
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
+            for start, patience in list(self.patience.items()):
+                for pid in stopped.intersection(start.pids):
+                    if self.stopped_for[pid] * self.PAUSE >= patience:
+                        self.killed.add(pid)
+                        # It may have ended just now.
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
+
+
+@functools.cache
+def worker_watch() -> StoppedWorkerWatch:
+    """Return the watch of all loaders of this process."""
+    return StoppedWorkerWatch()
 
 
 def children() -> list[int]:

@@ -14,7 +14,7 @@ STEPS = 4  # of the optimiser
 BATCH = {'mmpretrain': 4}  # images of a batch; 2 for detectors and segmentors
 VAL_IMAGES = 4
 EDGE = 128  # px: short edge of the largest images
-REGIONS = 64  # of an image, in every stage of a detector
+REGIONS = 32  # of an image, in every stage of a detector
 STATISTICS = 2  # batches of the precise batch norm
 # Keys of sizes in px, in pipelines and in a segmentor's preparation and test.
 SIZES = ('scale', 'scales', 'crop_size', 'size', 'stride')
@@ -58,6 +58,10 @@ def make_quick(cfg: Config) -> str:
         _take_first(cfg.train_dataloader, batch * steps)
     else:
         cfg.train_cfg.update(max_iters=steps, val_interval=steps)
+        # A warm-up lasts to the end: large steps would be too early.
+        for part in _dicts(cfg.get('param_scheduler')):
+            for end in {'end', 'T_max'} & {*part}:
+                part[end] = min(part[end], steps)
     cfg.train_dataloader.batch_size = batch
     if cfg.get('val_dataloader'):
         _take_first(cfg.val_dataloader, VAL_IMAGES)
@@ -80,8 +84,8 @@ def make_quick(cfg: Config) -> str:
         cfg.auto_scale_lr.base_batch_size = batch * steps // STEPS
     validation = f', tested on {VAL_IMAGES}' if cfg.get('val_cfg') else ''
     return (
-        f'--quick: a trial, not a result: {steps} batches of {batch} images'
-        f'{validation}, with a short edge of {edge} px at most.'
+        f'--quick: a trial, not a result: at most {steps} batches of {batch} '
+        f'images{validation}, with a short edge of {edge} px or less.'
     )
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = {
-    'status': 'show data, runs, what is missing, cost, and the tables so far',
+    'status': 'show a summary, what is missing, and the results so far',
     'run': 'run what can run here and, without --only, write the tables',
     'submit': 'submit to Slurm what is not complete',
     'table': 'write the tables',
@@ -67,10 +67,16 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     subs['submit'].add_argument(
         '--dry-run',
         action='store_true',
-        help='print what would be submitted',
+        help='write the scripts of the jobs, and submit nothing',
     )
     subs['status'].add_argument(
-        '--runs', action='store_true', help='show a line for each run too'
+        '--details',
+        action='store_true',
+        help='also show the files of missing data, and a line for each '
+        'backbone',
+    )
+    subs['status'].add_argument(
+        '--runs', action='store_true', help='also show a line for each run'
     )
     subs['table'].add_argument('--out', help="folder; default: the plan's")
     return parser.parse_args(argv)

@@ -8,12 +8,13 @@ import datetime
 import sys
 import textwrap
 from collections import Counter, defaultdict
+from functools import partial
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table as Grid
+from rich.table import Table as RichTable
 
 from pixcon_mm.files import atomic_write
 from reproduction import slurm
@@ -28,7 +29,7 @@ from reproduction.runs import (
     table_rows,
 )
 from reproduction.status import PlanStatus, State
-from reproduction.tables import Table, collect_tables, missing_metrics
+from reproduction.tables import Row, Table, collect_tables, missing_metrics
 
 # States that are as they should be.
 COLOURS = {
@@ -59,24 +60,49 @@ def call(args: argparse.Namespace) -> None:
     if args.command == 'table':
         write_tables(status, args)
         return
-    show_data(status, console)
     is_complete = True
     if args.command == 'run':
         is_complete = run(status, selection, console)
-    else:
-        show_backbones(status, console)
-        if args.runs:
-            show_runs(status, console)
-    for sentence in problems(status):
-        console.print(f'  ! {sentence}', markup=False, highlight=False)
-    console.print(summary(status), highlight=False)
+    show_summary(status, console)
     if args.command == 'status':
-        show_tables(collect_tables(status), console)
+        show_status(status, args, console)
     elif not args.only:
         # One job of many would write the tables at once with the others.
         write_tables(status, args)
     if not is_complete:
         sys.exit(1)
+
+
+def show_summary(status: PlanStatus, console: Console) -> None:
+    """Show what there is and what is missing, on a screen at most."""
+    show = partial(console.print, markup=False, highlight=False)
+    show(f'{status.plan.title}: {summary(status)}')
+    for name, check in status.data.items():
+        mark = '[green]✓[/]' if check.is_complete else '[red]✗[/]'
+        console.print(f'  {mark} data ', end='')
+        show(f'{name}: {check.sentence}')
+    for sentence in problems(status):
+        show(f'  ! {sentence}')
+
+
+def show_status(
+    status: PlanStatus, args: argparse.Namespace, console: Console
+) -> None:
+    """Show the results so far; details and a line for each run on request."""
+    if args.details:
+        show_missing_data(status, console)
+        show_backbones(status, console)
+    tables = collect_tables(status)
+    begun = [t for t in tables if any(map(has_scores, t.rows))]
+    show_tables(tables if args.details else begun, console)
+    if args.runs:
+        show_runs(status, console)
+    more = [
+        f'--{name}' for name in ('details', 'runs') if not vars(args)[name]
+    ]
+    if more:
+        line = f'python tools/reproduce.py status {args.plan} {" ".join(more)}'
+        console.print(f'More: {line}', markup=False, highlight=False)
 
 
 def run(status: PlanStatus, selection: Selection, console: Console) -> bool:
@@ -114,31 +140,26 @@ def write_tables(status: PlanStatus, args: argparse.Namespace) -> None:
     print(f'{folder}/: {", ".join(texts)}')
 
 
-def show_data(status: PlanStatus, console: Console) -> None:
-    """Show the check of each data set, with the tree of an incomplete one."""
-    console.print('[bold]Data[/]')
+def show_missing_data(status: PlanStatus, console: Console) -> None:
+    """Show the tree that each incomplete data set should be."""
     for name, check in status.data.items():
-        mark = '[green]✓[/]' if check.is_complete else '[red]✗[/]'
-        console.print(f'  {mark} {name}: ', end='')
-        console.print(check.sentence, markup=False, highlight=False)
         if check.is_complete:
             continue
-        tree = textwrap.indent(check.tree, '      ')
+        console.print(f'[bold]Data[/] {name}')
+        tree = textwrap.indent(check.tree, '    ')
         console.print(tree, markup=False, highlight=False)
         if check.data.make:
-            console.print(
-                f'      made by `run`, with python {check.data.make}'
-            )
+            console.print(f'    made by `run`, with python {check.data.make}')
         elif check.data.hint:
-            console.print(f'      from {check.data.hint}', markup=False)
+            console.print(f'    from {check.data.hint}', markup=False)
 
 
 def show_backbones(status: PlanStatus, console: Console) -> None:
     """Show a line for each backbone, with the states of its seeds."""
     plan = status.plan
-    grid = Grid(title='Runs', title_justify='left')
+    shown = RichTable(title='Runs', title_justify='left')
     for heading in ('backbone', 'pre-training', *plan.benchmarks, 'hours'):
-        grid.add_column(heading, overflow='fold')
+        shown.add_column(heading, overflow='fold')
     rows = [row for name in plan.tables for row in table_rows(plan, name)]
     for row in dict.fromkeys(rows):
         fields = dict(zip(('method', 'pretrain_set'), row, strict=True))
@@ -148,24 +169,29 @@ def show_backbones(status: PlanStatus, console: Console) -> None:
             tests = select(runs, kind='test', benchmark=benchmark)
             # Of a fine-tuning and its test, the one that says more.
             done = (State.COMPLETE, State.LOST)
-            shown = [
+            decisive = [
                 test
                 if status.status(test.parent).state in done
                 else test.parent
                 for test in tests
             ]
-            cells.append(states(status, shown))
-        grid.add_row(backbone_name(*row), *cells, hours(status, runs))
-    console.print(grid)
+            cells.append(states(status, decisive))
+        shown.add_row(backbone_name(*row), *cells, hours(status, runs))
+    console.print(shown)
 
 
 def show_runs(status: PlanStatus, console: Console) -> None:
     """Show a line for each run: state, device hours so far, and why."""
-    grid = Grid('run', 'state', 'hours', 'what', box=None)
+    shown = RichTable('run', 'state', 'hours', 'what', box=None)
     for name, run in status.runs.items():
         why = escape(status.status(run).why)
-        grid.add_row(name, states(status, [run]), hours(status, [run]), why)
-    console.print(grid)
+        shown.add_row(name, states(status, [run]), hours(status, [run]), why)
+    console.print(shown)
+
+
+def has_scores(row: Row) -> bool:
+    """Return whether a row of ours has a result."""
+    return row.is_ours and any(cell.values for cell in row.cells.values())
 
 
 def show_tables(tables: list[Table], console: Console) -> None:
@@ -174,10 +200,10 @@ def show_tables(tables: list[Table], console: Console) -> None:
         rows = [row for row in table.rows if row.is_ours]
         ours = dataclasses.replace(table, rows=rows)
         head, *body = score_grid(ours, with_published=False)
-        grid = Grid(*head, title=table.title, title_justify='left')
+        shown = RichTable(*head, title=table.title, title_justify='left')
         for line in body:
-            grid.add_row(*map(escape, line))
-        console.print(grid)
+            shown.add_row(*map(escape, line))
+        console.print(shown)
 
 
 def hours(status: PlanStatus, runs: list[Run]) -> str:

@@ -102,16 +102,16 @@ def _chain(
     backbone = dict(method=method, pretrain_set=pretrain_set)
     runs: list[Run] = []
     if pretrain_set is not None:
-        images = plan.pretrain_sets[pretrain_set]
+        chosen = plan.pretrain_sets[pretrain_set]
         has_own = seed in plan.pretrain_seeds
         pretrain = Run(
             kind='pretrain',
             benchmark=None,
             seed=seed if has_own else plan.pretrain_seeds[0],
             config=source.config,
-            options={**source.options, **images.options},
+            options={**source.options, **chosen.options},
             gpus=source.gpus,
-            data=images.data,
+            data=chosen.data,
             **backbone,
         )
         runs.append(pretrain)

@@ -15,7 +15,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-import textwrap
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from pixcon_mm.errors import UserError
@@ -67,7 +68,7 @@ def submit(
 ) -> None:
     """Submit every selected run that is incomplete and not in the queue.
 
-    A dry run prints scripts and commands instead.
+    A dry run writes the scripts and a list of the commands, and says where.
 
     Raises:
         UserError: If jobs would fail, or there is no Slurm.
@@ -81,20 +82,18 @@ def submit(
         if status.status(run).state not in done
     }
     reasons = _obstacles(status, pending, selection.redo)
-    if is_dry:
-        for reason in reasons:
-            print(textwrap.indent(reason, '# ', lambda _: True))
-    elif shutil.which('sbatch') is None:
+    if not is_dry and shutil.which('sbatch') is None:
         raise UserError(
             'There is no sbatch on PATH: submit from a machine of the '
             'cluster, or use `run`.'
         )
-    elif reasons:
+    if not is_dry and reasons:
         raise UserError(
             f'Nothing is submitted: {"; ".join(reasons)}. Fix this, select '
             'runs with --only, or repeat stale ones with --redo.'
         )
     jobs: dict[str, str] = {}
+    commands: list[str] = []
     for name, run in pending.items():
         run_dir = status.run_dir(run)
         job = None if is_dry else queued_job(run_dir)
@@ -111,17 +110,37 @@ def submit(
             parent = run.parent.name
             job = f'<job of {parent}>' if is_dry else jobs[parent]
             line.insert(2, f'--dependency=afterok:{job}')
-        if is_dry:
-            print(f'# {bash_words(line)}\n{script}')
-            continue
         atomic_write(file, script.encode())
+        if is_dry:
+            commands.append(bash_words(line))
+            continue
         output = _call(
             line, 'Earlier jobs stay in the queue; submit again for the rest.'
         )
         jobs[name] = output.split(';')[0]
         atomic_write(run_dir.beside('job'), jobs[name].encode())
         print(f'{name}: job {jobs[name]}')
-    print(f'{"# " if is_dry else ""}{len(pending)} runs are not complete.')
+    print(f'{len(pending)} runs are not complete.')
+    if is_dry:
+        folder = Path(status.plan.work_dir)
+        _show_dry_run(pending.values(), folder, commands, reasons)
+
+
+def _show_dry_run(
+    runs: Iterable[Run], folder: Path, commands: list[str], reasons: list[str]
+) -> None:
+    """Sum up the jobs; write their commands into a file."""
+    file = folder / 'jobs.txt'
+    atomic_write(file, '\n'.join([*commands, '']).encode())
+    for (kind, gpus), count in Counter((r.kind, r.gpus) for r in runs).items():
+        print(f'  {kind}: {count} job(s) of {gpus} GPU(s)')
+    print(
+        f'The scripts lie in {folder}/, as KIND/NAME.sh; {file} has a command '
+        'for each. Nothing is submitted.'
+    )
+    for reason in reasons:
+        # Of missing data, the sentence alone: its tree is in the status.
+        print(f'Jobs would fail: {reason}')
 
 
 def _obstacles(

@@ -181,16 +181,16 @@ def _row(
 ) -> Row:
     """Collect cells, costs and curves of a method on a pre-training set."""
     spec = status.plan.methods[method]
-    images, epochs, options = spec.pretrain_set, spec.epochs, {}
+    set_title, epochs, options = spec.pretrain_set, spec.epochs, {}
     fields = dict(method=method, pretrain_set=pretrain_set)
     runs = select(status.runs.values(), **fields)
     finetunes = [run for run in runs if run.benchmark in benchmarks]
     pretrains = select(runs, kind='pretrain')
     if pretrains:
-        images = status.plan.pretrain_sets[pretrain_set].title
+        set_title = status.plan.pretrain_sets[pretrain_set].title
         epochs = settings_of(pretrains[0]).get('train_cfg.max_epochs')
         options = pretrains[0].options
-    key = RowKey(spec.title, images, epochs)
+    key = RowKey(spec.title, set_title, epochs)
     cells = {}
     for name, benchmark in benchmarks.items():
         tests = select(runs, kind='test', benchmark=name)

@@ -110,7 +110,9 @@ def write_voc(dataset, folder, classes):
 
 
 def write_segmentation(dataset, kind, folder, num_classes):
-    defaults = inspect.signature(kind).parameters
+    defaults = {}
+    for base in reversed(inspect.getmro(kind)):
+        defaults |= inspect.signature(base.__init__).parameters
     suffixes = [
         dataset.get(name, defaults[name].default)
         for name in ('img_suffix', 'seg_map_suffix')

@@ -1,10 +1,13 @@
 """Shared by all tests."""
 
 import gc
+import os
 
 import pytest
 import torch
 from hypothesis import settings
+from mmengine.config import config
+from mmengine.registry import MODELS, init_default_scope
 from yapf.yapflib import yapf_api
 
 import pixcon_mm  # noqa: F401, before frameworks that look for mmcv's operators
@@ -26,6 +29,12 @@ def _small_heap():
     gc.freeze()
 
 
+@pytest.fixture(autouse=True, scope='session')
+def _own_cache(tmp_path_factory):
+    """Leave the user's cache alone, in processes that tests start, too."""
+    os.environ['PIXCON_MM_CACHE'] = str(tmp_path_factory.mktemp('cache'))
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
@@ -40,6 +49,46 @@ def _framework_state():
 @pytest.fixture(autouse=True)
 def _unformatted_configs(monkeypatch):
     """MMEngine formats a config six times a run; yapf takes seconds each."""
-    monkeypatch.setattr(
-        yapf_api, 'FormatCode', lambda text, **options: (text, True)
-    )
+
+    def leave(text, **options):
+        return text, True
+
+    monkeypatch.setattr(yapf_api, 'FormatCode', leave)
+    # MMEngine 0.10.7 has a name of its own for it.
+    if hasattr(config, 'FormatCode'):
+        monkeypatch.setattr(config, 'FormatCode', leave)
+
+
+def _write_model(make, framework, folder, classes):
+    """Write a config, its data, and a file of random weights."""
+    from pixcon_mm.cli import import_framework
+
+    import_framework(framework)
+    with toy.framework_state():
+        cfg = make(folder, 'none')
+        init_default_scope(framework)
+        model = MODELS.build(cfg.model)
+    cfg.dump(folder / 'config.py')
+    names = [f'class{i}' for i in range(classes)]
+    meta = dict(classes=names, palette=[[i, i, i] for i in range(classes)])
+    content = dict(state_dict=model.state_dict(), meta=dict(dataset_meta=meta))
+    torch.save(content, folder / 'model.pth')
+    return folder / 'config.py', folder / 'model.pth'
+
+
+@pytest.fixture(scope='session')
+def detector(tmp_path_factory):
+    """A detector's config and a checkpoint; it finds a lot, all wrong."""
+    from tests.test_transfer import mask_rcnn_fpn
+
+    folder = tmp_path_factory.mktemp('detector')
+    return _write_model(mask_rcnn_fpn, 'mmdet', folder, 80)
+
+
+@pytest.fixture(scope='session')
+def segmentor(tmp_path_factory):
+    """A segmentor's config and a checkpoint, untrained."""
+    from tests.test_transfer import fcn
+
+    folder = tmp_path_factory.mktemp('segmentor')
+    return _write_model(fcn, 'mmseg', folder, 150)

@@ -106,11 +106,3 @@ def test_schedule_is_that_of_the_release(name, lr, precision):
     assert cfg.optim_wrapper.type == precision
     assert cfg.auto_scale_lr.base_batch_size == 512
     assert cfg.train_cfg.max_epochs == 800
-
-
-def test_lambda_of_densecl_is_constant():
-    """No recipe of DenseCL, MMPretrain or the release has its hook on."""
-    cfg = load('densecl_r50_coco')
-    hooks = [*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])]
-    assert 'DenseCLHook' not in {hook['type'] for hook in hooks}
-    assert cfg.model.loss_lambda == 0.5

@@ -26,12 +26,6 @@ def path(tmp_path):
     return path
 
 
-def test_without_options_it_is_the_file(path):
-    cfg = load_config(str(path))
-    assert cfg.data_root == 'old/'
-    assert cfg.train_dataloader.extra[1].data_root == 'theirs/'
-
-
 @pytest.mark.parametrize('value', ['new/', ['a/', 'b/'], None])
 def test_variable_reaches_nested_keys_that_held_it(path, value):
     cfg = load_config(str(path), {'data_root': value})
@@ -142,14 +136,6 @@ def test_variable_used_under_another_name_is_refused(path):
     with pytest.raises(UserError, match=r'value: train_cfg\.max_epochs\.$'):
         load_config(str(path), {'epochs': 5})
     assert load_config(str(path), {'epochs': 3}).epochs == 3
-
-
-def test_missing_file_names_a_similar_one(path):
-    wrong = path.with_name('recipee.py')
-    with pytest.raises(UserError) as caught:
-        load_config(str(wrong))
-    assert repr(str(wrong)) in str(caught.value)
-    assert str(caught.value).endswith(f'Did you mean {str(path)!r}?')
 
 
 def test_module_of_the_file_that_cannot_be_imported(path):

@@ -12,6 +12,7 @@ import mmseg.models  # noqa: F401
 import modelindex
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.runner import Runner
 from mmpretrain.registry import TRANSFORMS
 from torch import nn
@@ -157,7 +158,7 @@ def test_pretraining_builds_and_feeds_the_model(path, tmp_path):
     loop = check_built(cfg, runner)
     # One group: nothing that is trained escapes weight decay.
     (group,) = runner.optim_wrapper.param_groups
-    assert group['weight_decay'] == 1e-4
+    assert group['weight_decay'] == cfg.optim_wrapper.optimizer.weight_decay
     batch = runner.model.data_preprocessor(next(iter(loop.dataloader)), True)
     sizes = [64 * ('small' in path.stem), 96 * ('demo' in path.stem)]
     size = max(sizes) or 224
@@ -174,6 +175,8 @@ def test_finetuning_builds_and_feeds_the_model(path, tmp_path):
         'data_root': f'{tmp_path}/data/',
         'default_hooks.pretrained.source': 'none',
     }
+    if '_custom' in path.stem:
+        options['classes'] = ('a', 'b', 'c')
     cfg = build(path, tmp_path, ['train', 'val', 'test'], options)
     # The new folder reached every place.
     assert load_config(str(path)).data_root not in str(cfg._cfg_dict)
@@ -204,6 +207,11 @@ def test_finetuning_builds_and_feeds_the_model(path, tmp_path):
     # One image is tested at a time, at one size.
     (image,) = next(iter(runner.val_loop.dataloader))['inputs']
     assert image.dtype == torch.uint8
+
+
+@pytest.mark.parametrize('path', RECIPES, ids=stem)
+def test_a_recipe_reads_the_same_without_this_project(path):
+    assert load_config(str(path)).to_dict() == Config.fromfile(path).to_dict()
 
 
 def test_numbers_of_the_main_recipe():

@@ -48,32 +48,26 @@ def wait_until(condition, seconds=5):
         time.sleep(0.01)
 
 
-def parent(pipe, prepare):
+def parent(pipe):
     """Starts a child that waits, and says its number."""
     child = os.fork()
     if child == 0:
-        prepare()
+        die_with_parent()
         pipe.send(os.getpid())
         time.sleep(60)
     time.sleep(60)
 
 
-@pytest.mark.parametrize('dies', [True, False])
-def test_a_killed_parent_leaves_nobody(dies):
+def test_a_killed_parent_leaves_nobody():
     ours, theirs = multiprocessing.Pipe()
-    prepare = die_with_parent if dies else (lambda: None)
-    process = FORK.Process(target=parent, args=(theirs, prepare))
+    process = FORK.Process(target=parent, args=(theirs,))
     process.start()
     child = ours.recv()
     assert is_running(child)
     process.kill()
     process.join()
     try:
-        if dies:
-            wait_until(lambda: not is_running(child))
-        else:
-            time.sleep(0.1)
-            assert is_running(child)  # as without it
+        wait_until(lambda: not is_running(child))
     finally:
         if is_running(child):
             os.kill(child, signal.SIGKILL)
@@ -91,7 +85,7 @@ class Numbers(Dataset):
 
 def test_workers_leave_signals_to_the_training():
     loader = DataLoader(
-        Numbers(), num_workers=1, worker_init_fn=WorkerStart(None)
+        Numbers(), num_workers=1, worker_init_fn=WorkerStart(None, 1)
     )
     batches = iter(loader)
     worker = next(batches).item()
@@ -115,25 +109,9 @@ def test_loaders_of_a_runner_have_such_workers():
     assert loader.worker_init_fn.init_fn.keywords['seed'] == 3
 
 
-def test_their_own_start_is_not_forgotten():
-    called = []
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    ours, theirs = multiprocessing.Pipe()
-
-    def work():
-        WorkerStart(lambda number: called.append(number))(7)
-        theirs.send(called)
-
-    process = FORK.Process(target=work)
-    process.start()
-    assert ours.recv() == [7]
-    process.join()
-    assert {n: signal.getsignal(n) for n in SIGNALS} == handlers
-
-
 def test_stopped_workers_are_killed_too():
     loader = DataLoader(
-        Numbers(), num_workers=2, worker_init_fn=WorkerStart(None)
+        Numbers(), num_workers=2, worker_init_fn=WorkerStart(None, 2)
     )
     batches = iter(loader)
     workers = {int(next(batches)) for _ in range(2)}
@@ -150,18 +128,36 @@ class Large(Numbers):
         return os.getpid(), bytes(2**20)
 
 
-def test_a_worker_stopped_while_it_passes_a_batch_is_killed():
-    def fail(*_):
-        raise TimeoutError('the loader still waits')
+@pytest.fixture
+def watch(monkeypatch):
+    """Return the watch of all loaders, of which nobody else has any."""
+    monkeypatch.setattr(StoppedWorkerWatch, 'PAUSE', 0.1)
+    return StoppedWorkerWatch()
 
+
+def start_worker(watch, patience):
+    """Return a loader's iterator, and the number of its only worker."""
+    start = WorkerStart(None, 1)
+    watch.add(start, patience)
     loader = DataLoader(
-        Large(), batch_size=None, num_workers=1, prefetch_factor=2
+        Large(),
+        batch_size=None,
+        num_workers=1,
+        prefetch_factor=2,
+        worker_init_fn=start,
     )
     batches = iter(loader)
     worker, _ = next(batches)
+    return batches, worker
+
+
+def test_a_worker_stopped_while_it_passes_a_batch_is_killed(watch):
+    def fail(*_):
+        raise TimeoutError('the loader still waits')
+
+    batches, worker = start_worker(watch, 0.5)
     time.sleep(0.5)  # the next batch is half in the pipe
     os.kill(worker, signal.SIGSTOP)
-    StoppedWorkerWatch(0.5)
     before = signal.signal(signal.SIGALRM, fail)
     signal.alarm(20)
     try:
@@ -172,3 +168,17 @@ def test_a_worker_stopped_while_it_passes_a_batch_is_killed():
         signal.signal(signal.SIGALRM, before)
     assert not isinstance(error.value.__cause__, TimeoutError)
     assert 'SIGSTOP' in explain_machine(error.value)
+
+
+def test_each_loader_has_its_own_patience(watch):
+    loaders = [start_worker(watch, patience) for patience in (0.5, 60)]
+    first, second = (worker for _, worker in loaders)
+    # PyTorch's handler would raise when a worker dies.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for worker in (first, second):
+        os.kill(worker, signal.SIGSTOP)
+    wait_until(lambda: not is_running(first))
+    time.sleep(0.5)
+    assert state_of(second) == 'T'
+    assert watch.killed == {first}
+    os.kill(second, signal.SIGKILL)

@@ -1,7 +1,9 @@
 #!/usr/bin/env python
 """Make scenes, pre-train a ResNet-18 on them, transfer it."""
 
+import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from pixcon_mm.visualization.curves import (
     read_records,
     summarize,
 )
+from reproduction.run_dir import RunDir
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path('data/demo')
@@ -35,7 +38,9 @@ TASKS = {
 def step(title: str, *command: str) -> None:
     """Run a tool of this repository, as a user would."""
     print(f'\n== {title}\n   python {" ".join(command)}', flush=True)
-    subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
+    # The tool inherits the lock: it may outlive this process.
+    line = [sys.executable, *command]
+    subprocess.run(line, cwd=ROOT, check=True, close_fds=False)
 
 
 def pretrain() -> None:
@@ -66,29 +71,34 @@ iteration {loss['peak_step']:.0f} and ended at {loss['end']:.2f}.
         )
 
 
+def work_dir(config: str, start: str) -> Path:
+    """Return the folder of a fine-tuning from some weights."""
+    return WORK_DIR / f'{Path(config).stem}_{start}'
+
+
 def transfer(weights: str) -> dict[str, float]:
     """Fine-tune both tasks from some weights; return their metrics."""
     metrics = {}
     for config, columns in TASKS.items():
         start = 'random' if weights == 'none' else 'PixCon'
-        work_dir = WORK_DIR / f'{Path(config).stem}_{start}'
+        folder = work_dir(config, start)
         step(
             f'Fine-tuning {Path(config).stem} from {start} weights',
             'tools/train.py',
             config,
             *('--pretrained', weights),
-            *('--work-dir', str(work_dir)),
+            *('--work-dir', str(folder)),
             '--no-validate',
         )
-        checkpoint, _ = newest_checkpoint(ROOT / work_dir)
+        checkpoint, _ = newest_checkpoint(ROOT / folder)
         step(
             'Evaluating it',
             'tools/test.py',
             config,
             str(Path(checkpoint).relative_to(ROOT)),
-            *('--work-dir', str(work_dir)),
+            *('--work-dir', str(folder)),
         )
-        found = json.loads((ROOT / work_dir / 'metrics.json').read_text())
+        found = json.loads((ROOT / folder / 'metrics.json').read_text())
         for name, (title, scale) in columns.items():
             metrics[title] = scale * found['metrics'][name]
     return metrics
@@ -106,7 +116,33 @@ def show(rows: dict[str, dict[str, float]]) -> None:
     Console().print(table)
 
 
-def main() -> None:
+def pictures() -> str:
+    """List the pictures of predictions, one a line."""
+    return '\n'.join(
+        f'   {work_dir(config, "PixCon")}/predictions.jpg   '
+        'truth left, prediction right'
+        for config in TASKS
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run all steps, unless another demo is running."""
+    parser = argparse.ArgumentParser(
+        description=f'{__doc__} It takes about 20 minutes on two cores and '
+        f'begins by removing the results of an earlier one in {WORK_DIR}.'
+    )
+    parser.parse_args(argv)
+    with RunDir(ROOT / WORK_DIR).locked() as lock:
+        if lock is None:
+            raise UserError(
+                f'A demo is already running in {WORK_DIR}: wait for its end, '
+                'or stop it.'
+            )
+        os.set_inheritable(lock, True)
+        run_steps()
+
+
+def run_steps() -> None:
     """Run all steps."""
     step(
         'Composing scenes from photographs',
@@ -128,6 +164,7 @@ def main() -> None:
 == What to look at
    {DATA}/preview.jpg   some of the scenes
    {CURVE}   the loss and its monitors
+{pictures()}
    {WORK_DIR}   checkpoints; TensorBoard: tensorboard --logdir {WORK_DIR}""")
 
 

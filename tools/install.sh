@@ -39,10 +39,13 @@ else
             'with PYTHON=/path/to/python.'
 fi
 
-# A download and an installation of gigabytes can be silent for minutes.
-# Their output closed, a sleep that outlives this script holds no pipe open.
-while sleep 20 >/dev/null 2>&1 && kill -0 $$; do
-    echo "  still working, after ${SECONDS} s"
+# A download and an installation of gigabytes take minutes: say what is done.
+# Its output closed, a sleep that outlives this script holds no pipe open.
+log=$venv/install.log
+while sleep 10 >/dev/null 2>&1 && kill -0 $$; do
+    step=$(grep -oE '(Collecting|Downloading|Building|Installing) .*' "$log" \
+        2>/dev/null | tail -n 1 | cut -c 1-66 || true)
+    echo "  ${SECONDS} s: ${step:-starting}"
 done &
 trap 'kill $! 2>/dev/null || true' EXIT
 
@@ -76,7 +79,7 @@ if [ "$packages" = original ]; then
     sed -n 's/==.*/==/; s/^[a-z].*==/^&/p' requirements/original.txt |
         grep -vf - requirements/constraints.txt >>"$constraints"
     sources=()
-    for name in original runtime tables dev; do
+    for name in original runtime tables evaluation dev; do
         sources+=(-r "requirements/$name.txt")
     done
 fi
@@ -85,7 +88,10 @@ fi
 export PIP_CONSTRAINT="${PIP_CONSTRAINT:+$PIP_CONSTRAINT }$constraints"
 export PIP_BUILD_CONSTRAINT="${PIP_BUILD_CONSTRAINT:-} $constraints"
 install() {
-    "$venv/bin/python" -m pip --disable-pip-version-check install -qq "$@"
+    "$venv/bin/python" -m pip --disable-pip-version-check install \
+        --progress-bar off "$@" >>"$log" 2>&1 && return
+    tail -n 20 "$log" >&2
+    fail "pip install $* failed: the lines above say why, and $log has all."
 }
 install pip setuptools wheel
 install "${sources[@]}"

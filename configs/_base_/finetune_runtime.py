@@ -19,8 +19,9 @@ default_hooks = dict(
     ),
 )
 log_processor = dict(type='ReadableLogProcessor', by_epoch=False)
-# Its type depends on the task.
+# Its type depends on the task; OpenMMLab's tools need the name.
 visualizer = dict(
+    name='visualizer',
     vis_backends=[
         dict(type='LocalVisBackend'),
         dict(type='TensorboardVisBackend'),

@@ -22,6 +22,7 @@ default_hooks = dict(
 log_processor = dict(type='ReadableLogProcessor')
 visualizer = dict(
     type='UniversalVisualizer',
+    name='visualizer',  # for OpenMMLab's tools
     vis_backends=[
         dict(type='LocalVisBackend'),
         dict(type='TensorboardVisBackend'),
@@ -45,3 +46,20 @@ env_cfg = dict(
 randomness = dict(seed=0)
 load_from = None
 resume = False
+# Nothing is tested: MMPretrain's FeatureExtractor and its tools take images
+# through this pipeline.
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=0,
+    dataset=dict(
+        type='SceneImageDataset',
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='ResizeEdge', scale=256, edge='short'),
+            dict(type='CenterCrop', crop_size=224),
+            dict(type='PackInputs'),
+        ],
+    ),
+)
+test_cfg = dict()
+test_evaluator = dict()

@@ -1,7 +1,7 @@
 # PixCon-SR, ResNet-18, COCO train2017, 100 epochs on one GPU.
-# Source: the main recipe at the budget of SPARC's study (224 px, 100 epochs,
-# batch 64, queues of 4,096), with the learning rate scaled to 64 images and
-# projectors and predictors as wide as the backbone's output.
+# Source: this project. The main recipe at a budget for one small GPU (224 px,
+# 100 epochs, batch 64, queues of 4,096), with the learning rate scaled to 64
+# images and projectors and predictors as wide as the backbone's output.
 # 1 GPU x 64 = 64 images. Expected result: not measured here yet.
 _base_ = './pixcon_r50_100e_coco.py'
 model = dict(

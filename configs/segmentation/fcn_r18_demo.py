@@ -44,6 +44,12 @@ model = dict(
         norm_cfg=norm_cfg,
     ),
 )
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=scale, keep_ratio=True),
+    dict(type='LoadAnnotations'),
+    _base_.pack,
+]
 train_dataloader = dict(
     batch_size=16,
     num_workers=1,
@@ -70,12 +76,7 @@ val_dataloader = dict(
         data_root=data_root,
         data_prefix=dict(img_path='val2017', seg_map_path='semantic/val2017'),
         metainfo=metainfo,
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='Resize', scale=scale, keep_ratio=True),
-            dict(type='LoadAnnotations'),
-            _base_.pack,
-        ],
+        pipeline=test_pipeline,
     ),
 )
 test_dataloader = val_dataloader

@@ -102,7 +102,7 @@ def rename(tensors: StateDict, file_format: str) -> StateDict:
         return {f'backbone.{k}': v for k, v in tensors.items()}
     if file_format == 'detectron2':
         return {
-            _detectron2_name(k): v
+            detectron2_name(k): v
             for k, v in tensors.items()
             if not k.endswith('num_batches_tracked')
         }
@@ -161,7 +161,7 @@ def _layers(names: Iterable[str]) -> set[str]:
     return {name.rpartition('.')[0] for name in names}
 
 
-def _detectron2_name(name: str) -> str:
+def detectron2_name(name: str) -> str:
     """Rename a tensor as Detectron2, which counts stages from 2."""
     if not name.startswith('layer'):
         name = f'stem.{name}'

@@ -8,11 +8,8 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-from pixcon_mm.checkpoint.torch_file import (
-    Ignored,
-    find_damage,
-    load_torch_file,
-)
+from pixcon_mm.checkpoint.stand_ins import Ignored
+from pixcon_mm.checkpoint.torch_file import find_damage, load_torch_file
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import whole_file
 

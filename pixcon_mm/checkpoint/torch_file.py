@@ -10,23 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pixcon_mm.checkpoint.stand_ins import make_stand_ins
 from pixcon_mm.errors import UserError
 
 StateDict = dict[str, Tensor]
 
-# What other training scripts put beside their tensors: the log's history,
-# and arguments. It is replaced by empty objects.
-IGNORED = (
-    'mmengine.logging.history_buffer.HistoryBuffer',
-    'builtins.getattr',
-    'argparse.Namespace',
-    'numpy.ndarray',
-    'numpy.dtype',
-    'numpy.core.multiarray._reconstruct',
-    'numpy.core.multiarray.scalar',
-    'numpy._core.multiarray._reconstruct',
-    'numpy._core.multiarray.scalar',
-)
 BLOCK = 1 << 20  # bytes read at a time
 # A record with this attribute is read by torch as uninitialised memory.
 FOLDER = 0x10
@@ -36,8 +24,9 @@ def load_torch_file(path: Path, mmap: bool = False) -> Any:
     """Load a file of ``torch.save`` onto the CPU.
 
     Nothing but tensors and plain values is unpickled: a file with code in it
-    is refused. The checksums that ``torch.save`` writes are compared with
-    what the file holds, which torch itself does not do.
+    is refused. Arrays of NumPy come as :class:`SavedArray`. The checksums
+    that ``torch.save`` writes are compared with what the file holds, which
+    torch itself does not do.
 
     Args:
         path (Path): The file.
@@ -51,28 +40,16 @@ def load_torch_file(path: Path, mmap: bool = False) -> Any:
     if damage:
         raise broken(path, damage)
     # A list: torch walks it again to forget them at the end.
-    substitutes: list[Any] = [_substitute(name) for name in IGNORED]
+    stand_ins: list[Any] = [*make_stand_ins().values()]
     try:
-        with torch.serialization.safe_globals(substitutes):
+        with torch.serialization.safe_globals(stand_ins):
             return torch.load(
                 path, map_location='cpu', weights_only=True, mmap=mmap or None
             )
-    except pickle.UnpicklingError as error:
-        # torch says which name it refused, or that the bytes make no sense.
-        if 'GLOBAL' in str(error) or 'persistent' in str(error):
-            match = re.search(r'(?:GLOBAL|global) `?([\w.]+)', str(error))
-            name = f' ({match[1]})' if match else ''
-            raise UserError(
-                f'{path} holds Python objects beside tensors{name}, which '
-                'could run code, so it was not loaded: ask its author for a '
-                'file of tensors only.'
-            ) from error
-        raise broken(path, _reason(error)) from error
     except (MemoryError, OSError):
         raise  # of the machine, not of the file
     except Exception as error:
-        # Damaged bytes make torch's unpickler raise almost anything.
-        raise broken(path, _reason(error)) from error
+        raise cannot_unpickle(path, error) from error
 
 
 def find_damage(path: Path, skip_tensors: bool = False) -> str | None:
@@ -124,20 +101,26 @@ def broken(path: Path, reason: str) -> UserError:
     )
 
 
-class Ignored:
-    """Empty object in place of one that a checkpoint holds beside tensors."""
+def cannot_unpickle(path: Path, error: Exception) -> UserError:
+    """Return the error for a file at which an unpickler has failed.
 
-    def __init__(self, *args: object):
-        pass
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-
-def _substitute(name: str) -> type:
-    """Make a class of that dotted name whose instances are empty."""
-    module, _, name = name.rpartition('.')
-    return type(name, (Ignored,), {'__module__': module})
+    Args:
+        path (Path): The file.
+        error (Exception): Of the unpickler. One that says which name it
+            refused means code; damaged bytes raise almost anything.
+    """
+    text = str(error)
+    if isinstance(error, pickle.UnpicklingError) and (
+        'GLOBAL' in text or 'persistent' in text
+    ):
+        match = re.search(r'(?:GLOBAL|global) `?([\w.]+)', text)
+        name = f' ({match[1]})' if match else ''
+        return UserError(
+            f'{path} holds Python objects beside tensors{name}, which could '
+            'run code, so it was not loaded: ask its author for a file of '
+            'tensors only.'
+        )
+    return broken(path, _reason(error))
 
 
 def _reason(error: Exception) -> str:

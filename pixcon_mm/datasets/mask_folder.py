@@ -43,7 +43,8 @@ class MaskFolderDataset(BaseSegDataset):
             UserError: If there are none, or as many values as classes are
                 needed.
         """
-        label_map = mask_labels(self.mask_values, self.metainfo['classes'])
+        classes = self.metainfo['classes']
+        self.label_map = mask_labels(self.mask_values, classes)
         images, masks = (
             self.data_prefix[key] for key in ('img_path', 'seg_map_path')
         )
@@ -57,7 +58,7 @@ class MaskFolderDataset(BaseSegDataset):
             dict(
                 img_path=os.path.join(images, path),
                 seg_map_path=os.path.join(masks, stem + self.seg_map_suffix),
-                label_map=label_map,
+                label_map=self.label_map,
                 reduce_zero_label=self.reduce_zero_label,
                 seg_fields=[],
             )

@@ -7,7 +7,6 @@ is ``crop_boxes`` and ``flips``; the model turns them into a
 """
 
 import math
-import warnings
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -23,9 +22,6 @@ from pixcon_mm.errors import UserError
 Box = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels of the image
 Interpolation = Literal['bilinear', 'bicubic']
 OnNoOverlap = Literal['skip', 'center']
-
-# mmcv warns in every worker whenever ColorJitter uses Pillow as it should.
-warnings.filterwarnings('ignore', "Only use 'alpha' for pillow backend")
 
 
 @TRANSFORMS.register_module()

@@ -1,7 +1,8 @@
 """The line that a person reads while training."""
 
-import datetime
 import logging
+import re
+import shutil
 
 from mmengine.hooks import LoggerHook
 from mmengine.registry import LOG_PROCESSORS
@@ -14,15 +15,20 @@ NOISE = (
     'paramwise_options',
     'Gradient accumulative may slightly',
     'The prefix is not set in metric class',
+    # Our own lines say what matters of these.
+    'Checkpoints will be saved to',
+    'Distributed training is not used',
 )
 
 
 @LOG_PROCESSORS.register_module()
 class ReadableLogProcessor(LogProcessor):
-    """Log line of position, losses, speed and time left, then the monitors.
+    """Log line of position, loss, time left and speed, then all the rest.
 
-    Adds ``images_per_second``, over all processes, to what is logged.
-    Takes LogProcessor's arguments.
+    The parts are in order of importance, because a terminal shows as many as
+    fit into its width (:class:`TerminalFormatter`). Adds
+    ``images_per_second``, over all processes, to what is logged. Takes
+    LogProcessor's arguments.
     """
 
     def get_log_after_iter(
@@ -36,12 +42,13 @@ class ReadableLogProcessor(LogProcessor):
         tag['images_per_second'] = images / tag['time']
         parts = (
             self._position(runner, batch_idx),
-            losses(tag),
+            f'loss {tag["loss"]:.3f}',
+            time_left(runner.message_hub.get_info('eta')),
+            f'{three_digits(tag["images_per_second"])} img/s',
+            f'data {tag["data_time"] / tag["time"]:.0%}',
             f'lr {tag["lr"]:.3g}',
             f'grad {tag["grad_norm"]:.3g}' if 'grad_norm' in tag else '',
-            f'{tag["images_per_second"]:.3g} images/s '
-            f'(data {tag["data_time"] / tag["time"]:.0%})',
-            time_left(runner.message_hub.get_info('eta')),
+            losses(tag),
             f'{tag["memory"] / 1024:.1f} GiB' if 'memory' in tag else '',
             monitors(tag),
         )
@@ -77,19 +84,18 @@ def is_logging_iteration(runner: Runner, batch_idx: int) -> bool:
 
 
 def losses(tag: dict) -> str:
-    """Write the total loss, then its parts.
+    """Write the parts of the loss.
 
     Example:
         >>> losses(dict(loss=3.0, loss_image=1.0, loss_dense=2.0, lr=0.1))
-        'loss 3.000 (image 1.000, dense 2.000)'
+        'image 1.000  dense 2.000'
     """
     # MMSegmentation names the head first: decode.loss_ce.
-    parts = ', '.join(
+    return '  '.join(
         f'{name.replace("loss_", "")} {value:.3f}'
         for name, value in tag.items()
         if 'loss_' in name
     )
-    return f'loss {tag["loss"]:.3f}' + (f' ({parts})' if parts else '')
 
 
 def monitors(tag: dict) -> str:
@@ -110,12 +116,63 @@ def time_left(seconds: float | None) -> str:
     """Write how long the run will still take.
 
     Example:
-        >>> time_left(93784.2)
-        'left 1 day, 2:03:04'
+        >>> time_left(3784.2), time_left(93784.2)
+        ('left 1:03:04', 'left 1d 02:03')
     """
     if seconds is None:
         return ''
-    return f'left {datetime.timedelta(seconds=int(seconds))}'
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    if days:
+        return f'left {days}d {hour:02}:{minute:02}'
+    return f'left {hour}:{minute:02}:{second:02}'
+
+
+def three_digits(value: float) -> str:
+    """Write a number with three digits at least, without an exponent.
+
+    Example:
+        >>> three_digits(1234.5), three_digits(12.345)
+        ('1234', '12.3')
+    """
+    return f'{value:.0f}' if value >= 100 else f'{value:.3g}'
+
+
+class TerminalFormatter(logging.Formatter):
+    """Time and message; a line of the training fits into the terminal.
+
+    It keeps as many of its parts, which two spaces separate, as fit. The
+    log file has them all, as has what goes to another file or a pipe.
+    """
+
+    def __init__(self):
+        super().__init__('%(asctime)s %(message)s', '%m/%d %H:%M:%S')
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record; one that is a warning says so."""
+        text = super().format(record)
+        if record.levelno >= logging.WARNING:
+            time, message = text[:14], text[15:]
+            return f'{time} {record.levelname} {message}'
+        if not re.match(r'(epoch|iteration) +\d', record.getMessage()):
+            return text
+        # Where there is no terminal, nothing wraps.
+        columns = shutil.get_terminal_size((len(text), 0)).columns
+        return fit(text, columns)
+
+
+def fit(line: str, columns: int) -> str:
+    """Leave out parts at the end of a line until it fits.
+
+    Example:
+        >>> fit('epoch  1/10 [  4/100]  loss 3.000  84 img/s  lr 0.1', 44)
+        'epoch  1/10 [  4/100]  loss 3.000  84 img/s'
+    """
+    # Other spaces align the numbers of epochs and iterations.
+    gaps = re.finditer(r'(?<!epoch)(?<!\[)(?<! )  (?=\S)', line)
+    ends = [*(gap.start() for gap in gaps), len(line)]
+    return line[: max((end for end in ends if end <= columns), default=None)]
 
 
 def is_readable(record: logging.LogRecord) -> bool:

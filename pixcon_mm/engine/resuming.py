@@ -15,7 +15,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pixcon_mm.checkpoint.load import describe_mismatch
+from pixcon_mm.checkpoint.fill import describe_mismatch
 from pixcon_mm.checkpoint.run_checkpoint import (
     list_checkpoints,
     load_checkpoint,

@@ -11,10 +11,12 @@ from mmengine.dist import (
     is_distributed,
     master_only,
 )
+from mmengine.evaluator import Evaluator
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import OPTIMIZERS, RUNNERS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -30,11 +32,21 @@ from pixcon_mm.engine.hooks.reproducible_resume_hook import (
 from pixcon_mm.engine.hooks.run_summary_hook import RunSummaryHook
 from pixcon_mm.engine.hooks.runtime_info_hook import DeferredRuntimeInfoHook
 from pixcon_mm.engine.hooks.stop_signal_hook import StopSignalHook
-from pixcon_mm.engine.log_line import batch_size, is_readable
-from pixcon_mm.engine.model_state import LayoutCheck, find_non_finite, unwrap
+from pixcon_mm.engine.log_line import (
+    TerminalFormatter,
+    batch_size,
+    is_readable,
+)
+from pixcon_mm.engine.model_state import (
+    LayoutCheck,
+    check_batch,
+    find_non_finite,
+    unwrap,
+)
 from pixcon_mm.engine.resuming import find_start, restore_run
 from pixcon_mm.errors import UserError, describe, suggest
-from pixcon_mm.processes import StoppedWorkerWatch, WorkerStart
+from pixcon_mm.metrics import with_classes
+from pixcon_mm.processes import WorkerStart, worker_watch
 
 
 @RUNNERS.register_module()
@@ -114,12 +126,28 @@ class PixConRunner(Runner):
         super().setup_env(env_cfg)
 
     def build_logger(self, *args, **kwargs) -> logging.Logger:
-        """Keep dumps of many lines in the log file, off the terminal."""
+        """Keep dumps and long lines in the log file, off the terminal."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.addFilter(is_readable)
+                handler.setFormatter(TerminalFormatter())
         return logger
+
+    def build_visualizer(self, visualizer=None) -> Visualizer:
+        """Build a visualiser of this run's own.
+
+        OpenMMLab's tools need a ``name`` in the config, and visualisers of
+        one name are one object, which would write into the first run's
+        folder.
+        """
+        if isinstance(visualizer, dict):
+            visualizer = dict(visualizer, name=self._experiment_name)
+        return super().build_visualizer(visualizer)
+
+    def build_evaluator(self, evaluator) -> Evaluator:
+        """Build the evaluator, with metrics that keep each class's."""
+        return super().build_evaluator(with_classes(evaluator))
 
     def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
         """Wrap for DDP, on CPU too, where SyncBN cannot run."""
@@ -152,9 +180,10 @@ class PixConRunner(Runner):
         """Build a loader whose workers leave signals to this process."""
         loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         if not isinstance(loader.worker_init_fn, WorkerStart):
-            loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
+            start = WorkerStart(loader.worker_init_fn, loader.num_workers)
+            loader.worker_init_fn = start
             if loader.num_workers and loader.timeout:
-                StoppedWorkerWatch(loader.timeout)
+                worker_watch().add(start, loader.timeout)
         return loader
 
     def build_train_loop(self, loop) -> BaseLoop:
@@ -180,6 +209,7 @@ class PixConRunner(Runner):
                 f'{self.world_size} process(es): lower '
                 'train_dataloader.batch_size or add images.'
             )
+        check_batch(self.model, batch_size(loader), self.world_size)
         return loop
 
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:

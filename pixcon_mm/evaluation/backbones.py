@@ -6,13 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pixcon_mm.checkpoint.backbone import backbone_tensors, find_backbone
 from pixcon_mm.checkpoint.export import resnet_depth
-from pixcon_mm.checkpoint.load import (
-    backbone_tensors,
-    load_strict,
-    load_tensors,
-    sha256_of,
-)
+from pixcon_mm.checkpoint.fill import load_strict
+from pixcon_mm.checkpoint.load import load_weights, sha256_of
 from pixcon_mm.errors import UserError, suggest
 from pixcon_mm.evaluation.dilation import dilate, stride_of
 
@@ -50,7 +47,6 @@ class FrozenBackbone(nn.Module):
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1))
         self.stride, self.channels = stride, channels
         self.origin = origin or {}
-        self.eval().requires_grad_(False)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
@@ -62,11 +58,22 @@ class FrozenBackbone(nn.Module):
 
         Returns:
             Tensor: float32. Shape (B, D, H / stride, W / stride).
+
+        Raises:
+            UserError: If the network takes images of one size only, and
+                these have another.
         """
         images = images.float()
         if self.bgr:
             images = images.flip(1)
-        return self.read((images - self.mean) / self.std).float()
+        try:
+            return self.read((images - self.mean) / self.std).float()
+        except AssertionError as error:  # of timm, for windows and positions
+            height, width = images.shape[2:]
+            raise UserError(
+                f'The backbone takes no images of {height} x {width} pixels '
+                f'({error}): choose another --size.'
+            ) from error
 
     def describe(self) -> dict:
         """Return what a result file says about the features."""
@@ -131,16 +138,25 @@ def load_backbone(
         load_strict(net.state_dict(), tensors, 'backbone', name)
         origin['pretrained'] = name
     else:
-        tensors = backbone_tensors(load_tensors(pretrained), prefix)
-        load_strict(net.state_dict(), tensors, 'backbone', str(pretrained))
+        weights = load_weights(pretrained)
+        target, tensors = net.state_dict(), weights.tensors
+        try:
+            if prefix is None:
+                place = find_backbone(tensors, target, str(pretrained))
+                tensors = place.tensors
+            else:
+                tensors = backbone_tensors(tensors, prefix)
+            load_strict(target, tensors, 'backbone', str(pretrained))
+        except UserError as error:
+            raise UserError(f'{error} {weights.describe()}') from error
         origin['sha256'] = sha256_of(pretrained)
-    with torch.no_grad():
-        if stride is not None:
-            dilate(net, read, stride)
-        own_stride, channels = stride_of(read)
-    return FrozenBackbone(
+    if stride is not None:
+        dilate(net, read, stride)
+    own_stride, channels = stride_of(read)
+    backbone = FrozenBackbone(
         **parts, stride=own_stride, channels=channels, origin=origin
     )
+    return backbone.eval().requires_grad_(False)
 
 
 def _from_config(path: str) -> dict:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset, Subset
 
 from pixcon_mm.datasets.transforms import (
     TwoViewRandomFlip,
@@ -19,6 +18,7 @@ from pixcon_mm.datasets.transforms import (
 )
 from pixcon_mm.evaluation.backbones import FrozenBackbone
 from pixcon_mm.evaluation.dense_data import read_image
+from pixcon_mm.evaluation.features import batches
 from pixcon_mm.models.geometry import (
     Geometry,
     cell_centers,
@@ -150,38 +150,23 @@ def count_matches(
     return torch.stack([count.double().cpu() for count in counts])
 
 
-def evaluate(
-    backbone: FrozenBackbone,
-    paths: Sequence[Path],
-    size: int = 224,
-    seed: int = 0,
-    batch_size: int = 16,
-    workers: int = 0,
-    title: str = '',
-) -> dict:
+def match(
+    backbone: FrozenBackbone, pairs: CropPairs | Subset, **loading
+) -> Tensor:
     """Match the cells of crop pairs, in both directions.
 
     Args:
         backbone (FrozenBackbone): The network.
-        paths (Sequence[Path]): Photographs.
-        size (int): Side of a crop after resizing, in pixels.
-        seed (int): Of the crops.
-        batch_size (int): Pairs a batch.
-        workers (int): Processes that read images.
-        title (str): Of a progress bar; none if empty.
+        pairs (CropPairs): Photographs.
+        **loading: For :func:`~pixcon_mm.evaluation.features.batches`.
 
     Returns:
-        dict: ``NAMES``, shares from 0 to 1, and ``cells``, the number of
-        cells they are over.
+        Tensor: As of :func:`count_matches`.
     """
-    pairs = CropPairs(paths, size, seed)
-    loader = DataLoader(pairs, batch_size=batch_size, num_workers=workers)
     total = torch.zeros(5, dtype=torch.float64)
-    for views, boxes, flips in (
-        track(loader, description=title) if title else loader
-    ):
+    for views, boxes, flips in batches(pairs, **loading):
         total += match_batch(backbone, views, Geometry(boxes, flips))
-    return summarize(total)
+    return total
 
 
 def match_batch(

@@ -12,17 +12,20 @@ Read = Callable[[Tensor], Tensor]
 Windows = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
 
-def stride_of(read: Read) -> tuple[int, int]:
+def stride_of(
+    read: Read, device: torch.device | str = 'cpu'
+) -> tuple[int, int]:
     """Return the stride of a network's feature map, and its channels.
 
     Args:
         read (Callable): From images (B, 3, H, W) to features (B, D, h, w).
+        device (torch.device | str): Where the network is.
 
     Raises:
         UserError: If it gives something else.
     """
     with torch.no_grad():
-        features = read(torch.zeros(1, 3, PROBE, PROBE))
+        features = read(torch.zeros(1, 3, PROBE, PROBE, device=device))
     side = features.shape[-1]
     if features.ndim != 4 or features.shape[2] != side or PROBE % side:
         raise UserError(

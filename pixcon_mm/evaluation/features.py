@@ -1,6 +1,6 @@
 """Features of images, one image or a whole data set."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,9 +73,7 @@ def feature_batches(
     backbone: FrozenBackbone,
     dataset: Dataset,
     indices: Sequence[int],
-    batch_size: int = 16,
-    workers: int = 0,
-    title: str = '',
+    **loading,
 ) -> Iterator[tuple[Tensor, list[Tensor]]]:
     """Compute the feature maps of a part of a data set, batch by batch.
 
@@ -83,26 +81,46 @@ def feature_batches(
         backbone (FrozenBackbone): The network.
         dataset (Dataset): Of pairs of an image (3, H, W) and a mask.
         indices (Sequence[int]): Which samples, in this order.
-        batch_size (int): Images a batch.
-        workers (int): Processes that read images.
-        title (str): Of a progress bar; none if empty.
+        **loading: For :func:`batches`.
 
     Yields:
         tuple: Features (B, D, h, w) on the device of the backbone, and B
         masks.
     """
-    loader = DataLoader(
-        Subset(dataset, indices),
-        batch_size=batch_size,
-        num_workers=workers,
-        collate_fn=_collate,
-    )
-    batches = track(loader, description=title) if title else loader
-    for images, masks in batches:
+    part = Subset(dataset, indices)
+    for images, masks in batches(part, collate_fn=collate, **loading):
         yield backbone(images.to(backbone.mean.device)), masks
 
 
-def _collate(samples: list) -> tuple[Tensor, list[Tensor]]:
-    # Masks have the sizes of their photographs.
+def batches(
+    dataset: Dataset,
+    batch_size: int = 16,
+    workers: int = 0,
+    title: str = '',
+    collate_fn: Callable | None = None,
+) -> Iterable:
+    """Return the batches of a data set in its order.
+
+    The global random generators stay as they are.
+
+    Args:
+        dataset (Dataset): Samples.
+        batch_size (int): Samples a batch.
+        workers (int): Processes that read images.
+        title (str): Of a progress bar; none if empty.
+        collate_fn (Callable, optional): From samples to a batch.
+    """
+    loader = DataLoader(
+        dataset,
+        batch_size=batch_size,
+        num_workers=workers,
+        collate_fn=collate_fn,
+        generator=torch.Generator(),  # else it draws from the global one
+    )
+    return track(loader, description=title) if title else loader
+
+
+def collate(samples: list) -> tuple[Tensor, list[Tensor]]:
+    """Stack images, and list masks, which have their photographs' sizes."""
     images, masks = zip(*samples, strict=True)
     return torch.stack(images), list(masks)

@@ -14,11 +14,7 @@ from torch import Tensor
 from pixcon_mm.evaluation.backbones import FrozenBackbone
 from pixcon_mm.evaluation.dense_data import DenseData
 from pixcon_mm.evaluation.features import feature_batches
-from pixcon_mm.evaluation.metrics import (
-    IGNORE,
-    confusion_matrix,
-    segmentation_metrics,
-)
+from pixcon_mm.evaluation.metrics import IGNORE, confusion_matrix
 
 # Sizes of what exists at a time: queries x keys similarities.
 QUERIES, KEYS = 1024, 16384
@@ -104,8 +100,7 @@ def build_memory(
     features = torch.empty(capacity, backbone.channels, device=device)
     labels = torch.empty(capacity, num_classes, device=device)
     filled = image = 0
-    batches = feature_batches(backbone, data, indices, **loading)
-    for maps, masks in batches:
+    for maps, masks in feature_batches(backbone, data, indices, **loading):
         grid = tuple(maps.shape[2:])
         for feature_map, mask in zip(maps, masks, strict=True):
             shares, labelled = cell_labels(mask, grid, num_classes)
@@ -199,7 +194,7 @@ def label_map(scores: Tensor, size: tuple[int, int]) -> Tensor:
     return label.cpu()
 
 
-def evaluate(
+def segment(
     backbone: FrozenBackbone,
     data: DenseData,
     indices: Sequence[int],
@@ -208,7 +203,7 @@ def evaluate(
     temperature: float = 0.02,
     mask_size: int | None = None,
     **loading,
-) -> dict:
+) -> Tensor:
     """Segment validation images by nearest neighbours.
 
     Args:
@@ -224,7 +219,7 @@ def evaluate(
         **loading: For :func:`feature_batches`.
 
     Returns:
-        dict: As of :func:`segmentation_metrics`.
+        Tensor: Confusion matrix, on the CPU. Shape (C, C).
     """
     num_classes = len(data.classes)
     confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
@@ -240,7 +235,7 @@ def evaluate(
                 scores.view(num_classes, *maps.shape[2:]), mask.shape
             )
             confusion += confusion_matrix(predicted, mask, num_classes)
-    return segmentation_metrics(confusion, data.classes)
+    return confusion
 
 
 def shrink(mask: Tensor, size: int | None) -> Tensor:

@@ -34,7 +34,10 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
                 ``inputs``, two uint8 BGR batches of shape (B, 3, H, W), and
                 ``data_samples`` with ``crop_boxes`` (B, V, 4), ``flips``
                 (B, V) and perhaps ``photometrics``, a dict of (B, V, ...).
-            training (bool): Not used.
+            training (bool): Whether the model will be trained. If not, one
+                batch of whole images is only normalised, as MMPretrain's
+                FeatureExtractor gives it: ``inputs`` of shape (B, 3, H, W)
+                and ``data_samples``, a list.
 
         Returns:
             dict: ``inputs``, two normalised batches of that shape, and
@@ -44,6 +47,8 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
         Raises:
             UserError: If the batch does not hold two views with geometry.
         """
+        if not training and isinstance(data.get('data_samples'), list):
+            return super().forward(data, training)
         check_views(data.get('inputs'))
         geometry = read_geometry(data.get('data_samples'))
         views, geometry = self.cast_data((data['inputs'], geometry))

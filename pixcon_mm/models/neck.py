@@ -58,7 +58,11 @@ class PixConNeck(BaseModule):
         )
 
     def forward(self, feats: tuple[Tensor, ...]) -> ViewFeatures:
-        """Project the backbone's output: one map of shape (B, D, H, W)."""
+        """Project the backbone's output, one map.
+
+        Its shape is (B, D, H, W), or (B, H, W, D) as timm's Swin gives it:
+        ``in_channels`` says which axis has the channels.
+        """
         feature_map = self._only_map(feats)
         pooled = F.adaptive_avg_pool2d(feature_map, 1).flatten(1)
         cells = None
@@ -81,13 +85,22 @@ class PixConNeck(BaseModule):
                 f'backbone gave {[tuple(m.shape) for m in maps]}: choose one '
                 'stage in out_indices, and a map as output '
                 "(VisionTransformer: out_type='featmap'; ConvNeXt: "
-                'gap_before_final_norm=False).'
+                'gap_before_final_norm=False; TIMMBackbone: '
+                'features_only=True). docs/backbones.md has the lines of many '
+                'backbones.'
             )
-        channels = maps[0].shape[1]
-        if channels != self.in_channels:
-            raise UserError(
-                f'PixConNeck has in_channels={self.in_channels}, but the '
-                f'backbone gave {channels} channels: set '
-                f'model.neck.in_channels={channels}.'
-            )
-        return maps[0]
+        (feature_map,) = maps
+        _, channels, height, width = feature_map.shape
+        # Crops are square: of three sizes, two equal ones are height and
+        # width.
+        is_last = channels == height != width
+        if channels == self.in_channels and not is_last:
+            return feature_map
+        if width == self.in_channels:
+            # (B, H, W, C), as timm's Swin.
+            return feature_map.permute(0, 3, 1, 2)
+        raise UserError(
+            f'PixConNeck has in_channels={self.in_channels}, but the '
+            f'backbone gave a map of shape {tuple(feature_map.shape)}: set '
+            f'model.neck.in_channels={width if is_last else channels}.'
+        )

@@ -8,12 +8,11 @@ from pathlib import Path
 import torch
 
 from pixcon_mm import __version__
-from pixcon_mm.errors import UserError, run_tool
-from pixcon_mm.evaluation.backbones import FrozenBackbone, load_backbone
-from pixcon_mm.evaluation.features import check_size
+from pixcon_mm.errors import run_tool
+from pixcon_mm.evaluation.backbones import load_backbone
 from pixcon_mm.files import atomic_write, check_out
 
-PROTOCOLS = ('knn', 'correspondence')
+NAMES = ('knn', 'linear', 'cluster', 'corloc', 'correspondence')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -45,7 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--protocols',
         nargs='+',
         default=['knn', 'correspondence'],
-        choices=PROTOCOLS,
+        choices=NAMES,
     )
     add('--out', type=Path, help='JSON; default: dense.json in work_dirs/')
     add('--stride', type=int, help='dilate a CNN to it: 16, 8')
@@ -53,9 +52,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--size',
         type=int,
         nargs='+',
-        default=[512],
         metavar='PIXELS',
-        help='side of the images, or height and width (512)',
+        help='side of the images, or height and width (512 for knn, else 448)',
     )
     add(
         '--crop-size',
@@ -89,19 +87,26 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='N',
         help='take 1/N of the training images: 1 8 64 128',
     )
+    add('--linear-epochs', type=int, default=25)
+    add('--clusters', type=int, default=500, help='that share classes (500)')
+    add('--cluster-seeds', type=int, default=5, help='runs of k-means (5)')
     add('--seed', type=int, default=0)
     add('--batch-size', type=int, default=16)
     add('--workers', type=int, default=2, help='processes that read images')
     add('--device', help='default: cuda if there is one, else cpu')
     args = parser.parse_args(argv)
-    if len(args.size) > 2:
+    if len(args.size or ()) > 2:
         parser.error('--size takes one number, or height and width')
-    args.size = (args.size[0], args.size[-1])
     if args.device is None:
         args.device = 'cuda' if torch.cuda.is_available() else 'cpu'
     at_least = dict(k=1, memory=0, crop_size=1, batch_size=1, workers=0)
+    for name in ('linear_epochs', 'clusters', 'cluster_seeds', 'mask_size'):
+        at_least[name] = 1
+    for name in ('train_images', 'val_images', 'stride'):
+        at_least[name] = 1
     for name, least in at_least.items():
-        if getattr(args, name) < least:
+        value = getattr(args, name)
+        if value is not None and value < least:
             parser.error(f'--{name.replace("_", "-")} is at least {least}')
     if args.temperature <= 0 or min(args.shares) < 1:
         parser.error('--temperature is above 0, and --shares are at least 1')
@@ -117,16 +122,16 @@ def main(argv: list[str] | None = None) -> None:
     backbone = load_backbone(
         *(args.arch, args.pretrained, args.stride, args.prefix, args.seed)
     ).to(args.device)
-    check_size(args.size, backbone.stride)
-    sides = (args.crop_size, args.crop_size)
-    check_size(sides, backbone.stride, '--crop-size')
+    # Imports MMPretrain, which takes seconds.
+    from pixcon_mm.evaluation.protocols import PROTOCOLS, check
+
+    check(args, backbone)
     results = {}
-    runs = dict(knn=run_knn, correspondence=run_correspondence)
     for protocol in args.protocols:
         start = time.monotonic()
-        results[protocol] = runs[protocol](args, backbone)
+        results[protocol] = PROTOCOLS[protocol](args, backbone)
         results[protocol]['seconds'] = round(time.monotonic() - start, 1)
-    settings = {k: v for k, v in vars(args).items() if k not in ('out',)}
+    settings = {k: v for k, v in vars(args).items() if k != 'out'}
     report = dict(
         backbone=backbone.describe(),
         settings={**settings, 'data': str(args.data)},
@@ -135,90 +140,6 @@ def main(argv: list[str] | None = None) -> None:
     )
     atomic_write(out, f'{json.dumps(report, indent=2)}\n'.encode())
     print(f'results in {out}')
-
-
-def loading(args: argparse.Namespace, title: str) -> dict:
-    """Return what is the same for every pass over images."""
-    return dict(batch_size=args.batch_size, workers=args.workers, title=title)
-
-
-def choose(count: int, wanted: int | None, seed: int) -> list[int]:
-    """Draw some of ``count`` samples, the same and nested for a seed."""
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(count, generator=generator).tolist()
-    return order[: count if wanted is None else wanted]
-
-
-def run_knn(args: argparse.Namespace, backbone: FrozenBackbone) -> dict:
-    """Evaluate dense nearest neighbours for each share of the labels."""
-    from pixcon_mm.evaluation import nearest_neighbors
-    from pixcon_mm.evaluation.dense_data import DenseData
-
-    train = DenseData(args.data, args.train_split, args.size, args.classes)
-    val = DenseData(args.data, args.val_split, args.size, args.classes)
-    order = choose(len(train), args.train_images, args.seed)
-    tested = choose(len(val), args.val_images, args.seed)
-    found = {}
-    for share in args.shares:
-        labelled = order[: max(round(len(order) / share), 1)]
-        memory = nearest_neighbors.build_memory(
-            *(backbone, train, labelled, args.memory or None, args.seed),
-            **loading(args, f'memory of 1/{share}'),
-        )
-        metrics = nearest_neighbors.evaluate(
-            *(backbone, val, tested, memory),
-            *(args.k, args.temperature, args.mask_size),
-            **loading(args, 'nearest neighbours'),
-        )
-        found[f'1/{share}'] = dict(
-            train_images=len(labelled),
-            memory=len(memory.features),
-            **metrics,
-        )
-        print(f'nearest neighbours, 1/{share}: mIoU {metrics["miou"]:.2f}')
-        del memory
-    return dict(
-        tree=train.kind,
-        classes=train.classes,
-        val_images=len(tested),
-        shares=found,
-    )
-
-
-def run_correspondence(
-    args: argparse.Namespace, backbone: FrozenBackbone
-) -> dict:
-    """Match crops of the validation images, or of any folder of images."""
-    from pixcon_mm.datasets.listing import list_images, readable_suffixes
-    from pixcon_mm.evaluation import correspondence
-    from pixcon_mm.evaluation.dense_data import DenseData, tree_of
-
-    try:
-        tree_of(args.data)
-    except UserError:
-        if not args.data.is_dir():
-            raise
-        paths = [
-            Path(path)
-            for path in list_images(str(args.data), readable_suffixes(), set())
-        ]
-    else:
-        val = DenseData(args.data, args.val_split, args.size)
-        paths = [image for image, _ in val.pairs]
-    paths = [paths[i] for i in choose(len(paths), args.val_images, args.seed)]
-    if not paths:
-        raise UserError(f'There are no images in {args.data}.')
-    found = correspondence.evaluate(
-        *(backbone, paths, args.crop_size, args.seed),
-        **loading(args, 'correspondence'),
-    )
-    print(
-        f'correspondence: recall at 1 {found["recall_at_1"]:.3f} (chance '
-        f'{found["chance_at_1"]:.3f}), within one cell '
-        f'{found["recall_within_1_cell"]:.3f} (chance '
-        f'{found["chance_within_1_cell"]:.3f})'
-    )
-    return dict(images=len(paths), area_range=correspondence.AREA, **found)
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pixcon_mm import __version__
+from pixcon_mm.checkpoint.backbone import backbone_tensors
 from pixcon_mm.checkpoint.export import (
     SUFFIXES,
     encode,
@@ -14,11 +15,7 @@ from pixcon_mm.checkpoint.export import (
     rename,
     resnet_depth,
 )
-from pixcon_mm.checkpoint.load import (
-    backbone_tensors,
-    load_tensors,
-    sha256_of,
-)
+from pixcon_mm.checkpoint.load import load_tensors, sha256_of
 from pixcon_mm.errors import UserError, run_tool
 from pixcon_mm.files import atomic_write, check_out
 

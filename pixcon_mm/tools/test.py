@@ -3,29 +3,31 @@
 import argparse
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.runner import Runner
 from torch import nn
 
-from pixcon_mm.checkpoint.load import (
-    StateDict,
-    load_strict,
-    load_tensors,
-    sha256_of,
-)
+from pixcon_mm.checkpoint.fill import load_strict
+from pixcon_mm.checkpoint.load import StateDict, load_tensors, sha256_of
 from pixcon_mm.cli import (
     build_runner,
     config_errors,
     end_process_group,
     parse,
     prepare_config,
+    rank_and_size,
 )
 from pixcon_mm.data_paths import check_data
+from pixcon_mm.datasets.labels import check_labels
 from pixcon_mm.engine.model_state import unwrap
 from pixcon_mm.errors import UserError, run_tool
 from pixcon_mm.files import atomic_write, check_out
+from pixcon_mm.metrics.table import metric_table
+from pixcon_mm.visualization.predictions import write_pairs
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -38,7 +40,29 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=Path,
         help='metrics (JSON); default: metrics.json in the work dir',
     )
-    return parse(parser, argv)
+    parser.add_argument(
+        '--show-dir',
+        type=Path,
+        metavar='DIR',
+        help='write pictures of truth and prediction there, side by side',
+    )
+    parser.add_argument(
+        '--show',
+        type=int,
+        default=20,
+        metavar='N',
+        help='pictures in --show-dir, of images spread over the test set; '
+        'default: %(default)s',
+    )
+    parser.add_argument(
+        '--no-label-check',
+        action='store_true',
+        help='start without the look at the labels (tools/check_data.py)',
+    )
+    args = parse(parser, argv)
+    if args.show < 1:
+        parser.error('--show takes a number of at least 1')
+    return args
 
 
 def prepare(args: argparse.Namespace) -> Config:
@@ -68,6 +92,25 @@ def load(model: nn.Module, tensors: StateDict, checkpoint: str) -> None:
     load_strict(model.state_dict(), tensors, 'model', checkpoint)
 
 
+def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Write None for what JSON has no number for: NaN, infinity."""
+    return {
+        # Single precision has seven digits.
+        name: round(float(value), 6) if math.isfinite(value) else None
+        for name, value in metrics.items()
+    }
+
+
+def per_class(runner: Runner) -> dict[str, dict[str, float | None]]:
+    """Collect the values of each class, by metric."""
+    found = {}
+    for metric in runner.test_loop.evaluator.metrics:
+        prefix = f'{metric.prefix}/' if metric.prefix else ''
+        for name, values in getattr(metric, 'per_class', {}).items():
+            found[f'{prefix}{name}'] = finite(values)
+    return found
+
+
 def main(argv: list[str] | None = None) -> None:
     """Evaluate."""
     args = parse_args(argv)
@@ -75,32 +118,41 @@ def main(argv: list[str] | None = None) -> None:
     out = args.out or Path(cfg.work_dir) / 'metrics.json'
     tensors = load_tensors(args.checkpoint)
     check_data(cfg, ('test_dataloader',))
+    if not args.no_label_check and rank_and_size(args.launcher)[0] == 0:
+        check_labels(cfg, ('test_dataloader',))
     check_out(out)
+    if args.show_dir:
+        check_out(args.show_dir / 'picture.jpg')
     with config_errors(cfg):
         runner = build_runner(cfg)
         load(unwrap(runner.model), tensors, args.checkpoint)
-        metrics = {
-            name: float(value) if math.isfinite(value) else None
-            for name, value in runner.test().items()
-        }
+        metrics = finite(runner.test())
     is_main = is_main_process()
+    if is_main:
+        report = dict(
+            config=args.config,
+            checkpoint=args.checkpoint,
+            sha256=sha256_of(args.checkpoint),
+            cfg_options=args.cfg_options,
+            metrics=metrics,
+            per_class=per_class(runner),
+        )
+        atomic_write(out, f'{json.dumps(report, indent=2)}\n'.encode())
+        print(metric_table(metrics))
+        print(f'metrics in {out}, of each class too')
+        if args.show_dir:
+            count = write_pairs(
+                unwrap(runner.model),
+                runner.test_loop.dataloader.dataset,
+                cfg,
+                args.show_dir,
+                args.show,
+            )
+            print(
+                f'{count} pictures of truth and prediction in {args.show_dir}'
+            )
     del runner
     end_process_group()
-    if not is_main:
-        return
-    report = dict(
-        config=args.config,
-        checkpoint=args.checkpoint,
-        sha256=sha256_of(args.checkpoint),
-        cfg_options=args.cfg_options,
-        metrics=metrics,
-    )
-    atomic_write(out, f'{json.dumps(report, indent=2)}\n'.encode())
-    # A detector that finds nothing has no metrics.
-    width = max(map(len, metrics), default=0)
-    for name, value in metrics.items():
-        print(f'{name:<{width}}  {value}')
-    print(f'metrics in {out}')
 
 
 if __name__ == '__main__':

@@ -1,9 +1,13 @@
 """Train whatever a config describes: pre-training or fine-tuning."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.registry import DATASETS
+from mmengine.runner import Runner
+from torch.utils.data import Dataset
 
 from pixcon_mm.checkpoint.load import load_tensors
 from pixcon_mm.cli import (
@@ -16,16 +20,20 @@ from pixcon_mm.cli import (
     set_epochs,
 )
 from pixcon_mm.data_paths import check_data
+from pixcon_mm.datasets.labels import check_labels
 from pixcon_mm.engine.hooks.pretrained_hook import WHERE_FROM
 from pixcon_mm.engine.hooks.stop_signal_hook import (
     StoppedBySignal,
     exit_stopped,
     ignore_signals,
 )
+from pixcon_mm.engine.model_state import unwrap
 from pixcon_mm.engine.work_dir import claim
-from pixcon_mm.errors import UserError, run_tool
+from pixcon_mm.errors import UserError, explain, run_tool
+from pixcon_mm.metrics.table import metric_table
 from pixcon_mm.processes import die_with_parent, kill_workers
 from pixcon_mm.quick import make_quick
+from pixcon_mm.visualization.predictions import VISUALIZER, write_sheet
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -59,6 +67,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add('--amp', action='store_true', help='train in mixed precision')
     add('--no-validate', action='store_true', help='leave out validation')
+    add(
+        '--no-label-check',
+        action='store_true',
+        help='start without the look at the labels (tools/check_data.py)',
+    )
     add(
         '--auto-scale-lr',
         action='store_true',
@@ -147,6 +160,47 @@ def share_batch(cfg: Config, total: int, processes: int) -> None:
     cfg.train_dataloader.batch_size = total // (processes * steps)
 
 
+def show_result(runner: Runner) -> None:
+    """End a fine-tuning with its metrics and a picture of predictions.
+
+    The training is saved by now: nothing that fails here makes it fail.
+    """
+    if runner.rank != 0 or runner.cfg.get('default_scope') not in VISUALIZER:
+        return
+    metrics = {
+        name.removeprefix('val/'): scalar.current()
+        for name, scalar in runner.message_hub.log_scalars.items()
+        if name.startswith('val/') and not name.endswith('time')
+    }
+    if metrics:
+        print(metric_table(metrics))
+    path = Path(runner.work_dir) / 'predictions.jpg'
+    try:
+        write_sheet(
+            unwrap(runner.model), evaluated(runner), runner.cfg, path, count=4
+        )
+    except Exception as error:
+        reason = explain(error) or f'{type(error).__name__}: {error}'
+        print(
+            f'warning: there is no picture of predictions: {reason}\n'
+            'The training is complete and saved.',
+            file=sys.stderr,
+        )
+    else:
+        print(f'four predictions beside the truth in {path}', flush=True)
+
+
+def evaluated(runner: Runner) -> Dataset:
+    """Return the data set of the validation; without one, of the test."""
+    if runner.val_loop is not None:
+        return runner.val_loop.dataloader.dataset
+    loader = runner.cfg.get('test_dataloader')
+    if not loader:
+        raise UserError('the config has neither validation nor test data.')
+    check_data(runner.cfg, ('test_dataloader',))
+    return DATASETS.build(loader.dataset)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Train."""
     args = parse_args(argv)
@@ -155,8 +209,11 @@ def main(argv: list[str] | None = None) -> None:
     cfg = prepare(args)
     if args.pretrained not in (None, 'torchvision', 'none'):
         load_tensors(args.pretrained)  # better now than after loading data
-    check_data(cfg, ('train_dataloader', 'val_dataloader'))
+    loaders = ('train_dataloader', 'val_dataloader')
+    check_data(cfg, loaders)
     if rank_and_size(args.launcher)[0] == 0:
+        if not args.no_label_check:
+            check_labels(cfg, loaders)
         # The lock holds as long as the file is open: until the end.
         args.lock = claim(
             Path(cfg.work_dir),
@@ -173,6 +230,8 @@ def main(argv: list[str] | None = None) -> None:
         except StoppedBySignal as error:
             ignore_signals()  # the launcher's, when another process has ended
             stopped = str(error)
+        else:
+            show_result(runner)
     kill_workers()
     del runner
     end_process_group()

@@ -1,6 +1,7 @@
 """Loss and monitors of a run, from MMEngine's log to a picture."""
 
 import json
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,11 @@ MONITORS = {
     'mon_weight': 'mean semantic weight',
     'mon_feature_std': 'standard deviation of features (0: collapse)',
 }
+# Of DenseProbeHook, every few epochs.
+PROBES = {
+    'probe_recall_at_1': 'correspondence: recall at 1',
+    'probe_miou': 'nearest neighbours: mIoU, %',
+}
 Records = list[dict[str, float]]
 
 
@@ -21,6 +27,7 @@ def read_records(work_dir: str | Path) -> Records:
     """Read the training records of a run in the order of iterations.
 
     Of an iteration that a resumed run has logged again, the later one counts.
+    What a probe has measured joins the last record before it.
 
     Args:
         work_dir (str | Path): Work directory of the run, or one scalars.json
@@ -31,7 +38,7 @@ def read_records(work_dir: str | Path) -> Records:
     """
     work_dir = Path(work_dir)
     files = [work_dir] if work_dir.is_file() else []
-    by_step = {}
+    by_step, probes = {}, {}
     for file in files or sorted(work_dir.glob('*/vis_data/scalars.json')):
         for line in file.read_text().splitlines():
             try:
@@ -40,6 +47,14 @@ def read_records(work_dir: str | Path) -> Records:
                 continue  # the last line of a run that was killed
             if 'loss' in record:
                 by_step[record['step']] = record
+            elif PROBES.keys() & record.keys():
+                probes[record['step']] = record
+    for step, probe in probes.items():
+        before = [place for place in by_step if place <= step]
+        if before:
+            by_step[max(before)].update(
+                {name: probe[name] for name in PROBES if name in probe}
+            )
     if not by_step:
         raise UserError(
             f'{str(work_dir)!r} holds no training log '
@@ -99,7 +114,12 @@ def plot_curves(runs: dict[str, Records], path: str | Path) -> None:
         path (str | Path): Picture to write; its suffix sets the format.
     """
     figure = Figure(figsize=(11, 6.5), layout='constrained')
-    grid = figure.add_gridspec(2, len(MONITORS), height_ratios=[2, 1])
+    logged = {key for records in runs.values() for r in records for key in r}
+    panels = {
+        **MONITORS,
+        **{key: title for key, title in PROBES.items() if key in logged},
+    }
+    grid = figure.add_gridspec(2, len(panels), height_ratios=[2, 1])
     top = figure.add_subplot(grid[0, :])
     for index, (name, records) in enumerate(runs.items()):
         _draw_losses(top, name, records, color=f'C{index}')
@@ -107,13 +127,15 @@ def plot_curves(runs: dict[str, Records], path: str | Path) -> None:
     top.margins(y=0.12)
     top.grid(alpha=0.3)
     top.legend()
-    for column, (key, title) in enumerate(MONITORS.items()):
+    for column, (key, title) in enumerate(panels.items()):
         axes = figure.add_subplot(grid[1, column])
         for records in runs.values():
             points = [(r['step'], r[key]) for r in records if key in r]
             if points:
-                axes.plot(*zip(*points, strict=True))
-        axes.set_title(title, fontsize=9)
+                # A probe's few values are seen as points.
+                style = '.-' if key in PROBES else '-'
+                axes.plot(*zip(*points, strict=True), style)
+        axes.set_title(textwrap.fill(title, 24), fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)

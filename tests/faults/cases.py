@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from tests.faults.lab import Lab
 
 SCALE = float(os.environ.get('FAULTS_SCALE', 1))
-HEADER = ('fault', 'run', 'times', 'what happened', 'failures')
 
 
 def scaled(count: int) -> int:
@@ -26,62 +25,43 @@ class Case:
         fault (str): As the table shows it.
         run (str): Name of the run.
         check (Callable): Called with the lab and an empty folder. It returns
-            how often the fault occurred and what happened, or raises.
-        times (int): How often the fault is to occur.
+            what happened, or raises.
+        times (int): How often the fault occurs.
     """
 
     fault: str
     run: str
-    check: Callable[['Lab', Path], tuple[int, str]] = field(hash=False)
+    check: Callable[['Lab', Path], str] = field(hash=False)
     times: int = 1
 
     def __str__(self) -> str:
         return f'{self.fault}: {self.run}'
 
 
-@dataclass(frozen=True)
-class Row:
-    """A line of the table."""
+class Table:
+    """What happened in the cases that are over, a line a fault and run."""
 
-    fault: str
-    run: str
-    times: int
-    happened: str
-    failures: int
+    def __init__(self):
+        self.rows: dict[tuple, list[int]] = {}
+        self.happened: dict[tuple, list[str]] = {}
 
-    def merge(self, other: 'Row') -> 'Row':
-        """Join two rows of the same fault and run."""
-        happened = self.happened
-        if other.happened not in happened:
-            happened = f'{happened}; {other.happened}'
-        return Row(
-            *(self.fault, self.run, self.times + other.times, happened),
-            self.failures + other.failures,
-        )
+    def add(self, case: Case, happened: str, times: int, failures: int = 0):
+        """Add a case; it shares a line with those that ended alike."""
+        # Each failure has a line of its own.
+        key = (case.fault, case.run, failures and happened)
+        row = self.rows.setdefault(key, [0, 0])
+        row[0], row[1] = row[0] + times, row[1] + failures
+        texts = self.happened.setdefault(key, [])
+        if happened not in texts:
+            texts.append(happened)
 
-
-def markdown(rows: list[Row]) -> str:
-    """Write the table, with a line of sums.
-
-    Example:
-        >>> print(markdown([Row('kill -9', 'toy', 3, 'bit-equal', 0)]))
-        | fault | run | times | what happened | failures |
-        | --- | --- | --- | --- | --- |
-        | kill -9 | toy | 3 | bit-equal | 0 |
-        | **all** | 1 case | 3 | | 0 |
-    """
-    merged: dict[tuple, Row] = {}
-    for row in rows:
-        # Each failure has a row of its own.
-        key = (row.fault, row.run, row.failures and row.happened)
-        merged[key] = merged[key].merge(row) if key in merged else row
-    lines = [HEADER, ['---'] * len(HEADER)]
-    for row in merged.values():
-        happened = ' '.join(row.happened.split()).replace('|', '/')
-        lines.append(
-            (row.fault, row.run, str(row.times), happened, str(row.failures))
-        )
-    times, failures = sum(r.times for r in rows), sum(r.failures for r in rows)
-    cases = f'{len(rows)} case' + 's' * (len(rows) != 1)
-    table = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
-    return f'{table}\n| **all** | {cases} | {times} | | {failures} |'
+    def __str__(self) -> str:
+        lines = [('fault', 'run', 'times', 'what happened', 'failures')]
+        lines.append(('---',) * 5)
+        for key, (times, failures) in self.rows.items():
+            text = ' '.join('; '.join(self.happened[key]).split())
+            text = text.replace('|', '/')
+            lines.append((key[0], key[1], times, text, failures))
+        sums = [sum(column) for column in zip(*self.rows.values(), strict=1)]
+        lines.append(('**all**', '', sums[0], '', sums[1]))
+        return '\n'.join(f'| {" | ".join(map(str, x))} |' for x in lines)

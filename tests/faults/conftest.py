@@ -2,98 +2,73 @@
 
 import os
 import shutil
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.faults.cases import Case, Row, markdown
+from tests.faults.cases import Case, Table
 from tests.faults.lab import Lab
 from tests.faults.launches import Launch
 
-ROWS = pytest.StashKey[list[Row]]()
+TABLE = pytest.StashKey[Table]()
 
 
 def pytest_configure(config):
-    config.stash[ROWS] = []
-
-
-class Schedule:
-    """Runs the checks of all chosen cases in the background, in order."""
-
-    def __init__(self, cases: list[Case], folder: Path):
-        self.lab = Lab(folder)
-        self.pool = ThreadPoolExecutor(
-            int(os.environ.get('FAULTS_WORKERS', 2))
-        )
-        self.futures: dict[Case, Future] = {
-            case: self.pool.submit(self._check, case, index)
-            for index, case in enumerate(cases)
-        }
-
-    def _check(self, case: Case, index: int) -> tuple[int, str]:
-        folder = self.lab.folder / f'{index:03d}'
-        folder.mkdir()
-        (folder / 'case.txt').write_text(f'{case}\n')
-        times, outcome = case.check(self.lab, folder)
-        if not os.environ.get('FAULTS_KEEP'):
-            shutil.rmtree(folder)
-        return times, outcome.replace(f'{folder}/', '')
-
-    def end(self) -> None:
-        """Leave no process behind."""
-        self.pool.shutdown(wait=False, cancel_futures=True)
-        for launch in list(Launch.live):
-            launch.kill()
+    config.stash[TABLE] = Table()
 
 
 @pytest.fixture(scope='session')
-def schedule(request, tmp_path_factory):
-    """Start all cases that were chosen."""
+def futures(request, tmp_path_factory):
+    """Start the checks of all chosen cases in the background, in order."""
+    lab = Lab(tmp_path_factory.mktemp('faults'))
+
+    def check(case: Case, index: int) -> str:
+        folder = lab.folder / f'{index:03d}'
+        folder.mkdir()
+        (folder / 'case.txt').write_text(f'{case}\n')
+        outcome = case.check(lab, folder)
+        if not os.environ.get('FAULTS_KEEP'):
+            shutil.rmtree(folder)
+        return outcome.replace(f'{folder}/', '')
+
     cases = [
         item.callspec.params['case']
         for item in request.session.items
         if 'run_case' in getattr(item, 'fixturenames', ())
     ]
-    schedule = Schedule(cases, tmp_path_factory.mktemp('faults'))
-    yield schedule
-    schedule.end()
+    pool = ThreadPoolExecutor(int(os.environ.get('FAULTS_WORKERS', 2)))
+    yield {c: pool.submit(check, c, i) for i, c in enumerate(cases)}
+    # Leave no process behind.
+    pool.shutdown(wait=False, cancel_futures=True)
+    for launch in list(Launch.live):
+        launch.kill()
 
 
 @pytest.fixture
-def run_case(request, schedule):
-    """Wait for a case; its row goes into the table. Returns how often."""
+def run_case(request, futures):
+    """Return a function that waits for a case and adds it to the table."""
+    table = request.config.stash[TABLE]
 
-    def wait(case: Case) -> int:
-        times, failures = case.times, 1
+    def wait(case: Case) -> None:
         try:
-            times, outcome = schedule.futures[case].result()
-            failures = 0
-            return times
+            table.add(case, futures[case].result(), case.times)
         except pytest.skip.Exception as reason:
-            times, outcome, failures = 0, f'left out: {reason}', 0
+            table.add(case, f'left out: {reason}', 0)
             raise
         except BaseException as error:
             line = str(error).strip().partition('\n')[0]
-            outcome = f'{type(error).__name__}: {line}'
+            line = f'{type(error).__name__}: {line}'
+            table.add(case, line, case.times, failures=1)
             raise
         finally:
-            row = Row(case.fault, case.run, times, outcome, failures)
-            request.config.stash[ROWS].append(row)
-            write_report(request.config)
+            if path := os.environ.get('FAULTS_REPORT'):
+                Path(path).write_text(f'{table}\n')
 
     return wait
 
 
-def write_report(config) -> str:
-    """Write the table so far to the file that the environment names."""
-    table = markdown(config.stash[ROWS])
-    if path := os.environ.get('FAULTS_REPORT'):
-        Path(path).write_text(table + '\n')
-    return table
-
-
 def pytest_terminal_summary(terminalreporter, config):
-    if config.stash[ROWS]:
+    if config.stash[TABLE].rows:
         terminalreporter.section('faults')
-        terminalreporter.write_line(write_report(config))
+        terminalreporter.write_line(str(config.stash[TABLE]))

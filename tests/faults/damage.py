@@ -1,92 +1,45 @@
-"""Ways to damage a checkpoint, as disks, copies and people do."""
+"""Damaged checkpoints: another one is used, or a sentence says why not."""
 
 import pickle
-import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
-Record = tuple[str, int, int]  # name, offset of the content, size
+from tests.faults import checkpoints, recipes
+from tests.faults.cases import Case
+from tests.faults.stories import KEPT, RECIPE, broken_off, resumed
 
 
-def cut(share: float) -> Callable[[Path], None]:
+def cut(share: float, path: Path) -> None:
     """Keep a share of the file."""
-
-    def damage(path: Path) -> None:
-        with path.open('r+b') as file:
-            file.truncate(int(path.stat().st_size * share))
-
-    return damage
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
 
 
 def cut_last_byte(path: Path) -> None:
     """Lose one byte."""
-    with path.open('r+b') as file:
-        file.truncate(path.stat().st_size - 1)
+    path.write_bytes(path.read_bytes()[:-1])
 
 
 def zero_tail(path: Path) -> None:
     """Keep the length; zeros in place of what was not written to disk."""
-    size = path.stat().st_size
-    with path.open('r+b') as file:
-        file.truncate(size // 2)
-        file.truncate(size)
+    half = path.stat().st_size // 2
+    path.write_bytes(path.read_bytes()[:half] + bytes(half))
 
 
-def records(path: Path) -> list[Record]:
-    """List the records of the archive."""
-    with zipfile.ZipFile(path) as archive, path.open('rb') as file:
-        found = []
-        for info in archive.infolist():
-            # The local header has a name and padding of its own.
-            file.seek(info.header_offset + 26)
-            lengths = file.read(4)
-            skip = sum(
-                int.from_bytes(lengths[i : i + 2], 'little') for i in (0, 2)
-            )
-            start = info.header_offset + 30 + skip
-            found.append((info.filename, start, info.compress_size))
-    return found
-
-
-def flip_byte(path: Path, offset: int) -> None:
+def flip(place: Callable[[bytes, Path], int], path: Path) -> None:
     """Flip all bits of a byte."""
-    with path.open('r+b') as file:
-        file.seek(offset)
-        byte = file.read(1)[0]
-        file.seek(offset)
-        file.write(bytes([byte ^ 0xFF]))
+    data = bytearray(path.read_bytes())
+    data[place(data, path)] ^= 0xFF
+    path.write_bytes(data)
 
 
-def flip(choose: Callable[[list[Record]], Record], at: float = 0.5):
-    """Flip a byte of the record that is chosen, at a share of its length."""
-
-    def damage(path: Path) -> None:
-        _, start, size = choose(records(path))
-        flip_byte(path, start + min(int(size * at), size - 1))
-
-    return damage
-
-
-def flip_directory(path: Path) -> None:
-    """Flip a byte of the archive's table of contents."""
-    flip_byte(path, path.stat().st_size - 200)
-
-
-def tensor_records(found: list[Record]) -> list[Record]:
-    """List the records that hold a tensor, in the order of the file."""
-    return [r for r in found if '/data/' in r[0] and r[2] >= 4]
-
-
-def largest_tensor(found: list[Record]) -> Record:
-    """Choose the record of the largest tensor."""
-    return max(tensor_records(found), key=lambda r: r[2])
-
-
-def description(found: list[Record]) -> Record:
-    """Choose the record that describes all others."""
-    return next(r for r in found if r[0].endswith('/data.pkl'))
+def in_largest_tensor(data: bytes, path: Path) -> int:
+    """Find the middle of the largest weight."""
+    weights = checkpoints.load(path)['state_dict'].values()
+    content = max(weights, key=torch.numel).numpy().tobytes()
+    return data.index(content) + len(content) // 2
 
 
 def other_content(path: Path) -> None:
@@ -111,6 +64,109 @@ class Trap:
 
 def trap(path: Path) -> None:
     """Make the checkpoint run code when it is unpickled carelessly."""
-    content = torch.load(path, map_location='cpu', weights_only=False)
+    content = checkpoints.load(path)
     content['meta']['trap'] = Trap(path.with_name('code-ran'))
     torch.save(content, path, pickle_module=pickle)
+
+
+def newest_damaged(harm, recipe, lab, folder):
+    """Check that the one before is used, with a warning."""
+    work_dir, newest = broken_off(lab, folder, recipe)
+    harm(newest)
+    at = recipe.total - 3 * recipe.interval
+    launch, outcome = resumed(lab, work_dir, at, recipe)
+    assert not (work_dir / 'code-ran').exists(), 'the checkpoint ran code'
+    warned = [
+        line
+        for line in launch.output().splitlines()
+        if newest.name in line and 'WARNING' in line.upper()
+    ]
+    assert warned, f'no warning names {newest.name}'
+    return f'warned, one before used, {outcome}'
+
+
+def two_damaged(lab, folder):
+    """Check that the third newest is used."""
+    work_dir, newest = broken_off(lab, folder)
+    newest.write_bytes(b'')
+    zero_tail(work_dir / f'epoch_{KEPT - 1}.pth')
+    _, outcome = resumed(lab, work_dir, RECIPE.length * (KEPT - 2))
+    return f'third newest used, {outcome}'
+
+
+def all_damaged(lab, folder):
+    """Check for an error, not a fresh start; nothing is removed."""
+    work_dir, _ = broken_off(lab, folder)
+    before = sorted(work_dir.glob('*.pth'))
+    assert len(before) == KEPT
+    for path in before:
+        cut(0.5, path)
+    lab.launch(RECIPE, work_dir, '--resume').refusal()
+    assert sorted(work_dir.glob('*.pth')) == before
+    return 'refused with a sentence, nothing removed'
+
+
+def named_damaged(lab, folder):
+    """Check that one that is named is never replaced by another."""
+    work_dir, newest = broken_off(lab, folder)
+    flip(in_largest_tensor, newest)
+    launch = lab.launch(RECIPE, work_dir, '--resume', str(newest))
+    launch.refusal(newest.name)
+    return 'refused with a sentence'
+
+
+def other_model(recipe, options, lab, folder):
+    """Check that a checkpoint of another model is refused."""
+    work_dir, newest = broken_off(lab, folder, recipe)
+    launch = lab.launch(
+        recipe, work_dir, '--resume', '--cfg-options', *options
+    )
+    return launch.refusal(newest.name, 'another shape')
+
+
+HARMS = {
+    'cut to nothing': partial(cut, 0),
+    'cut in the middle': partial(cut, 0.5),
+    'cut by one byte': cut_last_byte,
+    'half of it zeros': zero_tail,
+    'byte flipped in the largest tensor': partial(flip, in_largest_tensor),
+    'byte flipped in the description': partial(
+        flip, lambda data, path: data.index(b'state_dict')
+    ),
+    'byte flipped in the contents': partial(flip, lambda data, path: -200),
+    'no checkpoint but a whole file': other_content,
+    'a page of HTML': web_page,
+    'code in the pickle': trap,
+}
+HEADS = [
+    f'model.roi_head.{head}_head.num_classes=9' for head in ('bbox', 'mask')
+]
+CASES = [
+    *(
+        Case(
+            f'newest checkpoint: {name}',
+            recipe.name,
+            partial(newest_damaged, HARMS[name], recipe),
+        )
+        for recipe, names in (
+            (RECIPE, HARMS),
+            (recipes.TWO_BY_EPOCH, ['cut in the middle']),
+            (recipes.DETECTION, ['byte flipped in the largest tensor']),
+        )
+        for name in names
+    ),
+    Case('two newest checkpoints damaged', RECIPE.name, two_damaged, 2),
+    Case('all checkpoints damaged', RECIPE.name, all_damaged, KEPT),
+    Case('named checkpoint damaged', RECIPE.name, named_damaged),
+    *(
+        Case(
+            f'resumed with {what}',
+            recipe.name,
+            partial(other_model, recipe, options),
+        )
+        for recipe, what, options in (
+            (RECIPE, 'another queue', ['model.queue_len=128']),
+            (recipes.DETECTION, 'another number of classes', HEADS),
+        )
+    ),
+]

@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.faults import checkpoints, recipes
@@ -91,6 +92,14 @@ class Story:
         hit = self.launch.wait_for_lines(self.moment(faults_left))
         time.sleep(pause)
         return hit
+
+    def hits(self, times: int) -> Iterator[Launch]:
+        """Start so many times; yield each start amid its training."""
+        for faults_left in range(times, 0, -1):
+            launch = self.start()
+            assert self.wait_in_training(faults_left), launch.tail()
+            yield launch
+            self.check()
 
     def wait_in_start(self) -> None:
         """Wait for a moment before the first iteration."""

@@ -15,8 +15,6 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from mmengine.config import Config
-from mmengine.registry import DATASETS
-from torch.utils.data import Dataset
 
 from pixcon_mm.engine import PixConRunner
 from tests import ROOT, toy
@@ -51,22 +49,6 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-@DATASETS.register_module()
-class FixedViews(Dataset):
-    """Pairs of views that are a function of the index."""
-
-    def __len__(self):
-        return STEPS * BATCH
-
-    def __getitem__(self, index):
-        """Make a sample as the pre-training's pipeline packs it."""
-        batch = tiny.batch(size=1, pixels=64, seed=index)
-        samples = {k: v[0] for k, v in batch['data_samples'].items()}
-        return dict(
-            inputs=[view[0] for view in batch['inputs']], data_samples=samples
-        )
-
-
 def config(case: dict, work_dir: str, processes: int) -> Config:
     """Fit the main recipe to a tiny model and one case's options."""
     cfg = Config.fromfile(ROOT / 'configs/pretrain/pixcon_r50_coco.py')
@@ -85,7 +67,7 @@ def config(case: dict, work_dir: str, processes: int) -> Config:
         num_workers=0,
         sampler=dict(type='DefaultSampler', shuffle=True),
         collate_fn=dict(type='default_collate'),
-        dataset=dict(type='FixedViews'),
+        dataset=dict(type='FixedViews', size=STEPS * BATCH),
     )
     cfg.optim_wrapper = dict(
         type='OptimWrapper',

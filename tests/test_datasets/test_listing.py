@@ -153,9 +153,3 @@ def test_a_forbidden_folder_is_left_out(tree, monkeypatch, log):
         f'Folder {tree}/b cannot be opened (Permission denied) and is left '
         'out.'
     )
-
-
-def test_names_that_are_not_utf8(tmp_path):
-    name = os.fsdecode(b'caf\xe9\n.jpg')
-    (tmp_path / name).touch()
-    assert names(tmp_path) == [name]

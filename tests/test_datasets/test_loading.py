@@ -1,14 +1,12 @@
 """A path leads to an image, or to the one error that skips it."""
 
-import errno
 import os
 
 import numpy as np
 import pytest
 
-from pixcon_mm.datasets import LoadSceneImage, loading, storage
+from pixcon_mm.datasets import LoadSceneImage, loading
 from pixcon_mm.datasets.loading import BrokenImageError
-from pixcon_mm.errors import UserError
 from tests.test_datasets.pictures import broken_files, encode, picture
 
 
@@ -59,15 +57,6 @@ def test_an_image_that_memory_does_not_hold(tmp_path, monkeypatch):
     monkeypatch.setattr(loading, 'decode_whole', decode)
     with pytest.raises(BrokenImageError, match='large.png: .* memory'):
         load(path)
-
-
-def test_storage_that_stays_away_breaks_no_image(tmp_path, monkeypatch):
-    def read(path, max_bytes):
-        raise OSError(errno.EIO, 'Input/output error')
-
-    monkeypatch.setattr(storage, '_read', read)
-    with pytest.raises(UserError, match='Input/output error'):
-        load(tmp_path / '1.jpg', patience=0)
 
 
 def test_a_bug_of_ours_breaks_no_image(tmp_path, monkeypatch):

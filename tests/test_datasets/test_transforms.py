@@ -279,23 +279,6 @@ def test_geometric_transforms_are_refused():
         transform(dict(img=[bgr(), bgr()]))
 
 
-def test_pack():
-    views = [bgr(0)[:, ::-1], bgr(1)]
-    boxes = np.arange(8, dtype=np.float32).reshape(2, 4)
-    flips = np.array([True, False])
-    packed = PackTwoViewInputs()(
-        dict(img=views, crop_boxes=boxes, flips=flips, img_path='x')
-    )
-    assert sorted(packed) == ['data_samples', 'inputs']
-    for view, tensor in zip(views, packed['inputs'], strict=True):
-        assert tensor.dtype == torch.uint8
-        assert np.array_equal(tensor.permute(1, 2, 0), view)
-    geometry = packed['data_samples']
-    assert torch.equal(geometry['crop_boxes'], torch.from_numpy(boxes))
-    assert geometry['flips'].tolist() == [True, False]
-    assert geometry['flips'].dtype == torch.bool
-
-
 def test_pack_without_flips():
     boxes = np.zeros((2, 4), dtype=np.float32)
     packed = PackTwoViewInputs()(dict(img=[bgr(), bgr()], crop_boxes=boxes))

@@ -5,11 +5,15 @@ A run has 8 images in batches of 2, so 4 iterations an epoch, for 2 epochs.
 
 import copy
 import itertools
+import random
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.registry import DATASETS, MODELS
+from torch.utils.data import Dataset
 
 from pixcon_mm.engine import PixConRunner
 from tests import toy
@@ -31,6 +35,45 @@ def hook(**options):
 
 NEVER = hook(interval=99)
 EPOCHS = hook(by_epoch=True)
+
+
+def draws():
+    """Take a number from each generator."""
+    return random.random(), np.random.rand(), torch.rand(()).item()
+
+
+@DATASETS.register_module()
+class RandomVectors(Dataset):
+    """Vectors from every generator; notes which index is read, in a file."""
+
+    def __init__(self, size, notes=None):
+        self.size, self.notes = size, notes
+
+    def __len__(self):
+        return self.size
+
+    def get_data_info(self, index):
+        """Mix upright and lying images, for samplers that ask."""
+        return dict(width=2, height=1 + 2 * (index % 3 == 0))
+
+    def __getitem__(self, index):
+        if self.notes:
+            with open(self.notes, 'a') as file:
+                file.write(f'{index}\n')
+        return dict(inputs=torch.tensor([*draws(), index / self.size]))
+
+
+@MODELS.register_module()
+class DropoutModel(toy.ToyModel):
+    """Drops inputs, and has noise in a loss."""
+
+    def forward(self, inputs, mode='loss'):
+        if mode == 'loss':
+            inputs = [torch.nn.functional.dropout(x, 0.5) for x in inputs]
+        losses = super().forward(inputs, mode)
+        if mode == 'loss':
+            losses['loss_noise'] = losses['loss_dense'] * draws()[0]
+        return losses
 
 
 class Recorder(Hook):
@@ -77,6 +120,8 @@ def config(folder, name, *changes):
         optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=0.01),
     )
     cfg.param_scheduler = None
+    cfg.model.type = 'DropoutModel'
+    cfg.train_dataloader.dataset.type = 'RandomVectors'
     cfg.default_hooks = dict(
         runtime_info=dict(type='DeferredRuntimeInfoHook'),
         reproducible_resume=dict(type='ReproducibleResumeHook'),
@@ -90,11 +135,11 @@ def config(folder, name, *changes):
     return cfg
 
 
-def train(cfg, *hooks):
+def train(cfg, *hooks, recorded=True):
     """Run a config; returns the runner and its recorder."""
     runner = PixConRunner.from_cfg(cfg)
     recorder = Recorder()
-    for extra in (recorder, *hooks):
+    for extra in (*[recorder] * recorded, *hooks):
         runner.register_hook(extra)
     runner.train()
     return runner, recorder

@@ -6,20 +6,19 @@ import pty
 import re
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
-from pixcon_mm.engine.log_line import batch_size, is_readable, losses
+from pixcon_mm.engine.log_line import TerminalFormatter, is_readable
 from tests import ROOT, toy
 from tests.commands import run
 
 SHOW_CURSOR, HIDE_CURSOR = '\x1b[?25h', '\x1b[?25l'
 # As the toy recipe's log has it, colours aside.
 LINE = re.compile(
-    r'epoch ([12])/2 \[([1-4])/4\]  loss \d+\.\d{3} '
-    r'\(image \d+\.\d{3}, dense \d+\.\d{3}\)  lr \S+  grad \S+  '
-    r'\S+ images/s \(data \d+%\)  left 0:00:\d\d\r?\n'
+    r'\d\d:\d\d epoch ([12])/2 \[([1-4])/4\]  loss \d+\.\d{3}  '
+    r'left 0:00:\d\d  \d\S* img/s  data \d+%  lr \S+  grad \S+  '
+    r'image \d+\.\d{3}  dense \d+\.\d{3}\r?\n'
 )
 ORDER = [(e, i) for e in '12' for i in '1234']
 
@@ -42,18 +41,34 @@ def test_dumps_stay_off_the_terminal(message, level, is_shown):
     assert is_readable(record(message, level)) == is_shown
 
 
-def test_losses_of_all_three_tasks():
-    tag = {'loss': 3.0, 'decode.loss_ce': 2.0, 'aux.loss_ce': 1.0, 'lr': 0.1}
-    assert losses(tag) == 'loss 3.000 (decode.ce 2.000, aux.ce 1.000)'
-    tag = {'loss': 1.5, 'loss_rpn_cls': 0.5, 'loss_mask': 1.0, 'acc': 90.0}
-    assert losses(tag) == 'loss 1.500 (rpn_cls 0.500, mask 1.000)'
+# Of the longest runs and numbers that a recipe has.
+LONG = (
+    'epoch 799/800 [1847/1848]  loss 8.123  left 11d 02:03  2934 img/s  '
+    'data 3%  lr 0.0123  grad 12.3  image 4.012  dense 4.111  7.1 GiB  '
+    'overlap 0.591  pos_sim 0.123  neg_lse 5.123'
+)
 
 
-def test_batch_size_of_either_loader():
-    assert batch_size(SimpleNamespace(batch_size=3)) == 3
-    sampler = SimpleNamespace(batch_size=4)
-    loader = SimpleNamespace(batch_size=None, batch_sampler=sampler)
-    assert batch_size(loader) == 4
+@pytest.mark.parametrize(
+    ('columns', 'end'),
+    [(79, '11d 02:03'), (80, 'img/s'), (95, 'data 3%'), (300, 'lse 5.123')],
+)
+def test_a_line_fits_into_the_terminal(monkeypatch, columns, end):
+    monkeypatch.setenv('COLUMNS', str(columns))
+    line = TerminalFormatter().format(record(LONG))
+    assert line.endswith(end)
+    assert len(line) <= columns
+
+
+def test_other_lines_stay_whole_and_warnings_are_marked(monkeypatch):
+    monkeypatch.setenv('COLUMNS', '20')
+    write = TerminalFormatter().format
+    sentence = 'A sentence  that is longer than the terminal is wide.'
+    assert write(record(sentence))[15:] == sentence
+    assert write(record('No.', logging.WARNING))[15:] == 'WARNING No.'
+    assert write(record('epoch 1/800 [5/9]  loss 1.0'))[15:] == (
+        'epoch 1/800 [5/9]  loss 1.0'
+    )
 
 
 def command(folder, *options):
@@ -67,7 +82,7 @@ def command(folder, *options):
     ]
 
 
-def on_terminal(arguments):
+def on_terminal(arguments, columns=200):
     """Run with a pseudo-terminal; return status and what it shows."""
     ours, theirs = pty.openpty()
     run = subprocess.Popen(
@@ -76,7 +91,7 @@ def on_terminal(arguments):
         stdin=subprocess.DEVNULL,
         stdout=theirs,
         stderr=theirs,
-        env=dict(os.environ, TERM='xterm', COLUMNS='200'),
+        env=dict(os.environ, TERM='xterm', COLUMNS=str(columns)),
     )
     os.close(theirs)
     shown = b''
@@ -96,7 +111,6 @@ def test_pipe_gets_plain_lines_and_file_gets_all(tmp_path):
     assert done.returncode == 0, done.stderr
     assert '\x1b' not in done.stdout
     assert LINE.findall(done.stdout) == ORDER
-    assert all('mmengine - ' in line for line in done.stdout.splitlines())
     assert len(done.stdout.splitlines()) < 20
     (file,) = (tmp_path / 'work').glob('*/*.log')
     assert 'System environment' in file.read_text()

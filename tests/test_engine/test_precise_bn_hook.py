@@ -1,5 +1,6 @@
 """Statistics of all batches, for the weights that are tested."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,18 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from pixcon_mm.engine.hooks import PreciseBatchNormHook
+from pixcon_mm.engine.hooks import PreciseBatchNormHook, precise_bn_hook
+from tests.test_engine.runs import (
+    ITERATIONS,
+    NEVER,
+    At,
+    config,
+    is_same,
+    names,
+    resume,
+    state,
+    train,
+)
 
 
 class Net(BaseModel):
@@ -35,10 +47,10 @@ def batches():
     ]
 
 
-def run(model, batches, iteration=9, num_batches=4):
+def run(model, batches, iteration=39, num_batches=4, max_iters=40):
     runner = SimpleNamespace(
         iter=iteration,
-        max_iters=10,
+        max_iters=max_iters,
         model=model,
         logger=MMLogger('precise_bn'),
         train_loop=SimpleNamespace(dataloader_iterator=iter(batches)),
@@ -78,8 +90,43 @@ def test_moments_over_all_batches(batches):
 
 def test_only_after_the_last_iteration_and_not_for_frozen_layers(batches):
     model = Net()
-    run(model, batches, iteration=8)
+    run(model, batches, iteration=38)
     assert not model.first.running_mean.any()
     run(model, batches, num_batches=2)
     assert model.first.running_mean.any()
     assert not model.frozen.running_mean.any()
+
+
+@pytest.mark.parametrize(('length', 'count'), [(4, 1), (39, 3), (400, 4)])
+def test_a_short_run_takes_fewer_batches(batches, length, count):
+    used = iter(batches)
+    run(Net(), used, length - 1, max_iters=length)
+    assert len(list(used)) == 4 - count
+
+
+def test_progress_is_logged(batches, monkeypatch, capsys):
+    monkeypatch.setattr(precise_bn_hook, 'PAUSE', -1)
+    run(Net(), batches)
+    shown = capsys.readouterr().out
+    assert re.findall(r'batch (\d)/4\n', shown) == ['1', '2', '3', '4']
+
+
+class Killed(Exception):
+    """Stands for a kill during the estimation."""
+
+
+def test_a_run_that_is_killed_in_it_is_resumed_to_the_same_end(tmp_path):
+    def kill(runner):
+        raise Killed
+
+    changes = (ITERATIONS, NEVER)
+    whole, _ = train(
+        config(tmp_path, 'whole', *changes), PreciseBatchNormHook()
+    )
+    cfg = config(tmp_path, 'part', *changes)
+    with pytest.raises(Killed):
+        train(cfg, PreciseBatchNormHook(), At(8, kill))
+    assert names(tmp_path / 'part') == ['iter_7.pth']
+    resumed, _ = resume(cfg, None, PreciseBatchNormHook())
+    assert names(resumed) == ['iter_7.pth', 'iter_8.pth']
+    assert is_same(state(whole), state(resumed))

@@ -49,11 +49,7 @@ def schedules(epochs):
         'warm-up and cosine': [dict(warmup, **first_epoch), cosine],
         'warm-up and steps': [warmup, by_iteration('MultiStepLR', **steps)],
         'cosine by iteration': [dict(cosine, convert_to_iter_based=True)],
-        'exponential': [dict(type='ExponentialLR', gamma=0.3)],
         'power': [by_iteration('PolyLR', end=iters, power=0.9)],
-        'one cycle': [
-            by_iteration('OneCycleLR', eta_max=1, total_steps=iters)
-        ],
         'momentum': [
             cosine,
             by_iteration('LinearMomentum', start_factor=0.5, end=iters),
@@ -139,7 +135,7 @@ def test_another_schedule_is_followed_as_if_from_the_start(
         assert list(seen.groups) == list(expected.groups)[start:]
         for now, group in seen.groups.items():
             assert group == expected.groups[now], (start, now)
-    if name in COMMON:  # one cycle, for one, has a rate of its own
+    if name != 'none':
         log = log_of(run)
         assert 'The schedule has changed and is that of the config' in log
         changed = 'initial_lr is 0.03 now and was 0.1.' in log
@@ -300,9 +296,16 @@ def test_buffers_are_laid_out_as_their_parameters(tmp_path):
         torch.testing.assert_close(seen.states[now], expected.states[now])
 
 
+# Without random numbers, which MMEngine's Runner does not key.
+FIXED = dict(
+    model=dict(type='ToyModel'),
+    train_dataloader=dict(dataset=dict(type='ToyImages')),
+)
+
+
 @pytest.mark.parametrize('by', ['epoch', 'iteration'])
 def test_a_checkpoint_of_mmengines_runner_continues(tmp_path, by):
-    changes = [with_schedule('warm-up and cosine')]
+    changes = [with_schedule('warm-up and cosine'), FIXED]
     changes += [ITERATIONS] if by == 'iteration' else []
     stock = dict(
         default_hooks=dict(
@@ -321,7 +324,6 @@ def test_a_checkpoint_of_mmengines_runner_continues(tmp_path, by):
     with pytest.raises(Exception, match='HistoryBuffer|getattr'):
         torch.load(path, weights_only=True)  # as its histories are code
     run, seen = resume(config(tmp_path, 'resumed', *changes), path)
-    # MMEngine's loop loads the same batches; the toy needs no random numbers.
     assert_continues(seen, expected, LENGTH)
     assert run.message_hub.get_scalar('train/loss').data[0].size == 4
     for words in ('is not HistoryBuffer', 'is not defined in message_hub'):

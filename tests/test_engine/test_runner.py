@@ -1,4 +1,4 @@
-"""One command on any machine; batch and rate are said, once."""
+"""One command on any machine; batch and rate are logged, once."""
 
 import os
 import socket
@@ -133,11 +133,8 @@ def test_launchers_that_need_cuda_say_so(launcher):
     ('option', 'sentence'),
     [
         ({'train_dataloader.batchsize': 3}, "DataLoader a key 'batchsize'"),
-        ({'train_cfg.max_epoch': 3}, "mean 'max_epochs'"),
         ({'param_scheduler.0.tmax': 3}, "key 'tmax'"),
         ({'optim_wrapper.optimizer.type': 'SDG'}, "mean 'SGD'"),
-        ({'model.type': 'ToyMode'}, "mean 'ToyModel'"),
-        ({'default_hooks.logger.intervall': 3}, "mean 'interval'"),
     ],
 )
 def test_mistakes_of_a_config_are_put_into_a_sentence(cfg, option, sentence):

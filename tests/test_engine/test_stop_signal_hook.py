@@ -77,17 +77,6 @@ def test_stopped_anywhere_and_resumed_equals_unbroken(tmp_path, changes):
         assert_continues(seen, expected, end)
 
 
-def test_stopped_again_and_again(tmp_path):
-    """Each part of the run is one iteration long."""
-    _, expected = train(config(tmp_path, 'whole'))
-    for iteration in range(1, 8):
-        cfg = config(tmp_path, 'run', NEVER)
-        cfg.resume = True
-        stop(cfg, iteration)
-    _, seen = resume(config(tmp_path, 'run', NEVER))
-    assert_continues(seen, expected, 7)
-
-
 @pytest.mark.parametrize('number', SIGNALS)
 def test_each_signal_is_named(tmp_path, number, capfd):
     cfg = config(tmp_path, 'run')
@@ -98,20 +87,6 @@ def test_each_signal_is_named(tmp_path, number, capfd):
     assert capfd.readouterr().err.count(line) == 1
     # They are left to whom they belonged before the training.
     assert [signal.getsignal(n) for n in SIGNALS] == before
-
-
-def test_a_regular_checkpoint_of_the_iteration_is_enough(
-    tmp_path, monkeypatch
-):
-    written, save = [], torch.save
-
-    def spy(content, file):
-        written.append(content['meta']['iter'])
-        save(content, file)
-
-    monkeypatch.setattr(torch, 'save', spy)
-    stop(config(tmp_path, 'run'), 3)
-    assert written == [1, 2, 3]
 
 
 @pytest.mark.parametrize(('changes', 'end'), [([], 5), ([ACCUMULATED], 6)])
@@ -203,12 +178,3 @@ def test_a_terminal_that_is_gone_does_not_matter(tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         exit_stopped('Stopped.')
     assert ended.value.code == STOPPED
-
-
-@pytest.mark.parametrize(('rank', 'text'), [('0', 'Done.\n'), ('1', '')])
-def test_the_first_process_speaks_for_all(monkeypatch, capsys, rank, text):
-    monkeypatch.setenv('RANK', rank)
-    with pytest.raises(SystemExit) as ended:
-        exit_stopped('Done.')
-    assert ended.value.code == STOPPED
-    assert capsys.readouterr().err == text

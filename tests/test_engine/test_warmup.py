@@ -69,8 +69,3 @@ def worst(name, epoch_length, epochs, warmup='WarmupLR'):
 )
 def test_rate_of_every_iteration(name, epoch_length, epochs):
     assert worst(name, epoch_length, epochs) < 1e-12
-
-
-def test_linear_lr_would_not_do():
-    """The reason for a class of ours."""
-    assert worst('pixcon_r50_coco', 231, WARM_EPOCHS + 2, 'LinearLR') > 1e-4

@@ -165,3 +165,10 @@ def test_dense_features_of_one_image(weights, tmp_path):
     torch.testing.assert_close(dense_features(backbone, red), same)
     with pytest.raises(UserError, match='multiples'):
         dense_features(backbone, pixels, (30, 48))
+
+
+def test_a_network_of_one_size_says_so():
+    backbone = load_backbone('timm:swin_tiny_patch4_window7_224', 'none')
+    assert backbone.stride == 32
+    with pytest.raises(UserError, match='no images of 64 x 96'):
+        backbone(torch.zeros(1, 3, 64, 96))

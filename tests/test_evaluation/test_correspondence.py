@@ -7,7 +7,7 @@ import torch
 from pixcon_mm.evaluation.correspondence import (
     CropPairs,
     count_matches,
-    evaluate,
+    match,
     match_batch,
     summarize,
     target_cells,
@@ -111,5 +111,5 @@ def test_crops_are_the_same_in_every_run_and_leave_numpy_alone(tmp_path):
     assert not torch.equal(first[1], pairs[3][1])
     assert not torch.equal(first[1], CropPairs(paths, 32, seed=2)[2][1])
     assert (np.random.get_state()[1] == before).all()
-    found = evaluate(Colours(), paths, 32, batch_size=4)
+    found = summarize(match(Colours(), CropPairs(paths, 32), batch_size=4))
     assert found['recall_at_1'] > 1.5 * found['chance_at_1']

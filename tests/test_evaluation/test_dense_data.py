@@ -97,7 +97,7 @@ def test_spoiled_files_are_named(spoil, words, tmp_path):
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
-        (dict(split='trainaug'), ['trainaug', 'train, val']),
+        (dict(split='test'), ["'test'", 'train, trainaug, val']),
         (dict(classes=['backgroud']), ["Did you mean 'background'?"]),
     ],
 )

@@ -1,10 +1,15 @@
 """Small labelled trees whose classes show as colours."""
 
 import json
+import shutil
 
 import numpy as np
 from PIL import Image
 
+OBJECT = (
+    '<annotation><object><bndbox><xmin>1</xmin><ymin>1</ymin>'
+    '<xmax>32</xmax><ymax>32</ymax></bndbox></object></annotation>'
+)
 # Class of a data set, and its colour in the photographs.
 COLOURS = {0: (200, 30, 30), 1: (30, 200, 30), 2: (30, 30, 200)}
 
@@ -40,6 +45,15 @@ def make_voc(root, train=4, val=2):
             picture = Image.fromarray(mask)
             picture.putpalette([*range(256)] * 3)
             save(picture, root / f'SegmentationClass/{name}.png')
+            note = root / f'Annotations/{name}.xml'
+            note.parent.mkdir(exist_ok=True)
+            note.write_text(OBJECT)
+    lists = root / 'ImageSets'
+    shutil.copy(
+        lists / 'Segmentation/train.txt', lists / 'Segmentation/trainaug.txt'
+    )
+    (lists / 'Main').mkdir()
+    shutil.copy(lists / 'Segmentation/train.txt', lists / 'Main/trainval.txt')
     return root
 
 

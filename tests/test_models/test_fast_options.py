@@ -51,7 +51,7 @@ OPTIONS = dict(
 )
 
 
-def train(make, dtype, decay=1.0):
+def train(make, dtype):
     """Losses of twenty steps and what they leave behind."""
     torch.manual_seed(0)
     model, optimizer = make(tiny.model_config(**MODEL))
@@ -60,7 +60,6 @@ def train(make, dtype, decay=1.0):
     model.to(dtype).train()
     for group in optimizer.param_groups:
         group['lr'] = SETTINGS[dtype][0]
-        group['weight_decay'] *= decay
     losses = []
     for step in range(STEPS):
         data = model.data_preprocessor(tiny.batch(size=6, seed=step), True)
@@ -98,14 +97,6 @@ def assert_same(actual, expected, dtype):
             for s in (state, slow_state)
         )
         assert (ours - theirs).norm() < tolerance * theirs.norm(), part
-
-
-def test_the_comparison_can_fail(slowly):
-    """A thousandth more weight decay is seen."""
-    dtype = torch.float64
-    other = train(OPTIONS['all'], dtype, decay=1.001)
-    with pytest.raises(AssertionError):
-        assert_same(other, slowly[dtype], dtype)
 
 
 @pytest.mark.parametrize('dtype', SETTINGS, ids=str)

@@ -75,13 +75,6 @@ def test_overlap_equals_painted_pixels(flips, boxes):
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize('flips', FLIPS)
-def test_equal_crops_overlap_wholly_and_touching_ones_not(flips):
-    crop = (13, 5, 33, 22)
-    assert overlap((crop, crop), flips).tolist() == [[0, 0, 1, 1]] * 2
-    assert not overlap(((0, 0, 10, 10), (10, 0, 20, 10)), flips).any()
-
-
 def own_frame(boxes, flip):
     """Size of the first crop, and the overlap in its pixels; exact."""
     (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = boxes

@@ -45,14 +45,6 @@ def matches(directions, **head):
 # ---- variants ------------------------------------------------------------
 
 
-def test_pairs_are_the_other_view_and_its_geometry_second():
-    first, second = pairs()
-    for a, b in zip(first.geometry, second.geometry, strict=True):
-        assert torch.equal(a, b.flip(1))
-        assert not torch.equal(a, b)
-    assert not torch.equal(first.key.image, second.key.image)
-
-
 def test_sim_is_the_plain_mean():
     for match in matches(pairs(), reweight=None):
         assert torch.equal(match.weight, torch.ones(BATCH, CELLS))

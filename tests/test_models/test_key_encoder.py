@@ -28,22 +28,6 @@ def networks():
     return backbone, nn.Linear(4, 2)
 
 
-def test_update_is_the_moving_average():
-    backbone, neck = networks()
-    encoder = KeyEncoder(backbone, neck)
-    before = [p.clone() for p in encoder.parameters()]
-    query = [*backbone.parameters(), *neck.parameters()]
-    with torch.no_grad():
-        for p in query:
-            p.add_(torch.randn_like(p))
-    m = encoder.update(backbone, neck, progress=0.5)
-    assert m == pytest.approx(0.995)
-    for key, old, new in zip(encoder.parameters(), before, query, strict=True):
-        torch.testing.assert_close(key, 0.995 * old + 0.005 * new)
-        assert not key.requires_grad
-        assert new.requires_grad
-
-
 def test_norm_statistics_are_its_own():
     backbone, neck = networks()
     encoder = KeyEncoder(backbone, neck)

@@ -40,28 +40,11 @@ def test_falls_back_with_a_warning(monkeypatch, model, is_safe):
     assert len(warnings) == (not is_safe)
 
 
-# Gradients of one layer on its own, against their sums, and of a PixCon.
-LAYER = """
-import torch
-from pixcon_mm.models.memory_format import safe_memory_format
-layer = torch.nn.Conv2d({channels}, 8, 1, stride=2)
-form = safe_memory_format(layer, torch.channels_last)
-layer.to(memory_format=form)
-x = torch.randn(8, {channels}, 64, 64).contiguous(memory_format=form)
-for _ in range(10):
-    y = layer(x)
-    layer.zero_grad()
-    y.backward(torch.ones_like(y))
-    expected = x[:, :, ::2, ::2].double().sum((0, 2, 3)).expand(8, -1)
-    torch.testing.assert_close(
-        layer.weight.grad.flatten(1).double(), expected, rtol=1e-3, atol=0.1
-    )
-"""
 PIXCON = """
 from tests.test_models import tiny
 model = tiny.build(
-    backbone=dict(tiny.RESNET, base_channels={channels}),
-    in_channels=8 * {channels},
+    backbone=dict(tiny.RESNET, base_channels=4),
+    in_channels=32,
     channels_last=True,
 )
 for step in range(3):
@@ -71,21 +54,13 @@ for step in range(3):
 
 
 @pytest.mark.parametrize(
-    ('script', 'channels', 'isa', 'threads'),
-    [
-        pytest.param(PIXCON, 4, 'AVX2', 1, id='pixcon'),
-        *(
-            pytest.param(*case, isa, threads, marks=pytest.mark.slow)
-            for case in ((LAYER, 4), (LAYER, 12), (PIXCON, 4))
-            for isa in ('AVX2', 'DEFAULT')
-            for threads in ('1', '2')
-        ),
-    ],
+    ('isa', 'threads'),
+    [('AVX2', '1'), pytest.param('DEFAULT', '2', marks=pytest.mark.slow)],
 )
-def test_training_survives(tmp_path, script, channels, isa, threads):
+def test_training_survives(tmp_path, isa, threads):
     """Runs in a process of its own: without the guard it dies or hangs."""
     path = tmp_path / 'script.py'
-    path.write_text(script.format(channels=channels))
-    env = dict(ONEDNN_MAX_CPU_ISA=isa, OMP_NUM_THREADS=str(threads))
+    path.write_text(PIXCON)
+    env = dict(ONEDNN_MAX_CPU_ISA=isa, OMP_NUM_THREADS=threads)
     result = run(path, timeout=60, **env)
     assert result.returncode == 0, result.stderr[-2000:]

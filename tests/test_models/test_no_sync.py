@@ -136,34 +136,6 @@ def test_a_step_never_waits(request, variant):
     assert all(loss.device.type == 'cuda' for loss in result.values())
 
 
-OFFENDERS = {
-    'item': lambda x, host: x.sum().item(),
-    'if': lambda x, host: bool((x > 0).any()),
-    'nonzero': lambda x, host: x.nonzero(),
-    'boolean index': lambda x, host: x[x > 0],
-    'boolean assignment': lambda x, host: x.__setitem__(x[:, 0] > 0, x[:1]),
-    'index list': lambda x, host: x[:, [1, 0]],
-    'masked_select': lambda x, host: x.masked_select(x > 0),
-    'tensor': lambda x, host: torch.tensor([1.0], device=x.device),
-    'to the host, later': lambda x, host: x.to('cpu', non_blocking=True),
-    'blocking': lambda x, host: host.to(x.device),
-    'from elsewhere': lambda x, host: x.copy_(host + 1, non_blocking=True),
-    'packed': lambda x, host: x[0].copy_(host[:, 0], non_blocking=True),
-}
-
-
-@needs_cuda_build
-@pytest.mark.parametrize('name', OFFENDERS)
-def test_the_watch_sees(name, request):
-    host = torch.ones(2, 2)
-    request.getfixturevalue('fake_cuda')
-    x = torch.ones(2, 2, device=DEVICE)
-    with NoSync([host]):
-        x.copy_(host, non_blocking=True)
-        with pytest.raises(HostSyncError):
-            OFFENDERS[name](x, host)
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize('variant', VARIANTS)
 def test_a_step_never_waits_on_cuda(variant):

@@ -43,50 +43,6 @@ def test_lambda_weighs_the_two_losses():
         torch.testing.assert_close(at_most[name], at_half[name] * factor)
 
 
-BACKBONES = {
-    'resnet50': (dict(type='ResNet', depth=50, norm_cfg=tiny.NORM), 2048, 64),
-    'convnext': (
-        dict(
-            type='ConvNeXt',
-            arch=dict(depths=[1, 1, 2, 1], channels=[8, 16, 24, 32]),
-            gap_before_final_norm=False,
-        ),
-        32,
-        96,
-    ),
-    'vit': (
-        dict(
-            type='VisionTransformer',
-            arch=dict(
-                embed_dims=32,
-                num_layers=2,
-                num_heads=2,
-                feedforward_channels=64,
-            ),
-            img_size=64,
-            patch_size=16,
-            out_type='featmap',
-        ),
-        32,
-        64,
-    ),
-}
-
-
-@pytest.mark.parametrize('channels_last', [False, True])
-@pytest.mark.parametrize('name', BACKBONES)
-def test_any_backbone_with_one_map(name, channels_last):
-    backbone, channels, pixels = BACKBONES[name]
-    model = tiny.build(
-        backbone=backbone, in_channels=channels, channels_last=channels_last
-    )
-    result = losses(model, tiny.batch(size=2, pixels=pixels))
-    sum(result.values()).backward()
-    assert all(torch.isfinite(value) for value in result.values())
-    grads = [p.grad for p in model.backbone.parameters() if p.requires_grad]
-    assert all(grad is not None for grad in grads)
-
-
 def test_any_input_size():
     """A grid of 3 x 5 cells, not square."""
     data = tiny.batch()
@@ -160,16 +116,3 @@ def test_equal_features_show_as_collapse(name):
 def test_wrong_settings_are_refused(kwargs, message):
     with pytest.raises((UserError, TypeError), match=message):
         tiny.build(**kwargs)
-
-
-@pytest.mark.parametrize(
-    ('backbone', 'channels', 'message'),
-    [
-        (dict(tiny.RESNET, out_indices=(2, 3)), 64, 'one feature map'),
-        (dict(tiny.RESNET), 32, 'in_channels=64'),
-    ],
-)
-def test_wrong_feature_maps_are_refused(backbone, channels, message):
-    model = tiny.build(backbone=backbone, in_channels=channels)
-    with pytest.raises(UserError, match=message):
-        losses(model)

@@ -1,8 +1,10 @@
 """A PixCon small enough for seconds, and batches for it."""
 
 import torch
+from mmengine.registry import DATASETS
 from mmpretrain.registry import MODELS
 from torch import Tensor
+from torch.utils.data import Dataset
 
 import pixcon_mm.datasets  # noqa: F401
 import pixcon_mm.models  # noqa: F401
@@ -91,6 +93,25 @@ def batch(size: int = 4, pixels: int = 96, seed: int = 0) -> dict:
             flips=torch.rand(size, 2, generator=generator) < 0.5,
         ),
     )
+
+
+@DATASETS.register_module()
+class FixedViews(Dataset):
+    """View pairs that are a function of the index, as a loader packs them."""
+
+    def __init__(self, size: int):
+        self.size = size
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index: int) -> dict:
+        """Make a sample of 64 pixels."""
+        pair = batch(size=1, pixels=64, seed=index)
+        samples = {k: v[0] for k, v in pair['data_samples'].items()}
+        return dict(
+            inputs=[view[0] for view in pair['inputs']], data_samples=samples
+        )
 
 
 def losses(model, data: dict | None = None) -> dict[str, Tensor]:

@@ -162,17 +162,17 @@ def test_gradient_with_and_without_torchvisions_private_kernel(
 @pytest.mark.parametrize('deterministic', [True, False])
 def test_on_a_gpu(dtype, deterministic):
     rois = some_rois(0.25).to(dtype)
-    here = features(dtype).requires_grad_()
-    there = here.detach().cuda().requires_grad_()
+    on_cpu = features(dtype).requires_grad_()
+    on_gpu = on_cpu.detach().cuda().requires_grad_()
     grad = torch.randn(len(rois), CHANNELS, *SIZE).to(dtype)
-    expected = mmcv.ops.roi_align(here, rois, SIZE, 0.25)
+    expected = mmcv.ops.roi_align(on_cpu, rois, SIZE, 0.25)
     expected.backward(grad)
     torch.use_deterministic_algorithms(deterministic)
     try:
-        output = mmcv.ops.roi_align(there, rois.cuda(), SIZE, 0.25)
+        output = mmcv.ops.roi_align(on_gpu, rois.cuda(), SIZE, 0.25)
         output.backward(grad.cuda())
     finally:
         torch.use_deterministic_algorithms(False)
     close = dict(rtol=2 * torch.finfo(dtype).eps, atol=1e-5)
     torch.testing.assert_close(output.cpu(), expected, **close)
-    torch.testing.assert_close(there.grad.cpu(), here.grad, **close)
+    torch.testing.assert_close(on_gpu.grad.cpu(), on_cpu.grad, **close)

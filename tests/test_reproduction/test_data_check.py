@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from reproduction.data_check import check_data_set
 from reproduction.plan import Data
+from reproduction.status import check_data_set
 
 
 def write(root, *names):
@@ -65,19 +65,6 @@ def test_sentences(coco, remove, add, sentence):
     result = check(root, files)
     assert result.sentence == sentence
     assert result.is_complete == sentence.startswith('complete')
-
-
-def test_without_the_root_there_is_the_tree(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    files = {'train2017/*.jpg': 118287, 'annotations/a.json': 1}
-    result = check('data/coco/', files)
-    assert not result.is_complete
-    assert result.sentence == 'missing: there is no folder data/coco/'
-    assert result.tree == (
-        'data/coco/ should hold\n'
-        '    data/coco/train2017/*.jpg  (118,287 files)\n'
-        '    data/coco/annotations/a.json'
-    )
 
 
 def test_patterns(tmp_path):

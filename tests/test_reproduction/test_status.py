@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from reproduction import cli, commands
 from reproduction.commands import problems, summary
 from reproduction.execute import Selection, execute
 from reproduction.runs import difference, settings_of
@@ -16,6 +17,7 @@ from tests.test_reproduction.conftest import (
     TEST,
     segmentation,
     status_of,
+    write_plan,
 )
 
 
@@ -217,3 +219,19 @@ def test_another_evaluation_makes_only_the_test_stale(done, tmp_path):
     assert own(status, FINETUNED).state is State.COMPLETE
     assert own(status, TEST).state is State.STALE
     assert 'test_evaluator.iou_metrics' in own(status, TEST).why
+
+
+def test_the_summary_comes_first_and_details_on_request(tmp_path, capsys):
+    toy = dict(root=str(tmp_path / 'nothing'), files={'*.jpg': 2})
+    plan = write_plan(tmp_path, data=dict(toy=toy))
+    shown = []
+    for options in ([], ['--details'], ['--runs']):
+        commands.call(cli.parse_args(['status', str(plan), *options]))
+        shown.append(capsys.readouterr().out.splitlines())
+    brief, details, runs = shown
+    assert brief[0].startswith('Toy: 10 runs: 10 data missing')
+    assert details[: len(brief) - 1] == runs[: len(brief) - 1] == brief[:-1]
+    assert any('*.jpg  (2 files)' in line for line in details)
+    assert not any('*.jpg' in line for line in brief + runs)
+    names = {line.split()[0] for line in runs if line.strip()}
+    assert {PRETRAINED, FINETUNED, TEST} < names

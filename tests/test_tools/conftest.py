@@ -2,7 +2,9 @@
 
 import pytest
 
+from pixcon_mm.engine import PixConRunner
 from pixcon_mm.errors import run_tool
+from tests import test_transfer, toy
 
 
 @pytest.fixture
@@ -19,3 +21,18 @@ def call(monkeypatch, capsys):
         return status, *capsys.readouterr()
 
     return _call
+
+
+@pytest.fixture(scope='package')
+def trained(tmp_path_factory):
+    """A segmentor's config and checkpoint, and its metrics."""
+    folder = tmp_path_factory.mktemp('trained')
+    with toy.framework_state():
+        cfg = test_transfer.fcn(folder, 'none')
+        cfg.train_cfg.val_interval = 10
+        cfg.default_hooks.checkpoint.interval = 2
+        runner = PixConRunner.from_cfg(cfg)
+        runner.train()
+        expected = runner.test()
+    cfg.dump(folder / 'fcn.py')
+    return folder / 'fcn.py', folder / 'work/iter_2.pth', expected

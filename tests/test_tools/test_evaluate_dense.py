@@ -1,16 +1,31 @@
 """Tests of tools/evaluate_dense.py: its results, and what it refuses."""
 
 import json
+import re
+import shlex
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
-from torchvision.models import resnet18
+from torchvision.models import resnet18, resnet50
 
 from pixcon_mm.checkpoint.load import sha256_of
+from pixcon_mm.engine.hooks import pretrained_hook
 from pixcon_mm.errors import UserError
-from pixcon_mm.tools.evaluate_dense import choose, main
-from tests.test_evaluation.trees import make_voc
+from pixcon_mm.evaluation.protocols import choose
+from pixcon_mm.tools.evaluate_dense import main
+from tests import ROOT
+from tests.test_evaluation.trees import make_cityscapes, make_voc
 
+PAGE = [
+    shlex.split(line, comments=True)
+    for line in re.findall(
+        r'^python tools/evaluate_dense.py .*',
+        (ROOT / 'docs/evaluation.md').read_text().replace('\\\n', ''),
+        re.MULTILINE,
+    )
+]
 SMALL = ('--size', '64', '96', '--crop-size', '64', '--workers', '0')
 
 
@@ -87,3 +102,32 @@ def test_mistakes_are_sentences(words, sentence, voc, tmp_path):
     with pytest.raises(UserError, match=sentence):
         main(['resnet18', *(w for pair in usual.items() for w in pair)])
     assert not (tmp_path / 'a.json').exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('command', PAGE, ids=[c[2] for c in PAGE])
+def test_commands_of_the_page_run(command, voc, tmp_path, monkeypatch):
+    """On small data, with a small number of everything."""
+    pytest.importorskip('faiss', reason='needs the extra "evaluation"')
+    make_cityscapes(tmp_path / 'data/cityscapes')
+    shutil.copytree(voc, tmp_path / 'data/VOCdevkit/VOC2012')
+    shutil.copytree(voc / 'JPEGImages', tmp_path / 'data/photographs')
+    file = tmp_path / 'work_dirs/pixcon_r50_coco/epoch_800.pth'
+    file.parent.mkdir(parents=True)
+    state = resnet50().state_dict()
+    torch.save(dict(state_dict=state), file)
+    monkeypatch.setattr(
+        pretrained_hook, 'download', lambda net: (state, 'torchvision')
+    )
+    (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+    monkeypatch.chdir(tmp_path)
+    small = ['--size', '64', '--crop-size', '64', '--workers', '0']
+    small += ['--linear-epochs', '1', '--clusters', '5', '--out', 'a.json']
+    main([*command[2:], *small])
+    results = json.loads(Path('a.json').read_text())['results']
+    named = (
+        command[command.index('--protocols') + 1 :]
+        if ('--protocols' in command)
+        else ['knn', 'correspondence']
+    )
+    assert list(results) == named

@@ -199,7 +199,7 @@ def test_two_processes_over_gloo(config):
     assert result.stdout.count('SyncBN needs CUDA') == 1
     assert result.stdout.count('epoch 2/2 [2/2]') == 1
     # Digits only: neither nan nor inf.
-    losses = re.findall(r'\]  loss (\S+) \(image', result.stdout)
+    losses = re.findall(r'\]  loss (\S+)  left', result.stdout)
     assert len(losses) == 4
     assert all(re.fullmatch(r'\d+\.\d{3}', loss) for loss in losses)
     assert 'UserWarning' not in result.stderr

@@ -18,11 +18,11 @@ from tests.test_datasets.pictures import write_pictures
 from tests.test_models import tiny
 
 EPOCHS = 3
-# Position, losses, rate, speed, time left, monitors.
+# Position, loss, time left, speed, rate, parts of the loss, monitors.
 LINE = re.compile(
     r'epoch [1-3]/3 \[[1-6]/6\]  '
-    r'loss \d+\.\d{3} \(image \d+\.\d{3}, dense \d+\.\d{3}\)  '
-    r'lr \S+  grad \S+  \S+ images/s \(data \d+%\)  left 0:\d\d:\d\d  '
+    r'loss \d+\.\d{3}  left 0:\d\d:\d\d  \S+ img/s  data \d+%  '
+    r'lr \S+  grad \S+  image \d+\.\d{3}  dense \d+\.\d{3}  '
     r'.*\bfeature_std \d\.\d{3}'
 )
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,24 +12,9 @@ from mmengine.config import Config
 from pixcon_mm.engine import PixConRunner
 from pixcon_mm.errors import UserError
 from pixcon_mm.tools import test as tool
-from tests import ROOT, test_transfer, toy
+from tests import ROOT
 from tests.commands import run as run_command
 from tests.test_models import tiny
-
-
-@pytest.fixture(scope='module')
-def trained(tmp_path_factory):
-    """A segmentor's config and checkpoint, and its metrics."""
-    folder = tmp_path_factory.mktemp('trained')
-    with toy.framework_state():
-        cfg = test_transfer.fcn(folder, 'none')
-        cfg.train_cfg.val_interval = 10
-        cfg.default_hooks.checkpoint.interval = 2
-        runner = PixConRunner.from_cfg(cfg)
-        runner.train()
-        expected = runner.test()
-    cfg.dump(folder / 'fcn.py')
-    return folder / 'fcn.py', folder / 'work/iter_2.pth', expected
 
 
 def run(*words):
@@ -57,11 +43,43 @@ def test_metrics_are_those_of_the_evaluator(
     assert found['sha256'] == digest
     assert found['metrics'] == pytest.approx(expected)
     assert found['metrics']['aAcc'] > 0
+    assert found['per_class'].keys() == {'IoU', 'Acc'}
+    for values in found['per_class'].values():
+        assert len(values) == 150
+        assert (values['wall'], values['flag']) != (None, None)
     shown = capsys.readouterr().out
-    for name in expected:
-        assert f'\n{name} ' in shown
+    for name, value in expected.items():
+        assert re.search(rf'\n{name} +{value:.2f}\n', shown)
     assert f'metrics in {out}' in shown
     assert [path.name for path in out.parent.iterdir()] == ['metrics.json']
+
+
+def test_pictures_are_spread_over_the_test_set(trained, tmp_path, capsys):
+    config, checkpoint, _ = trained
+    shown = tmp_path / 'shown'
+    options = ['--show-dir', shown, '--show', 2, '--work-dir', tmp_path]
+    run(config, checkpoint, *options)
+    names = sorted(path.name for path in shown.iterdir())
+    assert names == ['00000_000000.jpg', '00003_000003.jpg']
+    said = capsys.readouterr().out
+    assert f'2 pictures of truth and prediction in {shown}' in said
+
+
+def test_a_detector_that_finds_nothing_has_zeros(detector, tmp_path):
+    config, checkpoint = detector
+    options = ['--show-dir', tmp_path / 'shown', '--show', 1]
+    options += ['--work-dir', tmp_path]
+    options += ['--cfg-options', 'model.test_cfg.rcnn.score_thr=1.0']
+    run(config, checkpoint, *options)
+    found = json.loads((tmp_path / 'metrics.json').read_text())
+    assert found['metrics']['coco/bbox_mAP'] == 0
+    assert found['metrics']['coco/segm_mAP'] == 0
+    classes = found['per_class']['coco/segm_mAP']
+    assert len(classes) == 80
+    # The truth has two classes.
+    assert [classes[name] for name in ('person', 'bicycle')] == [0, 0]
+    assert classes['car'] is None
+    assert len([*(tmp_path / 'shown').iterdir()]) == 1
 
 
 @pytest.mark.slow
@@ -111,7 +129,7 @@ def test_missing_checkpoint_and_missing_test_set(
     with pytest.raises(UserError, match='no file of weights'):
         run(config, tmp_path / 'none.pth', *work)
     recipe = ROOT / 'configs/pretrain/pixcon_r50_coco.py'
-    with pytest.raises(UserError, match="has no 'test_dataloader'"):
+    with pytest.raises(UserError, match="has no 'test_evaluator'"):
         run(recipe, tmp_path / 'none.pth', *work)
 
 
@@ -145,8 +163,6 @@ def test_values_that_are_no_numbers(trained, tmp_path, monkeypatch, capsys):
 
     values = dict(a=np.float32('nan'), b=float('inf'), c=np.float32(0.5))
     assert evaluate(values)['metrics'] == dict(a=None, b=None, c=0.5)
-    # MMDetection has no metrics for a detector that finds nothing.
-    assert evaluate({})['metrics'] == {}
     assert f'metrics in {out}' in capsys.readouterr().out
 
 

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from mmengine.config import Config
+from PIL import Image
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.tools import train
@@ -258,3 +259,51 @@ def test_loaders_of_stock_configs(tmp_path):
     cfg = prepare(path)
     assert cfg.train_dataloader.collate_fn == dict(type='default_collate')
     assert cfg.train_dataloader.persistent_workers is True
+
+
+def fine_tune(monkeypatch, config, folder, *options):
+    """Train for one iteration, in this process."""
+    monkeypatch.setattr(train, 'kill_workers', lambda: None)
+    words = [config, '--work-dir', folder, '--pretrained', 'none', *options]
+    shorter = ['train_cfg.max_iters=1', 'train_cfg.val_interval=1']
+    train.main([*map(str, words), '--cfg-options', *shorter])
+
+
+def test_a_fine_tuning_ends_with_metrics_and_a_picture(
+    segmentor, tmp_path, monkeypatch, capsys
+):
+    fine_tune(monkeypatch, segmentor[0], tmp_path)
+    *_, title, accuracy, iou, _, last = capsys.readouterr().out.splitlines()
+    assert title.split() == ['metric', 'percent']
+    assert re.fullmatch(r'aAcc +\d+\.\d\d', accuracy)
+    assert re.fullmatch(r'mIoU +\d+\.\d\d', iou)
+    picture = tmp_path / 'predictions.jpg'
+    assert last == f'four predictions beside the truth in {picture}'
+    assert Image.open(picture).size[1] > 1000
+
+
+def test_a_picture_that_fails_loses_nothing(
+    segmentor, tmp_path, monkeypatch, capsys
+):
+    def fail(*args, **kwargs):
+        raise RuntimeError('no colours left')
+
+    monkeypatch.setattr(train, 'write_sheet', fail)
+    fine_tune(monkeypatch, segmentor[0], tmp_path, '--no-validate')
+    out, shown = capsys.readouterr()
+    assert 'no picture of predictions: RuntimeError: no colours left' in shown
+    assert 'mIoU' not in out
+    assert [*tmp_path.glob('iter_1.pth')]
+
+
+@pytest.mark.slow
+def test_two_processes_draw_one_picture(segmentor, tmp_path):
+    result = run(
+        *('bash', 'tools/dist_train.sh', segmentor[0], '2'),
+        *('--pretrained', 'none', '--work-dir', tmp_path),
+        *('--cfg-options', 'train_cfg.max_iters=1'),
+        CUDA_VISIBLE_DEVICES='',
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count('four predictions beside the truth in') == 1
+    assert (tmp_path / 'predictions.jpg').is_file()

@@ -56,6 +56,17 @@ def test_resumed_run_is_one_curve(tmp_path):
     assert records[30]['loss'] == 1.0
 
 
+def test_a_probe_joins_the_record_before_it(tmp_path):
+    path = log(tmp_path, '1', range(2, 100, 2), hill)
+    probes = [dict(step=s, probe_miou=s / 2, epoch=s) for s in (1, 50, 73)]
+    lines = ''.join(f'{json.dumps(probe)}\n' for probe in probes)
+    path.write_text(path.read_text() + lines)
+    records = read_records(tmp_path)
+    assert [r['step'] for r in records] == list(range(2, 100, 2))
+    found = {r['step']: r['probe_miou'] for r in records if 'probe_miou' in r}
+    assert found == {50: 25, 72: 36.5}  # nothing is before the first
+
+
 def test_picture_is_drawn(tmp_path):
     log(tmp_path, '1', range(1, 101), hill)
     records = read_records(tmp_path)

@@ -1,6 +1,7 @@
 """All hooks, one a file."""
 
 from pixcon_mm.engine.hooks.checkpoint_hook import WholeCheckpointHook
+from pixcon_mm.engine.hooks.dense_probe_hook import DenseProbeHook
 from pixcon_mm.engine.hooks.key_encoder_hook import KeyEncoderUpdateHook
 from pixcon_mm.engine.hooks.monitor_hook import MonitorHook
 from pixcon_mm.engine.hooks.precise_bn_hook import PreciseBatchNormHook
@@ -16,6 +17,7 @@ from pixcon_mm.engine.hooks.stop_signal_hook import StopSignalHook
 
 __all__ = [
     'DeferredRuntimeInfoHook',
+    'DenseProbeHook',
     'KeyEncoderUpdateHook',
     'MonitorHook',
     'PreciseBatchNormHook',

@@ -1,5 +1,6 @@
 """Checkpoints that can be resumed from, at any time at least one."""
 
+import re
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -30,20 +31,9 @@ class WholeCheckpointHook(CheckpointHook):
                 'supported, because --resume looks for epoch_N.pth and '
                 'iter_N.pth in the work directory. Use --work-dir.'
             )
+        # MMEngine would remove old files before the new one is complete.
+        self.num_kept, self.max_keep_ckpts = self.max_keep_ckpts, -1
         self._is_due = False
-
-    def before_train(self, runner: Runner) -> None:
-        """Prepare to remove files after others are written, not before."""
-        super().before_train(runner)
-        self.file_backend = RemoveLater(self.file_backend)
-        # A folder that was copied or moved must not remove the original's.
-        if getattr(self, 'best_ckpt_path', None):
-            self.best_ckpt_path = self._here(self.best_ckpt_path)
-        bests = getattr(self, 'best_ckpt_path_dict', {})
-        bests.update({k: self._here(v) for k, v in bests.items() if v})
-
-    def _here(self, path: str) -> str:
-        return str(Path(self.out_dir) / Path(path).name)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
@@ -63,44 +53,57 @@ class WholeCheckpointHook(CheckpointHook):
         if self._is_due:
             return
         super()._save_checkpoint_with_step(runner, step, meta)
-        self.file_backend.remove_now()
-        if self.max_keep_ckpts > 0 and is_main_process():
-            self._remove_others(runner)
+        if self.num_kept > 0 and is_main_process():
+            self._remove_others(runner, step)
+
+    def _remove_others(self, runner: Runner, step: int) -> None:
+        """Remove old files, also what a signal or a killed process has left.
+
+        Files of the other kind, epochs or iterations, may be those of another
+        hook.
+        """
+        paths = list_checkpoints(Path(self.out_dir))
+        pattern = re.compile(self.filename_tmpl.format(r'(\d+)'))
+        numbers = {p: int(m[1]) for p in paths if (m := pattern.match(p.name))}
+        if sum(isinstance(hook, CheckpointHook) for hook in runner.hooks) > 1:
+            paths = list(numbers)
+        past = [path for path, number in numbers.items() if number <= step]
+        kept = sorted(past, key=numbers.get)[-self.num_kept :]
+        for path in {*paths} - {*kept}:
+            path.unlink()
+
+    def keep_best(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Keep a checkpoint of the epoch that ends if it is the best so far.
+
+        Args:
+            runner (Runner): The runner, at the end of a training epoch.
+            metrics (dict[str, float]): With what ``save_best`` names; without
+                it, nothing happens.
+        """
+        if not {*self.key_indicators} <= {*metrics}:
+            return
+        # MMEngine validates after it has counted the epoch.
+        runner.train_loop._epoch += 1
+        try:
+            self._save_best_checkpoint(runner, metrics)
+        finally:
+            runner.train_loop._epoch -= 1
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        """Remove the best one so far after the new one is complete.
+
+        MMEngine would remove it before, and in a copied folder that of the
+        original, whose path the checkpoint has.
+        """
+        old = {*Path(self.out_dir).glob('best_*.pth')}
+        self.best_ckpt_path = None
+        for key in getattr(self, 'best_ckpt_path_dict', {}):
+            self.best_ckpt_path_dict[key] = None
         super()._save_best_checkpoint(runner, metrics)
-        self.file_backend.remove_now()
-
-    def _remove_others(self, runner: Runner) -> None:
-        """Remove what a signal or a killed process has left."""
-        if sum(isinstance(hook, CheckpointHook) for hook in runner.hooks) > 1:
-            return  # they may be those of the other hook
-        kept = {self.filename_tmpl.format(i) for i in self.keep_ckpt_ids}
-        for path in list_checkpoints(Path(self.out_dir)):
-            if path.name not in kept:
+        if not is_main_process():
+            return
+        new = {*Path(self.out_dir).glob('best_*.pth')} - old
+        kinds = {path.name.rpartition('_')[0] for path in new}
+        for path in old:
+            if path.name.rpartition('_')[0] in kinds:
                 path.unlink()
-
-
-class RemoveLater:
-    """File backend of MMEngine that removes files only on request.
-
-    Args:
-        backend: The file backend.
-    """
-
-    def __init__(self, backend):
-        self._backend, self._paths = backend, []
-
-    def __getattr__(self, name: str):
-        return getattr(self._backend, name)
-
-    def remove(self, path: str) -> None:
-        """Note a file for removal."""
-        self._paths.append(path)
-
-    def remove_now(self) -> None:
-        """Remove the files that were noted."""
-        for path in self._paths:
-            if self._backend.isfile(path):
-                self._backend.remove(path)
-        self._paths.clear()

@@ -1,5 +1,7 @@
 """Precise batch norm: exact statistics for the weights that are tested."""
 
+import time
+
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
@@ -8,6 +10,8 @@ from mmengine.runner import Runner
 from torch import nn
 
 from pixcon_mm.engine.model_state import unwrap
+
+PAUSE = 10.0  # seconds between two lines about the progress
 
 
 @HOOKS.register_module()
@@ -21,8 +25,12 @@ class PreciseBatchNormHook(Hook):
     (``TEST.PRECISE_BN``); Wu and Johnson, Rethinking "Batch" in BatchNorm,
     section 3. For loops that count iterations.
 
+    A checkpoint is saved before the last iteration: a run that is killed
+    during the estimation repeats that iteration and the estimation.
+
     Args:
-        num_batches (int): Batches of each process.
+        num_batches (int): Batches of each process, but at most a tenth of
+            the run's iterations, so that a trial stays short.
     """
 
     # Before the checkpoint is saved, and before the evaluation.
@@ -30,6 +38,23 @@ class PreciseBatchNormHook(Hook):
 
     def __init__(self, num_batches: int = 200):
         self.num_batches = num_batches
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None
+    ) -> None:
+        """Save before the last iteration, unless that was done."""
+        done = runner.iter
+        if (
+            0 < done == runner.max_iters - 1
+            and done != runner.saved_iter
+            # Gradients that are being accumulated are not saved.
+            and runner.optim_wrapper.should_update()
+        ):
+            runner.save_checkpoint(
+                runner.work_dir,
+                f'iter_{done}.pth',
+                meta=dict(epoch=runner.epoch, iter=done),
+            )
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
@@ -45,15 +70,16 @@ class PreciseBatchNormHook(Hook):
             and layer.training
             and layer.track_running_stats
         ]
+        count = min(self.num_batches, max(runner.max_iters // 10, 1))
         runner.logger.info(
             f'Precise BN: statistics of {len(layers)} layers from '
-            f'{self.num_batches} training batches'
+            f'{count} training batches'
         )
         momenta = [layer.momentum for layer in layers]
         for layer in layers:
             layer.momentum = 1.0  # its statistics become the batch's
-        sums = 0.0
-        for _ in range(self.num_batches):
+        sums, shown = 0.0, time.monotonic()
+        for index in range(count):
             # Not a new iterator: MMDetection's batch sampler allows but one.
             batch = next(runner.train_loop.dataloader_iterator)
             with torch.no_grad(), runner.optim_wrapper.optim_context(model):
@@ -63,7 +89,10 @@ class PreciseBatchNormHook(Hook):
             mean = torch.cat([layer.running_mean for layer in layers]).double()
             var = torch.cat([layer.running_var for layer in layers]).double()
             sums = sums + torch.stack([mean, var + mean**2])
-        moments = sums / self.num_batches
+            if time.monotonic() - shown > PAUSE:
+                shown = time.monotonic()
+                runner.logger.info(f'Precise BN: batch {index + 1}/{count}')
+        moments = sums / count
         all_reduce(moments, 'mean')
         mean, square = moments
         variance = (square - mean**2).clamp(min=0)

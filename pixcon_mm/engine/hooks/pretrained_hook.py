@@ -10,12 +10,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-from pixcon_mm.checkpoint.load import (
-    backbone_tensors,
-    load_strict,
-    load_tensors,
-    sha256_of,
-)
+from pixcon_mm.checkpoint.backbone import find_backbone
+from pixcon_mm.checkpoint.fill import load_strict
+from pixcon_mm.checkpoint.load import load_weights, sha256_of
 from pixcon_mm.checkpoint.release import from_release
 from pixcon_mm.checkpoint.torch_file import StateDict
 from pixcon_mm.engine.model_state import unwrap
@@ -64,12 +61,15 @@ class PretrainedHook(Hook):
             return
         model = unwrap(runner.model)
         if self.source == 'torchvision':
-            tensors, origin = download(model.backbone)
+            lines = fill_model(model, *download(model.backbone))
         else:
-            tensors = load_tensors(self.source)
-            digest = sha256_of(self.source)[:16]
-            origin = f'{self.source} (sha256 {digest})'
-        for line in fill_model(model, tensors, origin):
+            weights = load_weights(self.source)
+            origin = f'{self.source} (sha256 {sha256_of(self.source)[:16]})'
+            try:
+                lines = fill_model(model, weights.tensors, origin)
+            except UserError as error:
+                raise UserError(f'{error} {weights.describe()}') from error
+        for line in lines:
             runner.logger.info(line)
         if getattr(model.backbone, 'style', 'pytorch') == 'caffe':
             runner.logger.warning(
@@ -101,9 +101,9 @@ def fill_model(model: nn.Module, tensors: StateDict, origin: str) -> list[str]:
             for name, tensor in shared_head.state_dict().items()
             if name.startswith('layer')
         }
-    lines = [
-        load_strict(target, backbone_tensors(tensors), 'backbone', origin)
-    ]
+    place = find_backbone(tensors, target, origin)
+    where = origin + place.describe()
+    lines = [load_strict(target, place.tensors, 'backbone', where)]
     if not hasattr(model, 'key_encoder'):
         return lines
     if 'encoder_q.0.conv1.weight' in tensors:

@@ -5,6 +5,7 @@ from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.registry import HOOKS
 
 from pixcon_mm.engine.log_line import batch_size
+from pixcon_mm.engine.schedules import WarmupLR
 
 
 @HOOKS.register_module()
@@ -51,11 +52,13 @@ class RunSummaryHook(Hook):
         )
         for index, scheduler in enumerate(runner.param_schedulers or []):
             run = runner.max_epochs if scheduler.by_epoch else runner.max_iters
-            if run < scheduler.end < INF:
+            # A warm-up reaches the full rate after its last iteration.
+            end = scheduler.end - isinstance(scheduler, WarmupLR)
+            if run < end < INF:
                 unit = 'epochs' if scheduler.by_epoch else 'iterations'
                 warn(
                     f'The run has {run} {unit}, but param_scheduler.{index} '
-                    f'({type(scheduler).__name__}) is for {scheduler.end}: '
+                    f'({type(scheduler).__name__}) is for {end}: '
                     'override its end (and T_max) together with the length.'
                 )
         auto_scale_lr = runner.cfg.get('auto_scale_lr') or {}

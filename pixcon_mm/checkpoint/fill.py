@@ -1,0 +1,146 @@
+"""Fill a model with weights: all of its tensors, or none."""
+
+import torch
+from torch import Tensor
+
+from pixcon_mm.checkpoint.export import resnet_depth
+from pixcon_mm.checkpoint.torch_file import StateDict
+from pixcon_mm.errors import UserError
+
+
+@torch.no_grad()
+def load_strict(
+    model: StateDict, tensors: StateDict, part: str, origin: str
+) -> str:
+    """Copy weights into every tensor of a model, or into none.
+
+    The count of batches of a BN layer, which nothing reads, may be missing.
+    Whole parts that the model does not have, as a classifier or a last stage,
+    are left out.
+
+    Args:
+        model (dict[str, Tensor]): The model's ``state_dict()``, filled in
+            place.
+        tensors (dict[str, Tensor]): New values by name.
+        part (str): What is filled, for messages.
+        origin (str): Where the values are from, for messages.
+
+    Returns:
+        str: What was filled, and from where.
+
+    Raises:
+        UserError: If a tensor of the model would not be filled, a new one
+            belongs into a part that has no place for it, shapes differ, or a
+            value is not finite.
+
+    Example:
+        >>> model = {'fc.weight': torch.zeros(2)}
+        >>> new = {'fc.weight': torch.ones(2)}
+        >>> load_strict(model, new, 'backbone', 'a file')
+        'backbone: 1/1 tensors from a file'
+        >>> model
+        {'fc.weight': tensor([1., 1.])}
+    """
+    missing, misshapen, extra = _compare(model, tensors)
+    missing = [n for n in missing if not n.endswith('.num_batches_tracked')]
+    parts = {name.split('.')[0] for name in model}
+    extra = [name for name in extra if name.split('.')[0] in parts]
+    count = f'of {len(model)} tensors'
+    for names, problem in (
+        (missing, f'{len(missing)} {count} are not in'),
+        (misshapen, f'{len(misshapen)} {count} have another shape in'),
+        (extra, f'the model has no place for {len(extra)} tensors of'),
+    ):
+        if names:
+            raise UserError(
+                f'{part}: {problem} {origin}, the first is {names[0]}: '
+                f'{_likely_cause(model, tensors)}.'
+            )
+    infinite = [n for n in model if not _is_finite(tensors.get(n))]
+    if infinite:
+        values = tensors[infinite[0]]
+        bad = int((~values.isfinite()).sum())
+        raise UserError(
+            f'{part}: {len(infinite)} {count} hold NaN or infinite values in '
+            f'{origin}, the first is {infinite[0]} ({bad} of its '
+            f'{values.numel()} values): the training that wrote them has '
+            'diverged, so take an earlier checkpoint of it.'
+        )
+    for name, tensor in model.items():
+        tensor.copy_(tensors.get(name, torch.tensor(0)))
+    return f'{part}: {len(model)}/{len(model)} tensors from {origin}'
+
+
+def describe_mismatch(model: StateDict, tensors: StateDict) -> str | None:
+    """Say where the tensors of a file are not exactly those of a model.
+
+    Returns:
+        str | None: The first difference of each kind; None if all names and
+        shapes are the same.
+
+    Example:
+        >>> describe_mismatch({'a': torch.zeros(2)}, {})
+        '1 of 1 tensors are not in the file (a)'
+    """
+    missing, misshapen, extra = _compare(model, tensors)
+    count, problems = f'of {len(model)} tensors', []
+    if missing:
+        problems.append(
+            f'{len(missing)} {count} are not in the file ({missing[0]})'
+        )
+    if misshapen:
+        name = misshapen[0]
+        problems.append(
+            f'{len(misshapen)} {count} have another shape ({name}: '
+            f'{tuple(tensors[name].shape)} in the file, '
+            f'{tuple(model[name].shape)} in the model)'
+        )
+    if extra:
+        problems.append(
+            f'the model has no place for {len(extra)} tensors of the file '
+            f'({extra[0]})'
+        )
+    return '; '.join(problems) or None
+
+
+def _compare(
+    model: StateDict, tensors: StateDict
+) -> tuple[list[str], list[str], list[str]]:
+    """List the names that are missing, misshapen, and not in the model."""
+    return (
+        [name for name in model if name not in tensors],
+        [
+            name
+            for name, tensor in model.items()
+            if name in tensors and tensors[name].shape != tensor.shape
+        ],
+        [name for name in tensors if name not in model],
+    )
+
+
+def _likely_cause(model: StateDict, tensors: StateDict) -> str:
+    """Name the usual cause of weights that do not fit."""
+    is_deep = ['stem.0.weight' in names for names in (tensors, model)]
+    if is_deep == [True, False]:
+        return (
+            'they belong to a ResNet with a deep stem (V1c), and the model '
+            'has a plain one'
+        )
+    if is_deep == [False, True]:
+        return (
+            'the model has a deep stem (V1c), and they belong to a plain '
+            "ResNet: set the backbone's type='ResNet'"
+        )
+    theirs, ours = resnet_depth(tensors), resnet_depth(model)
+    if theirs and ours and theirs != ours:
+        return (
+            f'they belong to a ResNet-{theirs}, and the model is a '
+            f'ResNet-{ours}'
+        )
+    if model.keys() & tensors.keys():
+        return 'only some of the weights belong to this model'
+    return 'they belong to another model'
+
+
+def _is_finite(tensor: Tensor | None) -> bool:
+    return tensor is None or bool(tensor.isfinite().all())

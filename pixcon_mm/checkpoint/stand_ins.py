@@ -1,0 +1,183 @@
+"""Stand-ins for what pickles refer to, so that none of their code runs."""
+
+import pickle
+import re
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# What training scripts put beside their tensors: the log's history, and
+# settings. Empty objects take their places.
+IGNORED = (
+    'mmengine.logging.history_buffer.HistoryBuffer',
+    'argparse.Namespace',
+    'builtins.dict',
+    'builtins.getattr',
+    'builtins.int',
+    'builtins.list',
+    'collections.defaultdict',
+    'omegaconf.base.ContainerMetadata',
+    'omegaconf.base.Metadata',
+    'omegaconf.dictconfig.DictConfig',
+    'omegaconf.listconfig.ListConfig',
+    'omegaconf.nodes.AnyNode',
+    'pathlib.PosixPath',
+    'typing.Any',
+)
+# Numbers, by size in bytes and order of the bytes.
+NUMBERS = re.compile(r'[<>|=]?(b1|[iu][1248]|f[248])')
+
+
+class Ignored:
+    """Empty object in place of one that a file holds beside tensors."""
+
+    def __init__(self, *args: Any):
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class SavedDtype(Ignored):
+    """Type of an array's values: NumPy's name for it, such as ``<f4``."""
+
+    def __init__(self, code: str, *args: Any):
+        self.code = code
+
+    def __setstate__(self, state: Any) -> None:
+        # A version, and the order of the bytes.
+        self.code = state[1] + self.code
+
+
+class SavedArray(Ignored):
+    """Array of NumPy, as the parts that were saved.
+
+    NumPy's own unpickling trusts the file: a made-up dtype makes it read
+    memory that is not the array's.
+    """
+
+    shape: tuple = ()
+    dtype: Any = ''
+    order: str = 'C'
+    data: Any = b''
+
+    def tensor(self) -> Tensor | None:
+        """Return the values, or None if they are no numbers.
+
+        Raises:
+            ValueError: If shape and number of bytes disagree.
+        """
+        code = str(getattr(self.dtype, 'code', self.dtype))
+        if not NUMBERS.fullmatch(code):
+            return None
+        data = self.data
+        if isinstance(data, str):  # bytes of Python 2, decoded
+            data = data.encode('latin1')
+        dtype = np.dtype(code)
+        flat = np.frombuffer(data, dtype).astype(dtype.newbyteorder('='))
+        order = 'F' if self.order == 'F' else 'C'
+        array = flat.reshape(self.shape, order=order)  # type: ignore[call-overload]
+        return torch.from_numpy(array.copy(order='C'))
+
+
+class _Array(SavedArray):
+    """Made by ``numpy.ndarray``."""
+
+    def __init__(self, shape: tuple, dtype: Any, buffer: Any = b''):
+        self.shape, self.dtype, self.data = shape, dtype, buffer
+
+
+class _Reconstructed(SavedArray):
+    """Made by NumPy's ``_reconstruct``, then filled."""
+
+    def __setstate__(self, state: Any) -> None:
+        _, self.shape, self.dtype, is_fortran, self.data = state
+        self.order = 'F' if is_fortran else 'C'
+
+
+class _FromBuffer(SavedArray):
+    """Made by NumPy's ``_frombuffer``, of pickles of protocol 5."""
+
+    def __init__(self, buffer: Any, dtype: Any, shape: tuple, order: str):
+        self.data, self.dtype, self.shape = buffer, dtype, shape
+        self.order = order
+
+
+class _Scalar(SavedArray):
+    """Made by NumPy's ``scalar``."""
+
+    def __init__(self, dtype: Any, data: Any = b''):
+        self.dtype, self.data = dtype, data
+
+
+class _Bytes(Ignored):
+    """Made as bytes, which protocol 2 writes as text."""
+
+    def __new__(cls, data: Any = b'', encoding: str = 'latin1') -> Any:
+        text = isinstance(data, str)
+        return data.encode(encoding) if text else bytes(memoryview(data))
+
+
+NUMPY: dict[str, type[Ignored]] = {
+    'numpy.dtype': SavedDtype,
+    'numpy.ndarray': _Array,
+    'builtins.bytes': _Bytes,
+}
+for _core in ('core', '_core'):
+    NUMPY[f'numpy.{_core}.multiarray._reconstruct'] = _Reconstructed
+    NUMPY[f'numpy.{_core}.multiarray.scalar'] = _Scalar
+    NUMPY[f'numpy.{_core}.numeric._frombuffer'] = _FromBuffer
+
+
+def make_stand_ins() -> dict[str, type]:
+    """Make a class for each name that a file may refer to.
+
+    They are new for each file, so that no file changes them for the next.
+    """
+    bases = dict.fromkeys(IGNORED, Ignored) | NUMPY
+    stand_ins = {}
+    for full_name, base in bases.items():
+        module, _, name = full_name.rpartition('.')
+        # torch recognises them by these two names.
+        stand_ins[full_name] = type(name, (base,), {'__module__': module})
+    return stand_ins
+
+
+def load_pickle(path: Path) -> Any:
+    """Load a pickle of NumPy's arrays, as Detectron2's model zoo has them.
+
+    Arrays come as :class:`SavedArray`.
+
+    Raises:
+        pickle.UnpicklingError: If it refers to anything but arrays.
+        Exception: Almost any, if it is damaged.
+    """
+    with path.open('rb') as file:
+        # Files of Python 2 hold bytes as text, which this decodes.
+        return _Unpickler(file, encoding='latin1').load()
+
+
+class _Unpickler(pickle.Unpickler):
+    """Unpickler that imports nothing."""
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.known = {
+            **make_stand_ins(),
+            '_codecs.encode': type('encode', (_Bytes,), {}),
+            'builtins.bytearray': type('bytearray', (_Bytes,), {}),
+            'collections.OrderedDict': OrderedDict,
+        }
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return the stand-in of that name."""
+        # Python 2's name of it.
+        module = 'builtins' if module == '__builtin__' else module
+        full_name = f'{module}.{name}'
+        if full_name not in self.known:
+            raise pickle.UnpicklingError(f'GLOBAL {full_name}')
+        return self.known[full_name]

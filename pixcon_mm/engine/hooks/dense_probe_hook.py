@@ -1,0 +1,271 @@
+"""Quality of the features while a backbone is being trained."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from mmengine.dist import all_gather_object, all_reduce, broadcast
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import nn
+
+from pixcon_mm.engine.hooks.checkpoint_hook import WholeCheckpointHook
+from pixcon_mm.engine.model_state import unwrap
+from pixcon_mm.errors import UserError
+
+
+@HOOKS.register_module()
+class DenseProbeHook(Hook):
+    """Evaluate the frozen backbone after every few epochs.
+
+    Correspondence of two crops of photographs of the training set, which
+    needs no labels; with ``data_root`` also dense nearest neighbours on a
+    small part of a labelled tree (docs/evaluation.md, section 6). Results
+    are logged beside the loss as ``probe_recall_at_1``,
+    ``probe_recall_within_1_cell`` and ``probe_miou``; a checkpoint hook with
+    ``save_best`` set to one of them keeps the best checkpoint.
+
+    The training is the same, bit for bit, with and without it. Processes
+    share the images.
+
+    Args:
+        interval (int): Epochs between two evaluations; the last epoch has
+            one, too.
+        num_images (int): Photographs for correspondence.
+        crop_size (int): Side of a crop after resizing, in pixels.
+        data_root (str, optional): Tree of VOC, Cityscapes, ADE20K or
+            COCO-panoptic, for nearest neighbours.
+        classes (Sequence[str], optional): Names of those that count.
+        num_labelled (int): Images of the memory, and as many that are
+            segmented.
+        size (int): Side of labelled images, in pixels.
+        memory (int): Cells of the memory.
+        batch_size (int): Images a batch.
+    """
+
+    # After the schedules have moved (LOW), so that a best checkpoint has
+    # them; before the regular checkpoint (VERY_LOW), which has the best score.
+    priority = 80
+
+    def __init__(
+        self,
+        interval: int = 10,
+        num_images: int = 256,
+        crop_size: int = 224,
+        data_root: str | None = None,
+        classes: Sequence[str] | None = None,
+        num_labelled: int = 256,
+        size: int = 448,
+        memory: int = 10240,
+        batch_size: int = 32,
+    ):
+        if min(interval, num_images, num_labelled, memory, batch_size) < 1:
+            raise UserError(
+                'DenseProbeHook: interval, num_images, num_labelled, memory '
+                'and batch_size must be at least 1.'
+            )
+        self.interval, self.batch_size = interval, batch_size
+        self.num_images, self.crop_size = num_images, crop_size
+        self.data_root, self.classes = data_root, classes
+        self.num_labelled, self.size = num_labelled, size
+        self.memory = memory
+        self._last = time.monotonic()
+
+    def before_train(self, runner: Runner) -> None:
+        """Choose the images, and stop where something does not fit."""
+        # These import MMPretrain, which only its trainings need.
+        from pixcon_mm.evaluation.correspondence import CropPairs
+        from pixcon_mm.evaluation.dense_data import DenseData
+        from pixcon_mm.evaluation.features import check_size
+
+        if not hasattr(runner.train_loop, 'max_epochs') or (
+            runner.max_epochs is None
+        ):
+            raise UserError(
+                'DenseProbeHook counts epochs, and this run counts '
+                'iterations: leave it out.'
+            )
+        with _frozen(runner) as backbone:
+            sides = (self.crop_size, self.crop_size)
+            check_size(sides, backbone.stride, 'DenseProbeHook: crop_size')
+            size = (self.size, self.size)
+            if self.data_root is not None:
+                check_size(size, backbone.stride, 'DenseProbeHook: size')
+        paths = readable_images(
+            runner.train_dataloader.dataset, self.num_images
+        )
+        self._pairs = CropPairs(paths, self.crop_size)
+        self._labelled = None
+        names = ['probe_recall_at_1', 'probe_recall_within_1_cell']
+        if self.data_root is not None:
+            self._labelled = [
+                DenseData(self.data_root, split, size, self.classes)
+                for split in ('train', 'val')
+            ]
+            names.append('probe_miou')
+        for hook in runner.hooks:
+            if isinstance(hook, WholeCheckpointHook) and hook.save_best:
+                for name in hook.key_indicators:
+                    if name.startswith('probe_') and name not in names:
+                        raise UserError(
+                            f'default_hooks.checkpoint.save_best={name!r}: '
+                            f'DenseProbeHook measures {", ".join(names)}, '
+                            'and probe_miou with a data_root.'
+                        )
+        self._last = time.monotonic()
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Evaluate, log, and keep the checkpoint if it is the best."""
+        epoch = runner.epoch + 1
+        if epoch % self.interval and epoch != runner.max_epochs:
+            return
+        start = time.monotonic()
+        with _frozen(runner) as backbone:
+            found = self._measure(backbone, runner.rank, runner.world_size)
+        end = time.monotonic()
+        seconds, between = end - start, end - self._last
+        self._last = end
+        runner.visualizer.add_scalars(
+            dict(found, probe_seconds=seconds, epoch=epoch), step=runner.iter
+        )
+        values = ', '.join(
+            f'{name.removeprefix("probe_").replace("_", " ")} {value:.4g}'
+            for name, value in found.items()
+        )
+        runner.logger.info(
+            f'probe after epoch {epoch}: {values} ({seconds:.1f} s, '
+            f'{seconds / between:.1%} of the time since the last)'
+        )
+        for hook in runner.hooks:
+            if isinstance(hook, WholeCheckpointHook) and hook.save_best:
+                hook.keep_best(runner, found)
+
+    def _measure(
+        self, backbone: nn.Module, rank: int, world_size: int
+    ) -> dict[str, float]:
+        """Evaluate this process's share, and add up those of all."""
+        from torch.utils.data import Subset
+
+        from pixcon_mm.evaluation import correspondence, nearest_neighbors
+        from pixcon_mm.evaluation.metrics import segmentation_metrics
+
+        def share(count: int) -> list[int]:
+            return [*range(rank, count, world_size)]
+
+        pairs = Subset(self._pairs, share(len(self._pairs)))
+        batches = dict(batch_size=self.batch_size)
+        counts = correspondence.match(backbone, pairs, **batches)
+        all_reduce(counts)
+        found = {
+            f'probe_{name}': value
+            for name, value in correspondence.summarize(counts).items()
+            if name.startswith('recall')
+        }
+        if self._labelled is None:
+            return found
+        train, val = self._labelled
+        part = nearest_neighbors.build_memory(
+            backbone,
+            train,
+            share(min(len(train), self.num_labelled)),
+            -(-self.memory // world_size),
+            **batches,
+        )
+        parts = all_gather_object([tensor.cpu() for tensor in part])
+        memory = nearest_neighbors.Memory(
+            *(
+                torch.cat(tensors).to(backbone.mean.device)
+                for tensors in zip(*parts, strict=True)
+            )
+        )
+        tested = share(min(len(val), self.num_labelled))
+        confusion = nearest_neighbors.segment(
+            backbone, val, tested, memory, **batches
+        )
+        all_reduce(confusion)
+        metrics = segmentation_metrics(confusion, val.classes)
+        return dict(found, probe_miou=metrics['miou'])
+
+
+@contextmanager
+def _frozen(runner: Runner) -> Iterator[nn.Module]:
+    """Give the backbone as a checkpoint has it, in eval mode, for a while.
+
+    Without SyncBN each process has statistics of its own; those of the first
+    one are saved, and so they are evaluated by all.
+    """
+    from pixcon_mm.evaluation.backbones import FrozenBackbone
+    from pixcon_mm.evaluation.dilation import stride_of
+
+    model = unwrap(runner.model)
+    net, numbers = model.backbone, model.data_preprocessor
+    modes = {module: module.training for module in net.modules()}
+
+    def read(images: torch.Tensor) -> torch.Tensor:
+        # Not net(...), which may be compiled for the shapes of training.
+        maps = net.forward(images)
+        return maps[-1] if isinstance(maps, list | tuple) else maps
+
+    own = [(buffer, buffer.clone()) for buffer in net.buffers()]
+    for buffer, _ in own:
+        broadcast(buffer)
+    net.eval()
+    try:
+        with torch.no_grad():
+            device = next(net.parameters()).device
+            stride, channels = stride_of(read, device)
+            backbone = FrozenBackbone(
+                net,
+                read,
+                mean=tuple(numbers.mean.flatten().tolist()),
+                std=tuple(numbers.std.flatten().tolist()),
+                bgr=not numbers._channel_conversion,
+                stride=stride,
+                channels=channels,
+            ).to(device)
+            yield backbone
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        for buffer, value in own:
+            buffer.copy_(value)
+
+
+def readable_images(dataset, count: int) -> list[Path]:
+    """Draw images of the training set, the same in every run and process.
+
+    Damaged ones are left out, as in training.
+
+    Args:
+        dataset (BaseDataset): Data set whose samples have ``img_path``.
+        count (int): Most images.
+
+    Raises:
+        UserError: If it has no paths, or no readable image.
+    """
+    from pixcon_mm.datasets.loading import BrokenImageError, LoadSceneImage
+
+    if not hasattr(dataset, 'get_data_info'):
+        raise UserError(
+            f'DenseProbeHook reads the images of the training set, and a '
+            f'{type(dataset).__name__} does not name them: leave it out.'
+        )
+    generator = torch.Generator().manual_seed(0)
+    load, paths = LoadSceneImage(), []
+    for index in torch.randperm(len(dataset), generator=generator).tolist():
+        path = dataset.get_data_info(index)['img_path']
+        try:
+            load.read(path)
+        except BrokenImageError:
+            continue
+        paths.append(Path(path))
+        if len(paths) == count:
+            break
+    if not paths:
+        raise UserError(
+            'DenseProbeHook can read no image of the training set.'
+        )
+    return paths

@@ -1,0 +1,140 @@
+"""Object discovery without labels; docs/evaluation.md, section 5.
+
+Simeoni et al., LOST, BMVC 2021: the cell that resembles the fewest others is
+part of an object, and so is what resembles it.
+"""
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.ndimage import label
+from torch import Tensor
+
+from pixcon_mm.errors import UserError
+
+EXPANSION = 100  # cells of low degree that may join the seed
+OVERLAP = 0.5  # intersection over union of a box that is right
+Boxes = np.ndarray  # (n, 4): x1, y1, x2, y2 in pixels
+
+
+def find_object(features: Tensor) -> tuple[float, float, float, float]:
+    """Find one object in an image.
+
+    Features are centred on their mean over the image: behind a ReLU they
+    are never negative, and the sign of their products decides here.
+
+    Args:
+        features (Tensor): Shape (D, h, w).
+
+    Returns:
+        tuple: Box (x1, y1, x2, y2) as shares of width and height, in [0, 1].
+    """
+    grid = features.shape[1:]
+    rows = features.flatten(1).T
+    rows = rows - rows.mean(dim=0)
+    products = rows @ rows.T
+    degree = (products > 0).sum(dim=1)
+    # The first of equals, on every machine.
+    order = degree.argsort(stable=True)
+    seed = order[0]
+    joined = order[:EXPANSION]
+    joined = joined[products[joined, seed] > 0]
+    if not len(joined):  # all features are the same
+        joined = order[:1]
+    similar = products[:, joined].sum(dim=1) > 0
+    similar[seed] = True
+    parts, _ = label(similar.view(grid).cpu().numpy())
+    part = parts == parts[np.unravel_index(seed.item(), grid)]
+    ys, xs = part.any(axis=1).nonzero()[0], part.any(axis=0).nonzero()[0]
+    return (
+        xs[0] / grid[1],
+        ys[0] / grid[0],
+        (xs[-1] + 1) / grid[1],
+        (ys[-1] + 1) / grid[0],
+    )
+
+
+def is_found(box: tuple, truth: Boxes) -> bool:
+    """Decide if a box has an IoU of more than ``OVERLAP`` with a true one.
+
+    Args:
+        box (tuple): (x1, y1, x2, y2) in pixels.
+        truth (np.ndarray): True boxes. Shape (n, 4).
+
+    Example:
+        >>> is_found((0, 0, 4, 4), np.array([[0, 0, 4, 3], [9, 9, 10, 10]]))
+        True
+    """
+    low = np.maximum(truth[:, :2], box[:2])
+    high = np.minimum(truth[:, 2:], box[2:])
+    shared = (high - low).clip(min=0).prod(axis=1)
+    areas = (truth[:, 2:] - truth[:, :2]).prod(axis=1)
+    own = (box[2] - box[0]) * (box[3] - box[1])
+    return bool((shared / (areas + own - shared) > OVERLAP).any())
+
+
+def read_objects(root: Path) -> list[tuple[Path, Boxes]]:
+    """List the images with objects of a tree, with all their boxes.
+
+    Reads VOC's trainval (``ImageSets/Main/trainval.txt``,
+    ``Annotations/*.xml``) or COCO's validation images
+    (``annotations/instances_val2017.json``, ``val2017/``, without crowds).
+
+    Raises:
+        UserError: If the folder has neither.
+    """
+    names = root / 'ImageSets/Main/trainval.txt'
+    coco = root / 'annotations/instances_val2017.json'
+    if names.is_file():
+        found = [
+            (root / f'JPEGImages/{name}.jpg', _read_xml(root, name))
+            for name in names.read_text().split()
+        ]
+    elif coco.is_file():
+        found = _read_coco(coco)
+    else:
+        raise UserError(
+            f'CorLoc needs boxes, and {root} has neither {names} (VOC) nor '
+            f'{coco} (COCO).'
+        )
+    return [(path, boxes) for path, boxes in found if len(boxes)]
+
+
+def _read_xml(root: Path, name: str) -> Boxes:
+    path = root / f'Annotations/{name}.xml'
+    try:
+        places = [
+            [
+                float(place.findtext(side, 'nan'))
+                for side in ('xmin', 'ymin', 'xmax', 'ymax')
+            ]
+            for place in ET.parse(path).iterfind('object/bndbox')
+        ]
+    except (OSError, ET.ParseError, ValueError) as error:
+        raise UserError(
+            f'The boxes of {path} cannot be read ({error}): replace the file.'
+        ) from error
+    # VOC counts pixels from 1, and the last one belongs to the box.
+    return np.array(places).reshape(-1, 4) - [1, 1, 0, 0]
+
+
+def _read_coco(path: Path) -> list[tuple[Path, Boxes]]:
+    content = json.loads(path.read_bytes())
+    by_image: dict[int, list] = {i['id']: [] for i in content['images']}
+    for note in content['annotations']:
+        if not note.get('iscrowd'):
+            x, y, width, height = note['bbox']
+            by_image[note['image_id']].append([x, y, x + width, y + height])
+    folder = path.parents[1] / 'val2017'
+    return [
+        (folder / i['file_name'], np.array(by_image[i['id']]).reshape(-1, 4))
+        for i in content['images']
+    ]
+
+
+def corloc(found: list[bool]) -> float:
+    """Return the share of images whose object was found, in percent."""
+    return 100 * torch.tensor(found).double().mean().item()

@@ -1,0 +1,236 @@
+"""Protocols of docs/evaluation.md, each from settings to results."""
+
+import argparse
+from pathlib import Path
+
+import torch
+from rich.progress import track
+
+from pixcon_mm.datasets.listing import list_images, readable_suffixes
+from pixcon_mm.errors import UserError
+from pixcon_mm.evaluation import (
+    clustering,
+    correspondence,
+    discovery,
+    linear,
+    nearest_neighbors,
+)
+from pixcon_mm.evaluation.backbones import FrozenBackbone
+from pixcon_mm.evaluation.dense_data import DenseData, read_image, tree_of
+from pixcon_mm.evaluation.features import check_size, dense_features
+from pixcon_mm.evaluation.metrics import segmentation_metrics
+
+# Side of the images where --size names none.
+SIZES = dict(knn=512, linear=448, cluster=448)
+Results = dict
+
+
+def choose(count: int, wanted: int | None, seed: int) -> list[int]:
+    """Draw some of ``count`` samples, nested for a seed.
+
+    Example:
+        >>> choose(9, 3, seed=0) == choose(9, 9, seed=0)[:3]
+        True
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(count, generator=generator).tolist()
+    return order[: count if wanted is None else wanted]
+
+
+class Setting:
+    """What the protocols with labels have in common.
+
+    Args:
+        args (argparse.Namespace): Settings of the command line.
+        backbone (FrozenBackbone): The network.
+        protocol (str): Name of the protocol.
+    """
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        backbone: FrozenBackbone,
+        protocol: str,
+    ):
+        sides = args.size or [SIZES[protocol]]
+        self.size = (sides[0], sides[-1])
+        check_size(self.size, backbone.stride)
+        self.val = DenseData(
+            args.data, args.val_split, self.size, args.classes
+        )
+        self.tested = choose(len(self.val), args.val_images, args.seed)
+        if protocol != 'cluster':
+            self.train = DenseData(
+                args.data, args.train_split, self.size, args.classes
+            )
+            self.order = choose(len(self.train), args.train_images, args.seed)
+
+    def describe(self) -> Results:
+        """Return what a result file says about the data."""
+        return dict(
+            tree=self.val.kind,
+            classes=self.val.classes,
+            size=self.size,
+            val_images=len(self.tested),
+        )
+
+
+def loading(args: argparse.Namespace, title: str) -> dict:
+    """Return what is the same for every pass over images."""
+    return dict(batch_size=args.batch_size, workers=args.workers, title=title)
+
+
+def knn(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
+    """Evaluate dense nearest neighbours for each share of the labels."""
+    setting = Setting(args, backbone, 'knn')
+    order, found = setting.order, {}
+    for share in args.shares:
+        labelled = order[: max(round(len(order) / share), 1)]
+        memory = nearest_neighbors.build_memory(
+            *(backbone, setting.train, labelled),
+            *(args.memory or None, args.seed),
+            **loading(args, f'memory of 1/{share}'),
+        )
+        confusion = nearest_neighbors.segment(
+            *(backbone, setting.val, setting.tested, memory),
+            *(args.k, args.temperature, args.mask_size),
+            **loading(args, 'nearest neighbours'),
+        )
+        found[f'1/{share}'] = dict(
+            train_images=len(labelled),
+            memory=len(memory.features),
+            **segmentation_metrics(confusion, setting.val.classes),
+        )
+        miou = found[f'1/{share}']['miou']
+        print(f'nearest neighbours, 1/{share}: mIoU {miou:.2f}')
+        del memory
+    return dict(setting.describe(), shares=found)
+
+
+def linear_head(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
+    """Train a linear head; its learning rate is chosen without the test."""
+    setting = Setting(args, backbone, 'linear')
+    found = linear.evaluate(
+        *(backbone, setting.train, setting.order),
+        *(setting.val, setting.tested, args.linear_epochs),
+        mask_size=args.mask_size,
+        seed=args.seed,
+        **loading(args, 'linear'),
+    )
+    print(f'linear: mIoU {found["miou"]:.2f} (learning rate {found["rate"]})')
+    return dict(setting.describe(), **found)
+
+
+def cluster(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
+    """Cluster the validation images, with several seeds."""
+    setting = Setting(args, backbone, 'cluster')
+    data, classes = setting.val, setting.val.classes
+    pca = clustering.fit_pca(
+        *(backbone, data, setting.tested), **loading(args, 'PCA')
+    )
+    cells, masks = clustering.project(
+        *(backbone, data, setting.tested, pca), **loading(args, 'cells')
+    )
+    found = {}
+    for name, k, match in (
+        ('many_to_one', args.clusters, clustering.merge_by_precision),
+        ('one_to_one', len(classes), clustering.match_by_iou),
+    ):
+        runs = []
+        for seed in range(args.seed, args.seed + args.cluster_seeds):
+            ids = clustering.cluster(cells, k, seed)
+            counts = clustering.count_pairs(ids, masks, k, len(classes))
+            runs.append(segmentation_metrics(match(counts), classes))
+        miou = torch.tensor([run['miou'] for run in runs]).double()
+        found[name] = dict(
+            clusters=k,
+            miou=miou.mean().item(),
+            deviation=miou.std().item() if len(runs) > 1 else None,
+            seeds=runs,
+        )
+        print(
+            f'{k} clusters, {name.replace("_", " ")}: mIoU {miou.mean():.2f}'
+        )
+    return dict(
+        setting.describe(),
+        pca=clustering.PCA,
+        mask_size=clustering.MASK,
+        iterations=clustering.ITERATIONS,
+        **found,
+    )
+
+
+def corloc(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
+    """Look for one object in each image that has any."""
+    objects = discovery.read_objects(args.data)
+    chosen = choose(len(objects), args.val_images, args.seed)
+    found = []
+    for index in track(chosen, description='CorLoc'):
+        path, truth = objects[index]
+        image = read_image(path)[0].permute(1, 2, 0).numpy()
+        box = discovery.find_object(dense_features(backbone, image))
+        height, width = image.shape[:2]
+        scaled = [a * b for a, b in zip(box, 2 * (width, height), strict=True)]
+        found.append(discovery.is_found(tuple(scaled), truth))
+    value = discovery.corloc(found)
+    print(f'CorLoc: {value:.2f}')
+    return dict(images=len(found), corloc=value, expansion=discovery.EXPANSION)
+
+
+def match_crops(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
+    """Match crops of the validation images, or of any folder of images."""
+    try:
+        tree_of(args.data)
+    except UserError:
+        if not args.data.is_dir():
+            raise
+        listed = list_images(str(args.data), readable_suffixes(), set())
+        paths = [Path(path) for path in listed]
+    else:
+        pairs = DenseData(args.data, args.val_split, (1, 1)).pairs
+        paths = [image for image, _ in pairs]
+    chosen = choose(len(paths), args.val_images, args.seed)
+    if not chosen:
+        raise UserError(f'There are no images in {args.data}.')
+    crops = correspondence.CropPairs(
+        [paths[i] for i in chosen], args.crop_size, args.seed
+    )
+    counts = correspondence.match(
+        backbone, crops, **loading(args, 'correspondence')
+    )
+    found = correspondence.summarize(counts)
+    print(
+        f'correspondence: recall at 1 {found["recall_at_1"]:.3f} (chance '
+        f'{found["chance_at_1"]:.3f}), within one cell '
+        f'{found["recall_within_1_cell"]:.3f} (chance '
+        f'{found["chance_within_1_cell"]:.3f})'
+    )
+    return dict(images=len(chosen), area_range=correspondence.AREA, **found)
+
+
+def check(args: argparse.Namespace, backbone: FrozenBackbone) -> None:
+    """Stop before long work that could not be finished.
+
+    Raises:
+        UserError: If a size does not fit the backbone, data or a library are
+            missing.
+    """
+    for protocol in args.protocols:
+        if protocol in SIZES:
+            Setting(args, backbone, protocol)
+    if 'cluster' in args.protocols:
+        clustering.check_faiss()
+    if 'corloc' in args.protocols:
+        discovery.read_objects(args.data)
+    if 'correspondence' in args.protocols:
+        sides = (args.crop_size, args.crop_size)
+        check_size(sides, backbone.stride, '--crop-size')
+
+
+PROTOCOLS = dict(
+    knn=knn,
+    linear=linear_head,
+    cluster=cluster,
+    corloc=corloc,
+    correspondence=match_crops,
+)

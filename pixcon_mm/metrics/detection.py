@@ -1,0 +1,127 @@
+"""COCO's and VOC's metrics with the average precision of each class."""
+
+import numpy as np
+from mmdet.evaluation.functional import eval_map
+from mmdet.evaluation.metrics import CocoMetric, VOCMetric
+from mmengine.logging import MMLogger
+from pycocotools import mask as rle
+
+NOTHING_FOUND = (
+    'The detector found nothing in the %d images: its precision is 0. A '
+    'detection needs a score above score_thr in model.test_cfg.'
+)
+
+
+class PerClassCocoMetric(CocoMetric):
+    """COCO's metric, never empty, with the AP of each class.
+
+    Where a detector finds nothing, the metrics are 0. Where the truth has no
+    object (of a size, of a class), they are NaN; COCO's own code says -1.
+    Takes the arguments of MMDetection's CocoMetric.
+
+    Attributes:
+        per_class (dict[str, dict[str, float]]): ``bbox_mAP`` and
+            ``segm_mAP`` by class, in [0, 1].
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.per_class: dict[str, dict[str, float]] = {}
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Compute the metrics of all images; see CocoMetric."""
+        if self.format_only:
+            return super().compute_metrics(results)
+        if not any(len(found['scores']) for _, found in results):
+            MMLogger.get_current_instance().warning(
+                NOTHING_FOUND, len(results)
+            )
+            results = [_with_false_alarm(*results[0]), *results[1:]]
+        metrics, classwise = self.metrics, self.classwise
+        values: dict[str, float] = {}
+        try:
+            # One by one: the classes of both have the same keys.
+            for self.metrics in [[metric] for metric in metrics]:
+                self.classwise = True
+                found = super().compute_metrics(results)
+                classes = [key for key in found if key.endswith('_precision')]
+                self.per_class[f'{self.metrics[0]}_mAP'] = {
+                    key.removesuffix('_precision'): float(found.pop(key))
+                    for key in classes
+                }
+                values.update(found)
+        finally:
+            self.metrics, self.classwise = metrics, classwise
+        return {
+            name: float('nan') if value == -1 else float(value)
+            for name, value in values.items()
+        }
+
+
+def _with_false_alarm(truth: dict, found: dict) -> tuple[dict, dict]:
+    """Add a detection without area and score, which matches nothing.
+
+    COCO's code stops where there is no detection at all; with this one it
+    computes what it would.
+    """
+    alarm = dict(
+        found,
+        bboxes=np.zeros((1, 4)),
+        scores=np.zeros(1),
+        labels=np.zeros(1, int),
+    )
+    if 'masks' in found:
+        empty = np.zeros((truth['height'], truth['width']), np.uint8, 'F')
+        alarm['masks'] = [rle.encode(empty)]
+    return truth, alarm
+
+
+class PerClassVOCMetric(VOCMetric):
+    """VOC's metric with the AP of each class, and one table in the log.
+
+    Takes the arguments of MMDetection's VOCMetric.
+
+    Attributes:
+        per_class (dict[str, dict[str, float]]): ``AP50`` and the others, and
+            their mean ``mAP``, by class, in [0, 1]; NaN where the truth has
+            no object.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.per_class: dict[str, dict[str, float]] = {}
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Compute the metrics of all images; see VOCMetric."""
+        if self.metric != 'mAP':
+            return super().compute_metrics(results)
+        logger = MMLogger.get_current_instance()
+        truth, found = zip(*results, strict=True)
+        if not any(len(boxes) for image in found for boxes in image):
+            logger.warning(NOTHING_FOUND, len(results))
+        classes = self.dataset_meta['classes']
+        means, values = [], {}
+        for threshold in self.iou_thrs:
+            mean, by_class = eval_map(
+                found,
+                truth,
+                scale_ranges=self.scale_ranges,
+                iou_thr=threshold,
+                dataset=classes,
+                # Ten tables hide what they say.
+                logger=logger if threshold == self.iou_thrs[0] else 'silent',
+                eval_mode=self.eval_mode,
+                use_legacy_coordinate=True,
+            )
+            means.append(mean)
+            name = f'AP{int(threshold * 100):02d}'
+            values[name] = round(mean, 3)
+            self.per_class[name] = {
+                label: float(one['ap']) if one['num_gts'] else float('nan')
+                for label, one in zip(classes, by_class, strict=True)
+            }
+        self.per_class['mAP'] = {
+            label: float(np.mean([self.per_class[n][label] for n in values]))
+            for label in classes
+        }
+        return dict(mAP=sum(means) / len(means), **values)

@@ -1,0 +1,42 @@
+"""The metric of segmentation with the values of each class."""
+
+import numpy as np
+from mmseg.evaluation.metrics import IoUMetric
+
+
+class PerClassIoUMetric(IoUMetric):
+    """IoU and accuracy, of each class too.
+
+    Takes the arguments of MMSegmentation's IoUMetric.
+
+    Attributes:
+        per_class (dict[str, dict[str, float]]): ``IoU``, ``Acc`` and what
+            else ``iou_metrics`` asks for, by class, in percent; NaN where
+            neither truth nor prediction has the class.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.per_class: dict[str, dict[str, float]] = {}
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Compute the metrics of all images; see IoUMetric."""
+        metrics = super().compute_metrics(results)
+        if self.format_only:
+            return metrics
+        areas = [sum(area) for area in zip(*results, strict=True)]
+        values = self.total_area_to_metrics(
+            *areas, self.metrics, self.nan_to_num, self.beta
+        )
+        values.pop('aAcc')
+        self.per_class = {
+            name: dict(
+                zip(
+                    self.dataset_meta['classes'],
+                    np.round(100 * by_class.astype(float), 2).tolist(),
+                    strict=True,
+                )
+            )
+            for name, by_class in values.items()
+        }
+        return metrics

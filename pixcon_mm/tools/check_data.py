@@ -1,0 +1,43 @@
+"""Look at the labels of a config's data sets without starting a run."""
+
+import argparse
+import sys
+
+from pixcon_mm.cli import parse, prepare_config
+from pixcon_mm.data_paths import LOADERS, check_data
+from pixcon_mm.datasets.labels import look_at
+from pixcon_mm.errors import run_tool
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--all',
+        action='store_true',
+        help='open every mask and image, and not 500 of each data set',
+    )
+    return parse(parser, argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Print all findings; exit with 1 if a run would fail."""
+    args = parse_args(argv)
+    cfg = prepare_config(args, '')
+    check_data(cfg, LOADERS)
+    found = look_at(cfg, LOADERS, everything=args.all)
+    for level, sentence in found:
+        print(f'{level}: {sentence}')
+    stops = sum(level == 'stop' for level, _ in found)
+    warnings = sum(level == 'warning' for level, _ in found)
+    if not found:
+        print(f'{args.config} has no labels that this tool looks at.')
+    else:
+        print(f'{stops} that would end a run, {warnings} to look at.')
+    if stops:
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    run_tool(main)

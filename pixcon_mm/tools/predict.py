@@ -1,0 +1,279 @@
+"""Draw and save what a fine-tuned detector or segmentor finds in images.
+
+OUT/vis has a picture for each image. OUT/preds has what was found: for a
+detector JSON with class, score, box (x1, y1, x2, y2 in pixels) and mask
+(COCO's run lengths) of each detection; for a segmentor a PNG image whose
+values are indices of classes. Images that cannot be read are named and
+skipped: the exit status is then 1, else 0.
+"""
+
+import argparse
+import importlib
+import json
+import sys
+import warnings
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+import mmcv
+import numpy as np
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.infer import BaseInferencer
+from mmengine.registry import DATASETS
+from torch import nn
+
+from pixcon_mm.checkpoint.load import load_tensors
+from pixcon_mm.checkpoint.torch_file import load_torch_file
+from pixcon_mm.classes import check_names
+from pixcon_mm.cli import (
+    IRRELEVANT,
+    import_framework,
+    parse_options,
+    quiet,
+)
+from pixcon_mm.config import load_config
+from pixcon_mm.data_paths import PICTURES
+from pixcon_mm.datasets.decoding import decode_whole
+from pixcon_mm.errors import UserError, run_tool
+from pixcon_mm.files import as_line, atomic_write, check_out
+from pixcon_mm.tools.test import load
+from pixcon_mm.visualization.predictions import (
+    MIN_SCORE,
+    names_and_colors,
+    write_picture,
+)
+
+INFERENCERS = dict(mmdet='DetInferencer', mmseg='MMSegInferencer')
+NAMED = 5  # classes named in the line of an image
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add('config', help='config file')
+    add('checkpoint', help='the whole model, fine-tuned')
+    add('images', nargs='+', type=Path, help='images, or folders of images')
+    add('--out', type=Path, required=True, help='folder for the results')
+    add(
+        '--score-thr',
+        type=float,
+        default=MIN_SCORE,
+        help='least score of a detection that is drawn; all are saved; '
+        'default: %(default)s',
+    )
+    add('--device', help='as cpu or cuda:1; default: a GPU if there is one')
+    return parse_options(parser, argv)
+
+
+def list_images(inputs: list[Path]) -> dict[Path, str]:
+    """List images and the images below folders.
+
+    Args:
+        inputs (list[Path]): Files and folders. Names that start with a dot
+            are left out in folders.
+
+    Returns:
+        dict[Path, str]: A name without suffix for each image, relative to
+        its folder; where two would share one, it ends in suffix or number.
+
+    Raises:
+        UserError: If something does not exist, or a folder has no image.
+    """
+    images: dict[Path, Path] = {}
+    for path in inputs:
+        if path.is_dir():
+            found = {
+                file: file.relative_to(path)
+                for file in sorted(path.rglob('*'))
+                if file.suffix.lower() in PICTURES
+                and not any(
+                    part.startswith('.')
+                    for part in file.relative_to(path).parts
+                )
+            }
+            if not found:
+                raise UserError(
+                    f'{as_line(path)} has no image: none of its files ends '
+                    f'in {", ".join(PICTURES)}.'
+                )
+            images.update(found)
+        elif path.is_file():
+            images[path] = Path(path.name)
+        else:
+            raise UserError(f'There is no image or folder {as_line(path)}.')
+    shared = Counter(name.with_suffix('') for name in images.values())
+    names, seen = {}, defaultdict[str, int](int)
+    for path, name in images.items():
+        stem = name.with_suffix('')
+        text = str(name if shared[stem] > 1 else stem)
+        seen[text] += 1
+        names[path] = f'{text}_{seen[text]}' if seen[text] > 1 else text
+    return names
+
+
+def find_fault(path: Path) -> str | None:
+    """Say why an image cannot be read; None if it can."""
+    try:
+        decode_whole(path.read_bytes())
+    except (OSError, ValueError) as error:
+        return getattr(error, 'strerror', None) or str(error)
+    if mmcv.imread(path) is None:
+        return 'OpenCV cannot read this kind: convert it to JPEG or PNG'
+    return None
+
+
+def build_inferencer(
+    cfg: Config, checkpoint: str, device: str
+) -> BaseInferencer:
+    """Build the framework's inferencer; fill the whole model strictly.
+
+    Raises:
+        UserError: If the config has neither a detector nor a segmentor, or
+            a weight is missing.
+    """
+    scope = cfg.get('default_scope')
+    if scope not in INFERENCERS or not cfg.get('test_dataloader'):
+        raise UserError(
+            f'{cfg.filename} has no detector or segmentor with a test '
+            'pipeline, so it cannot predict.'
+        )
+    tensors = load_tensors(checkpoint)
+    parent = getattr(
+        importlib.import_module(f'{scope}.apis'), INFERENCERS[scope]
+    )
+
+    class StrictInferencer(parent):
+        """Inferencer that never keeps a random weight."""
+
+        def _load_weights_to_model(self, model: nn.Module, *_: Any) -> None:
+            load(model, tensors, checkpoint)
+            model.dataset_meta = class_names(cfg, checkpoint)
+
+    with quiet():
+        return StrictInferencer(
+            cfg, device=device, scope=scope, show_progress=False
+        )
+
+
+def class_names(cfg: Config, checkpoint: str) -> dict[str, Any]:
+    """Return ``classes`` and ``palette``, of the checkpoint or the config."""
+    content: Any = {}
+    if not checkpoint.endswith('.safetensors'):
+        content = load_torch_file(Path(checkpoint), mmap=True)
+    meta = content.get('meta') if isinstance(content, dict) else None
+    found = meta.get('dataset_meta') if isinstance(meta, dict) else None
+    if not found or not found.get('classes'):
+        found = DATASETS.build(
+            dict(cfg.test_dataloader.dataset, lazy_init=True)
+        ).metainfo
+    return names_and_colors(found)
+
+
+def predict_detections(
+    inferencer: BaseInferencer, image: Path, min_score: float
+) -> tuple[np.ndarray, bytes, str]:
+    """Detect objects in an image.
+
+    Returns:
+        tuple[np.ndarray, bytes, str]: The picture, RGB, (H, W, 3); the JSON
+        file; what was found, in words.
+    """
+    result = inferencer(str(image), return_vis=True, pred_score_thr=min_score)
+    (found,) = result['predictions']
+    classes = inferencer.model.dataset_meta['classes']
+    detections = [
+        dict(zip(('class', 'score', 'box', 'mask'), values, strict=False))
+        for values in zip(
+            [classes[label] for label in found['labels']],
+            found['scores'],
+            found['bboxes'],
+            *([found['masks']] if 'masks' in found else []),
+            strict=True,
+        )
+    ]
+    detections.sort(key=lambda one: -one['score'])
+    drawn = [one for one in detections if one['score'] > min_score]
+    counts = Counter(one['class'] for one in drawn).most_common(NAMED)
+    words = ', '.join(f'{count} {label}' for label, count in counts)
+    if not drawn:
+        words = f'nothing with a score above {min_score:g}'
+        if detections:
+            best = detections[0]
+            words += f'; best is {best["class"]}, {best["score"]:.2f}'
+    content = json.dumps(dict(image=str(image), detections=detections))
+    return result['visualization'][0], content.encode(), words
+
+
+def predict_segments(
+    inferencer: BaseInferencer, image: Path, _: float
+) -> tuple[np.ndarray, bytes, str]:
+    """Segment an image.
+
+    Returns:
+        tuple[np.ndarray, bytes, str]: The picture, RGB, (H, W, 3); the PNG
+        file of class indices; shares of the classes, in words.
+    """
+    result = inferencer(str(image), return_vis=True, opacity=0.5)
+    labels = result['predictions'].astype(np.uint8)
+    classes = inferencer.model.dataset_meta['classes']
+    values, counts = np.unique(labels, return_counts=True)
+    order = counts.argsort()[::-1][:NAMED]
+    words = ', '.join(
+        f'{classes[values[i]]} {counts[i] / labels.size:.0%}' for i in order
+    )
+    content = cv2.imencode('.png', labels)[1].tobytes()
+    return result['visualization'], content, words
+
+
+PREDICT = dict(
+    mmdet=(predict_detections, '.json'), mmseg=(predict_segments, '.png')
+)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Predict."""
+    args = parse_args(argv)
+    for message in IRRELEVANT:
+        warnings.filterwarnings('ignore', message)
+    names = list_images(args.images)
+    check_out(args.out / 'vis' / 'picture.jpg')
+    with quiet():
+        cfg = load_config(args.config, args.cfg_options)
+        import_framework(cfg.get('default_scope'))
+    check_names(cfg)
+    inferencer = build_inferencer(
+        cfg, args.checkpoint, args.device or get_device()
+    )
+    run, suffix = PREDICT[cfg.default_scope]
+    skipped = 0
+    for image, name in names.items():
+        fault = find_fault(image)
+        if fault:
+            skipped += 1
+            print(
+                f'warning: {as_line(image)} is skipped: {fault}',
+                file=sys.stderr,
+            )
+            continue
+        with quiet():
+            picture, content, words = run(inferencer, image, args.score_thr)
+        write_picture(args.out / 'vis' / f'{name}.jpg', picture)
+        atomic_write(args.out / 'preds' / f'{name}{suffix}', content)
+        print(f'{as_line(image)}: {words}', flush=True)
+    print(
+        f'{len(names) - skipped} of {len(names)} images: pictures in '
+        f'{args.out / "vis"}, results in {args.out / "preds"}'
+    )
+    if skipped:
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    run_tool(main)

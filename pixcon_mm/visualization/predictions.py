@@ -1,0 +1,238 @@
+"""Pictures of what a detector or segmentor predicts, beside the truth."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import mmcv
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import TRANSFORMS, VISUALIZERS
+from mmengine.structures import InstanceData
+from mmengine.visualization import Visualizer
+from torch import nn
+from torch.utils.data import Dataset
+
+from pixcon_mm.classes import colours
+from pixcon_mm.errors import UserError
+
+# The visualiser of a framework, where a config has none.
+VISUALIZER = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer')
+MIN_SCORE = 0.3  # of a detection that is drawn
+AT_LEAST = 3  # detections drawn where none has that score
+GAP = 8  # pixels between truth and prediction
+ROW = (1000, 400)  # largest width and height in a sheet, pixels
+WHITE = (255, 255, 255)
+
+
+def spread(count: int, total: int) -> list[int]:
+    """Choose indices that are spread evenly, the first and last among them.
+
+    Example:
+        >>> spread(3, 9), spread(4, 2)
+        ([0, 4, 8], [0, 1])
+    """
+    count = min(count, total)
+    return [round(i * (total - 1) / max(count - 1, 1)) for i in range(count)]
+
+
+def pairs(
+    model: nn.Module, dataset: Dataset, cfg: Config, indices: Iterable[int]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Predict some images of a test set; draw truth and prediction.
+
+    The model is left in evaluation mode.
+
+    Args:
+        model (nn.Module): A detector or segmentor, not wrapped.
+        dataset (Dataset): Test set of its framework.
+        cfg (Config): Gives scope and visualiser.
+        indices (Iterable[int]): Images of the data set.
+
+    Yields:
+        tuple[str, np.ndarray]: Path of the image; a picture of the truth
+        left and the prediction right, RGB, uint8, (H, W, 3).
+
+    Raises:
+        UserError: If there is no visualiser for the config's framework.
+    """
+    visualizer = build_visualizer(cfg, dataset.metainfo)
+    model.eval()
+    for index in indices:
+        info = dataset.get_data_info(index)
+        with torch.no_grad():
+            batch = pseudo_collate([dataset[index]])
+            (sample,) = model.test_step(batch)
+        sample = sample.cpu()
+        image = mmcv.imread(info['img_path'], channel_order='rgb')
+        if 'instances' in info:
+            sample.gt_instances = true_instances(info, image.shape[:2])
+        words = limit_detections(sample)
+        halves = []
+        for title, is_truth in (('truth', True), (words, False)):
+            visualizer.set_image(image)
+            options: dict[str, Any] = dict(
+                draw_gt=is_truth, draw_pred=not is_truth
+            )
+            if 'pred_instances' in sample:
+                options['pred_score_thr'] = -1  # chosen already
+            visualizer.add_datasample(title, image, sample, **options)
+            halves.append(with_title(visualizer.get_image(), title))
+        gap = np.full((len(halves[0]), GAP, 3), 255, np.uint8)
+        yield info['img_path'], np.hstack([halves[0], gap, halves[1]])
+
+
+def build_visualizer(cfg: Config, metainfo: dict) -> Visualizer:
+    """Build the visualiser of a config, without files of its own.
+
+    Args:
+        cfg (Config): Config of a detector or segmentor.
+        metainfo (dict): ``classes`` and ``palette`` of the data set.
+
+    Raises:
+        UserError: If the config is of another framework.
+    """
+    scope = cfg.get('default_scope')
+    if scope not in VISUALIZER:
+        raise UserError(
+            f'{cfg.filename} has no detector or segmentor whose predictions '
+            'could be drawn.'
+        )
+    options = dict(cfg.get('visualizer') or dict(type=VISUALIZER[scope]))
+    options.pop('save_dir', None)
+    options.update(vis_backends=None, name=f'predictions-{time.time_ns()}')
+    visualizer = VISUALIZERS.build(options)
+    visualizer.dataset_meta = names_and_colors(metainfo)
+    return visualizer
+
+
+def names_and_colors(metainfo: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``classes`` and a ``palette`` of as many colours, as tuples.
+
+    The visualisers take nothing else. Too few colours are replaced by others.
+
+    Example:
+        >>> names_and_colors(dict(classes=('cat',), palette=[[9, 8, 7]]))
+        {'classes': ('cat',), 'palette': [(9, 8, 7)]}
+    """
+    classes, palette = metainfo['classes'], metainfo.get('palette')
+    if not isinstance(palette, list | tuple) or len(palette) < len(classes):
+        palette = colours(len(classes))
+    colors = [tuple(color) for color in palette[: len(classes)]]
+    return dict(classes=classes, palette=colors)
+
+
+def true_instances(info: dict, size: tuple[int, int]) -> InstanceData:
+    """Load boxes, and masks if all objects have one, of an image.
+
+    Args:
+        info (dict): What a data set of MMDetection knows of the image.
+        size (tuple[int, int]): Height and width.
+    """
+    objects = [x for x in info['instances'] if not x.get('ignore_flag')]
+    has_masks = bool(objects) and all('mask' in each for each in objects)
+    load = TRANSFORMS.build(
+        dict(type='mmdet.LoadAnnotations', with_mask=has_masks)
+    )
+    found = load(dict(info, instances=objects, ori_shape=size, img_shape=size))
+    instances = InstanceData(
+        bboxes=found['gt_bboxes'].tensor,
+        labels=torch.as_tensor(found['gt_bboxes_labels']),
+    )
+    if has_masks:
+        instances.masks = found['gt_masks']
+    return instances
+
+
+def limit_detections(sample: Any) -> str:
+    """Keep the detections to draw, in place; return a title.
+
+    Where no score reaches ``MIN_SCORE``, as after a short training, these
+    are the best ones.
+    """
+    if 'pred_instances' not in sample:
+        return 'prediction'
+    found = sample.pred_instances
+    scores = found.scores
+    good = scores >= MIN_SCORE
+    if good.any():
+        sample.pred_instances = found[good]
+        return f'prediction: {int(good.sum())} with score >= {MIN_SCORE}'
+    best = scores.argsort(descending=True)[:AT_LEAST]
+    sample.pred_instances = found[best]
+    if not len(best):
+        return 'prediction: nothing'
+    return f'prediction: best {len(best)}, no score >= {MIN_SCORE}'
+
+
+def with_title(image: np.ndarray, title: str) -> np.ndarray:
+    """Put a white band with a title above an image, RGB, (H, W, 3)."""
+    width = image.shape[1]
+    scale = min(1.0, width / 500)
+    (length, height), _ = cv2.getTextSize(title, 0, scale, 1)
+    scale *= min(1.0, (width - 8) / length)
+    band = np.full((height + 12, width, 3), 255, np.uint8)
+    place = (4, height + 4)
+    cv2.putText(band, title, place, 0, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.vstack([band, image])
+
+
+def write_pairs(
+    model: nn.Module, dataset: Dataset, cfg: Config, folder: Path, count: int
+) -> int:
+    """Write a JPEG file of truth and prediction for each of some images.
+
+    Args:
+        model (nn.Module): See :func:`pairs`.
+        dataset (Dataset): See :func:`pairs`.
+        cfg (Config): See :func:`pairs`.
+        folder (Path): Gets ``INDEX_NAME.jpg``.
+        count (int): Images, spread evenly over the data set.
+
+    Returns:
+        int: Pictures written.
+    """
+    indices = spread(count, len(dataset))
+    for index, (path, picture) in zip(
+        indices, pairs(model, dataset, cfg, indices), strict=True
+    ):
+        write_picture(folder / f'{index:05d}_{Path(path).stem}.jpg', picture)
+    return len(indices)
+
+
+def write_sheet(
+    model: nn.Module, dataset: Dataset, cfg: Config, path: Path, count: int
+) -> None:
+    """Write one picture of several truths and predictions, one a row.
+
+    Args: as of :func:`write_pairs`, with the file in place of the folder.
+    """
+    indices = spread(count, len(dataset))
+    rows = [
+        mmcv.imrescale(
+            picture, min(np.divide(ROW, picture.shape[1::-1]).tolist())
+        )
+        for _, picture in pairs(model, dataset, cfg, indices)
+    ]
+    width = max(row.shape[1] for row in rows)
+    rows = [
+        mmcv.impad(row, shape=(len(row) + GAP, width), pad_val=WHITE)
+        for row in rows
+    ]
+    write_picture(path, np.vstack(rows))
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write an RGB picture; raise UserError where that is impossible."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _, content = cv2.imencode('.jpg', picture[..., ::-1])
+        path.write_bytes(content.tobytes())
+    except OSError as error:
+        raise UserError(
+            f'{path} cannot be written ({error.strerror}).'
+        ) from error

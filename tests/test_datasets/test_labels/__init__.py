@@ -1,0 +1,1 @@
+"""The look at labels, on small files with one problem each."""

@@ -1,0 +1,26 @@
+"""Looks at a data set of a test's own."""
+
+import pytest
+
+from pixcon_mm.datasets.labels import look
+from pixcon_mm.datasets.labels.sources import Source
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv('PIXCON_MM_CACHE', str(tmp_path / 'cache'))
+
+
+@pytest.fixture
+def sentences():
+    """Look at a data set; returns the sentences by level."""
+
+    def _sentences(kind, dataset, loader='train_dataloader', **options):
+        source = Source(kind, loader, dataset, **options)
+        found = look._look_or_remember(source).found
+        levels = dict(stop=[], warning=[], note=[])
+        for level, sentence in found:
+            levels[level].append(sentence)
+        return levels
+
+    return _sentences

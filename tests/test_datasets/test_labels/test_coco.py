@@ -1,0 +1,378 @@
+"""COCO-style JSON: each problem gives its sentence, and no other."""
+
+import json
+
+import numpy as np
+import pytest
+from mmdet.datasets import CocoDataset
+from PIL import Image
+
+from pixcon_mm.datasets.labels.segmentations import _numbers
+
+WIDTH, HEIGHT = 20, 10
+NAMES = ('cat', 'dog')
+
+
+def content():
+    """Three images, the last one empty; a cat and a dog in the others."""
+    polygon = [2, 2, 8, 2, 8, 6]
+    return dict(
+        images=[
+            dict(id=i, file_name=f'{i}.png', width=WIDTH, height=HEIGHT)
+            for i in range(1, 4)
+        ],
+        annotations=[
+            dict(
+                id=number,
+                image_id=image,
+                category_id=category,
+                bbox=[2, 2, 6, 4],
+                area=12.5,
+                iscrowd=0,
+                segmentation=[polygon],
+            )
+            for number, image, category in (
+                (11, 1, 3),
+                (12, 1, 7),
+                (13, 2, 3),
+                (14, 2, 7),
+            )
+        ],
+        categories=[dict(id=3, name='cat'), dict(id=7, name='dog')],
+    )
+
+
+@pytest.fixture
+def look(tmp_path, sentences):
+    """Write a file and look at it."""
+    (tmp_path / 'images').mkdir()
+    for i in range(1, 4):
+        Image.new('L', (WIDTH, HEIGHT)).save(tmp_path / f'images/{i}.png')
+
+    def _look(text, classes=NAMES, needs_masks=True, **options):
+        path = tmp_path / 'labels.json'
+        data = text if isinstance(text, bytes) else json.dumps(text).encode()
+        path.write_bytes(data)
+        dataset = CocoDataset(
+            data_root=str(tmp_path),
+            ann_file='labels.json',
+            data_prefix=dict(img='images/'),
+            metainfo=dict(classes=classes),
+            filter_cfg=dict(filter_empty_gt=True),
+            lazy_init=True,
+        )
+        return sentences('coco', dataset, needs_masks=needs_masks, **options)
+
+    return _look
+
+
+@pytest.mark.parametrize('loader', ['train_dataloader', 'val_dataloader'])
+def test_a_file_without_problems_is_counted(look, tmp_path, loader):
+    data = content()
+    data['annotations'][2]['iscrowd'] = data['annotations'][3]['iscrowd'] = 1
+    data['annotations'][2]['segmentation'] = dict(
+        size=[HEIGHT, WIDTH], counts=[50, 60, 90]
+    )
+    found = look(data, loader=loader)
+    assert found['stop'] == found['warning'] == []
+    assert found['note'] == [
+        f'{tmp_path}/labels.json: 3 images, 4 annotations; '
+        '1 image without objects, 1 with crowds only.'
+    ]
+
+
+WHOLE = json.dumps(content()).encode()
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        (b' ', 'is empty'),
+        (WHOLE[:200], 'is cut off'),
+        (WHOLE[:-3], 'is cut off'),
+        (WHOLE.replace(b': 12.5', b' 12.5', 1), 'is not JSON: line 1'),
+        (WHOLE.replace(b'12.5', b'NaN'), 'holds NaN'),
+        (b'\xef\xbb\xbf' + WHOLE, "encoding='utf-8-sig'"),
+        (WHOLE.decode().encode('utf-16'), "encoding='utf-16'"),
+        (WHOLE.replace(b'cat', b'caf\xe9'), 'is not UTF-8'),
+        (b'[1, 2]', 'is not made as COCO wants it'),
+        (b'version https://git-lfs.github.com/spec/v1', 'git lfs pull'),
+    ],
+)
+def test_what_is_no_file_of_annotations(look, tmp_path, text, words):
+    found = look(text)
+    (sentence,) = found['stop']
+    assert sentence.startswith(f'{tmp_path}/labels.json')
+    assert words in sentence
+    assert found['warning'] == found['note'] == []
+
+
+def test_the_advice_about_a_byte_order_mark_works(look, tmp_path):
+    sentence = look(b'\xef\xbb\xbf' + WHOLE)['stop'][0]
+    exec(sentence.partition('-c "')[2].removesuffix('".'))
+    assert (tmp_path / 'labels.json').read_bytes() == WHOLE
+
+
+@pytest.mark.parametrize('key', ['images', 'annotations', 'categories'])
+def test_missing_lists(look, key):
+    data = content()
+    del data[key]
+    assert f'has no list {key!r}' in look(data)['stop'][0]
+
+
+@pytest.mark.parametrize(
+    ('part', 'key', 'first'),
+    [
+        ('images', 'height', 'id 2'),
+        ('images', 'width', 'id 2'),
+        ('images', 'file_name', 'id 2'),
+        ('images', 'id', "file_name '2.png'"),
+        ('annotations', 'bbox', 'id 12'),
+        ('annotations', 'area', 'id 12'),
+        ('annotations', 'category_id', 'id 12'),
+        ('annotations', 'image_id', 'id 12'),
+        ('annotations', 'id', 'image_id 1'),
+    ],
+)
+def test_missing_keys(look, part, key, first):
+    data = content()
+    del data[part][1][key]
+    (sentence,) = look(data)['stop']
+    one = f'1 of {len(data[part])} {part} has no {key!r}'
+    assert f'{one} (the first: {first}): write ' in sentence
+
+
+def test_numbers_as_text(look):
+    data = content()
+    data['images'][1]['width'] = '20'
+    (sentence,) = look(data)['stop']
+    assert "has a wrong 'width' (the first: id 2, '20'): write" in sentence
+
+
+def test_crowds_are_needed_where_labels_are_scored(look):
+    data = content()
+    for annotation in data['annotations']:
+        del annotation['iscrowd']
+    found = look(data)
+    assert "4 of 4 annotations have no 'iscrowd'" in found['warning'][0]
+    assert found['stop'] == []
+    (sentence,) = look(data, loader='val_dataloader')['stop']
+    assert "4 of 4 annotations have no 'iscrowd' (the first: id 11)" in (
+        sentence
+    )
+
+
+def drop(annotation):
+    del annotation['segmentation']
+
+
+def put(segmentation):
+    return lambda annotation: annotation.update(segmentation=segmentation)
+
+
+@pytest.mark.parametrize(
+    ('change', 'level', 'words'),
+    [
+        (drop, 'stop', '1 of 4 annotations has no segmentation'),
+        (put([]), 'stop', '1 of 4 annotations has no segmentation'),
+        (put(None), 'stop', '1 of 4 annotations has no segmentation'),
+        (put([[1, 2, 3, 4]]), 'warning', 'of 4 numbers'),
+        (put([[1, 2, 3, 4, 5, 6, 7]]), 'warning', 'of 7 numbers'),
+        (put([[1, 2, 9, 4, 5, 6], []]), 'warning', 'of 0 numbers'),
+        (put([1, 2, 3, 4, 5, 6]), 'stop', 'no list of lists'),
+        (put('polygon'), 'stop', 'neither polygons nor RLE'),
+        (put(dict(counts='abc')), 'stop', 'neither polygons nor RLE'),
+        (
+            put(dict(size=[20, 10], counts='abc')),
+            'stop',
+            'size [20, 10] in an image of height 10 and width 20: swapped',
+        ),
+        (
+            put(dict(size=[10, 20], counts=[5, 5])),
+            'stop',
+            'counts of 10 pixels in an image of 200',
+        ),
+    ],
+)
+def test_segmentations_that_cannot_be_drawn(look, change, level, words):
+    data = content()
+    change(data['annotations'][1])
+    found = look(data)
+    (sentence,) = found[level]
+    assert words in sentence
+    assert '(the first: id 12' in sentence
+    # A detector of boxes alone does not read them.
+    found = look(data, needs_masks=False)
+    assert found['stop'] == found['warning'] == []
+
+
+@pytest.mark.parametrize('polygon', [[1, 2], [1, 2, 3, 4]])
+def test_short_polygons_cannot_be_scored(look, polygon):
+    data = content()
+    data['annotations'][1]['segmentation'] = [polygon]
+    found = look(data, loader='val_dataloader')
+    assert 'fewer than three points' in found['stop'][0]
+
+
+@pytest.mark.parametrize(
+    'polygons',
+    [[], [[]], [[1, 2.5, -3], [4e-5]], [[1] * 8, [2] * 6, [3]]],
+)
+@pytest.mark.parametrize('indent', [None, 2])
+def test_numbers_of_polygons_are_counted(polygons, indent):
+    text = json.dumps(polygons, indent=indent).encode()
+    assert _numbers(text) == [len(polygon) for polygon in polygons]
+
+
+@pytest.mark.parametrize(
+    ('box', 'words'),
+    [
+        ([2, 2, 0, 4], '1 of 4 boxes has no area and is left out'),
+        ([2, 2, 6, -4], '1 of 4 boxes has no area and is left out'),
+        ([30, 2, 6, 4], '1 of 4 boxes lies outside and is left out'),
+        ([15, 2, 15, 4], '1 of 4 boxes reaches beyond its image'),
+        ([-9, 2, 15, 4], '1 of 4 boxes reaches beyond its image'),
+    ],
+)
+def test_odd_boxes(look, box, words):
+    data = content()
+    data['annotations'][1]['bbox'] = box
+    found = look(data)
+    (sentence,) = found['warning']
+    shown = f'annotation id 12, {box}, in an image of 20 x 10'
+    assert f'{words} (the first: {shown})' in sentence
+    assert found['stop'] == []
+
+
+def test_boxes_that_are_left_out_are_those_of_the_data_set(look, tmp_path):
+    rng = np.random.default_rng(0)
+    data = content()
+    data['annotations'] = [
+        dict(
+            data['annotations'][0],
+            id=i,
+            image_id=int(rng.integers(1, 4)),
+            category_id=int(rng.choice([3, 7, 9])),
+            bbox=rng.uniform(-15, 25, 4).round(1).tolist(),
+            area=float(rng.choice([0.0, 5.0])),
+        )
+        for i in range(300)
+    ]
+    note = look(data)['note'][-1]
+    dataset = CocoDataset(
+        data_root=str(tmp_path),
+        ann_file='labels.json',
+        data_prefix=dict(img='images/'),
+        metainfo=dict(classes=NAMES),
+    )
+    kept = sum(len(d['instances']) for d in dataset)
+    assert 0 < kept < 100
+    assert f'3 images, {kept} annotations;' in note
+
+
+@pytest.mark.parametrize(
+    ('box', 'words'),
+    [
+        ([1, 2, 3], 'id 12 has the bbox [1, 2, 3]'),
+        ([1, 2, 3, '4'], "id 12 has the bbox [1, 2, 3, '4']"),
+        ('box', "has a wrong 'bbox' (the first: id 12, 'box')"),
+    ],
+)
+def test_what_is_no_box(look, box, words):
+    data = content()
+    data['annotations'][1]['bbox'] = box
+    assert words in look(data)['stop'][0]
+
+
+def test_boxes_as_shares_and_as_corners(look):
+    data = content()
+    for annotation in data['annotations']:
+        annotation['bbox'] = [0.1, 0.1, 0.3, 0.4]
+    assert 'lie between 0 and 1' in look(data)['stop'][0]
+    for annotation in data['annotations']:
+        annotation['bbox'] = [9, 4, 19, 9]
+    assert 'these may be two corners' in look(data)['warning'][0]
+
+
+def test_nothing_is_left_to_learn_from(look):
+    data = content()
+    for annotation in data['annotations']:
+        annotation['area'] = 0
+    found = look(data)
+    assert '4 of 4 boxes have no area' in found['warning'][0]
+    assert 'nothing to learn from' in found['stop'][0]
+
+
+@pytest.mark.parametrize(
+    ('part', 'words'),
+    [
+        ('images', '1 image id is given more than once (id 1 2 times)'),
+        ('annotations', '1 annotation id is given more than once (id 11'),
+        ('categories', '1 category id is given more than once (id 3'),
+    ],
+)
+def test_ids_that_occur_twice(look, part, words):
+    data = content()
+    data[part][1]['id'] = data[part][0]['id']
+    assert any(words in sentence for sentence in look(data)['stop'])
+
+
+def test_a_category_name_twice(look):
+    data = content()
+    data['categories'].append(dict(id=8, name='dog'))
+    assert "2 categories have the name 'dog'" in look(data)['stop'][0]
+
+
+def test_images_that_are_not_there(look, tmp_path):
+    (tmp_path / 'images/2.png').unlink()
+    (sentence,) = look(content())['stop']
+    # The third one is empty and not read.
+    assert '1 of 2 images is not there (the first: id 2, ' in sentence
+    assert f'{tmp_path}/images/2.png' in sentence
+    (tmp_path / 'images/3.png').unlink()
+    (sentence,) = look(content(), loader='val_dataloader')['stop']
+    assert '2 of 3 images are not there' in sentence
+
+
+def test_images_that_are_none_or_of_another_size(look, tmp_path):
+    path = tmp_path / 'images/2.png'
+    Image.new('L', (40, 20)).save(path)
+    (sentence,) = look(content())['warning']
+    assert f'{path}, 40 x 20 and not 20 x 10' in sentence
+    path.write_bytes(b'not an image')
+    (sentence,) = look(content())['stop']
+    assert f'{path} cannot be read as an image' in sentence
+
+
+def test_a_turned_photograph_has_its_upright_size(look, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('RGB', (HEIGHT, WIDTH)).save(
+        tmp_path / 'images/2.png', exif=exif
+    )
+    assert look(content())['warning'] == []
+
+
+@pytest.mark.parametrize(
+    ('classes', 'level', 'words'),
+    [
+        (('bird', 'cow'), 'stop', "class names of the config: 'bird', 'cow'"),
+        (('bird', 'cow'), 'stop', '--cfg-options classes=cat,dog'),
+        (('Cat', 'Dog'), 'stop', "Is 'Cat' the 'cat' of the file?"),
+        (('cat',), 'warning', '1 of 2 categories is left out, as no class'),
+        (('cat', 'dog', 'cow'), 'warning', "class name 'cow', and the"),
+        (('dog', 'cat'), 'warning', "order the names as 'cat', 'dog'"),
+    ],
+)
+def test_class_names_and_categories(look, classes, level, words):
+    assert words in look(content(), classes)[level][0]
+
+
+def test_annotations_of_unknown_images(look):
+    data = content()
+    data['annotations'][1]['image_id'] = 99
+    (sentence,) = look(data)['warning']
+    assert '1 of 4 annotations belongs to images that the file' in sentence
+    for annotation in data['annotations']:
+        annotation['image_id'] = str(annotation['image_id'])
+    assert "the first: id 11, image_id '1'" in look(data)['stop'][0]

@@ -1,0 +1,164 @@
+"""VOC's XML: each problem gives its sentence."""
+
+import pytest
+from mmdet.datasets import XMLDataset
+from PIL import Image
+
+from pixcon_mm.datasets.xml_folder import XMLFolderDataset
+
+NAMES = ('cat', 'dog')
+WIDTH, HEIGHT = 20, 10
+BOX = '<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>'
+
+
+def item(name='cat', box=(3, 3, 8, 6)):
+    return (
+        f'<object><name>{name}</name><difficult>0</difficult><bndbox>'
+        f'{BOX.format(*box)}</bndbox></object>'
+    )
+
+
+def annotation(*objects, size=(WIDTH, HEIGHT)):
+    width, height = size
+    return (
+        f'<annotation><size><width>{width}</width><height>{height}</height>'
+        f'</size>{"".join(objects)}</annotation>'
+    )
+
+
+@pytest.fixture
+def look(tmp_path, sentences):
+    """Write two images, the first with an XML of its own."""
+
+    def _look(first, loader='train_dataloader', classes=NAMES, **options):
+        for folder in ('JPEGImages', 'Annotations'):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        for name in ('a', 'b'):
+            path = tmp_path / f'JPEGImages/{name}.jpg'
+            Image.new('RGB', (WIDTH, HEIGHT)).save(path)
+        both = annotation(item('cat'), item('dog', (1, 1, 20, 10)))
+        (tmp_path / 'Annotations/b.xml').write_text(both)
+        if first is not None:
+            (tmp_path / 'Annotations/a.xml').write_text(first)
+        (tmp_path / 'list.txt').write_text('a\nb\n')
+        for name in options.pop('without', []):
+            (tmp_path / name).unlink()
+        dataset = options.pop('kind', XMLDataset)(
+            data_root=str(tmp_path),
+            ann_file='list.txt',
+            data_prefix=dict(sub_data_root=''),
+            metainfo=dict(classes=classes),
+            lazy_init=True,
+        )
+        return sentences('voc', dataset, loader, **options)
+
+    _look.again = lambda dataset: sentences('voc', dataset, 'train_dataloader')
+    return _look
+
+
+def test_files_without_problems(look, tmp_path):
+    found = look(annotation())
+    assert found['stop'] == found['warning'] == []
+    assert found['note'] == [
+        f'{tmp_path}/list.txt: 2 images, 2 objects; 1 without objects.'
+    ]
+
+
+def test_files_without_a_size(look):
+    found = look('<annotation></annotation>')
+    assert found['stop'] == found['warning'] == []
+
+
+@pytest.mark.parametrize(
+    ('first', 'words'),
+    [
+        (annotation()[:40], 'is no whole XML'),
+        (annotation(size=('', 10)), 'size without whole numbers'),
+        (annotation('<object><name>cat</name></object>'), 'has no bndbox'),
+        (annotation(item(box=('x', 1, 2, 3))), 'has no bndbox'),
+        (annotation(item(name='')), 'an object has no name'),
+    ],
+)
+def test_what_cannot_be_read(look, tmp_path, first, words):
+    (sentence,) = look(first)['stop']
+    assert sentence.startswith(f'{tmp_path}/Annotations/a.xml')
+    assert words in sentence
+
+
+@pytest.mark.parametrize(
+    ('path', 'words'),
+    [
+        ('JPEGImages/a.jpg', '1 of 2 images is not there (the first: '),
+        ('Annotations/b.xml', '1 of 2 XML files is not there (the first: '),
+    ],
+)
+def test_missing_files(look, tmp_path, path, words):
+    (sentence,) = look(annotation(), without=[path])['stop']
+    assert f'{words}{tmp_path}/{path}' in sentence
+
+
+def test_images_of_another_suffix(look, tmp_path):
+    (tmp_path / 'JPEGImages').mkdir()
+    (tmp_path / 'JPEGImages/a.png').touch()
+    (sentence,) = look(annotation(), without=['JPEGImages/a.jpg'])['stop']
+    assert f'There is {tmp_path}/JPEGImages/a.png' in sentence
+    assert 'takes .jpg only' in sentence
+    # The data set of the configs for own data takes any.
+    Image.new('RGB', (WIDTH, HEIGHT)).save(tmp_path / 'JPEGImages/a.png')
+    found = look(
+        annotation(), without=['JPEGImages/a.jpg'], kind=XMLFolderDataset
+    )
+    assert found['stop'] == found['warning'] == []
+    found = look(
+        annotation(),
+        without=['JPEGImages/a.jpg', 'JPEGImages/a.png'],
+        kind=XMLFolderDataset,
+    )
+    assert '1 of 2 images is not there' in found['stop'][0]
+
+
+def test_class_names(look):
+    (sentence,) = look(annotation(item('cow')))['warning']
+    assert "1 of 3 objects is left out, as no class has the name: 'cow'" in (
+        sentence
+    )
+    (sentence,) = look(annotation(), classes=('Cat', 'Dog'))['stop']
+    assert "names of the files: 'cat', 'dog'" in sentence
+    assert "class names of the config: 'Cat', 'Dog'" in sentence
+
+
+def test_no_object_at_all(look, tmp_path):
+    look(annotation())
+    (tmp_path / 'list.txt').write_text('a\n')
+    dataset = XMLDataset(
+        data_root=str(tmp_path),
+        ann_file='list.txt',
+        data_prefix=dict(sub_data_root=''),
+        metainfo=dict(classes=NAMES),
+        lazy_init=True,
+    )
+    assert 'have no object' in look.again(dataset)['stop'][0]
+    dataset._indices = 1
+    assert 'have no object' in look.again(dataset)['warning'][0]
+
+
+@pytest.mark.parametrize(
+    ('box', 'level', 'words'),
+    [
+        ((0, 3, 8, 6), 'warning', 'starts at 0'),
+        ((3, 3, 25, 6), 'warning', 'lies partly outside'),
+        ((-4, 3, 8, 6), 'warning', 'lies partly outside'),
+        ((8, 3, 8, 6), 'stop', 'has no area'),
+        ((8, 3, 3, 6), 'stop', 'has no area'),
+    ],
+)
+def test_odd_boxes(look, tmp_path, box, level, words):
+    (sentence,) = look(annotation(item(box=box)))[level]
+    place = f"{tmp_path}/Annotations/a.xml, 'cat' {[*box]}"
+    assert f'1 of 3 boxes {words} (the first: {place}' in sentence
+
+
+def test_sizes_that_disagree(look, tmp_path):
+    (sentence,) = look(annotation(size=(40, 20)))['warning']
+    place = f'{tmp_path}/Annotations/a.xml, 40 x 20, the image 20 x 10'
+    assert place in sentence

@@ -1,0 +1,117 @@
+"""Own labels: images of any suffix, masks of any values, VOC's files."""
+
+import cv2
+import mmdet.datasets  # noqa: F401
+import mmseg.datasets  # noqa: F401
+import numpy as np
+import pytest
+from mmseg.datasets.transforms import LoadAnnotations
+
+from pixcon_mm.config import load_config
+from pixcon_mm.datasets.listing import images_by_stem
+from pixcon_mm.datasets.mask_folder import MaskFolderDataset, mask_labels
+from pixcon_mm.datasets.xml_folder import XMLFolderDataset
+from pixcon_mm.errors import UserError
+from tests import ROOT, benchmarks
+
+NAMES = ('a.jpg', 'b.PNG', 'c.jpeg', 'sub/d.tif')
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Images of several suffixes, and masks with one value a column."""
+    mask = np.array([[0, 85, 170, 255, 7]], np.uint8).repeat(4, 0)
+    for name in NAMES:
+        image = tmp_path / 'images' / name
+        label = (tmp_path / 'masks' / name).with_suffix('.png')
+        for path, content in ((image, mask), (label, mask)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(path), content)
+    (tmp_path / 'images/notes.txt').touch()
+    (tmp_path / 'images/.hidden.png').touch()
+    return tmp_path
+
+
+def masks(folder, classes='wxyz', **options):
+    return MaskFolderDataset(
+        data_root=str(folder),
+        data_prefix=dict(img_path='images', seg_map_path='masks'),
+        metainfo=dict(classes=tuple(classes)),
+        **options,
+    )
+
+
+def test_every_image_has_the_mask_of_its_name(folder):
+    infos = [masks(folder).get_data_info(i) for i in range(4)]
+    for info, name in zip(infos, NAMES, strict=True):
+        assert info['img_path'] == f'{folder}/images/{name}'
+        stem = name.rpartition('.')[0]
+        assert info['seg_map_path'] == f'{folder}/masks/{stem}.png'
+
+
+@pytest.mark.parametrize(
+    ('values', 'expected'),
+    [
+        (None, [0, 85, 170, 255, 7]),
+        ((0, 85, 170, 255), [0, 1, 2, 3, 255]),
+        ([7, 0, 255, 85], [1, 3, 255, 2, 0]),
+    ],
+)
+def test_values_of_masks_become_numbers_of_classes(folder, values, expected):
+    info = masks(folder, mask_values=values).get_data_info(0)
+    loaded = LoadAnnotations()(info)['gt_seg_map']
+    assert loaded.tolist() == [expected] * 4
+
+
+@pytest.mark.parametrize(
+    'values', [(0, 1), (0, 1, 2, 3, 4), (0, 1, 2, 2), (0, 1, 2, 256)]
+)
+def test_each_class_needs_one_value(folder, values):
+    with pytest.raises(UserError, match='give each class one value'):
+        masks(folder, mask_values=values)
+
+
+def test_a_mask_belongs_to_one_image(folder):
+    (folder / 'images/a.png').touch()
+    with pytest.raises(UserError, match=r'a\.(jpg|png) and a\.(jpg|png)'):
+        masks(folder)
+
+
+def test_a_folder_without_images(tmp_path):
+    (tmp_path / 'images').mkdir()
+    with pytest.raises(UserError, match='images has no image'):
+        masks(tmp_path)
+
+
+def test_labels_are_numbers_by_value():
+    values = (3, 200)
+    slow = [values.index(v) if v in values else 255 for v in range(256)]
+    assert [mask_labels(values, 'ab')[v] for v in range(256)] == slow
+
+
+def test_stems(folder):
+    found = images_by_stem(str(folder / 'images'))
+    assert list(found.values()) == list(NAMES)
+    assert found['sub/d'] == 'sub/d.tif'
+
+
+def test_boxes_of_voc_beside_images_of_any_suffix(tmp_path):
+    path = ROOT / 'configs/detection/faster-rcnn_r50-fpn_custom_voc.py'
+    names = ('cat', 'hard hat')
+    options = {'classes': names, 'data_root': f'{tmp_path}/'}
+    cfg = load_config(str(path), options)
+    benchmarks.write_data(cfg, tmp_path)
+    images = tmp_path / 'JPEGImages'
+    cv2.imwrite(str(images / '000001.PNG'), benchmarks.scene(1))
+    (images / '000001.jpg').unlink()
+    arguments = dict(cfg.train_dataloader.dataset, pipeline=[])
+    assert arguments.pop('type') == 'XMLFolderDataset'
+    data = XMLFolderDataset(**arguments)
+    assert len(data) == benchmarks.COUNT
+    assert data[1]['img_path'].endswith('JPEGImages/000001.PNG')
+    x, y, w, h = benchmarks.BOXES[1]
+    assert data[0]['instances'][1]['bbox'] == [x, y, x + w - 1, y + h - 1]
+    assert data[0]['instances'][1]['bbox_label'] == 1
+    (images / '000002.jpg').unlink()
+    with pytest.raises(UserError, match='lists 000002, and there is no image'):
+        XMLFolderDataset(**arguments)

@@ -1,0 +1,92 @@
+"""Tests of object discovery on scenes whose object is known."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from pixcon_mm.errors import UserError
+from pixcon_mm.evaluation.discovery import (
+    corloc,
+    find_object,
+    is_found,
+    read_objects,
+)
+
+XML = """<annotation>{}</annotation>"""
+OBJECT = (
+    '<object><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax>'
+    '<ymax>{}</ymax></bndbox></object>'
+)
+
+
+@pytest.mark.parametrize(
+    'box', [(1, 2, 4, 5), (0, 0, 3, 3), (6, 4, 10, 8), (9, 7, 10, 8)]
+)
+def test_an_object_unlike_its_surroundings_is_found(box):
+    x1, y1, x2, y2 = box
+    ground, thing = torch.randn(2, 16).abs()
+    features = ground.view(16, 1, 1) + 0.02 * torch.randn(16, 8, 10)
+    features[:, y1:y2, x1:x2] += (thing - ground).view(16, 1, 1)
+    shares = np.array(find_object(features.clamp(min=0)))
+    assert (shares * [10, 8, 10, 8]).tolist() == pytest.approx(list(box))
+
+
+def test_a_second_object_apart_from_the_first_stays_outside():
+    features = torch.zeros(3, 9, 9)
+    features[0] = 1
+    for box in ((1, 1, 3, 3), (6, 6, 8, 8)):
+        features[:, box[1] : box[3], box[0] : box[2]] = torch.tensor(
+            [0.0, 1, 0]
+        ).view(3, 1, 1)
+    found = np.array(find_object(features)) * 9
+    assert found.tolist() == pytest.approx([1, 1, 3, 3])
+
+
+def test_equal_features_give_a_cell_and_no_error():
+    box = find_object(torch.ones(4, 5, 5))
+    assert box == (0, 0, 0.2, 0.2)
+
+
+def test_a_box_counts_from_half_its_union():
+    truth = np.array([[0.0, 0, 10, 10], [50, 50, 60, 60]])
+    assert is_found((0, 0, 10, 5.1), truth)
+    assert not is_found((0, 0, 10, 5), truth)
+    assert is_found((50, 50, 60, 60), truth)
+    assert corloc([True, False, True, True]) == 75
+
+
+def test_boxes_of_voc_and_coco(tmp_path):
+    voc, coco = tmp_path / 'voc', tmp_path / 'coco'
+    for folder in ('ImageSets/Main', 'Annotations'):
+        (voc / folder).mkdir(parents=True)
+    (voc / 'ImageSets/Main/trainval.txt').write_text('a\nb\n')
+    objects = OBJECT.format(1, 2, 30, 40) + OBJECT.format(5, 6, 7, 8)
+    (voc / 'Annotations/a.xml').write_text(XML.format(objects))
+    (voc / 'Annotations/b.xml').write_text(XML.format(''))
+    ((path, boxes),) = read_objects(voc)
+    assert path == voc / 'JPEGImages/a.jpg'
+    assert boxes.tolist() == [[0, 1, 30, 40], [4, 5, 7, 8]]
+    (voc / 'Annotations/b.xml').write_text('<')
+    with pytest.raises(UserError, match='b.xml'):
+        read_objects(voc)
+
+    (coco / 'annotations').mkdir(parents=True)
+    note = dict(image_id=3, bbox=[1, 2, 10, 20], iscrowd=0)
+    (coco / 'annotations/instances_val2017.json').write_text(
+        json.dumps(
+            dict(
+                images=[
+                    dict(id=3, file_name='3.jpg'),
+                    dict(id=4, file_name='4.jpg'),
+                ],
+                annotations=[note, dict(note, image_id=4, iscrowd=1)],
+            )
+        )
+    )
+    ((path, boxes),) = read_objects(coco)
+    assert path == coco / 'val2017/3.jpg'
+    assert boxes.tolist() == [[1, 2, 11, 22]]
+    with pytest.raises(UserError, match='needs boxes'):
+        read_objects(tmp_path)

@@ -1,0 +1,113 @@
+"""Tests of the linear head: separable classes, and the choice of the rate."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from pixcon_mm.evaluation import linear
+from pixcon_mm.evaluation.dense_data import DenseData
+from pixcon_mm.evaluation.linear import (
+    LinearHeads,
+    evaluate,
+    pixel_loss,
+    random_crop,
+    train_heads,
+)
+from pixcon_mm.evaluation.metrics import IGNORE
+from tests.test_evaluation.test_nearest_neighbors import Colours
+from tests.test_evaluation.trees import COLOURS, make_voc, save
+
+CLASSES = ['background', 'aeroplane', 'bicycle']
+
+
+@pytest.fixture
+def separable(tmp_path):
+    """Images of one colour each, which is the class."""
+    root = make_voc(tmp_path, train=9, val=3)
+    for split, count in dict(train=9, val=3).items():
+        for i in range(count):
+            mask = np.full((48, 64), i % 3, np.uint8)
+            image = np.array([*COLOURS.values()], np.uint8)[mask]
+            name = f'{split}{i}'
+            save(Image.fromarray(image), root / f'JPEGImages/{name}.jpg')
+            save(Image.fromarray(mask), root / f'SegmentationClass/{name}.png')
+    return [
+        DenseData(root, split, (48, 64), CLASSES) for split in ('train', 'val')
+    ]
+
+
+def test_separable_classes_are_separated_completely(separable):
+    train, val = separable
+    state = torch.get_rng_state()
+    found = evaluate(
+        *(Colours(), train, range(9), val, range(3)),
+        epochs=30,
+        rates=(0.1,),
+        batch_size=3,
+    )
+    assert found['miou'] == found['pixel_accuracy'] == 100
+    assert (found['train_images'], found['held_out_images']) == (8, 1)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_rate_is_chosen_on_images_that_are_held_out(
+    separable, monkeypatch
+):
+    train, val = separable
+    seen = {'fit': [], 'choose': [], 'test': []}
+
+    def fit(backbone, data, indices, *rest, **others):
+        seen['fit'] += indices
+        return LinearHeads(3, 3, (0.5, 0.1, 0.2))
+
+    def segment(backbone, heads, data, indices, size, only=None, **others):
+        if only is None:
+            seen['choose'] += indices
+            right = torch.eye(3).long()
+            return [right.roll(1, 0), right, 0 * right + 1]
+        seen['test'] += indices
+        assert data is val
+        assert only == 1
+        return [torch.eye(3).long()]
+
+    monkeypatch.setattr(linear, 'train_heads', fit)
+    monkeypatch.setattr(linear, 'segment', segment)
+    order = [4, 2, 8, 0, 1, 3, 5, 6, 7]
+    found = evaluate(
+        *(Colours(), train, order, val, [1]), rates=(0.5, 0.1, 0.2)
+    )
+    assert seen == {'fit': order[:-1], 'choose': [7], 'test': [1]}
+    assert found['rate'] == 0.1
+
+
+def test_heads_of_several_rates_train_as_if_alone(separable):
+    train, _ = separable
+    both = train_heads(Colours(), train, [0, 1, 2], (0.3, 0.01), epochs=2)
+    for index, rate in enumerate((0.3, 0.01)):
+        alone = train_heads(Colours(), train, [0, 1, 2], (rate,), epochs=2)
+        torch.testing.assert_close(
+            alone.heads[0].weight, both.heads[index].weight
+        )
+
+
+def test_crops_take_image_and_mask_alike():
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.arange(200).reshape(1, 200).repeat(200, 1).to(torch.uint8)
+    image = mask[None].repeat(3, 1, 1)
+    for _ in range(8):
+        view, small = random_crop(image, mask, generator)
+        assert (view.shape, small.shape) == ((3, 200, 200), (100, 100))
+        shrunk = F.interpolate(view[None], (100, 100), mode='area')[0, 0]
+        assert (shrunk - small.float()).abs().max() <= 2
+
+
+def test_loss_is_the_mean_over_labelled_pixels():
+    logits = torch.randn(2, 3, 4, 4)
+    targets = torch.randint(3, (2, 4, 4))
+    targets[0, :2] = IGNORE
+    expected = F.cross_entropy(logits, targets, ignore_index=IGNORE)
+    torch.testing.assert_close(pixel_loss(logits, targets), expected)
+    nothing = torch.full_like(targets, IGNORE)
+    assert pixel_loss(logits, nothing) == 0

@@ -1,0 +1,166 @@
+"""COCO's and VOC's metrics against MMDetection's, and of each class."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from mmdet.evaluation.metrics import CocoMetric, VOCMetric
+from pycocotools import mask as rle
+
+from pixcon_mm.metrics import with_classes
+from pixcon_mm.metrics.detection import PerClassCocoMetric, PerClassVOCMetric
+
+CLASSES = ('cat', 'dog', 'cow')
+SIZE = (80, 80)
+# Large enough for COCO's medium size; cows are nowhere.
+TRUTH = {1: [(0, [4, 4, 44, 44])], 2: [(1, [10, 10, 60, 60])]}
+
+
+def mask_of(box):
+    x1, y1, x2, y2 = box
+    mask = np.zeros(SIZE, np.uint8, order='F')
+    mask[y1:y2, x1:x2] = 1
+    return mask
+
+
+@pytest.fixture
+def annotations(tmp_path):
+    objects = [
+        dict(
+            id=image,
+            image_id=image,
+            category_id=label + 1,
+            bbox=[x1, y1, x2 - x1, y2 - y1],
+            area=(x2 - x1) * (y2 - y1),
+            iscrowd=0,
+            segmentation=dict(
+                code := rle.encode(mask_of((x1, y1, x2, y2))),
+                counts=code['counts'].decode(),
+            ),
+        )
+        for image, boxes in TRUTH.items()
+        for label, (x1, y1, x2, y2) in boxes
+    ]
+    path = tmp_path / 'truth.json'
+    content = dict(
+        images=[dict(id=i, width=80, height=80, file_name='') for i in TRUTH],
+        annotations=objects,
+        categories=[dict(id=i + 1, name=n) for i, n in enumerate(CLASSES)],
+    )
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def coco(kind, path, found):
+    """A metric and its values for boxes; masks of dogs are wrong."""
+    metric = kind(path, metric=['bbox', 'segm'])
+    metric.dataset_meta = dict(classes=CLASSES)
+    samples = []
+    for image in TRUTH:
+        boxes = found.get(image, [])
+        masks = [mask_of(TRUTH[1][0][1] if label else b) for label, b in boxes]
+        pred = dict(
+            bboxes=torch.tensor([b for _, b in boxes]).reshape(-1, 4).float(),
+            scores=torch.full((len(boxes),), 0.9),
+            labels=torch.tensor([label for label, _ in boxes]).long(),
+            masks=torch.tensor(np.array(masks).reshape(-1, *SIZE)),
+        )
+        samples.append(dict(pred_instances=pred, img_id=image, ori_shape=SIZE))
+    metric.process({}, samples)
+    return metric, metric.evaluate(len(TRUTH))
+
+
+def test_coco_is_mmdetections_with_nan_for_minus_one(annotations):
+    _, expected = coco(CocoMetric, annotations, TRUTH)
+    metric, found = coco(PerClassCocoMetric, annotations, TRUTH)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        wanted = math.nan if value == -1 else value
+        assert found[name] == pytest.approx(wanted, nan_ok=True), name
+    assert math.isnan(found['coco/bbox_mAP_s'])
+    # The boxes are right, and the mask of the dog is that of the cat.
+    assert metric.per_class['bbox_mAP'] == pytest.approx(
+        dict(cat=1, dog=1, cow=math.nan), nan_ok=True
+    )
+    assert metric.per_class['segm_mAP'] == pytest.approx(
+        dict(cat=1, dog=0, cow=math.nan), nan_ok=True
+    )
+
+
+def test_coco_of_nothing_is_zero(annotations):
+    metric, found = coco(PerClassCocoMetric, annotations, {})
+    wrong = {1: [(0, [70, 70, 71, 71])]}
+    _, expected = coco(CocoMetric, annotations, wrong)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert value in (0, -1)
+        wanted = math.nan if value == -1 else 0
+        assert found[name] == pytest.approx(wanted, nan_ok=True), name
+    for values in metric.per_class.values():
+        assert (values['cat'], values['dog']) == (0, 0)
+        assert math.isnan(values['cow'])
+
+
+def voc(kind, found):
+    metric = kind(iou_thrs=[0.5, 0.75], eval_mode='11points')
+    metric.dataset_meta = dict(classes=CLASSES)
+    samples = []
+    for image, boxes in TRUTH.items():
+        pred = found.get(image, [])
+        none = dict(bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long())
+        samples.append(
+            dict(
+                gt_instances=dict(
+                    bboxes=torch.tensor([b for _, b in boxes]).float(),
+                    labels=torch.tensor([label for label, _ in boxes]),
+                ),
+                ignored_instances=none,
+                pred_instances=dict(
+                    bboxes=torch.tensor([b for _, b in pred])
+                    .reshape(-1, 4)
+                    .float(),
+                    labels=torch.tensor([label for label, _ in pred]).long(),
+                    scores=torch.full((len(pred),), 0.9),
+                ),
+            )
+        )
+    metric.process({}, samples)
+    return metric, metric.evaluate(len(TRUTH))
+
+
+@pytest.mark.parametrize(
+    ('found', 'dog'),
+    [
+        (TRUTH, {'AP50': 1, 'AP75': 1, 'mAP': 1}),
+        # An IoU of 0.64.
+        (
+            {**TRUTH, 2: [(1, [10, 10, 42, 60])]},
+            {'AP50': 1, 'AP75': 0, 'mAP': 0.5},
+        ),
+        ({}, {'AP50': 0, 'AP75': 0, 'mAP': 0}),
+    ],
+    ids=['all', 'one', 'nothing'],
+)
+def test_voc_is_mmdetections(found, dog):
+    _, expected = voc(VOCMetric, found)
+    metric, ours = voc(PerClassVOCMetric, found)
+    assert ours == pytest.approx(expected)
+    for name, value in dog.items():
+        values = metric.per_class[name]
+        assert values['dog'] == pytest.approx(value)
+        assert math.isnan(values['cow'])
+        mean = np.nanmean(list(values.values()))
+        assert mean == pytest.approx(ours[f'pascal_voc/{name}'], abs=1e-3)
+
+
+def test_only_metrics_with_a_per_class_form_are_replaced():
+    other = dict(type='DumpResults', out_file_path='a.pkl')
+    coco = dict(type='mmdet.CocoMetric', metric='bbox')
+    ours = dict(coco, type=PerClassCocoMetric)
+    assert with_classes(coco) == ours
+    assert with_classes([other, coco]) == [other, ours]
+    assert with_classes(dict(metrics=[coco])) == dict(metrics=[ours])
+    for unchanged in (other, None, dict(type=CocoMetric)):
+        assert with_classes(unchanged) == unchanged

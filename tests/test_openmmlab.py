@@ -1,0 +1,154 @@
+"""OpenMMLab's own APIs and tools run on this project's configs."""
+
+import importlib
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+
+# Frameworks first: conftest.py keeps what is there out of collections.
+import mmdet.apis  # noqa: F401, I001
+import mmseg.apis  # noqa: F401
+import pytest
+import torch
+
+from pixcon_mm.config import load_config
+from tests import ROOT, toy
+from tests.test_datasets.pictures import write_pictures
+from tests.test_models import tiny
+
+SEGMENTATION = sorted((ROOT / 'configs/segmentation').glob('*.py'))
+
+
+@pytest.fixture
+def image(tmp_path):
+    return str(next(write_pictures(tmp_path / 'images', 1).glob('*')))
+
+
+@pytest.mark.parametrize('path', SEGMENTATION, ids=lambda path: path.stem)
+def test_inference_takes_the_pipeline_of_the_test(path):
+    """MMSegmentation's inference_model reads ``test_pipeline``."""
+    cfg = load_config(str(path))
+    assert cfg.test_pipeline == cfg.test_dataloader.dataset.pipeline
+    assert cfg.test_pipeline == cfg.val_dataloader.dataset.pipeline
+
+
+def test_detector(detector, image, tmp_path):
+    config, checkpoint = map(str, detector)
+    model = mmdet.apis.init_detector(config, checkpoint, device='cpu')
+    found = mmdet.apis.inference_detector(model, image).pred_instances
+    inferencer = mmdet.apis.DetInferencer(config, checkpoint, device='cpu')
+    again = inferencer(image, out_dir=str(tmp_path), return_datasamples=True)
+    (sample,) = again['predictions']
+    assert len(found.scores)
+    assert torch.equal(sample.pred_instances.scores, found.scores)
+    assert len([*(tmp_path / 'vis').iterdir()]) == 1
+
+
+def test_segmentor(segmentor, image, tmp_path):
+    config, checkpoint = map(str, segmentor)
+    model = mmseg.apis.init_model(config, checkpoint, device='cpu')
+    found = mmseg.apis.inference_model(model, image).pred_sem_seg.data[0]
+    inferencer = mmseg.apis.MMSegInferencer(config, checkpoint, device='cpu')
+    labels = inferencer(image, out_dir=str(tmp_path))['predictions']
+    assert (found.numpy() == labels).all()
+    assert len([*(tmp_path / 'vis').iterdir()]) == 1
+
+
+def test_features_of_a_pretrained_backbone(image, tmp_path):
+    cfg = load_config(str(ROOT / 'configs/pretrain/pixcon_r18_demo.py'))
+    cfg.model.queue_len = 8
+    mmpretrain = importlib.import_module('mmpretrain')
+    with toy.framework_state():
+        model = mmpretrain.get_model(cfg)
+        torch.save(dict(state_dict=model.state_dict()), tmp_path / 'a.pth')
+        extract = mmpretrain.FeatureExtractor(
+            cfg, pretrained=str(tmp_path / 'a.pth'), device='cpu'
+        )
+        ((features,),) = extract(image)
+    assert features.shape == (512, 7, 7)
+    assert features.std() > 0
+
+
+def test_preprocessor_normalises_whole_images():
+    preprocessor = tiny.build().data_preprocessor
+    images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    data = dict(inputs=images, data_samples=[None, None])
+    found = preprocessor(data, False)['inputs']
+    views = tiny.batch(size=2, pixels=8)
+    views['inputs'] = [images, images]
+    expected = preprocessor(views, True)['inputs'][0]
+    torch.testing.assert_close(found, expected)
+
+
+def tool(framework, name, *words, monkeypatch):
+    """Run a tool that a framework's package brings along."""
+    package = Path(importlib.import_module(framework).__file__).parent
+    path = package / '.mim/tools' / name
+    if not path.is_file():
+        pytest.skip(f'this {framework} comes without its tools')
+    monkeypatch.setattr(sys, 'argv', [str(path), *map(str, words)])
+    runpy.run_path(str(path), run_name='__main__')
+
+
+@pytest.fixture
+def config(request):
+    """A small config of a framework, of which nothing is trained."""
+    kind = dict(mmdet='detector', mmseg='segmentor', mmpretrain='pretraining')
+    name = kind[request.getfixturevalue('framework')]
+    if name == 'pretraining':
+        return ROOT / 'configs/pretrain/pixcon_r18_demo.py'
+    return request.getfixturevalue(name)[0]
+
+
+FRAMEWORKS = pytest.mark.parametrize(
+    'framework', ['mmdet', 'mmseg', 'mmpretrain']
+)
+
+
+@pytest.mark.slow
+@FRAMEWORKS
+def test_print_config(framework, config, monkeypatch, capsys):
+    name = 'misc/print_config.py'
+    tool(framework, name, config, monkeypatch=monkeypatch)
+    assert "name='visualizer'" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@FRAMEWORKS
+def test_get_flops(framework, config, monkeypatch, capsys):
+    name = 'analysis_tools/get_flops.py'
+    size = () if framework == 'mmdet' else ('--shape', '64', '64')
+    tool(framework, name, config, *size, monkeypatch=monkeypatch)
+    shown = capsys.readouterr().out
+    assert re.search(r'Flops: +\d', shown)
+    assert re.search(r'Params: +\d', shown)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('framework', ['mmdet', 'mmseg'])
+def test_browse_dataset(framework, config, tmp_path, monkeypatch):
+    name = 'analysis_tools/browse_dataset.py'
+    options = ['--not-show', '--output-dir', tmp_path]
+    tool(framework, name, config, *options, monkeypatch=monkeypatch)
+    assert len([*tmp_path.glob('*.jpg')]) == 4
+
+
+@pytest.mark.slow
+@FRAMEWORKS
+def test_analyze_logs(framework, tmp_path, monkeypatch):
+    log, out = tmp_path / 'scalars.json', tmp_path / 'loss.png'
+    lines = [
+        dict(iter=i, epoch=1, step=i, loss=3.0 - i, time=1.0, lr=0.1)
+        for i in (1, 2)
+    ]
+    log.write_text('\n'.join(map(json.dumps, lines)))
+    words = [log, '--keys', 'loss', '--out', out]
+    if framework == 'mmseg':
+        pytest.importorskip('seaborn')
+    else:
+        words = ['plot_curve', *words, '--style', 'ggplot']
+    name = 'analysis_tools/analyze_logs.py'
+    tool(framework, name, *words, monkeypatch=monkeypatch)
+    assert out.stat().st_size

@@ -1,0 +1,137 @@
+"""tools/predict.py: pictures and results for whatever images people have."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from PIL import Image
+from pycocotools import mask as rle
+
+from pixcon_mm.errors import UserError
+from pixcon_mm.tools import predict as tool
+from tests.test_datasets.pictures import write_pictures
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder of images of many kinds; a broken one is among them."""
+    folder = tmp_path / 'images'
+    (folder / 'sub').mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (50, 70, 3), np.uint8))
+    noise.save(folder / 'photo.jpg')
+    noise.save(folder / 'photo.png')
+    noise.convert('L').resize((90, 30)).save(folder / 'sub/grey.PNG')
+    noise.convert('RGBA').save(folder / 'sub/photo.png')
+    content = (folder / 'photo.jpg').read_bytes()
+    (folder / 'cut.jpg').write_bytes(content[: len(content) // 2])
+    (folder / 'notes.txt').write_text('no image')
+    return folder
+
+
+STEMS = {'photo.jpg', 'photo.png', 'sub/grey', 'sub/photo'}
+
+
+def files(folder, suffix):
+    return {
+        str(path.relative_to(folder)).removesuffix(suffix): path
+        for path in folder.rglob(f'*{suffix}')
+    }
+
+
+def test_detections(detector, images, tmp_path, call):
+    out = tmp_path / 'out'
+    options = ['--out', out, '--score-thr', 0.001, '--device', 'cpu']
+    status, said, warned = call(tool.main, *detector, images, *options)
+    assert status == 1
+    assert f'warning: {images}/cut.jpg is skipped: ' in warned
+    assert f'4 of 5 images: pictures in {out}/vis' in said
+    assert files(out / 'vis', '.jpg').keys() == STEMS
+    results = files(out / 'preds', '.json')
+    assert results.keys() == STEMS
+    found = json.loads(results['sub/grey'].read_text())
+    assert found['image'] == f'{images}/sub/grey.PNG'
+    assert found['detections']
+    scores = [one['score'] for one in found['detections']]
+    assert scores == sorted(scores, reverse=True)
+    for one in found['detections']:
+        x1, y1, x2, y2 = one['box']
+        assert 0 <= x1 <= x2 <= 90
+        assert 0 <= y1 <= y2 <= 30
+        assert one['class'].startswith('class')  # of the checkpoint
+        assert rle.decode(one['mask']).shape == (30, 90)
+
+
+def test_segments(segmentor, images, tmp_path, call):
+    config, checkpoint = segmentor
+    out, good = tmp_path / 'out', images / 'sub'
+    words = [config, checkpoint, good, images / 'photo.jpg', '--out', out]
+    status, said, _ = call(tool.main, *words, '--device', 'cpu')
+    assert status == 0
+    assert '3 of 3 images' in said
+    stems = {'grey', 'photo.png', 'photo.jpg'}
+    assert files(out / 'vis', '.jpg').keys() == stems
+    results = files(out / 'preds', '.png')
+    assert results.keys() == stems
+    labels = np.array(Image.open(results['grey']))
+    assert labels.shape == (30, 90)
+    assert labels.dtype == np.uint8
+    assert labels.max() < 150
+    # The picture shows the photograph under the colours.
+    picture = np.array(Image.open(out / 'vis/photo.jpg.jpg'), int)
+    photo = np.array(Image.open(images / 'photo.jpg'), int)
+    assert np.corrcoef(picture.ravel(), photo.ravel())[0, 1] > 0.4
+
+
+def test_a_weight_that_is_missing_stops(segmentor, images, tmp_path):
+    config, checkpoint = segmentor
+    tensors = torch.load(checkpoint)['state_dict']
+    del tensors['decode_head.conv_seg.weight']
+    part = tmp_path / 'part.pth'
+    torch.save(tensors, part)
+    words = [str(w) for w in (config, part, images, '--out', tmp_path / 'o')]
+    with pytest.raises(UserError, match='1 of .* tensors are not in'):
+        tool.main(words)
+
+
+def test_names_of_the_config_where_the_file_has_none(detector):
+    config, checkpoint = detector
+    cfg = tool.load_config(str(config))
+    tool.import_framework('mmdet')
+    init_default_scope('mmdet')
+    content = torch.load(checkpoint)
+    bare = checkpoint.with_name('bare.pth')
+    torch.save(content['state_dict'], bare)
+    found = tool.class_names(cfg, str(bare))
+    assert found['classes'][:2] == ('person', 'bicycle')
+    assert len(found['palette']) == 80
+    found = tool.class_names(cfg, str(checkpoint))
+    assert found['classes'][0] == 'class0'
+    assert found['palette'][7] == (7, 7, 7)
+
+
+def test_names_are_unique(tmp_path):
+    write_pictures(tmp_path / 'a', 1)
+    write_pictures(tmp_path / 'b', 1)
+    (tmp_path / 'b/.hidden').mkdir()
+    write_pictures(tmp_path / 'b/.hidden', 1)
+    names = tool.list_images([tmp_path / 'a', tmp_path / 'b'])
+    assert len(names) == 2
+    assert len({*names.values()}) == 2
+
+
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [('none.jpg', 'There is no image or folder'), ('.', 'has no image')],
+)
+def test_nothing_to_predict(tmp_path, name, words):
+    with pytest.raises(UserError, match=words):
+        tool.list_images([tmp_path / name])
+
+
+def test_a_config_that_cannot_predict(tmp_path):
+    cfg = tool.Config(dict(default_scope='mmpretrain'))
+    with pytest.raises(UserError, match='no detector or segmentor'):
+        tool.build_inferencer(cfg, 'model.pth', 'cpu')
