@@ -83,12 +83,16 @@ class Numbers(Dataset):
         return os.getpid()
 
 
-def test_workers_leave_signals_to_the_training():
-    loader = DataLoader(
-        Numbers(), num_workers=1, worker_init_fn=WorkerStart(None, 1)
-    )
+def test_workers_leave_signals_to_the_training(tmp_path):
+    def note(number):
+        (tmp_path / f'{number} began').touch()
+
+    start = WorkerStart(note, 1)
+    loader = DataLoader(Numbers(), num_workers=1, worker_init_fn=start)
     batches = iter(loader)
     worker = next(batches).item()
+    # The loader's own start is not forgotten: it seeds them.
+    assert (tmp_path / '0 began').exists()
     for number in SIGNALS:
         os.kill(worker, number)
     assert [batch.item() for batch in batches] == [worker] * 7

@@ -99,6 +99,7 @@ def test_damaged_text_in_a_png_is_no_damage(photograph):
     content = encode(photograph, 'PNG', pnginfo=notes)
     expected = np.asarray(photograph)[..., ::-1]
     same(content.replace(b'somebody', b'anybody!'), expected)
+    same(content + b'a camera wrote this', expected)
 
 
 @pytest.mark.parametrize('lossless', [False, True])

@@ -126,6 +126,9 @@ def config(folder, name, *changes):
         runtime_info=dict(type='DeferredRuntimeInfoHook'),
         reproducible_resume=dict(type='ReproducibleResumeHook'),
         logger=dict(type='LoggerHook', interval=1),
+        # They leave models alone that have no use for them, as the toy.
+        key_encoder=dict(type='KeyEncoderUpdateHook'),
+        monitors=dict(type='MonitorHook'),
         checkpoint=dict(
             type='WholeCheckpointHook', by_epoch=False, interval=1
         ),

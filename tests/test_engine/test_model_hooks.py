@@ -15,8 +15,7 @@ def run(folder, interval=1, images=12, accumulate=1, changes=(), **monitor):
     """Train the tiny model; returns the runner and its logged records."""
     hooks = dict(
         logger=dict(interval=interval),
-        key_encoder=dict(type='KeyEncoderUpdateHook'),
-        monitors=dict(type='MonitorHook', **monitor),
+        monitors=dict(monitor),
         checkpoint=dict(interval=99),
     )
     change = dict(

@@ -11,6 +11,7 @@ import torch
 from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
+from mmengine.runner.runner import _SlicedDataset
 from torch import nn
 
 from pixcon_mm.engine.hooks.scene_dataset_hook import (
@@ -154,6 +155,9 @@ def test_datasets_are_found_inside_wrappers(dataset, tmp_path):
     assert list(scene_datasets(nested)) == [dataset, other]
     subset = torch.utils.data.Subset(dataset, [0])
     assert list(scene_datasets(subset)) == [dataset]
+    # Of num_batch_per_epoch; it passes on attributes that it lacks.
+    sliced = _SlicedDataset(dataset, 4)
+    assert list(scene_datasets(sliced)) == [dataset]
     assert list(scene_datasets([1, 2, 3])) == []
     # A copy, as the runner makes one, shares nothing with workers yet.
     nested = copy.deepcopy(nested)
