@@ -176,12 +176,18 @@ def test_what_a_signal_or_a_kill_has_left_goes_with_the_next(tmp_path):
     assert names(runner) == ['epoch_2.pth', 'final.pth']
 
 
-def test_two_hooks_leave_the_others_files_alone(tmp_path):
-    second = dict(type='WholeCheckpointHook', by_epoch=True, interval=1)
+@pytest.mark.parametrize(
+    ('second', 'files'),
+    [
+        (dict(by_epoch=True, interval=1), ['epoch_1', 'epoch_2', 'iter_8']),
+        (dict(by_epoch=False, interval=5), ['iter_5', 'iter_8']),
+    ],
+)
+def test_two_hooks_leave_the_others_files_alone(tmp_path, second, files):
     cfg = config(tmp_path, 'run', hook(max_keep_ckpts=1, interval=3))
-    cfg.custom_hooks = [dict(second, max_keep_ckpts=2)]
+    cfg.custom_hooks = [dict(second, type='WholeCheckpointHook')]
     runner, _ = train(cfg)
-    assert names(runner) == ['epoch_1.pth', 'epoch_2.pth', 'iter_8.pth']
+    assert names(runner) == [f'{name}.pth' for name in files]
 
 
 @pytest.mark.parametrize(

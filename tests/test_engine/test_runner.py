@@ -103,7 +103,7 @@ def test_batch_of_a_batch_sampler(cfg):
     cfg.train_dataloader.batch_sampler = dict(type='ToyBatchSampler')
     _, log = train(cfg)
     assert log.count('total batch 2 = 1 process(es) x 2 images') == 1
-    assert log.count('images/s') == 8
+    assert log.count('img/s') == 8
 
 
 def test_fewer_images_than_a_batch(cfg):
