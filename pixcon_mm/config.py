@@ -16,6 +16,8 @@ from mmengine.runner import Runner
 from pixcon_mm.classes import as_names, find_disagreement, follow
 from pixcon_mm.errors import UserError, suggest
 
+# The recipes, where the package was installed from a wheel.
+SHIPPED = Path(__file__).parent / '.mim/configs'
 # Read from the config by MMEngine beside the Runner's own arguments.
 EXTRA_KEYS = {
     'activation_checkpointing',
@@ -77,18 +79,15 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     two, ``data_root`` and ``classes``, in the same way.
 
     Args:
-        path (str): Config file.
+        path (str): Config file, or the name of a recipe that an installed
+            wheel brings, as in ``pixcon_r50_coco.py``.
         options (dict, optional): New values by dotted key.
 
     Raises:
         UserError: If the file cannot be read, an option would change
             nothing, or parts of the config disagree about the classes.
     """
-    if not Path(path).is_file():
-        files = [str(file) for file in Path(path).parent.glob('*.py')]
-        raise UserError(
-            f'There is no config file {path!r}.{suggest(path, files)}'
-        )
+    path = _find(path)
     try:
         cfg = Config.fromfile(path)
         # MMEngine writes a config into logs and checkpoints, and formats it
@@ -130,6 +129,23 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         if disagreement:
             raise UserError(disagreement)
     return cfg
+
+
+def _find(path: str) -> str:
+    """Return the path itself if it is a file, or that of a shipped recipe."""
+    if Path(path).is_file():
+        return path
+    files = [str(file) for file in Path(path).parent.glob('*.py')]
+    if Path(path).name == path:
+        shipped = {
+            file.name: file
+            for file in SHIPPED.rglob('*.py')
+            if '_base_' not in file.parts
+        }
+        if path in shipped:
+            return str(shipped[path])
+        files += shipped
+    raise UserError(f'There is no config file {path!r}.{suggest(path, files)}')
 
 
 def _earlier_values(path: str, name: str) -> Iterator[Any]:

@@ -15,7 +15,6 @@ BATCH = {'mmpretrain': 4}  # images of a batch; 2 for detectors and segmentors
 VAL_IMAGES = 4
 EDGE = 128  # px: short edge of the largest images
 REGIONS = 32  # of an image, in every stage of a detector
-STATISTICS = 2  # batches of the precise batch norm
 # Keys of sizes in px, in pipelines and in a segmentor's preparation and test.
 SIZES = ('scale', 'scales', 'crop_size', 'size', 'stride')
 
@@ -74,9 +73,6 @@ def make_quick(cfg: Config) -> str:
         for node in _dicts(cfg.model.get(key)):
             for count in {'num', 'max_per_img'} & {*node}:
                 node[count] = min(node[count], REGIONS)
-    for hook in cfg.get('custom_hooks') or []:
-        if hook.get('type') == 'PreciseBatchNormHook':
-            hook['num_batches'] = STATISTICS
     hooks = cfg.setdefault('default_hooks', {})
     hooks.setdefault('logger', {'type': 'LoggerHook'})['interval'] = 1
     if cfg.get('auto_scale_lr'):

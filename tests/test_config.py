@@ -4,6 +4,7 @@ import textwrap
 
 import pytest
 
+from pixcon_mm import config
 from pixcon_mm.config import load_config
 from pixcon_mm.errors import UserError
 
@@ -142,3 +143,35 @@ def test_module_of_the_file_that_cannot_be_imported(path):
     path.write_text("custom_imports = dict(imports=['no_such_module'])\n")
     with pytest.raises(UserError, match='imports a module that fails'):
         load_config(str(path))
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """Return a folder of recipes, as an installed wheel has it."""
+    folder = tmp_path / 'shipped'
+    for name in ('pretrain/recipe_r50.py', '_base_/runtime.py'):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text('lr = 1')
+    monkeypatch.setattr(config, 'SHIPPED', folder)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def test_a_shipped_recipe_needs_only_its_name(shipped, tmp_path):
+    cfg = load_config('recipe_r50.py')
+    assert cfg.filename == str(shipped / 'pretrain/recipe_r50.py')
+    # A file of that name comes first.
+    (tmp_path / 'recipe_r50.py').write_text('lr = 2')
+    assert load_config('recipe_r50.py').lr == 2
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['runtime.py', 'other/recipe_r50.py', 'recipe_r5.py'],
+)
+def test_what_is_no_shipped_recipe_is_not_found(shipped, name):
+    with pytest.raises(UserError, match='no config file') as caught:
+        load_config(name)
+    is_close = name == 'recipe_r5.py'
+    hint = "Did you mean 'recipe_r50.py'?" in str(caught.value)
+    assert hint == is_close

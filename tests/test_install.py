@@ -4,6 +4,7 @@ import re
 import shutil
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -73,10 +74,23 @@ def test_wheel_is_complete_and_needs_no_repository(installed):
 
 
 @pytest.mark.slow
-def test_wheel_pretrains_on_a_folder_of_images(installed, tmp_path):
+@pytest.mark.parametrize('is_script', [True, False])
+def test_wheel_pretrains_on_a_folder_of_images(installed, tmp_path, is_script):
     mim = installed / 'pixcon_mm/.mim'
-    command = [mim / 'tools/train.py', mim / DEMO, '--epochs', 1]
-    command += ['--cfg-options', 'data_root=images', 'model.queue_len=8']
+    command = [mim / 'tools/train.py', mim / DEMO]
+    if not is_script:
+        # As pixcon-train does; the recipe by its name.
+        (points,) = installed.glob('*.dist-info/entry_points.txt')
+        assert 'pixcon-train = pixcon_mm.tools.train:run' in points.read_text()
+        code = 'from pixcon_mm.tools.train import run; run()'
+        command = [sys.executable, '-c', code, Path(DEMO).name]
+    command += [
+        '--epochs',
+        1,
+        '--cfg-options',
+        'data_root=images',
+        'model.queue_len=8',
+    ]
     loader = ['num_workers=0', 'batch_size=2']
     command += [f'train_dataloader.{option}' for option in loader]
     write_pictures(tmp_path / 'images', 4)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pixcon_mm import config
 from pixcon_mm.cli import prepare_config, set_epochs
 from pixcon_mm.config import load_config
 from reproduction.plan import read_plan
@@ -104,6 +105,15 @@ def test_testing(command, monkeypatch, tmp_path):
     last = load_config(args.config).train_cfg.max_iters
     folder = f'work_dirs/{Path(args.config).stem}'
     assert args.checkpoint == f'{folder}/iter_{last}.pth'
+
+
+@commands('pixcon-train ')
+def test_training_from_a_wheel(command, monkeypatch):
+    monkeypatch.setattr(config, 'SHIPPED', ROOT / 'configs')
+    args = parse('tools/train.py', command[1:], monkeypatch)
+    cfg = prepare_config(args, 'work_dirs/x')
+    root = args.cfg_options['data_root']
+    assert cfg.train_dataloader.dataset.data_root == root
 
 
 @commands('python -m ')

@@ -44,8 +44,9 @@ fi
 log=$venv/install.log
 while sleep 10 >/dev/null 2>&1 && kill -0 $$; do
     step=$(grep -oE '(Collecting|Downloading|Building|Installing) .*' "$log" \
-        2>/dev/null | tail -n 1 | cut -c 1-66 || true)
-    echo "  ${SECONDS} s: ${step:-starting}"
+        2>/dev/null | tail -n 1 | cut -c 1-50 || true)
+    count=$(find "$venv" -name '*.dist-info' 2>/dev/null | wc -l)
+    echo "  ${SECONDS} s, $count packages installed: ${step:-starting}"
 done &
 trap 'kill $! 2>/dev/null || true' EXIT
 

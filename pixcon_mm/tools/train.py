@@ -239,5 +239,10 @@ def main(argv: list[str] | None = None) -> None:
         exit_stopped(stopped)
 
 
-if __name__ == '__main__':
+def run() -> None:
+    """Train as the command ``pixcon-train``."""
     run_tool(main)
+
+
+if __name__ == '__main__':
+    run()

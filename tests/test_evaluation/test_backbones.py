@@ -52,8 +52,8 @@ def test_libraries_give_the_same_features(arch, weights):
     ('arch', 'stride'),
     [
         ('resnet18', 16),
-        ('resnet18', 8),
-        ('resnet50', 16),
+        pytest.param('resnet18', 8, marks=pytest.mark.slow),
+        pytest.param('resnet50', 16, marks=pytest.mark.slow),
         ('mobilenet_v2', 16),
         (OURS, 8),
     ],

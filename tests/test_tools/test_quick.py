@@ -53,7 +53,7 @@ def test_a_trial_saves_and_validates(name, call, tmp_path, monkeypatch):
     assert status == 0, errors
     assert shown.count('--quick: a trial, not a result: ') == 1
     folder = tmp_path / f'work_dirs/{path.stem}_quick'
-    (checkpoint,) = folder.glob('*.pth')
+    checkpoint = max(folder.glob('*.pth'), key=lambda p: p.stat().st_mtime)
     saved = torch.load(checkpoint, weights_only=False)
     steps = 4 * cfg.optim_wrapper.get('accumulative_counts', 1)
     if words and 'max_epochs' in cfg.train_cfg:
@@ -104,7 +104,6 @@ def test_sizes_of_a_detector_and_of_views():
     make_quick(cfg)
     scales = cfg.train_dataloader.dataset.pipeline[2].scales
     assert max(scales) == (213, EDGE)
-    assert cfg.custom_hooks[0].num_batches == 2
     cfg = load('pretrain/densecl_r50_coco')
     make_quick(cfg)
     views = cfg.train_dataloader.dataset.pipeline[1].transforms
