@@ -1,6 +1,9 @@
 """A frozen backbone as an ONNX file, checked with onnxruntime."""
 
 import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -44,7 +47,7 @@ def to_onnx(backbone: FrozenBackbone) -> tuple[bytes, float]:
     side, file = 4 * backbone.stride, io.BytesIO()
     axes = {0: 'batch', 2: 'height', 3: 'width'}
     try:
-        with quiet():  # it prints the whole network if it fails
+        with quiet(), _muted():  # else it prints the network if it fails
             # The other exporter needs one more package.
             torch.onnx.export(
                 backbone,
@@ -95,3 +98,16 @@ def difference(backbone: FrozenBackbone, content: bytes) -> float:
         error = (torch.from_numpy(found) - expected).abs().max()
         worst = max(worst, float(error / expected.abs().max()))
     return worst
+
+
+@contextmanager
+def _muted() -> Iterator[None]:
+    """Discard what C++ prints to standard output in here."""
+    stdout = os.dup(1)
+    with open(os.devnull, 'wb') as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+    try:
+        yield
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
