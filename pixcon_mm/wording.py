@@ -37,10 +37,14 @@ def listed(names: Iterable[object], most: int = 12) -> str:
     """Write a list of names; of a long one, the first and the rest's number.
 
     Example:
-        >>> listed(['cat', 'dog', 'cup'], most=2)
-        "'cat', 'dog' and 1 more"
+        >>> listed(['cat', 'dog', 'cup'])
+        "'cat', 'dog' and 'cup'"
+        >>> listed(['cat', 'dog', 'cup'], most=1)
+        "'cat' and 2 more"
     """
     every = [repr(name) for name in names]
-    more = len(every) - most
-    shown = ', '.join(every[:most]) or 'none'
-    return f'{shown} and {more:,} more' if more > 0 else shown
+    shown = every[:most]
+    if len(every) > most:
+        shown.append(f'{len(every) - most:,} more')
+    *others, last = shown or ['none']
+    return f'{", ".join(others)} and {last}' if others else last

@@ -356,12 +356,16 @@ def test_a_turned_photograph_has_its_upright_size(check, tmp_path):
 @pytest.mark.parametrize(
     ('classes', 'level', 'words'),
     [
-        (('bird', 'cow'), 'stop', "class names of the config: 'bird', 'cow'"),
+        (
+            ('bird', 'cow'),
+            'stop',
+            "class names of the config: 'bird' and 'cow'",
+        ),
         (('bird', 'cow'), 'stop', '--cfg-options classes=cat,dog'),
         (('Cat', 'Dog'), 'stop', "Is 'Cat' the 'cat' of the file?"),
         (('cat',), 'warning', '1 of 2 categories is left out, as no class'),
         (('cat', 'dog', 'cow'), 'warning', "class name 'cow', and the"),
-        (('dog', 'cat'), 'warning', "order the names as 'cat', 'dog'"),
+        (('dog', 'cat'), 'warning', "order the names as 'cat' and 'dog'"),
     ],
 )
 def test_class_names_and_categories(check, classes, level, words):

@@ -125,8 +125,8 @@ def test_class_names(check):
         sentence
     )
     (sentence,) = check(annotation(), classes=('Cat', 'Dog'))['stop']
-    assert "names of the files: 'cat', 'dog'" in sentence
-    assert "class names of the config: 'Cat', 'Dog'" in sentence
+    assert "names of the files: 'cat' and 'dog'" in sentence
+    assert "class names of the config: 'Cat' and 'Dog'" in sentence
 
 
 def test_no_object_at_all(check, tmp_path):
