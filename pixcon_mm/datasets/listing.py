@@ -27,6 +27,11 @@ FORMATS = {
 OTHERS = {'.pfm'}
 MAX_KINDS = 8
 ORIENTATION = 0x0112  # of EXIF; from 5 on, width and height are swapped
+# Images that a folder of a data set may hold, readable or not.
+PICTURES = (
+    *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.gif', '.webp'),
+    *('.tif', '.tiff', '.ppm', '.jp2', '.avif', '.heic'),
+)
 # What OpenCV reads, in any case.
 OPENCV_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 

@@ -2,18 +2,26 @@
 
 import glob
 import os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
 
 from pixcon_mm.datasets.labels.mask_values import check_values
-from pixcon_mm.datasets.labels.report import NOTE, STOP, Report
+from pixcon_mm.datasets.labels.report import NOTE, STOP, WARNING, Report
 from pixcon_mm.datasets.labels.sources import Source
-from pixcon_mm.datasets.listing import image_size, missing_files, spread
+from pixcon_mm.datasets.listing import (
+    PICTURES,
+    image_size,
+    missing_files,
+    spread,
+)
+from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
 from pixcon_mm.progress import with_progress
 from pixcon_mm.wording import counted, listed
@@ -60,12 +68,13 @@ def check_masks(source: Source, report: Report) -> None:
         for sample in dataset.data_list
         if sample.get('seg_map_path')
     ]
+    report.name = as_line(dataset.data_prefix.get('seg_map_path', ''))
+    report.depends_on({os.path.dirname(p) for pair in pairs for p in pair})
+    report.depends_on(filter(None, dataset.data_prefix.values()))
+    report.depends_on([dataset.ann_file] if dataset.ann_file else [])
+    _check_suffix(dataset, report)
     if not pairs:
         return  # the runner stops at empty data sets; some have no labels
-    report.name = as_line(dataset.data_prefix['seg_map_path'])
-    report.depends_on({os.path.dirname(p) for pair in pairs for p in pair})
-    report.depends_on(dataset.data_prefix.values())
-    report.depends_on([dataset.ann_file] if dataset.ann_file else [])
     missing = _check_files(pairs, source, report)
     there = [pair for pair in pairs if not missing & {*pair}]
     opened = [there[i] for i in spread(source.sample, len(there))]
@@ -104,6 +113,42 @@ def check_masks(source: Source, report: Report) -> None:
         'opens every one)'
     )
     report.add(NOTE, f'{counted(len(pairs), "mask")}, {extent}.')
+
+
+def _check_suffix(dataset: Any, report: Report) -> None:
+    """Compare the images of a folder with the suffix that is listed.
+
+    MMSegmentation's data sets take the files with one suffix, unless a list
+    names them.
+    """
+    suffix, prefix = dataset.img_suffix, dataset.data_prefix
+    if dataset.ann_file or not suffix:
+        return
+    folders = [*os.walk(prefix['img_path'])]
+    report.depends_on(folder for folder, _, _ in folders)
+    names = [n for _, _, files in folders for n in files if n[0] != '.']
+    where = as_line(prefix['img_path'])
+    text = f'{suffix!r}, the img_suffix of the {type(dataset).__name__}'
+    if not any(name.endswith(suffix) for name in names):
+        raise UserError(
+            f'A data set is empty: {where} has no file that ends in {text}.'
+        )
+    taken: tuple[str, ...] = (suffix,)
+    if prefix.get('seg_map_path') == prefix['img_path']:
+        taken += (dataset.seg_map_suffix,)
+    left_out = Counter(
+        os.path.splitext(name)[1]
+        for name in names
+        if name.lower().endswith(PICTURES) and not name.endswith(taken)
+    )
+    if left_out:
+        counts = ', '.join(f'{n} {s}' for s, n in left_out.most_common())
+        report.add(
+            WARNING,
+            f'{where} has images that are left out ({counts}): the data set '
+            f'takes files that end in {text}. Convert the others, or list '
+            'them in a second data set with their own img_suffix.',
+        )
 
 
 def _check_files(

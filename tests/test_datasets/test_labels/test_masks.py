@@ -102,6 +102,51 @@ def test_images_that_a_list_names_and_nobody_has(check, tmp_path):
     )
 
 
+@pytest.fixture
+def mixed(tmp_path, sentences):
+    """Check a set of four .jpg images, with three others among them."""
+    for folder in ('images', 'masks'):
+        (tmp_path / folder).mkdir()
+    for name in ('1.jpg', '2.jpg', 'a.png', 'b.png', 'c.JPG', 'notes.txt'):
+        (tmp_path / 'images' / name).touch()
+
+    def _mixed(masks='masks', **options):
+        dataset = BaseSegDataset(
+            data_root=str(tmp_path),
+            data_prefix=dict(img_path='images', seg_map_path=masks),
+            metainfo=dict(classes=NAMES),
+            lazy_init=True,
+            **options,
+        )
+        return sentences('masks', dataset)
+
+    return _mixed
+
+
+def test_images_with_another_suffix_are_counted(mixed):
+    (sentence,) = mixed()['warning']
+    assert 'has images that are left out (2 .png, 1 .JPG)' in sentence
+    assert "takes files that end in '.jpg', the img_suffix" in sentence
+    assert '(2 .jpg, 1 .JPG)' in mixed(img_suffix='.png')['warning'][0]
+    (sentence,) = mixed(img_suffix='.bmp')['stop']
+    assert 'is empty' in sentence
+    assert "no file that ends in '.bmp'" in sentence
+
+
+def test_what_is_left_out_on_purpose_is_not_counted(mixed, tmp_path):
+    (tmp_path / 'list.txt').touch()
+    assert mixed(ann_file='list.txt')['warning'] == []
+    # Label maps beside the images.
+    (tmp_path / 'images/c.JPG').unlink()
+    assert mixed(masks='images')['warning'] == []
+
+
+def test_an_empty_set_is_checked_again(mixed, tmp_path):
+    assert mixed(img_suffix='.webp')['stop']
+    (tmp_path / 'images/1.webp').touch()
+    assert 'is empty' not in mixed(img_suffix='.webp')['stop'][0]
+
+
 @pytest.mark.parametrize(
     ('mask', 'words'),
     [
