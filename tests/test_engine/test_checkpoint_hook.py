@@ -76,17 +76,15 @@ def test_the_old_one_is_there_until_the_new_one_is_whole(tmp_path, calls):
     assert calls == [name for name in before for _ in range(2)]
 
 
-def test_so_many_are_kept(tmp_path):
-    options = hook(max_keep_ckpts=3, interval=1)
-    runner, _ = train(
-        config(
-            tmp_path,
-            'run',
-            options,
-            dict(train_dataloader=dict(dataset=dict(size=10))),
-        )
-    )
-    assert names(runner) == ['iter_10.pth', 'iter_8.pth', 'iter_9.pth']
+def test_so_many_are_kept_also_of_a_resumed_run(tmp_path):
+    size = dict(train_dataloader=dict(dataset=dict(size=10)))
+    cfg = [config(tmp_path, 'run', hook(max_keep_ckpts=3), size) for _ in '01']
+    runner, _ = train(cfg[0])
+    kept = ['iter_10.pth', 'iter_8.pth', 'iter_9.pth']
+    assert names(runner) == kept
+    checkpoint(runner, 'iter_10').unlink()
+    resume(cfg[1])
+    assert names(runner) == kept
 
 
 def test_a_full_disk_leaves_the_old_one(tmp_path, monkeypatch):
@@ -176,12 +174,18 @@ def test_what_a_signal_or_a_kill_has_left_goes_with_the_next(tmp_path):
     assert names(runner) == ['epoch_2.pth', 'final.pth']
 
 
-def test_two_hooks_leave_the_others_files_alone(tmp_path):
-    second = dict(type='WholeCheckpointHook', by_epoch=True, interval=1)
+@pytest.mark.parametrize(
+    ('second', 'files'),
+    [
+        (dict(by_epoch=True, interval=1), ['epoch_1', 'epoch_2', 'iter_8']),
+        (dict(by_epoch=False, interval=5), ['iter_5', 'iter_8']),
+    ],
+)
+def test_two_hooks_leave_the_others_files_alone(tmp_path, second, files):
     cfg = config(tmp_path, 'run', hook(max_keep_ckpts=1, interval=3))
-    cfg.custom_hooks = [dict(second, max_keep_ckpts=2)]
+    cfg.custom_hooks = [dict(second, type='WholeCheckpointHook')]
     runner, _ = train(cfg)
-    assert names(runner) == ['epoch_1.pth', 'epoch_2.pth', 'iter_8.pth']
+    assert names(runner) == [f'{name}.pth' for name in files]
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,7 @@ def small(case, folder, name, workers=0):
         'train_cfg.max_iters': END,
         'train_dataloader.num_workers': workers,
         'default_hooks.checkpoint.interval': KILLED_AT,
+        'default_hooks.checkpoint.max_keep_ckpts': -1,
         'randomness.seed': 3,
     }
     cfg = getattr(test_transfer, case)(folder, 'none', **options)

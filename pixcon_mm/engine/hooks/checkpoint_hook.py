@@ -1,6 +1,5 @@
 """Checkpoints that can be resumed from, at any time at least one."""
 
-import re
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -34,6 +33,13 @@ class WholeCheckpointHook(CheckpointHook):
         # MMEngine would remove old files before the new one is complete.
         self.num_kept, self.max_keep_ckpts = self.max_keep_ckpts, -1
         self._is_due = False
+        self._kept: list[int] = []  # numbers of its files, the oldest first
+
+    def before_train(self, runner: Runner) -> None:
+        """Continue with the files that the resumed run kept."""
+        super().before_train(runner)
+        known = runner.message_hub.runtime_info
+        self._kept = [*known.get('keep_ckpt_ids', ())]
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
@@ -52,25 +58,27 @@ class WholeCheckpointHook(CheckpointHook):
         self._is_due = not runner.optim_wrapper.should_update()
         if self._is_due:
             return
+        if self.num_kept <= 0:
+            super()._save_checkpoint_with_step(runner, step, meta)
+            return
+        before = self._kept
+        self._kept = [*(n for n in before if n < step), step][-self.num_kept :]
+        runner.message_hub.update_info('keep_ckpt_ids', self._kept)
         super()._save_checkpoint_with_step(runner, step, meta)
-        if self.num_kept > 0 and is_main_process():
-            self._remove_others(runner, step)
+        if is_main_process():
+            self._remove_others(runner, {*before} - {*self._kept})
 
-    def _remove_others(self, runner: Runner, step: int) -> None:
+    def _remove_others(self, runner: Runner, dropped: set[int]) -> None:
         """Remove old files, also what a signal or a killed process has left.
 
-        Files of the other kind, epochs or iterations, may be those of another
-        hook.
+        With several hooks, only those of this one: others may be kept.
         """
-        paths = list_checkpoints(Path(self.out_dir))
-        pattern = re.compile(self.filename_tmpl.format(r'(\d+)'))
-        numbers = {p: int(m[1]) for p in paths if (m := pattern.match(p.name))}
-        if sum(isinstance(hook, CheckpointHook) for hook in runner.hooks) > 1:
-            paths = list(numbers)
-        past = [path for path, number in numbers.items() if number <= step]
-        kept = sorted(past, key=numbers.get)[-self.num_kept :]
-        for path in {*paths} - {*kept}:
-            path.unlink()
+        old = {self.filename_tmpl.format(number) for number in dropped}
+        kept = {self.filename_tmpl.format(number) for number in self._kept}
+        hooks = [h for h in runner.hooks if isinstance(h, CheckpointHook)]
+        for path in list_checkpoints(Path(self.out_dir)):
+            if path.name in old or (len(hooks) == 1 and path.name not in kept):
+                path.unlink()
 
     def keep_best(self, runner: Runner, metrics: dict[str, float]) -> None:
         """Keep a checkpoint of the epoch that ends if it is the best so far.

@@ -1,9 +1,10 @@
 """Precise batch norm: exact statistics for the weights that are tested."""
 
 import time
+from pathlib import Path
 
 import torch
-from mmengine.dist import all_reduce
+from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -25,8 +26,9 @@ class PreciseBatchNormHook(Hook):
     (``TEST.PRECISE_BN``); Wu and Johnson, Rethinking "Batch" in BatchNorm,
     section 3. For loops that count iterations.
 
-    A checkpoint is saved before the last iteration: a run that is killed
-    during the estimation repeats that iteration and the estimation.
+    A checkpoint is saved before the last iteration and removed after the
+    run: one that is killed during the estimation repeats that iteration and
+    the estimation.
 
     Args:
         num_batches (int): Batches of each process, but at most a tenth of
@@ -38,6 +40,7 @@ class PreciseBatchNormHook(Hook):
 
     def __init__(self, num_batches: int = 200):
         self.num_batches = num_batches
+        self._saved: Path | None = None
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None
@@ -50,11 +53,18 @@ class PreciseBatchNormHook(Hook):
             # Gradients that are being accumulated are not saved.
             and runner.optim_wrapper.should_update()
         ):
+            self._saved = Path(runner.work_dir, f'iter_{done}.pth')
             runner.save_checkpoint(
                 runner.work_dir,
-                f'iter_{done}.pth',
+                self._saved.name,
                 meta=dict(epoch=runner.epoch, iter=done),
             )
+
+    def after_train(self, runner: Runner) -> None:
+        """Remove what a complete final checkpoint replaces."""
+        is_replaced = runner.saved_iter == runner.max_iters
+        if self._saved and is_replaced and is_main_process():
+            self._saved.unlink(missing_ok=True)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
