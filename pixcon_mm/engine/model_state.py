@@ -1,5 +1,7 @@
 """Tensors of a model in training: finite, and laid out as its optimiser's."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 
 import torch
@@ -14,6 +16,18 @@ from pixcon_mm.errors import UserError
 def unwrap(model: nn.Module) -> nn.Module:
     """Return the model itself if it is wrapped, as for DDP."""
     return model.module if is_model_wrapper(model) else model
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put all modules in evaluation mode in here, and back as they were."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def check_batch(model: nn.Module, batch: int, processes: int) -> None:
