@@ -13,7 +13,7 @@ from typing import Any
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from pixcon_mm.classes import as_names, find_disagreement, follow
+from pixcon_mm.classes import as_names, find_disagreement, replace_names
 from pixcon_mm.errors import UserError, suggest
 
 # The recipes, where the package was installed from a wheel.
@@ -87,7 +87,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     changes what took its value from it: nested keys of that name with the old
     value, keys of any name if the value is a tuple, a list or a dict and, if
     it is a folder that ends with a slash, every path below it. A list becomes
-    a tuple where one was. What follows from ``classes`` is in
+    a tuple where one was. For ``classes``, see
     :mod:`pixcon_mm.classes`. A file that builds on another may change these
     two, ``data_root`` and ``classes``, in the same way.
 
@@ -122,7 +122,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     if 'classes' in cfg:
         cfg.classes = as_names(cfg.classes)
         for old in _earlier_values(path, 'classes'):
-            follow(cfg, as_names(old))
+            replace_names(cfg, as_names(old))
     options = options or {}
     for key, value in options.items():
         old = _check_key(cfg, key, options)
@@ -133,7 +133,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     cfg.merge_from_dict(options)
     if 'classes' in before:
         cfg.classes = as_names(cfg.classes)
-        follow(cfg, before.pop('classes'))
+        replace_names(cfg, before.pop('classes'))
     for name, old in before.items():
         if not _pass_on(cfg, name, old) and name not in runner_keys():
             raise UserError(_lost(cfg, name, old))
@@ -246,7 +246,7 @@ def _pass_on(cfg: Config, name: str, old: Any) -> bool:
 
 
 def _lost(cfg: Config, name: str, old: Any) -> str:
-    """Say where a value of a variable went that does not follow it."""
+    """Name the keys that keep the old value of a variable."""
     places = _places(cfg, lambda x: type(x) is type(old) and x == old)
     paths = ', '.join(sorted(path for _, _, path in places)[:3])
     return (

@@ -40,8 +40,8 @@ class MaskFolderDataset(BaseSegDataset):
         """List the images with their masks.
 
         Raises:
-            UserError: If there are none, or as many values as classes are
-                needed.
+            UserError: If there are no images, or the number of values is not
+                that of the classes.
         """
         classes = self.metainfo['classes']
         self.label_map = mask_labels(self.mask_values, classes)

@@ -68,7 +68,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='least score of a detection that is drawn; all are saved; '
         'default: %(default)s',
     )
-    add('--device', help='as cpu or cuda:1; default: a GPU if there is one')
+    add(
+        '--device',
+        help='for example cpu or cuda:1; default: a GPU if available',
+    )
     return parse_options(parser, argv)
 
 

@@ -139,7 +139,7 @@ def main(argv: list[str] | None = None) -> None:
         )
         atomic_write(out, f'{json.dumps(report, indent=2)}\n'.encode())
         print(metric_table(metrics))
-        print(f'metrics in {out}, of each class too')
+        print(f'metrics in {out}, with values of each class')
         if args.show_dir:
             count = write_pairs(
                 unwrap(runner.model),

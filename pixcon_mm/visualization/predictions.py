@@ -103,7 +103,8 @@ def build_visualizer(cfg: Config, metainfo: dict) -> Visualizer:
 def names_and_colors(metainfo: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``classes`` and a ``palette`` of as many colours, as tuples.
 
-    The visualisers take nothing else. Too few colours are replaced by others.
+    The visualisers accept only these types. A palette that is too short is
+    replaced.
 
     Example:
         >>> names_and_colors(dict(classes=('cat',), palette=[[9, 8, 7]]))
