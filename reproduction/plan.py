@@ -171,8 +171,9 @@ class Plan(Section):
     def _check_references(self) -> Plan:
         for section in ('pretrain_sets', 'methods', 'benchmarks'):
             for name, item in getattr(self, section).items():
-                values = [item.options, getattr(item, 'evaluate', None)]
-                roots = re.findall(r'{(\w[\w.+-]*)}', str(values))
+                frozen = getattr(item, 'evaluate', None) or {}
+                values = [*item.options.values(), *frozen.values()]
+                roots = re.findall(r'{(.*?)}', str(values))
                 data = [*getattr(item, 'data', ()), *roots]
                 self._check_known(f'{section}: {name}', 'data', data)
                 self.arguments(item.options)  # now, not in a job

@@ -50,7 +50,8 @@ class Cell:
         39.0 ± 1.0 (3) 38.0 (1 of 3) –
     """
 
-    # One per complete test or evaluation, scaled as the metric says, in order of seeds.
+    # One per complete test or evaluation, scaled as the metric says, in the
+    # order of seeds.
     values: list[float] = field(default_factory=list)
     wanted: int = 0  # number of seeds of the plan
     pretrainings: int = 0  # how many different ones are behind the values
