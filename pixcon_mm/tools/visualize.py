@@ -4,6 +4,7 @@ OUT gets a PNG file for each figure, and index.html with all of them.
 """
 
 import argparse
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from pixcon_mm import __version__
 from pixcon_mm.checkpoint.load import load_weights
-from pixcon_mm.cli import import_framework, quiet
+from pixcon_mm.cli import IRRELEVANT, import_framework, quiet
 from pixcon_mm.config import load_config
 from pixcon_mm.datasets.transforms import resize
 from pixcon_mm.engine.hooks.pretrained_hook import fill_model
@@ -117,6 +118,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Draw the figures and write the page."""
     args = parse_args(argv)
+    for message in IRRELEVANT:
+        warnings.filterwarnings('ignore', message)
     check_out(args.out / 'index.html')
     cfg = read_config(args.arch) if args.arch.endswith('.py') else None
     names = choose_images(args, cfg)
@@ -137,7 +140,7 @@ def main(argv: list[str] | None = None) -> None:
     page = html_page('What the network sees', facts, pictures)
     atomic_write(args.out / 'index.html', page.encode())
     count = sum(map(len, pictures.values()))
-    print(f'Drawn {count} times, to {args.out}; index.html has all figures')
+    print(f'figures in {args.out}: {count}, all of them in index.html')
 
 
 def read_config(path: str) -> Config:

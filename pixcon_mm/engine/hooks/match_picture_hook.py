@@ -1,5 +1,7 @@
 """Pictures of what a model matches while it is being trained."""
 
+import time
+
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -56,6 +58,7 @@ class MatchPictureHook(Hook):
         from pixcon_mm.visualization.figures import PAIR_FIGURES, as_pixels
         from pixcon_mm.visualization.matching import match_photographs
 
+        start = time.monotonic()
         pairs = match_photographs(
             unwrap(runner.model),
             runner.train_dataloader.dataset.pipeline,
@@ -68,5 +71,5 @@ class MatchPictureHook(Hook):
                 runner.visualizer.add_image(name, picture, step=runner.iter)
         runner.logger.info(
             f'pictures after epoch {epoch}: {", ".join(PAIR_FIGURES)} of '
-            f'{len(pairs)} images, in the visualizer'
+            f'{len(pairs)} images ({time.monotonic() - start:.1f} s)'
         )
