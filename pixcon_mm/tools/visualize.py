@@ -200,18 +200,20 @@ def look(
     args: argparse.Namespace, cfg: Config | None, names: dict[Path, str]
 ) -> tuple[Sections, str]:
     """Draw all figures that were asked for; say which weights they are of."""
-    is_pixcon = cfg is not None and cfg.model.type == 'PixCon'
-    wanted = args.figures or [
-        *(PAIR_FIGURES if is_pixcon else ()),
-        *OF_FEATURES,
-    ]
+    possible = [*OF_FEATURES]
+    if cfg is not None and cfg.model.type == 'PixCon':
+        possible = [*PAIR_FIGURES, *OF_FEATURES]
+        if cfg.model.get('loss_lambda') == 0:
+            possible.remove('weights')
+    wanted = args.figures or possible
+    if not set(wanted) <= set(possible):
+        raise UserError(
+            f'--figures: {args.arch} has {", ".join(possible)}; recipes of '
+            'PixCon have crops and matches, and those with a dense loss '
+            'weights.'
+        )
     pairs = [kind for kind in PAIR_FIGURES if kind in wanted]
     frames = [kind for kind in OF_FEATURES if kind in wanted]
-    if pairs and not is_pixcon:
-        raise UserError(
-            f'--figures {" ".join(pairs)}: they show how PixCon matches, and '
-            f'{args.arch} is no recipe of it; leave them out.'
-        )
     if 'segments' in frames:
         check_faiss()
     backbone = load_backbone(
