@@ -16,6 +16,7 @@ from mmengine.registry import DATASETS
 
 from pixcon_mm.data_paths import LOADERS, leaves
 from pixcon_mm.errors import UserError
+from pixcon_mm.wording import counted
 
 # Heads that tell the classes apart; others may do so too.
 HEADS = ('bbox_head', 'mask_head', 'decode_head', 'auxiliary_head')
@@ -211,13 +212,8 @@ def _names(info: dict) -> tuple[str, ...]:
 
 
 def _count(names: tuple[str, ...]) -> str:
-    """Return how many names there are, and the first of them.
-
-    Example:
-        >>> _count(('helmet', 'vest'))
-        '2 class names (helmet, vest)'
-    """
+    """Return how many names there are, and which."""
     if not names:
         return 'no class names'
-    some = ', '.join(names[:4]) + (', ...' if len(names) > 4 else '')
-    return f'{len(names)} class name{"s" * (len(names) > 1)} ({some})'
+    some = ', '.join(names[:4]) + ', ...' * (len(names) > 4)
+    return f'{counted(len(names), "class name")} ({some})'

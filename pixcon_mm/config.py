@@ -28,12 +28,10 @@ EXTRA_KEYS = {
     'runner_type',
     'sync_bn',
 }
-# Between two letters of a value, not beside a comma or a bracket.
-INNER_SPACE = re.compile(r'(?<=[^\s=,()\[\]]) (?=[^,()\[\]])')
 
 
 class OptionsAction(DictAction):
-    """DictAction that keeps the spaces inside of names and paths.
+    """DictAction that keeps the spaces inside names and paths.
 
     The value of ``classes`` is always a tuple of names, even of one or of
     numbers.
@@ -47,24 +45,39 @@ class OptionsAction(DictAction):
         option: Any = None,
     ) -> None:
         """Parse ``key=value`` words into a dict."""
-        marked = [INNER_SPACE.sub('\0', value) for value in values]
-        super().__call__(parser, namespace, marked, option)
-        options = getattr(namespace, self.dest)
+        options = {**(getattr(namespace, self.dest) or {})}
         for word in values:
-            key, _, value = word.partition('=')
-            options[key] = _unmark(options[key])
+            key, text = word.split('=', maxsplit=1)
             if key == 'classes':
-                names = re.sub(r'[()\[\]\'"]', '', value).split(',')
-                options[key] = tuple(
-                    n for name in names if (n := name.strip())
-                )
+                names = re.sub(r'[()\[\]\'"]', '', text).split(',')
+                options[key] = tuple(n.strip() for n in names if n.strip())
+            else:
+                options[key] = parse_value(text)
+        setattr(namespace, self.dest, options)
 
 
-def _unmark(value: Any) -> Any:
-    """Put the spaces back into the strings of a parsed value."""
-    if isinstance(value, list | tuple):
-        return type(value)(map(_unmark, value))
-    return value.replace('\0', ' ') if isinstance(value, str) else value
+def parse_value(text: str) -> Any:
+    """Parse a value of the command line as MMEngine does, but keep spaces.
+
+    Example:
+        >>> parse_value('[(1, 2), a b]'), parse_value('/my images/')
+        ([(1, 2), 'a b'], '/my images/')
+    """
+    text = text.strip().strip('\'"')
+    parts, depth = [''], 0
+    for char in text:
+        depth += (char in '([') - (char in ')]')
+        if char == ',' and depth == 0:
+            parts.append('')
+        else:
+            parts[-1] += char
+    if len(parts) > 1:
+        return [parse_value(part) for part in parts if part]
+    kind = {'(': tuple, '[': list}.get(text[:1])
+    if kind is None or text[-1] not in ')]':
+        return DictAction._parse_int_float_bool(text)
+    found = parse_value(f'{text[1:-1]},')
+    return kind(found)
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:

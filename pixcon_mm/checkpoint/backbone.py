@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pixcon_mm.checkpoint.export import detectron2_name
-from pixcon_mm.checkpoint.load import enumerate_names
 from pixcon_mm.checkpoint.torch_file import StateDict
 from pixcon_mm.errors import UserError
+from pixcon_mm.wording import listed
 
 # Where checkpoints hold the trained backbone: the release's, ours and
 # OpenMMLab's. A file of a bare backbone has none, as torchvision's.
@@ -67,7 +67,7 @@ class Place(NamedTuple):
         where = f'under {self.prefix!r}' if self.prefix else 'without a prefix'
         if not self.left_out:
             return f', {where}'
-        return f', {where}, not {enumerate_names([*self.left_out])}'
+        return f', {where}, not {listed([*self.left_out])}'
 
 
 def backbone_tensors(
@@ -137,7 +137,7 @@ def find_backbone(tensors: StateDict, model: StateDict, origin: str) -> Place:
     if len(places) > 1 and len(trained) != 1:
         raise UserError(
             f'{origin} has {len(places)} different backbones that fit, under '
-            f'{enumerate_names(prefixes)}: write the one that you want with '
+            f'{listed(prefixes)}: write the one that you want with '
             "'python tools/export_backbone.py FILE --format mmlab --prefix "
             f"{prefixes[-1]}' and give that file to --pretrained."
         )

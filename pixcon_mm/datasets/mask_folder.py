@@ -34,7 +34,7 @@ class MaskFolderDataset(BaseSegDataset):
         **kwargs: Any,
     ):
         self.mask_values = mask_values
-        super().__init__(**kwargs)
+        super().__init__(img_suffix=img_suffix, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """List the images with their masks.

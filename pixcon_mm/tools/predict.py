@@ -35,8 +35,8 @@ from pixcon_mm.cli import (
     quiet,
 )
 from pixcon_mm.config import load_config
-from pixcon_mm.data_paths import PICTURES
 from pixcon_mm.datasets.decoding import decode_whole
+from pixcon_mm.datasets.listing import PICTURES
 from pixcon_mm.errors import UserError, run_tool
 from pixcon_mm.files import as_line, atomic_write, check_out
 from pixcon_mm.tools.test import load

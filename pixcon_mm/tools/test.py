@@ -57,7 +57,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--no-label-check',
         action='store_true',
-        help='start without the look at the labels (tools/check_data.py)',
+        help='leave out the label check (tools/check_data.py)',
     )
     args = parse(parser, argv)
     if args.show < 1:
