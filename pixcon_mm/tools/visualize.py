@@ -4,6 +4,7 @@ OUT gets a PNG file for each figure, and index.html with all of them.
 """
 
 import argparse
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from pixcon_mm import __version__
 from pixcon_mm.checkpoint.load import load_weights
-from pixcon_mm.cli import import_framework, quiet
+from pixcon_mm.cli import IRRELEVANT, import_framework, quiet
 from pixcon_mm.config import load_config
 from pixcon_mm.datasets.transforms import resize
 from pixcon_mm.engine.hooks.pretrained_hook import fill_model
@@ -117,6 +118,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Draw the figures and write the page."""
     args = parse_args(argv)
+    for message in IRRELEVANT:
+        warnings.filterwarnings('ignore', message)
     check_out(args.out / 'index.html')
     cfg = read_config(args.arch) if args.arch.endswith('.py') else None
     names = choose_images(args, cfg)
@@ -137,7 +140,7 @@ def main(argv: list[str] | None = None) -> None:
     page = html_page('What the network sees', facts, pictures)
     atomic_write(args.out / 'index.html', page.encode())
     count = sum(map(len, pictures.values()))
-    print(f'Drawn {count} times, to {args.out}; index.html has all figures')
+    print(f'figures in {args.out}: {count}, all of them in index.html')
 
 
 def read_config(path: str) -> Config:
@@ -197,18 +200,20 @@ def look(
     args: argparse.Namespace, cfg: Config | None, names: dict[Path, str]
 ) -> tuple[Sections, str]:
     """Draw all figures that were asked for; say which weights they are of."""
-    is_pixcon = cfg is not None and cfg.model.type == 'PixCon'
-    wanted = args.figures or [
-        *(PAIR_FIGURES if is_pixcon else ()),
-        *OF_FEATURES,
-    ]
+    possible = [*OF_FEATURES]
+    if cfg is not None and cfg.model.type == 'PixCon':
+        possible = [*PAIR_FIGURES, *OF_FEATURES]
+        if cfg.model.get('loss_lambda') == 0:
+            possible.remove('weights')
+    wanted = args.figures or possible
+    if not set(wanted) <= set(possible):
+        raise UserError(
+            f'--figures: {args.arch} has {", ".join(possible)}; recipes of '
+            'PixCon have crops and matches, and those with a dense loss '
+            'weights.'
+        )
     pairs = [kind for kind in PAIR_FIGURES if kind in wanted]
     frames = [kind for kind in OF_FEATURES if kind in wanted]
-    if pairs and not is_pixcon:
-        raise UserError(
-            f'--figures {" ".join(pairs)}: they show how PixCon matches, and '
-            f'{args.arch} is no recipe of it; leave them out.'
-        )
     if 'segments' in frames:
         check_faiss()
     backbone = load_backbone(

@@ -13,6 +13,7 @@ from tests.test_visualization.test_page import read
 
 SMALL = ROOT / 'configs/pretrain/pixcon_r18-w32_small.py'
 MASK_RCNN = ROOT / 'configs/detection/mask-rcnn_r18-fpn_demo.py'
+MOCO = ROOT / 'configs/pretrain/mocov2plus_r18-w32_small.py'
 KINDS = ['crops', 'matches', 'weights', 'similarity', 'pca', 'segments']
 
 
@@ -124,8 +125,9 @@ def test_wrong_options(call, folder, words, sentence):
     [
         (SMALL, ['--images', '/no'], 'There is no image or folder /no'),
         ('resnet18', [], 'resnet18 names no images'),
-        ('resnet18', ['--figures', 'crops'], 'is no recipe of it'),
-        (MASK_RCNN, ['--figures', 'crops'], 'is no recipe of it'),
+        ('resnet18', ['--figures', 'crops'], 'resnet18 has similarity, pca'),
+        (MASK_RCNN, ['--figures', 'crops'], 'demo.py has similarity, pca'),
+        (MOCO, ['--figures', 'weights'], 'small.py has crops, matches, sim'),
         (MASK_RCNN, ['--browse'], 'makes no views'),
         ('resnet18', ['--browse'], '--browse needs a config'),
     ],
