@@ -5,7 +5,9 @@ import re
 import runpy
 import shlex
 import sys
+from functools import reduce
 from importlib.util import find_spec
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -93,9 +95,10 @@ def test_training(command, monkeypatch, tmp_path):
     if args.epochs:
         set_epochs(cfg, args.epochs)
         assert cfg.train_cfg.max_epochs == args.epochs
-    if args.cfg_options:
-        root = args.cfg_options['data_root']
-        assert cfg.train_dataloader.dataset.data_root == root
+    for name, value in (args.cfg_options or {}).items():
+        if name == 'data_root':
+            name = 'train_dataloader.dataset.data_root'
+        assert reduce(getitem, name.split('.'), cfg) == value
 
 
 @commands('bash tools/dist_test.sh ')
