@@ -31,7 +31,7 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 
 def check_batch(model: nn.Module, batch: int, processes: int) -> None:
-    """Stop if the projectors of a self-supervised model got a single row.
+    """Stop if a self-supervised model's projectors would get a single row.
 
     A batch norm right behind a linear layer of its neck has one row per
     image, over all processes under SyncBN, and needs two for a variance.
@@ -42,7 +42,7 @@ def check_batch(model: nn.Module, batch: int, processes: int) -> None:
         processes (int): Processes of the run.
 
     Raises:
-        UserError: If there is but one row.
+        UserError: If there is only one row.
     """
     neck = getattr(unwrap(model), 'neck', None) or nn.Identity()
     layers = [m for m in neck.modules() if next(m.children(), None) is None]

@@ -4,31 +4,53 @@ OUT gets a PNG file for each figure, and index.html with all of them.
 """
 
 import argparse
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from mmengine.config import Config
-from mmengine.dataset import Compose, default_collate
-from mmengine.registry import DATASETS, MODELS, DefaultScope
-from torch import nn
+from mmengine.dataset import default_collate
+from mmengine.registry import DATASETS, DefaultScope
+from torch import Tensor
 
 from pixcon_mm import __version__
 from pixcon_mm.checkpoint.load import load_weights
-from pixcon_mm.cli import import_framework, quiet
+from pixcon_mm.cli import IRRELEVANT, import_framework, quiet
 from pixcon_mm.config import load_config
+from pixcon_mm.datasets.transforms import resize
 from pixcon_mm.engine.hooks.pretrained_hook import fill_model
 from pixcon_mm.errors import UserError, run_tool
 from pixcon_mm.evaluation.backbones import FrozenBackbone, load_backbone
 from pixcon_mm.evaluation.clustering import check_faiss, cluster
+from pixcon_mm.evaluation.dense_data import read_image
 from pixcon_mm.evaluation.features import dense_features
 from pixcon_mm.files import atomic_write, check_out
 from pixcon_mm.tools.predict import list_images
+from pixcon_mm.visualization.features import (
+    principal_colors,
+    similarity_map,
+    unit_rows,
+)
+from pixcon_mm.visualization.figures import (
+    PAIR_FIGURES,
+    browse_figure,
+    pca_figure,
+    segments_figure,
+    similarity_figure,
+)
+from pixcon_mm.visualization.matching import (
+    build_model,
+    make_views,
+    match_photographs,
+    shown_views,
+)
+from pixcon_mm.visualization.page import as_png, html_page
 from pixcon_mm.visualization.predictions import spread
 
-PAIRS = ('crops', 'matches', 'weights')  # of a model of PixCon
-FRAMES = ('similarity', 'pca', 'segments')  # of any backbone
+# Figures that any backbone has, unlike PAIR_FIGURES.
+OF_FEATURES = ('similarity', 'pca', 'segments')
 # Figures by heading and by name of the image, '' for all images.
 Sections = dict[str, dict[str, Figure]]
 DRAWS = 3  # of each photograph, with --browse
@@ -46,9 +68,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         'timm (timm:resnet50)',
     )
     add(
-        'images',
-        nargs='*',
+        '--images',
+        nargs='+',
         type=Path,
+        metavar='PATH',
         help="images, or folders of images; default: the config's",
     )
     add(
@@ -59,7 +82,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add('--browse', action='store_true', help='draw what the pipeline gives')
     add('--out', type=Path, default=Path('work_dirs/look'))
-    add('--figures', nargs='+', choices=(*PAIRS, *FRAMES), help='only these')
+    add(
+        '--figures',
+        nargs='+',
+        choices=(*PAIR_FIGURES, *OF_FEATURES),
+        help='only these',
+    )
     add('--max-images', type=int, default=8, help='spread evenly (8)')
     add(
         '--point',
@@ -90,6 +118,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Draw the figures and write the page."""
     args = parse_args(argv)
+    for message in IRRELEVANT:
+        warnings.filterwarnings('ignore', message)
     check_out(args.out / 'index.html')
     cfg = read_config(args.arch) if args.arch.endswith('.py') else None
     names = choose_images(args, cfg)
@@ -99,9 +129,6 @@ def main(argv: list[str] | None = None) -> None:
     else:
         sections, facts['weights'] = look(args, cfg, names)
     facts['writer'] = f'pixcon_mm {__version__}'
-    # Imports the drawing, which takes a moment.
-    from pixcon_mm.visualization.page import as_png, html_page
-
     pictures: dict[str, list[tuple[str, bytes]]] = {}
     for heading, figures in sections.items():
         pictures[heading] = []
@@ -113,7 +140,7 @@ def main(argv: list[str] | None = None) -> None:
     page = html_page('What the network sees', facts, pictures)
     atomic_write(args.out / 'index.html', page.encode())
     count = sum(map(len, pictures.values()))
-    print(f'Drawn {count} times, to {args.out}; index.html has all figures')
+    print(f'figures in {args.out}: {count}, all of them in index.html')
 
 
 def read_config(path: str) -> Config:
@@ -124,26 +151,6 @@ def read_config(path: str) -> Config:
     return cfg
 
 
-def build_model(cfg: Config, seed: int) -> tuple[nn.Module, Compose]:
-    """Build the model of a pre-training, random, and its pipeline."""
-    try:
-        steps = cfg.train_dataloader.dataset.pipeline
-    except AttributeError as error:
-        raise UserError(
-            f'{cfg.filename} has no train_dataloader.dataset.pipeline: name '
-            'a config of a pre-training.'
-        ) from error
-    with (
-        quiet(),
-        DefaultScope.overwrite_default_scope(cfg.default_scope),
-        torch.random.fork_rng(devices=[]),
-    ):
-        torch.manual_seed(seed)
-        model = MODELS.build(cfg.model)
-        model.init_weights()
-        return model, Compose(steps)
-
-
 def choose_images(
     args: argparse.Namespace, cfg: Config | None
 ) -> dict[Path, str]:
@@ -151,7 +158,9 @@ def choose_images(
     if args.images:
         names = list_images(args.images)
     elif cfg is None or not cfg.get('train_dataloader'):
-        raise UserError(f'{args.arch} names no images: give some.')
+        raise UserError(
+            f'{args.arch} names no images: give some with --images.'
+        )
     else:
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             dataset = DATASETS.build(cfg.train_dataloader.dataset)
@@ -169,9 +178,6 @@ def browse(
     args: argparse.Namespace, cfg: Config | None, names: dict[Path, str]
 ) -> Sections:
     """Draw what the pipeline of a config feeds its model."""
-    from pixcon_mm.visualization.figures import browse_figure
-    from pixcon_mm.visualization.matching import make_views, shown_views
-
     if cfg is None:
         raise UserError(f'--browse needs a config, and {args.arch} is none.')
     model, pipeline = build_model(cfg, args.seed)
@@ -180,11 +186,11 @@ def browse(
     for draw in range(DRAWS):
         seed = args.seed + draw
         samples = [make_views(pipeline, path, seed) for path in names]
-        inputs = preprocessor(default_collate(samples), True)['inputs']
-        if not isinstance(inputs, list | tuple):
+        if not isinstance(samples[0].get('inputs'), list | tuple):
             raise UserError(
                 f'{args.arch} makes no views: --browse is for pre-trainings.'
             )
+        inputs = preprocessor(default_collate(samples), True)['inputs']
         draws.append(shown_views(preprocessor, list(inputs)))
     figure = browse_figure(np.stack(draws, axis=1), list(names.values()))
     return {'views': {'': figure}}
@@ -194,72 +200,54 @@ def look(
     args: argparse.Namespace, cfg: Config | None, names: dict[Path, str]
 ) -> tuple[Sections, str]:
     """Draw all figures that were asked for; say which weights they are of."""
-    is_pixcon = cfg is not None and cfg.model.type == 'PixCon'
-    wanted = args.figures or [*(PAIRS if is_pixcon else ()), *FRAMES]
-    if not is_pixcon and set(wanted) & set(PAIRS):
+    possible = [*OF_FEATURES]
+    if cfg is not None and cfg.model.type == 'PixCon':
+        possible = [*PAIR_FIGURES, *OF_FEATURES]
+        if cfg.model.get('loss_lambda') == 0:
+            possible.remove('weights')
+    wanted = args.figures or possible
+    if not set(wanted) <= set(possible):
         raise UserError(
-            f'--figures {" ".join(PAIRS)} show how PixCon matches: '
-            f'{args.arch} is no recipe of it; leave them out.'
+            f'--figures: {args.arch} has {", ".join(possible)}; recipes of '
+            'PixCon have crops and matches, and those with a dense loss '
+            'weights.'
         )
-    if 'segments' in wanted:
+    pairs = [kind for kind in PAIR_FIGURES if kind in wanted]
+    frames = [kind for kind in OF_FEATURES if kind in wanted]
+    if 'segments' in frames:
         check_faiss()
     backbone = load_backbone(
         args.arch, args.pretrained, args.stride, seed=args.seed
     ).to(args.device)
     sections: Sections = {}
-    lines = [str(backbone.origin['pretrained'])]
-    if set(wanted) & set(PAIRS):
+    lines = [f'backbone: {backbone.origin["pretrained"]}']
+    if pairs:
         model, pipeline = build_model(cfg, args.seed)
-        if args.pretrained in ('none', 'torchvision'):
-            tensors = backbone.net.state_dict()
-        else:
+        tensors = backbone.net.state_dict()
+        if 'sha256' in backbone.origin:  # a file, perhaps of all parts
             tensors = load_weights(args.pretrained).tensors
-        lines = fill_model(model, tensors, lines[0])
-        model.to(args.device)
-        sections |= draw_pairs(args, model, pipeline, names)
-    if set(wanted) & set(FRAMES):
-        sections |= draw_features(args, backbone, names)
+        lines = fill_model(model, tensors, backbone.origin['pretrained'])
+        found = match_photographs(
+            model.to(args.device), pipeline, list(names), args.seed
+        )
+        for kind in pairs:
+            figures = map(PAIR_FIGURES[kind], found)
+            sections[kind] = dict(zip(names.values(), figures, strict=True))
+    if frames:
+        inputs = *read_features(args, backbone, [*names]), [*names.values()]
+        for kind in frames:
+            sections[kind] = draw_features(args, kind, *inputs)
     for line in lines:
         print(line)
-    return {kind: sections[kind] for kind in wanted}, '; '.join(lines)
+    return sections, '; '.join(lines)
 
 
-def draw_pairs(
-    args: argparse.Namespace,
-    model: nn.Module,
-    pipeline: Compose,
-    names: dict[Path, str],
-) -> Sections:
-    """Draw crops, matches and weights of two views of each image."""
-    from pixcon_mm.visualization.figures import PAIR_FIGURES
-    from pixcon_mm.visualization.matching import match_photographs
-
-    pairs = match_photographs(model, pipeline, list(names), args.seed)
-    return {
-        kind: dict(zip(names.values(), map(draw, pairs), strict=True))
-        for kind, draw in PAIR_FIGURES.items()
-    }
-
-
-def draw_features(
-    args: argparse.Namespace, backbone: FrozenBackbone, names: dict[Path, str]
-) -> Sections:
-    """Draw the figures of frozen features of whole images."""
-    from pixcon_mm.datasets.transforms import resize
-    from pixcon_mm.evaluation.dense_data import read_image
-    from pixcon_mm.visualization.features import (
-        principal_colors,
-        similarity_map,
-        unit_rows,
-    )
-    from pixcon_mm.visualization.figures import (
-        pca_figure,
-        segments_figure,
-        similarity_figure,
-    )
-
+def read_features(
+    args: argparse.Namespace, backbone: FrozenBackbone, paths: list[Path]
+) -> tuple[list[np.ndarray], list[Tensor]]:
+    """Read images, resized so that cells fit, and compute their features."""
     images, maps = [], []
-    for path in names:
+    for path in paths:
         pixels = read_image(path)[0].permute(1, 2, 0).numpy()
         scale = args.side / max(pixels.shape) / backbone.stride
         height, width = (
@@ -268,30 +256,39 @@ def draw_features(
         )
         images.append(resize(pixels, (width, height), 'bilinear'))
         maps.append(dense_features(backbone, images[-1]))
-    found: Sections = {}
-    x, y = args.point
+    return images, maps
+
+
+def draw_features(
+    args: argparse.Namespace,
+    kind: str,
+    images: list[np.ndarray],
+    maps: list[Tensor],
+    names: list[str],
+) -> dict[str, Figure]:
+    """Draw one of ``OF_FEATURES``."""
+    if kind == 'pca':
+        return {'': pca_figure(images, *principal_colors(maps))}
+    if kind == 'segments':
+        rows = torch.cat([unit_rows(features) for features in maps]).cpu()
+        ids = cluster(rows.numpy(), args.clusters, args.seed)
+        parts = ids.split([features[0].numel() for features in maps])
+        segments = [
+            part.view(features.shape[1:]).numpy()
+            for part, features in zip(parts, maps, strict=True)
+        ]
+        return {'': segments_figure(images, segments, args.clusters)}
     figures = {}
-    for i, name in enumerate(names.values()):
+    for i, name in enumerate(names):
+        # With the next image, if there is one.
         two = [i, (i + 1) % len(maps)][: len(maps)]
         _, rows, columns = maps[i].shape
-        cell = int(y * rows), int(x * columns)
+        cell = int(args.point[1] * rows), int(args.point[0] * columns)
+        cosines = [similarity_map(maps[i], cell, maps[j]) for j in two]
         figures[name] = similarity_figure(
-            [images[j] for j in two],
-            [similarity_map(maps[i], cell, maps[j]) for j in two],
-            cell,
+            [images[j] for j in two], cosines, cell
         )
-    found['similarity'] = figures
-    found['pca'] = {'': pca_figure(images, *principal_colors(maps))}
-    if not args.figures or 'segments' in args.figures:
-        rows = [unit_rows(features).cpu().numpy() for features in maps]
-        ids = cluster(np.concatenate(rows), args.clusters, args.seed).numpy()
-        ends = np.cumsum([len(part) for part in rows])[:-1]
-        parts = [
-            part.reshape(features.shape[1:])
-            for part, features in zip(np.split(ids, ends), maps, strict=True)
-        ]
-        found['segments'] = {'': segments_figure(images, parts, args.clusters)}
-    return found
+    return figures
 
 
 if __name__ == '__main__':

@@ -119,9 +119,9 @@ def weights_figure(pair: MatchedViews) -> Figure:
     figure = new_figure(
         'Semantic weights',
         'For each cell of a view as query: the cosine with its most similar '
-        'cell of the other view, and its weight in the dense loss. Dashed: '
-        'the overlap of the crops. PixCon-SR weighs its cells 1, and the '
-        'others by how similar their match is.',
+        'cell of the other view, and its weight in the dense loss. PixCon-SR '
+        'gives cells in the overlap of the crops (dashed) the weight 1, and '
+        'others a weight by how similar their match is.',
         (13, 4.2),
     )
     axes = figure.subplots(1, 4)

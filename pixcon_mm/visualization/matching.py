@@ -12,9 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from mmengine.dataset import default_collate
+from mmengine.config import Config
+from mmengine.dataset import Compose, default_collate
+from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
+from pixcon_mm.cli import quiet
 from pixcon_mm.datasets.loading import BrokenImageError
 from pixcon_mm.engine.model_state import eval_mode
 from pixcon_mm.errors import UserError
@@ -47,6 +50,34 @@ class MatchedViews(NamedTuple):
     in_overlap: np.ndarray  # bool (2, N)
     best: np.ndarray  # cosine of each cell's most similar one (2, N)
     weight: np.ndarray  # in the dense loss (2, N)
+
+
+def build_model(cfg: Config, seed: int) -> tuple[nn.Module, Compose]:
+    """Build the model of a pre-training, random, and its pipeline.
+
+    Args:
+        cfg (Config): With ``default_scope``, whose framework is imported.
+        seed (int): Of the weights.
+
+    Raises:
+        UserError: If the config has no training pipeline.
+    """
+    try:
+        steps = cfg.train_dataloader.dataset.pipeline
+    except AttributeError as error:
+        raise UserError(
+            f'{cfg.filename} has no train_dataloader.dataset.pipeline: name '
+            'a config of a pre-training.'
+        ) from error
+    with (
+        quiet(),
+        DefaultScope.overwrite_default_scope(cfg.default_scope),
+        torch.random.fork_rng(devices=[]),
+    ):
+        torch.manual_seed(seed)
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+        return model, Compose(steps)
 
 
 def make_views(pipeline: Callable, path: str | Path, seed: int) -> dict:

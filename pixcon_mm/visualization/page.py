@@ -20,8 +20,8 @@ body {{ font: 16px/1.5 sans-serif; max-width: 1200px; margin: 1em auto;
 figure {{ margin: 1em 0; }}
 img {{ max-width: 100%; border: 1px solid #ddd; }}
 table {{ border-collapse: collapse; }}
-th, td {{ text-align: left; padding: 0.1em 1em 0.1em 0; vertical-align: top;
-          overflow-wrap: anywhere; }}
+th, td {{ text-align: left; padding: 0.1em 1em 0.1em 0; vertical-align: top; }}
+td {{ overflow-wrap: anywhere; }}
 </style>
 </head>
 <body>

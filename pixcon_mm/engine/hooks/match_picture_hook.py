@@ -1,5 +1,7 @@
 """Pictures of what a model matches while it is being trained."""
 
+import time
+
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -56,17 +58,22 @@ class MatchPictureHook(Hook):
         from pixcon_mm.visualization.figures import PAIR_FIGURES, as_pixels
         from pixcon_mm.visualization.matching import match_photographs
 
+        start = time.monotonic()
+        model = unwrap(runner.model)
+        kinds = dict(PAIR_FIGURES)
+        if model.dense_queue is None:
+            del kinds['weights']
         pairs = match_photographs(
-            unwrap(runner.model),
+            model,
             runner.train_dataloader.dataset.pipeline,
             self._paths,
         )
         for number, pair in enumerate(pairs, 1):
-            for kind, draw in PAIR_FIGURES.items():
+            for kind, draw in kinds.items():
                 name = f'{kind}_{number}'
                 picture = as_pixels(draw(pair))
                 runner.visualizer.add_image(name, picture, step=runner.iter)
         runner.logger.info(
-            f'pictures after epoch {epoch}: {", ".join(PAIR_FIGURES)} of '
-            f'{len(pairs)} images, in the visualizer'
+            f'pictures after epoch {epoch}: {", ".join(kinds)} of '
+            f'{len(pairs)} images ({time.monotonic() - start:.1f} s)'
         )
