@@ -82,7 +82,12 @@ def test_make(command):
     assert 'python' in process.stdout, process.stderr
 
 
-@commands(('pip install', 'grep ', 'python tools/check_env.py'))
+@commands(
+    (
+        *('pip install', 'grep ', 'python tools/check_env.py'),
+        'bash tools/make_wheelhouse.sh',
+    )
+)
 def test_files_exist(command):
     assert all((ROOT / word).is_file() for word in command if '/' in word)
 
