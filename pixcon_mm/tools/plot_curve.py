@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
         '--save',
         type=Path,
         metavar='FILE',
-        help='write the curves of two or more runs of a recipe as reference '
+        help='write the curves of three or more runs of a recipe as reference '
         'curves, RECIPE.json',
     )
     args = parser.parse_args(argv)

@@ -78,13 +78,13 @@ def make_reference(recipe: str, runs: dict[str, Records]) -> Reference:
         runs (dict[str, list[dict]]): Records by name of run.
 
     Raises:
-        UserError: If there are fewer than two runs, or they have no
+        UserError: If there are fewer than three runs, or they have no
             iteration in common.
     """
-    if len(runs) < 2:
+    if len(runs) < 3:
         raise UserError(
-            'A reference curve needs two runs at least, with different seeds, '
-            f'to know how far runs differ: {len(runs)} was named.'
+            'A reference curve needs three runs at least, with different '
+            f'seeds, to know how far runs differ; {len(runs)} was named.'
         )
     by_step = [{r['step']: r for r in records} for records in runs.values()]
     steps = sorted(set.intersection(*({*known} for known in by_step)))
@@ -153,7 +153,7 @@ def load_reference(source: str) -> Reference:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f'{path} holds no reference curves ({error}): write it with '
-            'tools/plot_curve.py RUN RUN --save FILE.'
+            'tools/plot_curve.py RUN RUN RUN --save FILE.'
         ) from error
     shapes = {values.shape for values in curves.values()}
     if len(shapes) != 1 or (shape := shapes.pop())[1:] != (

@@ -123,7 +123,7 @@ def test_the_repository_has_the_curves_of_the_demo(name):
     assert reference.recipe == RECIPE
     assert reference.steps[-1] == 127
     for curve in ('loss', 'mon_feature_std', 'mon_effective_rank'):
-        assert len(reference.curves[curve]) >= 2
+        assert len(reference.curves[curve]) >= 3
     # A run of the recipe is in its own band.
     for index in range(len(reference.curves['loss'])):
         rows = [
@@ -135,10 +135,11 @@ def test_the_repository_has_the_curves_of_the_demo(name):
 
 
 def test_mistakes_are_explained(tmp_path):
-    with pytest.raises(UserError, match='two runs at least'):
-        make_reference(RECIPE, runs(1))
+    with pytest.raises(UserError, match='three runs at least'):
+        make_reference(RECIPE, runs(2))
     apart = {'a': records(0, 50), 'b': records(1, 50)[:4]}
     apart['b'] = [{**row, 'step': row['step'] + 1} for row in apart['b']]
+    apart['c'] = apart['b']
     with pytest.raises(UserError, match='no iteration in common'):
         make_reference(RECIPE, apart)
     with pytest.raises(UserError, match='have one: .*pixcon_r18_demo'):
