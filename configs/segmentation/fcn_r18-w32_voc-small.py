@@ -26,6 +26,12 @@ model = dict(
         norm_cfg=dict(type='BN', requires_grad=True),
     ),
 )
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=scale, keep_ratio=True),
+    dict(type='LoadAnnotations'),
+    _base_.pack,
+]
 train_dataloader = dict(
     batch_size=16,
     num_workers=1,
@@ -56,12 +62,7 @@ val_dataloader = dict(
         data_prefix=dict(
             img_path='JPEGImages', seg_map_path='SegmentationClass'
         ),
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='Resize', scale=scale, keep_ratio=True),
-            dict(type='LoadAnnotations'),
-            _base_.pack,
-        ],
+        pipeline=test_pipeline,
     ),
 )
 test_dataloader = val_dataloader
