@@ -230,7 +230,8 @@ def find_excursions(reference: Reference, records: Records) -> list[Excursion]:
         outside = ~((low <= values) & (values <= high))
         edges = np.flatnonzero(np.diff(np.pad(outside, 1).astype(int)))
         for begin, end in edges.reshape(-1, 2):
-            distance = np.abs(values - mean)[begin:end] / (high - mean)[begin]
+            part = slice(begin, end)
+            distance = np.abs(values - mean)[part] / (high - mean)[part]
             # A NaN counts as the farthest.
             at = begin + int(np.nan_to_num(distance, nan=np.inf).argmax())
             found.append(
