@@ -3,6 +3,7 @@
 import errno
 import pickle
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,11 @@ def load_torch_file(path: Path, mmap: bool = False) -> Any:
     # A list: torch walks it again to forget them at the end.
     stand_ins: list[Any] = [*make_stand_ins().values()]
     try:
-        with torch.serialization.safe_globals(stand_ins):
+        with (
+            torch.serialization.safe_globals(stand_ins),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter('ignore')  # errors follow them
             return torch.load(
                 path, map_location='cpu', weights_only=True, mmap=mmap or None
             )
@@ -110,6 +115,11 @@ def cannot_unpickle(path: Path, error: Exception) -> UserError:
             refused means code; damaged bytes raise almost anything.
     """
     text = str(error)
+    if 'TorchScript' in text:
+        return UserError(
+            f'{path} is a TorchScript program, which would have to run to '
+            "give its weights: save the model's state_dict()."
+        )
     if isinstance(error, pickle.UnpicklingError) and (
         'GLOBAL' in text or 'persistent' in text
     ):

@@ -171,7 +171,16 @@ def images_by_stem(folder: str) -> dict[str, str]:
         UserError: If two images differ in their suffix alone.
     """
     found: dict[str, str] = {}
-    for place, _, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, followlinks=True):
+        # A link to a folder above it would be followed in circles.
+        above = os.path.realpath(place) + os.sep
+        folders[:] = [
+            name
+            for name in folders
+            if not above.startswith(
+                os.path.realpath(os.path.join(place, name)) + os.sep
+            )
+        ]
         for name in names:
             stem, suffix = os.path.splitext(name)
             if name[0] == '.' or suffix.lower() not in OPENCV_SUFFIXES:

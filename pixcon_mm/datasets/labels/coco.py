@@ -30,6 +30,7 @@ from pixcon_mm.datasets.labels.sources import Source
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
 
+HAS = ('has', 'have')
 HAVE_NO = ("has no '{}'", "have no '{}'")
 HAVE_A_WRONG = ("has a wrong '{}'", "have a wrong '{}'")
 # Of values; numbers are expected for all other keys.
@@ -39,6 +40,7 @@ KINDS = dict(
     category_id=(int, float, str),
     iscrowd=(int, bool),
     file_name=(str,),
+    name=(str,),
     bbox=(list,),
 )
 
@@ -68,7 +70,11 @@ def look_at_coco(source: Source, find: Findings) -> None:
     if not source.trains:
         needed.append('iscrowd')  # pycocotools, when it scores
     _need_keys(annotations, tuple(needed), name, 'annotation')
-    _look_at_crowds(annotations, name, find)
+    _need_keys(content.categories, ('id', 'name'), name, 'category')
+    if source.trains:
+        _look_at_crowds(annotations, name, find)
+    else:
+        _look_at_scored_ids(annotations, name, find)
     sizes = read_sizes(images, name)
     _look_for_doubles(content, name, find)
     labels = _match_categories(content, source, name, find)
@@ -117,8 +123,9 @@ def _lists(
                 f'{name} has no list {key!r}: COCO-style annotations have '
                 '"images", "annotations" and "categories".'
             )
-    if not content.images or (source.trains and not content.annotations):
-        empty = 'annotations' if content.images else 'images'
+    needed = ['images', 'categories', *['annotations'] * source.trains]
+    empty = next((key for key in needed if not getattr(content, key)), None)
+    if empty:
         raise UserError(
             f'{name} is empty: its list {empty!r} has no entry. Export it '
             'again.'
@@ -138,6 +145,7 @@ def _need_keys(
         iscrowd='0 for single objects, 1 for crowds',
         bbox='[x, y, width, height] in pixels',
         id='a number of its own',
+        name='the name of the class, as text',
     )
     for key in keys:
         known = KINDS.get(key, (int, float))
@@ -168,6 +176,10 @@ def _which(entry: Any) -> str:
 def _look_at_crowds(
     annotations: list[CocoAnnotation], name: str, find: Findings
 ) -> None:
+    """Look at the marks of crowds, which training alone can do without."""
+    # None counts as 0, and a text as 1, be it '0'.
+    marked = [a for a in annotations if a.iscrowd not in (ABSENT, None)]
+    _need_keys(marked, ('iscrowd',), name, 'annotation')
     without = sum(a.iscrowd is ABSENT for a in annotations)
     if without:
         verb = tuple(v.format('iscrowd') for v in HAVE_NO)
@@ -175,6 +187,29 @@ def _look_at_crowds(
             f'{name}: {part(without, len(annotations), "annotation", verb)} '
             'and count as single objects; without it, the file cannot be used '
             'to validate or test.'
+        )
+
+
+def _look_at_scored_ids(
+    annotations: list[CocoAnnotation], name: str, find: Findings
+) -> None:
+    """Find ids that pycocotools cannot keep, or takes for no object.
+
+    It notes the ids of matched objects in an array of floats, where 0 means
+    that a detection has no match.
+    """
+    texts = [a.id for a in annotations if isinstance(a.id, str)]
+    if texts:
+        find.stop(
+            f'{name}: {part(len(texts), len(annotations), "annotation", HAS)} '
+            f'a text as "id" (the first: {texts[0]!r}), with which '
+            'pycocotools cannot score: number them from 1.'
+        )
+    elif any(a.id == 0 for a in annotations):
+        find.warn(
+            f'{name}: an annotation has the id 0, and pycocotools counts '
+            'every detection of this object as wrong: number annotations '
+            'from 1.'
         )
 
 
@@ -221,12 +256,14 @@ def _match_categories(
     order = [c.name for c in categories if c.name in classes]
     find.order = order
     if not labels:
-        own = ','.join(map(str, here))
+        own = ','.join(here)
+        way = f'--cfg-options {shlex.quote("classes=" + own)}'
+        if any(',' in label for label in here):
+            way = f'classes = {tuple(here)!r} in a config (docs/your_data.md)'
         raise UserError(
             f'{name}: no category has one of the class names, so nothing '
             f'would be learned or scored.{close} In the {both}. To take the '
-            f'names of the file: --cfg-options '
-            f'{shlex.quote("classes=" + own)}'
+            f'names of the file: {way}'
         )
     if others:
         find.warn(

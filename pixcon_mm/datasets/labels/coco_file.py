@@ -12,6 +12,8 @@ from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
 
 ABSENT: Any = msgspec.UNSET
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+PACKED = (b'\x1f\x8b', b'PK\x03\x04')  # gzip and ZIP
 BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -77,13 +79,15 @@ def read_coco(path: str) -> CocoFile:
             f'{name} is not made as COCO wants it, an object with the lists '
             f'"images", "annotations" and "categories": {error}.'
         ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise UserError(_why_not(name, content)) from None
+    except UNREADABLE as error:
+        raise UserError(_why_not(name, content, str(error))) from None
 
 
 def _check_start(name: str, content: bytes) -> None:
     if not content.strip():
         raise UserError(f'{name} is empty: write or copy it again.')
+    if content.startswith(PACKED):
+        raise UserError(f'{name} is compressed: unpack it.')
     if content.startswith(b'version https://git-lfs'):
         raise UserError(
             f'{name} is a pointer of Git LFS and not the file: fetch it with '
@@ -103,11 +107,14 @@ def _encoding(content: bytes) -> str:
     return 'utf-8-sig' if content.startswith(codecs.BOM_UTF8) else 'utf-16'
 
 
-def _why_not(name: str, content: bytes) -> str:
-    """Explain why something is no JSON."""
+def _why_not(name: str, content: bytes, reason: str) -> str:
+    """Explain why something is no JSON, or give msgspec's reason."""
+    constants: list[str] = []
     try:
         text = content.decode()
-        json.loads(text)
+        json.loads(text, parse_constant=constants.append)
+    except RecursionError:
+        constants.clear()
     except UnicodeDecodeError as error:
         return f'{name} is not UTF-8 (byte {error.start:,}): save it as UTF-8.'
     except json.JSONDecodeError as error:
@@ -120,6 +127,8 @@ def _why_not(name: str, content: bytes) -> str:
             f'{name} is not JSON: line {error.lineno}, column '
             f'{error.colno}: {error.msg}. Write it again.'
         )
+    if not constants:
+        return f'{name} cannot be read as JSON: {reason}. Write it again.'
     return (
         f'{name} holds NaN or Infinity, which JSON does not have, and no box '
         'or size should: remove these entries.'

@@ -26,7 +26,7 @@ class Findings:
         found (list[tuple[str, str]]): Levels and sentences. ``stop``: the run
             would fail or compute nonsense; ``warning``: probably a mistake;
             ``note``: counts.
-        files (dict[str, list[int]]): Size in bytes and time of change in
+        files (dict[str, list[int]]): Size in bytes and times of change in
             nanoseconds of the files and folders that were looked at.
         order (list[str]): Class names in the order of their numbers, where
             the file of annotations decides about it.
@@ -59,12 +59,16 @@ class Findings:
 
 
 def state_of(path: str) -> list[int]:
-    """Return size (bytes) and time of change (ns), zeros if missing."""
+    """Return size (bytes) and times of change (ns), zeros if missing.
+
+    A copy may bring its time along; the second time, of the file's entry in
+    the file system, is its own.
+    """
     try:
         found = os.stat(path)
     except OSError:
-        return [0, 0]
-    return [found.st_size, found.st_mtime_ns]
+        return [0, 0, 0]
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
 def counted(count: int, what: str) -> str:
@@ -104,6 +108,23 @@ def listed(names: Iterable[object], most: int = 12) -> str:
     return f'{shown} and {more:,} more' if more > 0 else shown
 
 
+@contextmanager
+def opened(path: str) -> Iterator[Image.Image]:
+    """Open an image with Pillow.
+
+    Raises:
+        OSError: If the file is missing or no image, or damaged, for which
+            Pillow raises several other errors.
+    """
+    try:
+        with Image.open(path) as picture:
+            yield picture
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise OSError(f'{type(error).__name__}: {error}') from error
+
+
 def image_size(path: str) -> tuple[int, int]:
     """Return width and height of an image as OpenCV would decode it.
 
@@ -113,10 +134,20 @@ def image_size(path: str) -> tuple[int, int]:
     Raises:
         OSError: If the file is missing or no image.
     """
-    with Image.open(path) as picture:
+    with opened(path) as picture:
         width, height = picture.size
         is_turned = picture.getexif().get(ORIENTATION, 1) >= 5
     return (height, width) if is_turned else (width, height)
+
+
+@contextmanager
+def any_size() -> Iterator[None]:
+    """Let Pillow open images of more pixels than it takes for an attack."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def missing_files(paths: Iterable[str]) -> set[str]:

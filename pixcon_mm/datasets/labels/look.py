@@ -17,6 +17,7 @@ from pixcon_mm.datasets.labels.findings import (
     STOP,
     WARNING,
     Findings,
+    any_size,
     counted,
     listed,
     state_of,
@@ -136,9 +137,10 @@ def _orders(
 
 def _look_or_remember(source: Source) -> Findings:
     """Look at a data set, unless its files are as they were last time."""
-    record = cache_folder() / f'labels/{_digest(source)}.json'
+    folder = cache_folder()
+    record = folder and folder / f'labels/{_digest(source)}.json'
     try:
-        known = Findings(**json.loads(record.read_text()))
+        known = Findings(**json.loads(record.read_text() if record else ''))
         known.found = [(level, text) for level, text in known.found]
         if all(state_of(p) == state for p, state in known.files.items()):
             return known
@@ -146,9 +148,13 @@ def _look_or_remember(source: Source) -> Findings:
         pass  # none yet, or of another version
     find = Findings()
     try:
-        LOOKS[source.kind](source, find)
+        with any_size():
+            LOOKS[source.kind](source, find)
     except UserError as error:
         find.stop(str(error))
+    if not record or STOP in dict(find.found):
+        # A file that could not be read may be readable next time, unchanged.
+        return find
     try:
         record.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(record) as file:
@@ -158,10 +164,13 @@ def _look_or_remember(source: Source) -> Findings:
     return find
 
 
-def cache_folder() -> Path:
-    """Return the folder of what can be found out again."""
+def cache_folder() -> Path | None:
+    """Return the folder of what can be found out again, if there is one."""
     named = os.environ.get('PIXCON_MM_CACHE')
-    return Path(named) if named else Path.home() / '.cache/pixcon_mm'
+    try:
+        return Path(named) if named else Path.home() / '.cache/pixcon_mm'
+    except RuntimeError:  # a user without a home, as in many containers
+        return None
 
 
 def _digest(source: Source) -> str:

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from pixcon_mm.datasets.labels.findings import (
     Findings,
@@ -13,6 +12,7 @@ from pixcon_mm.datasets.labels.findings import (
     image_size,
     listed,
     missing_files,
+    opened,
     part,
     spread,
     with_bar,
@@ -22,6 +22,12 @@ from pixcon_mm.datasets.labels.sources import Source
 from pixcon_mm.files import as_line
 
 THREADS = 4
+# Pillow, with which MMSegmentation opens masks, raises an error above.
+MOST_PIXELS = 178_956_970
+TOO_LARGE = (
+    f'has more than {MOST_PIXELS:,} pixels, which cannot be loaded: cut image '
+    'and mask into tiles'
+)
 
 
 def look_at_masks(source: Source, find: Findings) -> None:
@@ -66,14 +72,14 @@ def look_at_masks(source: Source, find: Findings) -> None:
     if counts.any() and not any(mask.problem for mask in masks):
         label_map = dataset.data_list[0].get('label_map') or {}
         look_at_values(masks, counts, label_map, source, where, find)
-    find.is_whole = len(chosen) == len(samples)
-    opened = (
+    find.is_whole = len(chosen) == len(there)
+    share = (
         'all opened'
         if find.is_whole
         else f'{len(chosen):,} of them opened (tools/check_data.py --all '
         'opens every one)'
     )
-    find.note(f'{where}: {counted(len(samples), "mask")}, {opened}.')
+    find.note(f'{where}: {counted(len(there), "mask")}, {share}.')
 
 
 def _look_for_files(
@@ -130,7 +136,9 @@ def _read(pair: tuple[str, str]) -> Mask:
     image, path = pair
     counts = np.zeros(256, np.int64)
     try:
-        with Image.open(path) as picture:
+        with opened(path) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                return Mask(path, counts, TOO_LARGE)
             labels = np.squeeze(np.array(picture))
     except OSError as error:
         return Mask(path, counts, f'cannot be read ({error})')

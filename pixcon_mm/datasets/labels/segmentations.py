@@ -48,6 +48,8 @@ SAYS = {
         'write polygons, or an RLE with "size" and "counts"',
     ),
 }
+# Characters of lists of numbers.
+NUMBERS = b'[]0123456789.,+-eE \n\r\t'
 
 
 @dataclass
@@ -131,6 +133,8 @@ def _numbers(text: bytes) -> list[int] | None:
         >>> _numbers(b'[[1, 2.5, 3], [4]]'), _numbers(b'[]'), _numbers(b'[1]')
         ([3, 1], [], None)
     """
+    if text.translate(None, NUMBERS):
+        return None  # a text, null or an object among them
     counts = []
     for polygon in text[1:-1].split(b']'):
         before, bracket, numbers = polygon.partition(b'[')
@@ -155,6 +159,8 @@ def _problems_of_rle(
             f', size {size} in an image of height {height} and width {width}'
             f'{swapped}',
         )
+    elif isinstance(counts, list) and {*map(type, counts)} - {int, float}:
+        yield OTHER, True, ', "counts" that are no numbers'
     elif isinstance(counts, list) and sum(counts) != height * width:
         yield (
             SIZE,
