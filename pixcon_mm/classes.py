@@ -91,6 +91,12 @@ def check_names(cfg: Config) -> None:
         )
     if cfg.get('default_scope') != 'mmseg':
         return
+    if len(cfg.classes) == 1:
+        raise UserError(
+            f'{cfg.filename} has the one class {cfg.classes[0]!r}, so every '
+            'pixel would be of it: name what is around it as a class, too, '
+            f'as in classes=background,{cfg.classes[0]} (docs/your_data.md).'
+        )
     for place, dataset in datasets(cfg):
         kind = DATASETS.get(f'mmseg.{dataset.type}')
         known = (kind.METAINFO if kind else {}).get('classes')

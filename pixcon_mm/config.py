@@ -54,10 +54,23 @@ class OptionsAction(DictAction):
             key, _, value = word.partition('=')
             options[key] = _unmark(options[key])
             if key == 'classes':
-                names = re.sub(r'[()\[\]\'"]', '', value).split(',')
-                options[key] = tuple(
-                    n for name in names if (n := name.strip())
-                )
+                options[key] = _names(value)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Read class names, a Python list or words between commas.
+
+    Example:
+        >>> _names("['hat, hard', 'vest']"), _names('vest, hard hat')
+        (('hat, hard', 'vest'), ('vest', 'hard hat'))
+    """
+    if text[:1] in ('(', '['):
+        with contextlib.suppress(ValueError, SyntaxError):
+            names = ast.literal_eval(text)
+            names = (names,) if isinstance(names, str) else names
+            return tuple(map(str, names))
+    words = [word.strip(' \'"') for word in text.strip('()[]').split(',')]
+    return tuple(filter(None, words))
 
 
 def _unmark(value: Any) -> Any:
@@ -75,8 +88,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     value, keys of any name if the value is a tuple, a list or a dict and, if
     it is a folder that ends with a slash, every path below it. A list becomes
     a tuple where one was. What follows from ``classes`` is in
-    :mod:`pixcon_mm.classes`. A file that builds on another may change these
-    two, ``data_root`` and ``classes``, in the same way.
+    :mod:`pixcon_mm.classes`. A file that builds on another may change
+    ``data_root``, ``classes`` and ``mask_values`` in the same way.
 
     Args:
         path (str): Config file, or the name of a recipe that an installed
@@ -104,8 +117,9 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         ) from error
     except SyntaxError as error:
         raise UserError(f'Config file {path!r}: {error}') from error
-    for old in _earlier_values(path, 'data_root'):
-        _pass_on(cfg, 'data_root', old)
+    for name in {'data_root', 'mask_values'} & {*cfg}:
+        for old in _earlier_values(path, name):
+            _pass_on(cfg, name, old)
     if 'classes' in cfg:
         cfg.classes = as_names(cfg.classes)
         for old in _earlier_values(path, 'classes'):

@@ -198,14 +198,18 @@ def _look_at_scored_ids(
     It notes the ids of matched objects in an array of floats, where 0 means
     that a detection has no match.
     """
-    texts = [a.id for a in annotations if isinstance(a.id, str)]
+    texts = [
+        a.id
+        for a in annotations
+        if isinstance(a.id, str) and not a.id.isdecimal()
+    ]
     if texts:
         find.stop(
             f'{name}: {part(len(texts), len(annotations), "annotation", HAS)} '
             f'a text as "id" (the first: {texts[0]!r}), with which '
             'pycocotools cannot score: number them from 1.'
         )
-    elif any(a.id == 0 for a in annotations):
+    elif any(a.id in (0, '0') for a in annotations):
         find.warn(
             f'{name}: an annotation has the id 0, and pycocotools counts '
             'every detection of this object as wrong: number annotations '
