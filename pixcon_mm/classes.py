@@ -8,7 +8,7 @@ them. Here it does, and values that disagree are found.
 """
 
 import colorsys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -159,6 +159,40 @@ def find_disagreement(cfg: Config) -> str | None:
                 f'{_count(names)}. {fix}'
             )
     return _evaluator_disagreement(cfg)
+
+
+def compare_trained(
+    cfg: Config, trained: Sequence[str], origin: str
+) -> str | None:
+    """Compare the class names of a config with those of a checkpoint.
+
+    Args:
+        cfg (Config): One with ``classes``; others are not compared.
+        trained (Sequence[str]): Names in the checkpoint, perhaps none.
+        origin (str): The checkpoint, for the sentence.
+
+    Returns:
+        str | None: A warning if the names differ.
+
+    Raises:
+        UserError: If they are the same in another order, under which the
+            outputs of the model would get wrong names.
+    """
+    names, trained = tuple(cfg.get('classes') or ()), tuple(trained)
+    pairs = enumerate(zip(names, trained, strict=False))
+    number = next((i for i, (a, b) in pairs if a != b), None)
+    if not names or number is None:
+        return None
+    sentence = (
+        f'Class {number} is {trained[number]!r} in {origin} and '
+        f'{names[number]!r} in the config'
+    )
+    if sorted(names) != sorted(trained):
+        return f'{sentence}: values of classes go by the names of the config.'
+    raise UserError(
+        f'{sentence}, which has the same names in another order: order its '
+        f'classes as the checkpoint does, {", ".join(trained)}.'
+    )
 
 
 def _evaluator_disagreement(cfg: Config) -> str | None:

@@ -93,6 +93,10 @@ def test_wrappers_are_opened_and_joined(tmp_path):
 def test_other_data_sets_are_left_alone(tmp_path):
     cfg = load(COCO, 's3://coco/')
     assert look_at(cfg, TRAIN) == []
+    cfg.train_dataloader.dataset.update(
+        data_root='', data_prefix=dict(img='s3://coco/train2017/')
+    )
+    assert look_at(cfg, TRAIN) == []
     cfg = load('pretrain/pixcon_r18_demo', f'{tmp_path}')
     assert look_at(cfg, TRAIN) == []
     cfg = load(COCO, f'{tmp_path}')
@@ -173,6 +177,41 @@ def test_findings_are_cached_until_a_file_changes(
     for other in (tmp_path / 'cache/labels').iterdir():
         other.write_text('{"found":')
     assert looks()[0] == 1
+
+
+def test_a_copy_with_the_time_of_the_original_is_another_file(
+    coco, annotations
+):
+    look_at(coco, TRAIN)
+    path = annotations(lambda content: None)
+    assert look_at(coco, TRAIN)
+    state = path.stat()
+    text = path.read_text()
+    number = text.index('"width": ') + len('"width": ')
+    path.write_text(f'{text[:number]}9{text[number + 1 :]}')
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert path.stat().st_size == state.st_size
+    assert 'another size' in str(look_at(coco, TRAIN))
+
+
+def test_what_stops_a_run_is_looked_at_again(coco, monkeypatch):
+    """A storage that was away does not change its files."""
+
+    def fail(*_):
+        raise UserError('the storage is away')
+
+    with monkeypatch.context() as patch:
+        patch.setitem(look.LOOKS, 'coco', fail)
+        assert 'away' in str(look_at(coco, TRAIN))
+    assert 'stop' not in dict(look_at(coco, TRAIN))
+
+
+def test_a_user_without_a_home(coco, monkeypatch):
+    monkeypatch.delenv('PIXCON_MM_CACHE')
+    monkeypatch.setattr(
+        look.Path, 'home', lambda: (_ for _ in ()).throw(RuntimeError)
+    )
+    assert look_at(coco, TRAIN) == look_at(coco, TRAIN)
 
 
 def test_a_cache_that_cannot_be_written_is_no_failure(
