@@ -9,12 +9,10 @@ because padding with zeros would show in the features.
 import logging
 from pathlib import Path
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.patches import ConnectionPatch, Rectangle
+from matplotlib.figure import Figure
 from mmpretrain.registry import MODELS
 from skimage.data import coffee
 from torch import Tensor, nn
@@ -26,12 +24,20 @@ from pixcon_mm.models.matching import (
     match_by_similarity,
     semantic_weights,
 )
+from pixcon_mm.visualization.panels import (
+    COLORS,
+    HEAT,
+    cell_center,
+    draw_box,
+    draw_heat,
+    draw_match,
+    draw_overlap,
+    show,
+)
 
 OUT = Path(__file__).with_name('method_picture.jpg')
 # Query and key: x1, y1, x2, y2 in the photograph of 600 x 400 pixels.
 CROPS = ((20, 60, 320, 360), (180, 90, 490, 400))
-NAMES, COLORS = ('query', 'key'), ('#2f6fde', '#f28e2b')
-HEAT = matplotlib.colormaps['plasma']
 SIZE, GRID = 224, (7, 7)
 WIDTH, HEIGHT = 12, 3.4  # inches, at 100 pixels
 
@@ -71,43 +77,12 @@ def encode(views: Tensor, seed: int) -> Tensor:
     return F.normalize(features, dim=1)
 
 
-def center(cell: int) -> tuple[float, float]:
-    """Return x and y of a cell's centre in pixels of a view."""
-    row, column = divmod(int(cell), GRID[1])
-    return (column + 0.5) * SIZE / GRID[1], (row + 0.5) * SIZE / GRID[0]
-
-
 def choose_cells(weight: Tensor, mask: Tensor) -> list[int]:
     """Choose cells to draw: in the overlap, of high and of low weight."""
     inside = mask.nonzero().flatten().tolist()
     outside = weight.masked_fill(mask, torch.nan).argsort().tolist()
     outside = [cell for cell in outside if not mask[cell]]
     return [*inside[1::5], *outside[:2], *outside[-4:]]
-
-
-def draw_match(query: plt.Axes, key: plt.Axes, cell: int, match: int, color):
-    """Connect a cell of the query with its match in the key."""
-    ends = center(cell), center(match)
-    for line, width in (('white', 4), (color, 2.4)):
-        query.figure.add_artist(
-            ConnectionPatch(
-                *ends,
-                *('data', 'data'),
-                axesA=query,
-                axesB=key,
-                color=line,
-                lw=width,
-                capstyle='round',
-            )
-        )
-    for axes, end in zip((query, key), ends, strict=True):
-        axes.plot(*end, 'o', ms=8, color=color, mec='white', mew=1.5)
-
-
-def draw_box(axes: plt.Axes, box, **style) -> None:
-    """Draw the outline of a box (x1, y1, x2, y2)."""
-    x1, y1, x2, y2 = box
-    axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, **style))
 
 
 def main() -> None:
@@ -124,8 +99,7 @@ def main() -> None:
     mask = cell_mask(overlap, GRID)
     weight = semantic_weights(similarity, mask)[0]
 
-    plt.rcParams.update({'font.size': 12, 'axes.titlesize': 13})
-    figure = plt.figure(figsize=(WIDTH, HEIGHT))
+    figure = Figure(figsize=(WIDTH, HEIGHT))
 
     def axes(left: float, bottom: float, width: float, height: float):
         inches = np.array([left, bottom, width, height])
@@ -136,35 +110,27 @@ def main() -> None:
         axes(left, 0.42, 2.6, 2.6) for left in (3.64, 6.44, 9.28)
     )
     images = views.permute(0, 2, 3, 1).numpy()
-    photo.imshow(photograph)
-    first.imshow(images[0])
-    second.imshow(images[1])
-    heat.imshow(images[0] @ (0.299, 0.587, 0.114), cmap='gray')
-    look = dict(cmap=HEAT, vmin=0, vmax=1, extent=(0, SIZE, SIZE, 0))
-    heat.imshow(weight.view(GRID), alpha=0.7, **look)
-    for panel in figure.axes:  # as the images are
-        panel.autoscale(False)
-    frames = dict(
-        zip((first, second, heat), (*COLORS, COLORS[0]), strict=True)
-    )
+    show(photo, photograph, 'photograph, two crops')
+    show(first, images[0], 'query', COLORS[0])
+    show(second, images[1], 'key', COLORS[1])
+    draw_heat(heat, images[0], weight.view(GRID))
+    heat.set_title('weights of the query', color=COLORS[0])
+    heat.spines[:].set(color=COLORS[0], linewidth=3)
     for color, box in zip(COLORS, CROPS, strict=True):
         draw_box(photo, box, ec=color, lw=3.5)
     for panel in (first, heat):
-        draw_box(panel, SIZE * overlap[0], ec='white', ls='--', lw=2)
-    for panel, color in frames.items():
-        panel.spines[:].set(color=color, linewidth=3.5)
+        draw_overlap(panel, images[0], overlap[0])
     for cell in choose_cells(weight, mask[0]):
-        color = HEAT(weight[cell].item())
-        draw_match(first, second, cell, index[0, cell], color)
+        ends = [
+            cell_center(number, GRID, (SIZE, SIZE))
+            for number in (cell, index[0, cell])
+        ]
+        draw_match(first, second, ends, HEAT(weight[cell].item()))
     bar = axes(9.28, 0.2, 2.6, 0.12)
     bar.imshow(np.linspace(0, 1, 256)[None], cmap=HEAT, aspect='auto')
+    bar.set(xticks=[], yticks=[])
     figure.text(9.2 / WIDTH, 0.26 / HEIGHT, '0', ha='right', va='center')
     figure.text(11.9 / WIDTH, 0.26 / HEIGHT, '1', va='center')
-    titles = ('photograph, two crops', *NAMES, 'weights of the query')
-    for panel, title in zip((photo, first, second, heat), titles, strict=True):
-        panel.set_title(title, color=frames.get(panel, 'black'))
-    for panel in figure.axes:
-        panel.set(xticks=[], yticks=[])
     figure.savefig(OUT, dpi=100, pil_kwargs=dict(quality=92))
 
 

@@ -2,9 +2,9 @@
 
 A config names its classes once, ``classes = ('helmet', 'vest')``; it passes
 them to its data sets as ``metainfo`` and their number to its heads. MMEngine
-computes these values when it reads the file, so a new value of the variable,
-from the command line or a config that builds on the file, would not reach
-them. Here it does, and values that disagree are found.
+computes these values when it reads the file, so they would keep the old names
+if the command line or a child config sets others. This module updates them,
+and finds values that disagree.
 """
 
 import colorsys
@@ -16,10 +16,11 @@ from mmengine.registry import DATASETS
 
 from pixcon_mm.data_paths import LOADERS, leaves
 from pixcon_mm.errors import UserError
+from pixcon_mm.wording import counted
 
-# Heads that tell the classes apart; others may do so too.
+# Heads with an output for each class; others may have one, too.
 HEADS = ('bbox_head', 'mask_head', 'decode_head', 'auxiliary_head')
-# Heads with a count of their own: object or not, and what is no object.
+# Heads whose num_classes is another number: object or not, stuff classes.
 OTHER_HEADS = ('rpn_head', 'semantic_head', 'panoptic_head')
 
 
@@ -48,8 +49,8 @@ def as_names(value: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def follow(cfg: Config, old: tuple[str, ...]) -> None:
-    """Give the names in ``cfg.classes`` to all that had the old ones.
+def replace_names(cfg: Config, old: tuple[str, ...]) -> None:
+    """Put the names in ``cfg.classes`` wherever the old ones are.
 
     Args:
         cfg (Config): Changed in place: ``metainfo`` of the data sets and
@@ -218,7 +219,7 @@ def _evaluator_disagreement(cfg: Config) -> str | None:
 
 
 def _is_one_of(file: str, files: set[str]) -> bool:
-    """Compare paths, slashes where they are joined aside."""
+    """Compare paths without slashes, which a joint may lack."""
     return file.replace('/', '') in {f.replace('/', '') for f in files}
 
 
@@ -231,7 +232,7 @@ def datasets(cfg: Config) -> Iterator[tuple[str, Any]]:
 
 
 def _heads(cfg: Config) -> Iterator[tuple[str, Any]]:
-    """Yield the heads of the model that tell classes apart."""
+    """Yield the heads of the model that classify, each after its path."""
     nodes = [('model', 'model', cfg.get('model') or {})]
     while nodes:
         path, name, node = nodes.pop(0)
@@ -251,13 +252,8 @@ def _names(info: dict) -> tuple[str, ...]:
 
 
 def _count(names: tuple[str, ...]) -> str:
-    """Return how many names there are, and the first of them.
-
-    Example:
-        >>> _count(('helmet', 'vest'))
-        '2 class names (helmet, vest)'
-    """
+    """Return how many names there are, and which."""
     if not names:
         return 'no class names'
-    some = ', '.join(names[:4]) + (', ...' if len(names) > 4 else '')
-    return f'{len(names)} class name{"s" * (len(names) > 1)} ({some})'
+    some = ', '.join(names[:4]) + ', ...' * (len(names) > 4)
+    return f'{counted(len(names), "class name")} ({some})'

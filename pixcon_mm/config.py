@@ -4,7 +4,6 @@ import ast
 import contextlib
 import copy
 import inspect
-import re
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from pixcon_mm.classes import as_names, find_disagreement, follow
+from pixcon_mm.classes import as_names, find_disagreement, replace_names
 from pixcon_mm.errors import UserError, suggest
 
 # The recipes, where the package was installed from a wheel.
@@ -28,12 +27,10 @@ EXTRA_KEYS = {
     'runner_type',
     'sync_bn',
 }
-# Between two letters of a value, not beside a comma or a bracket.
-INNER_SPACE = re.compile(r'(?<=[^\s=,()\[\]]) (?=[^,()\[\]])')
 
 
 class OptionsAction(DictAction):
-    """DictAction that keeps the spaces inside of names and paths.
+    """DictAction that keeps the spaces inside names and paths.
 
     The value of ``classes`` is always a tuple of names, even of one or of
     numbers.
@@ -47,21 +44,21 @@ class OptionsAction(DictAction):
         option: Any = None,
     ) -> None:
         """Parse ``key=value`` words into a dict."""
-        marked = [INNER_SPACE.sub('\0', value) for value in values]
-        super().__call__(parser, namespace, marked, option)
-        options = getattr(namespace, self.dest)
+        options = {**(getattr(namespace, self.dest) or {})}
         for word in values:
-            key, _, value = word.partition('=')
-            options[key] = _unmark(options[key])
+            key, text = word.split('=', maxsplit=1)
             if key == 'classes':
-                options[key] = _names(value)
+                options[key] = parse_names(text)
+            else:
+                options[key] = parse_value(text)
+        setattr(namespace, self.dest, options)
 
 
-def _names(text: str) -> tuple[str, ...]:
-    """Read class names, a Python list or words between commas.
+def parse_names(text: str) -> tuple[str, ...]:
+    """Parse class names: a Python list, or words between commas.
 
     Example:
-        >>> _names("['hat, hard', 'vest']"), _names('vest, hard hat')
+        >>> parse_names("['hat, hard', 'vest']"), parse_names('vest, hard hat')
         (('hat, hard', 'vest'), ('vest', 'hard hat'))
     """
     if text[:1] in ('(', '['):
@@ -73,11 +70,28 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(filter(None, words))
 
 
-def _unmark(value: Any) -> Any:
-    """Put the spaces back into the strings of a parsed value."""
-    if isinstance(value, list | tuple):
-        return type(value)(map(_unmark, value))
-    return value.replace('\0', ' ') if isinstance(value, str) else value
+def parse_value(text: str) -> Any:
+    """Parse a value of the command line as MMEngine does, but keep spaces.
+
+    Example:
+        >>> parse_value('[(1, 2), a b]'), parse_value('/my images/')
+        ([(1, 2), 'a b'], '/my images/')
+    """
+    text = text.strip().strip('\'"')
+    parts, depth = [''], 0
+    for char in text:
+        depth += (char in '([') - (char in ')]')
+        if char == ',' and depth == 0:
+            parts.append('')
+        else:
+            parts[-1] += char
+    if len(parts) > 1:
+        return [parse_value(part) for part in parts if part]
+    kind = {'(': tuple, '[': list}.get(text[:1])
+    if kind is None or text[-1] not in ')]':
+        return DictAction._parse_int_float_bool(text)
+    found = parse_value(f'{text[1:-1]},')
+    return kind(found)
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
@@ -87,7 +101,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     changes what took its value from it: nested keys of that name with the old
     value, keys of any name if the value is a tuple, a list or a dict and, if
     it is a folder that ends with a slash, every path below it. A list becomes
-    a tuple where one was. What follows from ``classes`` is in
+    a tuple where one was. For ``classes``, see
     :mod:`pixcon_mm.classes`. A file that builds on another may change
     ``data_root``, ``classes`` and ``mask_values`` in the same way.
 
@@ -123,7 +137,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     if 'classes' in cfg:
         cfg.classes = as_names(cfg.classes)
         for old in _earlier_values(path, 'classes'):
-            follow(cfg, as_names(old))
+            replace_names(cfg, as_names(old))
     options = options or {}
     for key, value in options.items():
         old = _check_key(cfg, key, options)
@@ -134,7 +148,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     cfg.merge_from_dict(options)
     if 'classes' in before:
         cfg.classes = as_names(cfg.classes)
-        follow(cfg, before.pop('classes'))
+        replace_names(cfg, before.pop('classes'))
     for name, old in before.items():
         if not _pass_on(cfg, name, old) and name not in runner_keys():
             raise UserError(_lost(cfg, name, old))
@@ -247,7 +261,7 @@ def _pass_on(cfg: Config, name: str, old: Any) -> bool:
 
 
 def _lost(cfg: Config, name: str, old: Any) -> str:
-    """Say where a value of a variable went that does not follow it."""
+    """Name the keys that keep the old value of a variable."""
     places = _places(cfg, lambda x: type(x) is type(old) and x == old)
     paths = ', '.join(sorted(path for _, _, path in places)[:3])
     return (

@@ -135,7 +135,7 @@ def _unknown_key(error: BaseException, cfg: Config | None) -> str | None:
     if not (isinstance(error, TypeError) and match):
         return None
     refusing, key = match.groups()
-    for node in _dicts(cfg):
+    for node in dicts_in(cfg):
         if key not in node:
             continue
         # MMEngine builds loaders and loops from dicts without a type.
@@ -242,16 +242,16 @@ def suggest(name: str, known: list[str]) -> str:
     return f' Did you mean {match[0]!r}?' if match else ''
 
 
-def _dicts(node: object) -> Iterator[dict]:
-    """Iterate over all dicts in a config."""
+def dicts_in(node: object) -> Iterator[dict]:
+    """Iterate over all dicts in a config or a part of one."""
     if isinstance(node, Config):
-        node = node.to_dict()
+        node = node._cfg_dict
     if isinstance(node, dict):
         yield node
-        node = list(node.values())
+        node = [*node.values()]
     if isinstance(node, list | tuple):
         for child in node:
-            yield from _dicts(child)
+            yield from dicts_in(child)
 
 
 def _registries() -> list[Registry]:

@@ -9,6 +9,7 @@ from mmengine.dataset import DefaultSampler
 from mmengine.registry import DATA_SAMPLERS
 
 from pixcon_mm.cli import set_epochs
+from pixcon_mm.errors import dicts_in
 
 STEPS = 4  # of the optimiser
 BATCH = {'mmpretrain': 4}  # images of a batch; 2 for detectors and segmentors
@@ -21,7 +22,7 @@ SIZES = ('scale', 'scales', 'crop_size', 'size', 'stride')
 
 @DATA_SAMPLERS.register_module()
 class FirstSampler(DefaultSampler):
-    """DefaultSampler that ends after some images.
+    """DefaultSampler of the first images.
 
     Args:
         num (int): Images of each process.
@@ -58,7 +59,7 @@ def make_quick(cfg: Config) -> str:
     else:
         cfg.train_cfg.update(max_iters=steps, val_interval=steps)
         # A warm-up lasts to the end: large steps would be too early.
-        for part in _dicts(cfg.get('param_scheduler')):
+        for part in dicts_in(cfg.get('param_scheduler')):
             for end in {'end', 'T_max'} & {*part}:
                 part[end] = min(part[end], steps)
     cfg.train_dataloader.batch_size = batch
@@ -70,7 +71,7 @@ def make_quick(cfg: Config) -> str:
             loader.pop('timeout', None)
     edge = _shrink(cfg)
     for key in ('train_cfg', 'test_cfg'):
-        for node in _dicts(cfg.model.get(key)):
+        for node in dicts_in(cfg.model.get(key)):
             for count in {'num', 'max_per_img'} & {*node}:
                 node[count] = min(node[count], REGIONS)
     hooks = cfg.setdefault('default_hooks', {})
@@ -86,7 +87,7 @@ def make_quick(cfg: Config) -> str:
 
 
 def _take_first(loader: dict, num: int) -> None:
-    """Let a loader end after some images."""
+    """Load only the first images."""
     loader['sampler'] = dict(loader['sampler'], type='FirstSampler', num=num)
 
 
@@ -100,7 +101,7 @@ def _shrink(cfg: Config) -> int:
     parts = [loader.dataset for loader in loaders if loader]
     parts += [cfg.model.get(key) for key in ('data_preprocessor', 'test_cfg')]
     # A step may be part of several pipelines.
-    nodes = {id(node): node for part in parts for node in _dicts(part)}
+    nodes = {id(node): node for part in parts for node in dicts_in(part)}
     places = [
         (node, key)
         for node in nodes.values()
@@ -129,12 +130,3 @@ def _scaled(size: Any, factor: float) -> Any:
     if isinstance(size, list | tuple):
         return type(size)(_scaled(edge, factor) for edge in size)
     return round(size * factor)
-
-
-def _dicts(node: Any) -> Iterator[dict]:
-    """Yield the dicts in a tree of dicts and sequences."""
-    if isinstance(node, dict):
-        yield node
-        node = [*node.values()]
-    for child in node if isinstance(node, list | tuple) else ():
-        yield from _dicts(child)

@@ -25,6 +25,7 @@ from reproduction.runs import (
     Run,
     backbone_name,
     select,
+    select_scored,
     settings_of,
     table_rows,
 )
@@ -166,12 +167,13 @@ def show_backbones(status: PlanStatus, console: Console) -> None:
         runs = select(status.runs.values(), **fields)
         cells = [states(status, select(runs, kind='pretrain'))]
         for benchmark in plan.benchmarks:
-            tests = select(runs, kind='test', benchmark=benchmark)
+            tests = select_scored(runs, benchmark)
             # Of a fine-tuning and its test, the one that says more.
             done = (State.COMPLETE, State.LOST)
             decisive = [
                 test
-                if status.status(test.parent).state in done
+                if test.kind == 'evaluate'
+                or status.status(test.parent).state in done
                 else test.parent
                 for test in tests
             ]

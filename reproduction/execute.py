@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from pixcon_mm.errors import UserError
+from reproduction.labels import write_list
 from reproduction.launch import (
     build_command,
     readable,
@@ -22,7 +23,7 @@ from reproduction.launch import (
     write_metrics,
 )
 from reproduction.run_dir import RunDir
-from reproduction.runs import Run, forget_configs, settings_of
+from reproduction.runs import SCORED, Run, forget_configs, settings_of
 from reproduction.status import RUNNABLE, TO_REDO, PlanStatus, State, Status
 
 WAIT = 2.0  # seconds between two looks at a run of another process
@@ -59,7 +60,9 @@ class Selection:
 
     def processes(self, run: Run) -> int:
         """Return the processes of a run; 0 for one without a launcher."""
-        return run.gpus if self.gpus is None else self.gpus
+        if self.gpus is None or run.kind == 'evaluate':
+            return run.gpus  # an evaluation is one process
+        return self.gpus
 
     def wants(self, status: PlanStatus, run: Run, own: Status) -> bool:
         """Return whether a run with a status of its own is to run now."""
@@ -71,7 +74,7 @@ class Selection:
         # A run that resumes from its own checkpoint reads no lost one.
         has_begun = status.run_dir(run).newest_checkpoint() is not None
         is_lost = parent.state is State.LOST
-        return is_lost and has_begun and run.kind != 'test'
+        return is_lost and has_begun and run.kind not in SCORED
 
 
 def fits(processes: int) -> bool:
@@ -172,6 +175,8 @@ def _run_if_free(
             settings = settings_of(run)
             processes = selection.processes(run)
             line = build_command(status, run, processes)
+            if run.labels is not None:
+                write_list(status.plan, run, run_dir)
             log(f'{run.name}: {readable(line)}')
             started = dict(settings=settings, parent_sha256=sha256)
             run_dir.write('run.json', started)

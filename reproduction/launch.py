@@ -22,6 +22,7 @@ import pixcon_mm
 from pixcon_mm.errors import UserError
 from pixcon_mm.processes import STOPPED
 from pixcon_mm.visualization.curves import summarize
+from reproduction import frozen, labels
 from reproduction.run_dir import RunDir, cost_of, describe_file
 from reproduction.runs import Run, load_silently
 from reproduction.status import PlanStatus
@@ -44,6 +45,12 @@ def build_command(
     source = run.weights
     if run.parent:
         source = str(status.checkpoint(run.parent))
+    if run.evaluate is not None:
+        options = status.plan.with_roots(run.evaluate)
+        line = [sys.executable, 'tools/evaluate_dense.py', run.config]
+        line += ['--pretrained', source, '--seed', str(run.seed)]
+        line += ['--out', str(run_dir.path / frozen.REPORT)]
+        return [*line, *frozen.arguments(options)]
     tool = 'test' if run.kind == 'test' else 'train'
     line = [run.config, *([source] if tool == 'test' else [])]
     if gpus:
@@ -62,6 +69,9 @@ def build_command(
     if run.kind != 'test' and (gpus or gpus != run.gpus):
         line += ['--total-batch', str(_total_batch(run))]
     options = status.plan.arguments(run.options)
+    if run.labels is not None:
+        file = labels.list_file(run_dir).resolve()
+        options.append(f'{labels.KEY}={file}')
     return [*line, '--cfg-options', f'randomness.seed={run.seed}', *options]
 
 
@@ -191,6 +201,14 @@ def write_metrics(run: Run, run_dir: RunDir) -> None:
                 f'{evaluation} belongs to another checkpoint than the run was '
                 'started with: run it again.'
             )
+    elif run.kind == 'evaluate':
+        report = json.loads((run_dir.path / frozen.REPORT).read_text())
+        if report['backbone'].get('sha256') != started['parent_sha256']:
+            raise UserError(
+                f'{run_dir.path / frozen.REPORT} belongs to another '
+                'checkpoint than the run was started with: run it again.'
+            )
+        metrics = frozen.metrics_of(report['results'])
     else:
         newest = run_dir.newest_checkpoint()
         if newest is None:

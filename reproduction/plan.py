@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from pixcon_mm.errors import UserError, suggest
+from reproduction.frozen import check_arguments
 
 
 def _check_unique(seeds: list[int]) -> list[int]:
@@ -103,17 +104,33 @@ class Metric(Section):
 
 
 class Benchmark(Section):
-    """A fine-tuning and its test."""
+    """A fine-tuning and its test, or an evaluation of frozen features."""
 
     title: str
     # A published number is shown only if its protocol is the same text.
     protocol: str
-    config: str
+    config: str  # of the fine-tuning; of the backbone, with evaluate
     metrics: dict[str, Metric]  # by their name in the evaluator
     data: list[str]  # names in the plan's data
     options: Options = {}
+    # Options of tools/evaluate_dense.py, without a fine-tuning.
+    evaluate: Options | None = None
+    # Share of the labelled images to fine-tune with, drawn by the seed.
+    labels: Annotated[float, Field(gt=0, lt=1)] | None = None
     gpus: Count = 0  # as of a method
     published: str | None = None  # name in the file of published numbers
+
+    @model_validator(mode='after')
+    def _check_kind(self) -> Benchmark:
+        if self.evaluate is None:
+            return self
+        if self.options or self.labels is not None or self.gpus > 1:
+            raise ValueError(
+                'with evaluate it has no fine-tuning: options and labels do '
+                'not apply, and it uses one GPU at most'
+            )
+        check_arguments(self.evaluate)
+        return self
 
 
 class RowGroup(Section):
@@ -154,7 +171,9 @@ class Plan(Section):
     def _check_references(self) -> Plan:
         for section in ('pretrain_sets', 'methods', 'benchmarks'):
             for name, item in getattr(self, section).items():
-                roots = re.findall(r'{(.*?)}', str([*item.options.values()]))
+                frozen = getattr(item, 'evaluate', None) or {}
+                values = [*item.options.values(), *frozen.values()]
+                roots = re.findall(r'{(.*?)}', str(values))
                 data = [*getattr(item, 'data', ()), *roots]
                 self._check_known(f'{section}: {name}', 'data', data)
                 self.arguments(item.options)  # now, not in a job

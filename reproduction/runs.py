@@ -16,7 +16,8 @@ from pixcon_mm.config import load_config, runner_keys
 from pixcon_mm.errors import UserError
 from reproduction.plan import Options, Plan
 
-KINDS = ('pretrain', 'finetune', 'test')
+KINDS = ('pretrain', 'evaluate', 'finetune', 'test')
+SCORED = ('evaluate', 'test')  # whose metrics are in tables
 # Settings that the result does not depend on: they say where a run writes
 # and how it feeds its device. (The number of processes is none either: the
 # total batch is the recipe's, and so are its statistics under SyncBN.)
@@ -33,9 +34,9 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class Run:
-    """One command: a pre-training, a fine-tuning or a test."""
+    """One command: a pre-training, a fine-tuning, a test, an evaluation."""
 
-    kind: Literal['pretrain', 'finetune', 'test']
+    kind: Literal['pretrain', 'evaluate', 'finetune', 'test']
     method: str  # name in the plan, as the next two
     pretrain_set: str | None  # None with existing weights
     benchmark: str | None  # None for a pre-training
@@ -46,6 +47,8 @@ class Run:
     data: list[str]  # names in the plan
     parent: Run | None = None  # the run whose checkpoint it starts from
     weights: str | None = None  # none or torchvision, without a parent
+    evaluate: Options | None = None  # options of an evaluation
+    labels: float | None = None  # share of the labels of a fine-tuning
 
     @property
     def name(self) -> str:
@@ -53,6 +56,13 @@ class Run:
         backbone = backbone_name(self.method, self.pretrain_set)
         parts = [self.kind, self.benchmark, f'{backbone}-seed{self.seed}']
         return '/'.join(filter(None, parts))
+
+    @property
+    def pretraining(self) -> Run | None:
+        """The pre-training behind it; None with existing weights."""
+        if self.kind == 'pretrain':
+            return self
+        return self.parent.pretraining if self.parent else None
 
 
 def backbone_name(method: str, pretrain_set: str | None) -> str:
@@ -97,7 +107,10 @@ def runs_of(plan: Plan) -> dict[str, Run]:
 def _chain(
     plan: Plan, method: str, pretrain_set: str | None, name: str, seed: int
 ) -> list[Run]:
-    """List the runs behind one number: pre-training, fine-tuning, test."""
+    """List the runs behind one number, after the pre-training if any.
+
+    A fine-tuning and its test, or an evaluation of frozen features.
+    """
     source, benchmark = plan.methods[method], plan.benchmarks[name]
     backbone = dict(method=method, pretrain_set=pretrain_set)
     runs: list[Run] = []
@@ -115,7 +128,8 @@ def _chain(
             **backbone,
         )
         runs.append(pretrain)
-    for kind in ('finetune', 'test'):
+    is_frozen = benchmark.evaluate is not None
+    for kind in ('evaluate',) if is_frozen else ('finetune', 'test'):
         run = Run(
             kind=kind,
             benchmark=name,
@@ -125,7 +139,9 @@ def _chain(
             gpus=benchmark.gpus,
             data=benchmark.data,
             parent=runs[-1] if runs else None,
-            weights=source.weights if kind == 'finetune' else None,
+            weights=source.weights if kind != 'test' else None,
+            evaluate=benchmark.evaluate,
+            labels=benchmark.labels if kind == 'finetune' else None,
             **backbone,
         )
         runs.append(run)
@@ -141,6 +157,17 @@ def select(runs: Iterable[Run], **fields: Any) -> list[Run]:
     ]
 
 
+def select_scored(
+    runs: Iterable[Run], benchmark: str | None = None
+) -> list[Run]:
+    """Select the runs whose metrics are in tables, of one benchmark or all."""
+    return [
+        run
+        for run in runs
+        if run.kind in SCORED and benchmark in (None, run.benchmark)
+    ]
+
+
 def settings_of(run: Run) -> Settings:
     """Collect all settings that the result of a run depends on.
 
@@ -150,6 +177,11 @@ def settings_of(run: Run) -> Settings:
     all_settings = _config_settings(run.config, json.dumps(run.options))
     settings = {k: v for k, v in all_settings if concerns(run.kind, k)}
     settings['seed'] = run.seed
+    if run.labels is not None:
+        settings['labels'] = run.labels
+    for key, value in (run.evaluate or {}).items():
+        if key not in ('device', 'workers'):  # the result is the same
+            settings[f'evaluate.{key}'] = value
     if run.parent:
         for key, value in settings_of(run.parent).items():
             settings[f'{run.parent.kind}.{key}'] = value
@@ -165,6 +197,8 @@ def concerns(kind: str, key: str) -> bool:
     """
     if kind == 'test':
         return key.startswith(('model.', 'test_'))
+    if kind == 'evaluate':
+        return key.startswith(('model.backbone.', 'model.data_preprocessor.'))
     return not key.startswith(('val_', 'test_'))
 
 

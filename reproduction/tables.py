@@ -16,7 +16,13 @@ from reproduction.published import (
     read_published,
 )
 from reproduction.run_dir import Cost
-from reproduction.runs import Run, select, settings_of, table_rows
+from reproduction.runs import (
+    Run,
+    select,
+    select_scored,
+    settings_of,
+    table_rows,
+)
 from reproduction.status import PlanStatus, State
 
 
@@ -44,7 +50,8 @@ class Cell:
         39.0 ± 1.0 (3) 38.0 (1 of 3) –
     """
 
-    # One per complete test, scaled as the metric says, in order of seeds.
+    # One per complete test or evaluation, scaled as the metric says, in the
+    # order of seeds.
     values: list[float] = field(default_factory=list)
     wanted: int = 0  # number of seeds of the plan
     pretrainings: int = 0  # how many different ones are behind the values
@@ -193,10 +200,10 @@ def _row(
     key = RowKey(spec.title, set_title, epochs)
     cells = {}
     for name, benchmark in benchmarks.items():
-        tests = select(runs, kind='test', benchmark=name)
+        tests = select_scored(runs, name)
         for metric, column in benchmark.metrics.items():
             done = [t for t in tests if _score(status, t, metric) is not None]
-            parents = [test.parent.parent for test in done]
+            parents = [test.pretraining for test in done]
             cells[f'{name}/{metric}'] = Cell(
                 [column.scale * _score(status, t, metric) for t in done],
                 len(tests),
@@ -231,7 +238,7 @@ def _score(status: PlanStatus, test: Run, metric: str) -> float | None:
 def missing_metrics(status: PlanStatus) -> list[str]:
     """Name complete tests that lack a metric that the plan wants."""
     sentences = []
-    for run in select(status.runs.values(), kind='test'):
+    for run in select_scored(status.runs.values()):
         own = status.status(run)
         wanted = status.plan.benchmarks[run.benchmark].metrics
         missing = [

@@ -35,7 +35,9 @@ def test_every_direct_dependency_has_one_version(python):
             assert re.fullmatch(r'==[\w.]+', str(pin.specifier))
             assert pin.name not in pins
             pins[pin.name] = str(pin.specifier).removeprefix('==')
-    for name in ('runtime', 'openmmlab', 'tables', 'evaluation', 'dev'):
+    for name in (
+        *('runtime', 'openmmlab', 'tables', 'evaluation', 'export', 'dev'),
+    ):
         for wanted in requirements(name):
             assert pins[wanted.name] in wanted.specifier
 

@@ -109,7 +109,8 @@ FRAMEWORKS = pytest.mark.parametrize(
 
 @pytest.mark.slow
 @FRAMEWORKS
-def test_print_config(framework, config, monkeypatch, capsys):
+def test_print_config(framework, config, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)  # the tool writes example.py
     name = 'misc/print_config.py'
     tool(framework, name, config, monkeypatch=monkeypatch)
     assert "name='visualizer'" in capsys.readouterr().out

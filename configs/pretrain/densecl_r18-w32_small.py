@@ -5,6 +5,7 @@
 # 1 process x 128 = 128 images. Expected result: docs/study/.
 _base_ = [
     '../_base_/models/densecl_r50.py',
+    '../_base_/models/resnet18_w32.py',
     '../_base_/datasets/coco_moco_views.py',
     '../_base_/schedules/sgd_cosine_100e_small.py',
     '../_base_/pretrain_runtime.py',
@@ -13,13 +14,7 @@ data_root = 'data/small/pool/'
 model = dict(
     queue_len=1024,
     momentum=0.01,
-    backbone=dict(
-        depth=18,
-        stem_channels=32,
-        base_channels=32,
-        strides=(1, 2, 2, 1),
-        dilations=(1, 1, 1, 2),
-    ),
+    backbone=_base_.small_backbone,
     neck=dict(in_channels=256, hid_channels=256),
 )
 view = [dict(_base_.view[0], scale=64), *_base_.view[1:]]

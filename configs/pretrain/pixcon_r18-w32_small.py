@@ -5,6 +5,7 @@
 # Expected result: docs/study/.
 _base_ = [
     '../_base_/models/pixcon_r50.py',
+    '../_base_/models/resnet18_w32.py',
     '../_base_/datasets/coco_two_views.py',
     '../_base_/schedules/sgd_cosine_100e_small.py',
     '../_base_/pretrain_runtime.py',
@@ -13,14 +14,7 @@ data_root = 'data/small/pool/'
 norm_cfg = dict(type='BN')
 model = dict(
     queue_len=1024,
-    backbone=dict(
-        depth=18,
-        stem_channels=32,
-        base_channels=32,
-        strides=(1, 2, 2, 1),
-        dilations=(1, 1, 1, 2),
-        norm_cfg=norm_cfg,
-    ),
+    backbone=_base_.small_backbone,
     neck=dict(in_channels=256, hid_channels=256, norm_cfg=norm_cfg),
     head=dict(hid_channels=256, norm_cfg=norm_cfg),
 )

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pixcon_mm.checkpoint.export import detectron2_name
-from pixcon_mm.checkpoint.load import enumerate_names
 from pixcon_mm.checkpoint.torch_file import StateDict
 from pixcon_mm.errors import UserError
+from pixcon_mm.wording import listed
 
 # Where checkpoints hold the trained backbone: the release's, ours and
 # OpenMMLab's. A file of a bare backbone has none, as torchvision's.
 PREFIXES = ('encoder_q.0.', 'backbone.')
-# Words by which prefixes tell a moving average from the trained network.
-# Teachers are not among them: what to take of teacher and student is a choice
-# on which DINO and others differ.
+# Parts of a prefix that mark a moving average of the trained network.
+# "teacher" is not among them: methods differ in whether the teacher or the
+# student is used.
 MOVING_AVERAGE = re.compile(
     r'(?:^|[._])(?:key_encoder|encoder_k|momentum|target|ema)(?=[._])'
 )
@@ -43,8 +43,8 @@ def _timm_whole_name(name: str) -> str:
     return re.sub(r'^([a-z]+)_(\d+)\.', r'\1.\2.', _timm_name(name))
 
 
-# From a model's names to those of a file: the same, or another library's.
-DIALECTS: tuple[Callable[[str], str], ...] = (
+# From a model's names to those of a file: the same, or those of a library.
+NAMINGS: tuple[Callable[[str], str], ...] = (
     str,
     _timm_name,
     _timm_whole_name,
@@ -67,7 +67,7 @@ class Place(NamedTuple):
         where = f'under {self.prefix!r}' if self.prefix else 'without a prefix'
         if not self.left_out:
             return f', {where}'
-        return f', {where}, not {enumerate_names([*self.left_out])}'
+        return f', {where}, not {listed([*self.left_out])}'
 
 
 def backbone_tensors(
@@ -105,11 +105,11 @@ def backbone_tensors(
 
 
 def find_backbone(tensors: StateDict, model: StateDict, origin: str) -> Place:
-    """Find the one backbone of a file that has all names of a model's.
+    """Find the backbone in a file that has all tensors of the model's.
 
-    Prefixes are of no concern, and neither are the names that torchvision,
-    timm, Lightly's examples and Detectron2 give to the same layers. Of a
-    network and its moving average, the network is taken, as in PixCon.
+    Names may have any prefix, and may be those of torchvision, timm,
+    Lightly's examples or Detectron2. If the file has a network and its
+    moving average, the network is taken, as in PixCon.
 
     Args:
         tensors (dict[str, Tensor]): Content of a file.
@@ -117,8 +117,7 @@ def find_backbone(tensors: StateDict, model: StateDict, origin: str) -> Place:
         origin (str): Where the tensors are from, for messages.
 
     Returns:
-        Place: The backbone; if the file has none that is complete, what is
-        closest to one.
+        Place: The backbone; if none is complete, the tensors that match best.
 
     Raises:
         UserError: If there are several, as of a teacher and a student.
@@ -137,7 +136,7 @@ def find_backbone(tensors: StateDict, model: StateDict, origin: str) -> Place:
     if len(places) > 1 and len(trained) != 1:
         raise UserError(
             f'{origin} has {len(places)} different backbones that fit, under '
-            f'{enumerate_names(prefixes)}: write the one that you want with '
+            f'{listed(prefixes)}: write the one that you want with '
             "'python tools/export_backbone.py FILE --format mmlab --prefix "
             f"{prefixes[-1]}' and give that file to --pretrained."
         )
@@ -148,8 +147,8 @@ def find_backbone(tensors: StateDict, model: StateDict, origin: str) -> Place:
 
 def _complete_places(tensors: StateDict, model: StateDict) -> list[Place]:
     """List the different backbones of a file that have a model's names."""
-    for dialect in DIALECTS:
-        ours = {dialect(name): name for name in model}
+    for rename in NAMINGS:
+        ours = {rename(name): name for name in model}
         # The count of batches of a BN layer may be missing.
         needed = [n for n in ours if not n.endswith('.num_batches_tracked')]
         places: list[Place] = []

@@ -60,8 +60,8 @@ def load_strict(
     if odd:
         kind = f'{tensors[odd[0]].dtype}, {tensors[odd[0]].layout}'
         raise UserError(
-            f'{part}: {len(odd)} {count} are no dense arrays of floating-point '
-            f'numbers in {origin}, the first is {odd[0]} ({kind}): weights '
+            f'{part}: {len(odd)} {count} are no dense arrays of floats in '
+            f'{origin}, the first is {odd[0]} ({kind}): weights '
             'that were quantised or made sparse cannot be trained on, so '
             'take the original ones.'
         )

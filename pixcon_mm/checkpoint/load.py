@@ -14,6 +14,7 @@ from pixcon_mm.checkpoint.torch_file import (
     load_torch_file,
 )
 from pixcon_mm.errors import UserError
+from pixcon_mm.wording import listed
 
 # Where training scripts put the network's weights beside other things.
 MAIN_PLACES = ('', 'state_dict', 'model')
@@ -52,24 +53,9 @@ tensors are in 'model'."
         if self.places.keys() == {''}:
             return f'The file is a plain state dict; {places[0]}.'
         return (
-            f'The file has the top-level keys {enumerate_names(self.keys)}; '
+            f'The file has the top-level keys {listed(self.keys)}; '
             f'{", ".join(places)}.'
         )
-
-
-def enumerate_names(names: list[str], most: int = 10) -> str:
-    """Write names as a part of a sentence, the first ones if they are many.
-
-    Example:
-        >>> enumerate_names(['a', 'b', 'c'])
-        "'a', 'b' and 'c'"
-        >>> enumerate_names(['a', 'b', 'c'], most=1)
-        "'a' and 2 more"
-    """
-    shown = [repr(name) for name in names[:most]]
-    if len(names) > most:
-        shown.append(f'{len(names) - most} more')
-    return ' and '.join(filter(None, [', '.join(shown[:-1]), *shown[-1:]]))
 
 
 def load_tensors(path: str | Path) -> StateDict:
@@ -108,8 +94,7 @@ def load_weights(path: str | Path) -> Weights:
     if not found:
         raise UserError(
             f'{path} has no named tensors, neither at the top level nor '
-            'deeper'
-            + (f'; its keys are {enumerate_names(keys)}.' if keys else '.')
+            'deeper' + (f'; its keys are {listed(keys)}.' if keys else '.')
         )
     main = next((p for p in MAIN_PLACES if p in found), None)
     if main is None and len(found) == 1:

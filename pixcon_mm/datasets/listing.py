@@ -4,7 +4,8 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +27,12 @@ FORMATS = {
 # Suffixes of theirs for files that are never photographs: floats.
 OTHERS = {'.pfm'}
 MAX_KINDS = 8
+ORIENTATION = 0x0112  # of EXIF; from 5 on, width and height are swapped
+# Images that a folder of a data set may hold, readable or not.
+PICTURES = (
+    *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.gif', '.webp'),
+    *('.tif', '.tiff', '.ppm', '.jp2', '.avif', '.heic'),
+)
 # What OpenCV reads, in any case.
 OPENCV_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
@@ -196,3 +203,82 @@ def images_by_stem(folder: str) -> dict[str, str]:
                 )
             found[stem] = path
     return dict(sorted(found.items()))
+
+
+def missing_files(paths: Iterable[str]) -> set[str]:
+    """Return the paths that name no file, listing each folder once."""
+    by_folder: dict[str, set[str]] = {}
+    for path in paths:
+        folder, name = os.path.split(path)
+        by_folder.setdefault(folder, set()).add(name)
+    missing = set()
+    for folder, names in by_folder.items():
+        try:
+            found = {*os.listdir(folder or '.')}
+        except OSError:
+            found = set()
+        missing |= {os.path.join(folder, name) for name in names - found}
+    return missing
+
+
+@contextmanager
+def any_size() -> Iterator[None]:
+    """Let Pillow open images of more pixels than it takes for an attack."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Image.Image]:
+    """Open an image with Pillow.
+
+    Raises:
+        OSError: If the file is missing, not an image, or damaged, for which
+            Pillow raises several other errors.
+    """
+    try:
+        with Image.open(path) as picture:
+            yield picture
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise OSError(f'{type(error).__name__}: {error}') from error
+
+
+def image_size(path: str) -> tuple[int, int]:
+    """Return width and height of an image as OpenCV would decode it.
+
+    Reads the header only. A photograph may be stored on its side, with a mark
+    by which OpenCV turns it.
+
+    Raises:
+        UserError: If the file is missing or not an image.
+    """
+    try:
+        with opened(path) as picture:
+            width, height = picture.size
+            is_turned = picture.getexif().get(ORIENTATION, 1) >= 5
+    except OSError as error:
+        raise UserError(
+            f'{as_line(path)} cannot be read as an image ({error}): replace '
+            'it, or remove it from the data set.'
+        ) from error
+    return (height, width) if is_turned else (width, height)
+
+
+def spread(count: int | None, total: int) -> list[int]:
+    """Choose indices that are spread evenly, the first and last among them.
+
+    Args:
+        count (int, optional): How many, at most; all if None.
+        total (int): Indices are smaller.
+
+    Example:
+        >>> spread(3, 9), spread(4, 2)
+        ([0, 4, 8], [0, 1])
+    """
+    count = total if count is None else min(count, total)
+    return [round(i * (total - 1) / max(count - 1, 1)) for i in range(count)]

@@ -34,14 +34,14 @@ class MaskFolderDataset(BaseSegDataset):
         **kwargs: Any,
     ):
         self.mask_values = mask_values
-        super().__init__(**kwargs)
+        super().__init__(img_suffix=img_suffix, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """List the images with their masks.
 
         Raises:
-            UserError: If there are none, or as many values as classes are
-                needed.
+            UserError: If there are no images, or the number of values is not
+                that of the classes.
         """
         classes = self.metainfo['classes']
         self.label_map = mask_labels(self.mask_values, classes)

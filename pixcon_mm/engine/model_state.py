@@ -1,5 +1,7 @@
 """Tensors of a model in training: finite, and laid out as its optimiser's."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 
 import torch
@@ -16,8 +18,20 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model.module if is_model_wrapper(model) else model
 
 
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put all modules in evaluation mode in here, and back as they were."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
 def check_batch(model: nn.Module, batch: int, processes: int) -> None:
-    """Stop if the projectors of a self-supervised model got a single row.
+    """Stop if a self-supervised model's projectors would get a single row.
 
     A batch norm right behind a linear layer of its neck has one row per
     image, over all processes under SyncBN, and needs two for a variance.
@@ -28,7 +42,7 @@ def check_batch(model: nn.Module, batch: int, processes: int) -> None:
         processes (int): Processes of the run.
 
     Raises:
-        UserError: If there is but one row.
+        UserError: If there is only one row.
     """
     neck = getattr(unwrap(model), 'neck', None) or nn.Identity()
     layers = [m for m in neck.modules() if next(m.children(), None) is None]

@@ -57,7 +57,7 @@ def fit_pca(
         products += rows.T @ rows
     mean = sums / count
     covariance = products / count - mean[:, None] * mean
-    # A channel that is constant has nothing to say.
+    # Constant channels carry no information.
     spread = covariance.diagonal().clamp(min=0).sqrt()
     scale = torch.where(spread > 1e-8 * spread.max(), 1 / spread, 0)
     correlation = covariance * scale[:, None] * scale

@@ -59,7 +59,7 @@ class CropPairs(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return views (2, 3, H, W), crop boxes (2, 4) and flips (2, )."""
         image, _ = read_image(self.paths[index])
-        with _numpy_seeded(self.seed, index):
+        with numpy_seeded(self.seed, index):
             results = self.crop(dict(img=image.permute(1, 2, 0).numpy()))
             results = self.flip(results)
         views = [torch.from_numpy(v).permute(2, 0, 1) for v in results['img']]
@@ -71,7 +71,7 @@ class CropPairs(Dataset):
 
 
 @contextmanager
-def _numpy_seeded(*seed: int) -> Iterator[None]:
+def numpy_seeded(*seed: int) -> Iterator[None]:
     """Seed NumPy's global generator in here, and restore it."""
     state = np.random.get_state()
     np.random.seed(np.random.SeedSequence(seed).generate_state(4))

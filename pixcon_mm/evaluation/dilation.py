@@ -70,13 +70,13 @@ def dilate(net: nn.Module, read: Read, stride: int) -> None:
             f'{refusal}{stride}: choose a smaller power of two, or its own.'
         )
     for layer, before in inputs.items():
-        # A kernel without overlap that leaps so far cuts patches (ViT).
-        leap = _pair(layer.stride)[0]
-        is_patches = leap == _pair(layer.kernel_size)[0] and leap > 4
-        if before * leap > stride and is_patches:
+        # Kernels that do not overlap and have a large stride cut patches.
+        step = _pair(layer.stride)[0]
+        is_patches = step == _pair(layer.kernel_size)[0] and step > 4
+        if before * step > stride and is_patches:
             raise UserError(
                 f'{refusal}{stride}: it cuts the image into patches of '
-                f'{leap} pixels. Leave --stride out.'
+                f'{step} pixels. Leave --stride out.'
             )
         _dilate_layer(layer, before, stride, refusal)
     with torch.no_grad():
@@ -92,16 +92,16 @@ def _dilate_layer(
     layer: nn.Module, before: int, stride: int, refusal: str
 ) -> None:
     """Fit one layer whose input natively has a stride of ``before``."""
-    leaps = _pair(layer.stride)
+    steps = _pair(layer.stride)
     rate = max(before // stride, 1)
     # What is left of its subsampling: none, where the map is dense enough.
-    kept = max(min(leaps[0], stride // min(before, stride)), 1)
-    is_unchanged = rate == 1 and kept == leaps[0]
+    kept = max(min(steps[0], stride // min(before, stride)), 1)
+    is_unchanged = rate == 1 and kept == steps[0]
     if is_unchanged:
         return
     is_plain = (
         not isinstance(layer, nn.AvgPool2d)
-        and leaps[0] == leaps[1]
+        and steps[0] == steps[1]
         and not isinstance(layer.padding, str)
         and getattr(layer, 'padding_mode', 'zeros') == 'zeros'
         and not type(layer).__name__.endswith('Same')

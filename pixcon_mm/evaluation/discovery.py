@@ -4,7 +4,6 @@ Simeoni et al., LOST, BMVC 2021: the cell that resembles the fewest others is
 part of an object, and so is what resembles it.
 """
 
-import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 from scipy.ndimage import label
 from torch import Tensor
 
+from pixcon_mm.datasets.labels.coco_file import ABSENT, read_coco
 from pixcon_mm.errors import UserError
 
 EXPANSION = 100  # cells of low degree that may join the seed
@@ -122,16 +122,16 @@ def _read_xml(root: Path, name: str) -> Boxes:
 
 
 def _read_coco(path: Path) -> list[tuple[Path, Boxes]]:
-    content = json.loads(path.read_bytes())
-    by_image: dict[int, list] = {i['id']: [] for i in content['images']}
-    for note in content['annotations']:
-        if not note.get('iscrowd'):
-            x, y, width, height = note['bbox']
-            by_image[note['image_id']].append([x, y, x + width, y + height])
+    content = read_coco(str(path))
+    by_image: dict[object, list] = {image.id: [] for image in content.images}
+    for one in content.annotations:
+        if one.iscrowd in (ABSENT, 0) and one.image_id in by_image:
+            x, y, width, height = one.bbox
+            by_image[one.image_id].append([x, y, x + width, y + height])
     folder = path.parents[1] / 'val2017'
     return [
-        (folder / i['file_name'], np.array(by_image[i['id']]).reshape(-1, 4))
-        for i in content['images']
+        (folder / i.file_name, np.array(by_image[i.id]).reshape(-1, 4))
+        for i in content.images
     ]
 
 

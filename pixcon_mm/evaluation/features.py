@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.evaluation.backbones import FrozenBackbone
+from pixcon_mm.progress import with_progress
 
 
 def dense_features(
@@ -117,7 +117,7 @@ def batches(
         collate_fn=collate_fn,
         generator=torch.Generator(),  # else it draws from the global one
     )
-    return track(loader, description=title) if title else loader
+    return with_progress(loader, len(loader), title) if title else loader
 
 
 def collate(samples: list) -> tuple[Tensor, list[Tensor]]:

@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 import torch
-from rich.progress import track
 
 from pixcon_mm.datasets.listing import list_images, readable_suffixes
 from pixcon_mm.errors import UserError
@@ -19,6 +18,7 @@ from pixcon_mm.evaluation.backbones import FrozenBackbone
 from pixcon_mm.evaluation.dense_data import DenseData, read_image, tree_of
 from pixcon_mm.evaluation.features import check_size, dense_features
 from pixcon_mm.evaluation.metrics import segmentation_metrics
+from pixcon_mm.progress import with_progress
 
 # Side of the images where --size names none.
 SIZES = dict(knn=512, linear=448, cluster=448)
@@ -165,7 +165,7 @@ def corloc(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
     objects = discovery.read_objects(args.data)
     chosen = choose(len(objects), args.val_images, args.seed)
     found = []
-    for index in track(chosen, description='CorLoc'):
+    for index in with_progress(chosen, len(chosen), 'CorLoc'):
         path, truth = objects[index]
         image = read_image(path)[0].permute(1, 2, 0).numpy()
         box = discovery.find_object(dense_features(backbone, image))

@@ -14,7 +14,7 @@ REPLACED = dict(
 
 
 def with_classes(evaluator: object) -> object:
-    """Let the metrics of an evaluator's config keep values for each class.
+    """Replace an evaluator's metrics by those with values for each class.
 
     Args:
         evaluator (object): ``val_evaluator`` or ``test_evaluator``: the dict

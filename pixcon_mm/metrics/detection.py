@@ -108,7 +108,7 @@ class PerClassVOCMetric(VOCMetric):
                 scale_ranges=self.scale_ranges,
                 iou_thr=threshold,
                 dataset=classes,
-                # Ten tables hide what they say.
+                # One table, not one for each of ten thresholds.
                 logger=logger if threshold == self.iou_thrs[0] else 'silent',
                 eval_mode=self.eval_mode,
                 use_legacy_coordinate=True,

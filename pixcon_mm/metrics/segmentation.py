@@ -5,7 +5,7 @@ from mmseg.evaluation.metrics import IoUMetric
 
 
 class PerClassIoUMetric(IoUMetric):
-    """IoU and accuracy, of each class too.
+    """IoU and accuracy, also of each class.
 
     Takes the arguments of MMSegmentation's IoUMetric.
 

@@ -1,12 +1,13 @@
-"""Look at the labels of a config's data sets without starting a run."""
+"""Check the labels of a config's data sets without starting a run."""
 
 import argparse
 import sys
 
 from pixcon_mm.cli import parse, prepare_config
 from pixcon_mm.data_paths import LOADERS, check_data
-from pixcon_mm.datasets.labels import look_at
+from pixcon_mm.datasets.labels import find_problems
 from pixcon_mm.errors import run_tool
+from pixcon_mm.wording import counted
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -16,7 +17,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--all',
         action='store_true',
-        help='open every mask and image, and not 500 of each data set',
+        help='open every mask and image, not 500 of each data set',
     )
     return parse(parser, argv)
 
@@ -26,15 +27,18 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     cfg = prepare_config(args, '')
     check_data(cfg, LOADERS)
-    found = look_at(cfg, LOADERS, everything=args.all)
+    found = find_problems(cfg, LOADERS, everything=args.all)
     for level, sentence in found:
         print(f'{level}: {sentence}')
     stops = sum(level == 'stop' for level, _ in found)
     warnings = sum(level == 'warning' for level, _ in found)
     if not found:
-        print(f'{args.config} has no labels that this tool looks at.')
+        print(f'{args.config} has no labels that this tool checks.')
     else:
-        print(f'{stops} that would end a run, {warnings} to look at.')
+        print(
+            f'{counted(stops, "problem")} would end a run; '
+            f'{counted(warnings, "warning")}.'
+        )
     if stops:
         sys.exit(1)
 

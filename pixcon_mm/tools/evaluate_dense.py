@@ -32,7 +32,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="a checkpoint or other file of weights, torchvision's "
         'supervised ResNet, or none (random)',
     )
-    add('--prefix', help='where a foreign file has the backbone')
+    add(
+        '--prefix',
+        help='prefix of the backbone in the file, if it is not found',
+    )
     add(
         '--data',
         required=True,
@@ -47,7 +50,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         choices=NAMES,
     )
     add('--out', type=Path, help='JSON; default: dense.json in work_dirs/')
-    add('--stride', type=int, help='dilate a CNN to it: 16, 8')
+    add('--stride', type=int, help='dilate a CNN to this stride: 16 or 8')
     add(
         '--size',
         type=int,
@@ -61,7 +64,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=224,
         help='side of the crops of correspondence (224)',
     )
-    add('--classes', nargs='+', help='names of those that count (all)')
+    add('--classes', nargs='+', help='class names to evaluate (all)')
     add('--train-split', default='train', help="VOC's list, as trainaug")
     add('--val-split', default='val')
     add('--train-images', type=int, help='take this many at random')
@@ -69,10 +72,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add(
         '--mask-size',
         type=int,
-        help='compare at this square size (100) and not that of the photos',
+        help='compare at this square size (100), not at full resolution',
     )
     add('--k', type=int, default=30, help='nearest neighbours (30)')
-    add('--temperature', type=float, default=0.02, help='of theirs (0.02)')
+    add(
+        '--temperature',
+        type=float,
+        default=0.02,
+        help='of the softmax over the neighbours (0.02)',
+    )
     add(
         '--memory',
         type=int,
@@ -88,12 +96,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='take 1/N of the training images: 1 8 64 128',
     )
     add('--linear-epochs', type=int, default=25)
-    add('--clusters', type=int, default=500, help='that share classes (500)')
+    add('--clusters', type=int, default=500, help='number of clusters (500)')
     add('--cluster-seeds', type=int, default=5, help='runs of k-means (5)')
     add('--seed', type=int, default=0)
     add('--batch-size', type=int, default=16)
     add('--workers', type=int, default=2, help='processes that read images')
-    add('--device', help='default: cuda if there is one, else cpu')
+    add('--device', help='default: cuda if available, else cpu')
     args = parser.parse_args(argv)
     if len(args.size or ()) > 2:
         parser.error('--size takes one number, or height and width')

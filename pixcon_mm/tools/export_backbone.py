@@ -15,10 +15,15 @@ from pixcon_mm.checkpoint.export import (
     rename,
     resnet_depth,
 )
+from pixcon_mm.checkpoint.hugging_face import folder_files
 from pixcon_mm.checkpoint.load import load_tensors, sha256_of
 from pixcon_mm.errors import UserError, run_tool
+from pixcon_mm.evaluation.backbones import load_backbone
+from pixcon_mm.evaluation.onnx_file import check_onnx, to_onnx
 from pixcon_mm.files import atomic_write, check_out
 
+# A folder has no suffix.
+FORMATS = {**SUFFIXES, 'huggingface': ('',), 'onnx': ('.onnx',)}
 # Detectron2's defaults are for its own weights: BGR, unscaled, stride in the
 # 1x1 convolution, batch norms and the first layers frozen.
 DETECTRON2 = """Detectron2 needs these settings beside the file:
@@ -35,9 +40,15 @@ def main(argv: list[str] | None = None) -> None:
     """Find the backbone, rename it, write it, report what was written."""
     args = parse_args(argv)
     out = args.out or args.checkpoint.with_name(
-        f'{args.checkpoint.stem}_{args.format}{SUFFIXES[args.format][0]}'
+        f'{args.checkpoint.stem}_{args.format}{FORMATS[args.format][0]}'
     )
     check_name(out, args.checkpoint, args.format)
+    if args.format == 'onnx':
+        check_onnx()
+        place = (args.arch, args.checkpoint)
+        content, error = to_onnx(load_backbone(*place, prefix=args.prefix))
+        write(out, content, f'onnx, as PyTorch within {error:.0e}')
+        return
     backbone = find_backbone(args.checkpoint, args.prefix)
     depth = resnet_depth(backbone)
     tensors = rename(backbone, args.format)
@@ -48,15 +59,23 @@ def main(argv: list[str] | None = None) -> None:
     )
     if depth:
         notes['architecture'] = f'resnet{depth}'
+    if args.format == 'huggingface':
+        for name, content in folder_files(tensors, notes).items():
+            write(out / name, content, 'huggingface')
+        print('Before you publish it, complete README.md: training, licence.')
+        return
     content = encode(tensors, args.format, notes)
-    atomic_write(out, content)
-    print(
-        f'wrote {out} ({args.format}, {len(tensors)} tensors, '
-        f'sha256 {hashlib.sha256(content).hexdigest()})'
-    )
+    write(out, content, f'{args.format}, {len(tensors)} tensors')
     if args.format == 'detectron2':
         width = BASIC_BLOCKS if depth < 50 else ''
         print(DETECTRON2.format(out=out, depth=depth, width=width))
+
+
+def write(path: Path, content: bytes, what: str) -> None:
+    """Write a file, and say so."""
+    atomic_write(path, content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    print(f'wrote {path} ({what}, sha256 {sha256})')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -67,9 +86,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=Path,
         help='checkpoint of pre-training, or any with a ResNet',
     )
-    parser.add_argument('--format', required=True, choices=SUFFIXES)
+    parser.add_argument('--format', required=True, choices=FORMATS)
     parser.add_argument(
         '--out', type=Path, help='default: beside the checkpoint'
+    )
+    parser.add_argument(
+        '--arch',
+        metavar='CONFIG_OR_ARCH',
+        help='for onnx: config with a backbone, or a model of torchvision '
+        '(resnet50) or timm (timm:resnet50)',
     )
     parser.add_argument(
         '--prefix',
@@ -80,22 +105,26 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     # As in OpenMMLab's init_cfg, the dot may be left out.
     if args.prefix and not args.prefix.endswith('.'):
         args.prefix += '.'
+    if (args.format == 'onnx') != bool(args.arch):
+        parser.error('--arch is for --format onnx, which needs it')
     return args
 
 
 def check_name(out: Path, checkpoint: Path, file_format: str) -> None:
     """Refuse a file that would not be read, and the checkpoint itself."""
-    check_out(out)
+    check_out(out / 'config.json' if file_format == 'huggingface' else out)
     if out.exists() and checkpoint.exists() and out.samefile(checkpoint):
         raise UserError(
             f'--out {out} is the checkpoint itself, which would be lost: '
             'name another file.'
         )
     # Detectron2, timm and torch choose their reader by the suffix.
-    if out.suffix not in SUFFIXES[file_format]:
+    if file_format != 'huggingface' and (
+        out.suffix not in FORMATS[file_format]
+    ):
         raise UserError(
             f'--out {out}: --format {file_format} is read only from files '
-            f'named *{" or *".join(SUFFIXES[file_format])}.'
+            f'named *{" or *".join(FORMATS[file_format])}.'
         )
 
 

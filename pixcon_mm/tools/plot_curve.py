@@ -1,31 +1,94 @@
-"""Draw the loss curves of one or several runs on one axis."""
+"""Draw the curves of runs, on one axis or over those of their recipe."""
 
 import argparse
 from pathlib import Path
 
 from pixcon_mm.errors import run_tool
 from pixcon_mm.visualization.curves import (
+    Records,
     plot_curves,
     read_records,
     summarize,
+)
+from pixcon_mm.visualization.reference import (
+    Reference,
+    find_excursions,
+    load_reference,
+    make_reference,
+    plot_against,
+    save_reference,
 )
 
 
 def main(argv: list[str] | None = None) -> None:
     """Draw, and print start, peak and end of each run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('work_dirs', nargs='+', type=Path)
-    parser.add_argument('--out', type=Path, default=Path('curve.png'))
+    parser.add_argument(
+        'work_dirs', nargs='+', type=Path, metavar='RUN', help='its work dir'
+    )
+    parser.add_argument('--out', type=Path, help='picture; default: curve.png')
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        '--against',
+        metavar='FILE|RECIPE',
+        help='draw one run over the band of reference curves, those of a file '
+        'or of a recipe in docs/curves/, and print where it leaves the band',
+    )
+    group.add_argument(
+        '--save',
+        type=Path,
+        metavar='FILE',
+        help='write the curves of two or more runs of a recipe as reference '
+        'curves, RECIPE.json',
+    )
     args = parser.parse_args(argv)
     runs = {path.name: read_records(path) for path in args.work_dirs}
+    if len(runs) < len(args.work_dirs):
+        parser.error('two runs have the same name')
+    if args.against and len(runs) > 1:
+        parser.error('--against takes one run')
     for name, records in runs.items():
         s = summarize(records)
         print(
             f'{name}: loss {s["start"]:.3f} at the start, {s["peak"]:.3f} at '
             f'its peak (iteration {s["peak_step"]}), {s["end"]:.3f} at the end'
         )
-    plot_curves(runs, args.out)
-    print(f'Drawn to {args.out}')
+    out = args.out or Path('curve.png')
+    if args.save:
+        save_reference(make_reference(args.save.stem, runs), args.save)
+        print(f'{len(runs)} runs saved to {args.save}')
+        if not args.out:
+            return
+    if args.against:
+        reference = load_reference(args.against)
+        ((name, records),) = runs.items()
+        show_excursions(reference, name, records)
+        plot_against(reference, name, records, out)
+    else:
+        plot_curves(runs, out)
+    print(f'Drawn to {out}')
+
+
+def show_excursions(reference: Reference, name: str, records: Records) -> None:
+    """Print where a run leaves the band of its recipe."""
+    found = find_excursions(reference, records)
+    last = min(int(records[-1]['step']), int(reference.steps[-1]))
+    for item in found:
+        print(f'{name}: {item}')
+    logged = {key for record in records for key in record}
+    inside = [
+        key
+        for key in reference.curves
+        if key in logged and key not in {item.name for item in found}
+    ]
+    if inside:
+        print(
+            f'{name}: in the band of {reference.recipe} up to iteration '
+            f'{last}: {", ".join(inside)}'
+        )
+    missing = [key for key in reference.curves if key not in logged]
+    if missing:
+        print(f'{name}: not logged: {", ".join(missing)}')
 
 
 if __name__ == '__main__':

@@ -35,8 +35,8 @@ from pixcon_mm.cli import (
     quiet,
 )
 from pixcon_mm.config import load_config
-from pixcon_mm.data_paths import PICTURES
 from pixcon_mm.datasets.decoding import decode_whole
+from pixcon_mm.datasets.listing import PICTURES
 from pixcon_mm.errors import UserError, run_tool
 from pixcon_mm.files import as_line, atomic_write, check_out
 from pixcon_mm.tools.test import load
@@ -68,7 +68,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='least score of a detection that is drawn; all are saved; '
         'default: %(default)s',
     )
-    add('--device', help='as cpu or cuda:1; default: a GPU if there is one')
+    add(
+        '--device',
+        help='for example cpu or cuda:1; default: a GPU if available',
+    )
     return parse_options(parser, argv)
 
 

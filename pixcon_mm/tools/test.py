@@ -60,7 +60,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--no-label-check',
         action='store_true',
-        help='start without the look at the labels (tools/check_data.py)',
+        help='leave out the label check (tools/check_data.py)',
     )
     args = parse(parser, argv)
     if args.show < 1:
@@ -146,7 +146,7 @@ def main(argv: list[str] | None = None) -> None:
         )
         atomic_write(out, f'{json.dumps(report, indent=2)}\n'.encode())
         print(metric_table(metrics))
-        print(f'metrics in {out}, of each class too')
+        print(f'metrics in {out}, with values of each class')
         if args.show_dir:
             count = write_pairs(
                 unwrap(runner.model),

@@ -70,7 +70,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add(
         '--no-label-check',
         action='store_true',
-        help='start without the look at the labels (tools/check_data.py)',
+        help='leave out the label check (tools/check_data.py)',
     )
     add(
         '--auto-scale-lr',

@@ -13,7 +13,8 @@ MONITORS = {
     'mon_pos_sim': 'cosine of positives',
     'mon_neg_logsumexp': 'log-sum of negatives',
     'mon_weight': 'mean semantic weight',
-    'mon_feature_std': 'standard deviation of features (0: collapse)',
+    'mon_feature_std': 'standard deviation of embeddings (0: collapse)',
+    'mon_effective_rank': 'effective rank of features',
 }
 # Of DenseProbeHook, every few epochs.
 PROBES = {
@@ -116,10 +117,12 @@ def plot_curves(runs: dict[str, Records], path: str | Path) -> None:
     figure = Figure(figsize=(11, 6.5), layout='constrained')
     logged = {key for records in runs.values() for r in records for key in r}
     panels = {
-        **MONITORS,
-        **{key: title for key, title in PROBES.items() if key in logged},
+        key: title
+        for key, title in {**MONITORS, **PROBES}.items()
+        if key in logged
     }
-    grid = figure.add_gridspec(2, len(panels), height_ratios=[2, 1])
+    columns = max(len(panels), 1)
+    grid = figure.add_gridspec(2, columns, height_ratios=[2, 1])
     top = figure.add_subplot(grid[0, :])
     for index, (name, records) in enumerate(runs.items()):
         _draw_losses(top, name, records, color=f'C{index}')

@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from pixcon_mm.classes import colours
+from pixcon_mm.datasets.listing import spread
 from pixcon_mm.errors import UserError
 
 # The visualiser of a framework, where a config has none.
@@ -27,17 +28,6 @@ AT_LEAST = 3  # detections drawn where none has that score
 GAP = 8  # pixels between truth and prediction
 ROW = (1000, 400)  # largest width and height in a sheet, pixels
 WHITE = (255, 255, 255)
-
-
-def spread(count: int, total: int) -> list[int]:
-    """Choose indices that are spread evenly, the first and last among them.
-
-    Example:
-        >>> spread(3, 9), spread(4, 2)
-        ([0, 4, 8], [0, 1])
-    """
-    count = min(count, total)
-    return [round(i * (total - 1) / max(count - 1, 1)) for i in range(count)]
 
 
 def pairs(
@@ -113,7 +103,8 @@ def build_visualizer(cfg: Config, metainfo: dict) -> Visualizer:
 def names_and_colors(metainfo: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``classes`` and a ``palette`` of as many colours, as tuples.
 
-    The visualisers take nothing else. Too few colours are replaced by others.
+    The visualisers accept only these types. A palette that is too short is
+    replaced.
 
     Example:
         >>> names_and_colors(dict(classes=('cat',), palette=[[9, 8, 7]]))

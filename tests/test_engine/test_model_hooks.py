@@ -6,6 +6,9 @@ import pytest
 import torch
 from mmengine.logging import MessageHub
 
+from pixcon_mm.engine.hooks import monitor_hook
+from pixcon_mm.engine.hooks.monitor_hook import evenly_spaced_cells
+from pixcon_mm.evaluation.metrics import effective_rank
 from pixcon_mm.models import PixCon
 from tests.test_engine.runs import config, log_of, train
 from tests.test_models import tiny
@@ -102,6 +105,44 @@ def test_values_are_read_only_when_a_line_is_logged(
     assert losses_before == [0, 0, 0, 0, 4, 4, 4, 4, 8]
     assert written.count('train/loss') == 9
     assert written.count('train/mon_overlap') == 3
+
+
+def test_effective_rank_is_of_the_cells_of_logged_iterations(
+    tmp_path, monkeypatch
+):
+    taken, maps = [], []
+
+    def spy(cells):
+        taken.append(cells)
+        return effective_rank(cells)
+
+    forward = PixCon.loss
+
+    def loss(model, inputs, geometry):
+        with torch.no_grad():
+            # In train mode, as the model's own: statistics are the batch's.
+            maps.append([model.backbone(view)[-1] for view in inputs])
+        return forward(model, inputs, geometry)
+
+    monkeypatch.setattr(monitor_hook, 'effective_rank', spy)
+    monkeypatch.setattr(PixCon, 'loss', loss)
+    runner, records = run(tmp_path, images=18, interval=4)
+    assert not runner.model.neck._forward_pre_hooks
+    logged = [record['mon_effective_rank'] for record in records]
+    assert len(taken) == 3
+    for index, cells, value in zip((3, 7), taken[:2], logged, strict=True):
+        rows = [m.permute(0, 2, 3, 1).flatten(0, 2) for m in maps[index]]
+        torch.testing.assert_close(cells, torch.cat(rows))
+        assert value == pytest.approx(effective_rank(torch.cat(rows)))
+        assert 1 < value < min(cells.shape)
+
+
+def test_cells_are_evenly_spaced():
+    maps = [torch.arange(12.0).view(2, 1, 2, 3), 12 + torch.arange(8.0)]
+    maps[1] = maps[1].view(2, 1, 1, 4)
+    assert evenly_spaced_cells(maps, 99).flatten().tolist() == [*range(20)]
+    found = evenly_spaced_cells(maps, 5).flatten().tolist()
+    assert found == [0, 4, 8, 12, 16]
 
 
 @pytest.mark.parametrize('interval', [4, 100])

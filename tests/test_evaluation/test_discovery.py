@@ -73,15 +73,18 @@ def test_boxes_of_voc_and_coco(tmp_path):
         read_objects(voc)
 
     (coco / 'annotations').mkdir(parents=True)
-    note = dict(image_id=3, bbox=[1, 2, 10, 20], iscrowd=0)
+    note = dict(id=1, image_id=3, category_id=1, area=200, iscrowd=0)
+    note['bbox'] = [1, 2, 10, 20]
+    size = dict(width=40, height=40)
     (coco / 'annotations/instances_val2017.json').write_text(
         json.dumps(
             dict(
                 images=[
-                    dict(id=3, file_name='3.jpg'),
-                    dict(id=4, file_name='4.jpg'),
+                    dict(size, id=3, file_name='3.jpg'),
+                    dict(size, id=4, file_name='4.jpg'),
                 ],
                 annotations=[note, dict(note, image_id=4, iscrowd=1)],
+                categories=[dict(id=1, name='cat')],
             )
         )
     )

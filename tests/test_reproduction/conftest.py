@@ -34,6 +34,18 @@ if kind == 'test':
     (folder / 'evaluation.json').write_text(json.dumps(dict(
         sha256=hashlib.sha256(text).hexdigest(), metrics=metrics)))
     sys.exit()
+if kind == 'evaluate':
+    sha256 = None
+    miou = 10.0 + int(seed)
+    if start != 'none':
+        sha256 = hashlib.sha256(pathlib.Path(start).read_bytes()).hexdigest()
+        miou += 5
+    shares = {'1/1': dict(miou=miou, iou=dict(cat=3.5)), '1/8': dict(miou=9)}
+    (folder / 'dense.json').write_text(json.dumps(dict(
+        backbone=dict(sha256=sha256) if sha256 else {},
+        results=dict(knn=dict(shares=shares),
+                     correspondence=dict(recall_at_1=0.25)))))
+    sys.exit()
 done = int(sys.argv[6].split('_')[-1][:-4]) if sys.argv[6] else 0
 for epoch in range(done + 1, 4):
     with open(log / 'scalars.json', 'a') as file:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from mmpretrain.models import ResNet, ResNetV1d
 from safetensors import safe_open
@@ -205,3 +206,31 @@ def test_folder_of_out_is_made(run, checkpoint, tmp_path):
     out = tmp_path / 'release/r18.pth'
     assert str(out) in run(checkpoint, '--format', 'timm', '--out', out)
     assert files(out.parent) == ['r18.pth']
+
+
+def test_hugging_face_folder(run, checkpoint, resnet):
+    printed = run(checkpoint, '--format', 'huggingface')
+    folder = checkpoint.with_name('epoch_2_huggingface')
+    assert files(folder) == ['README.md', 'config.json', 'model.safetensors']
+    for path in folder.iterdir():
+        assert f'wrote {path} (huggingface, sha256 {sha256(path)})' in printed
+    model = timm.create_model(f'local-dir:{folder}', pretrained=True)
+    assert torch.equal(model.conv1.weight, resnet['conv1.weight'])
+
+
+def test_onnx(run, checkpoint, resnet):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    options = (checkpoint, '--format', 'onnx', '--arch', 'resnet18')
+    path = checkpoint.with_name('epoch_2_onnx.onnx')
+    assert f'wrote {path} (onnx, as PyTorch within ' in run(*options)
+    assert onnxruntime.InferenceSession(path)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [('--format', 'onnx'), ('--format', 'timm', '--arch', 'resnet18')],
+)
+def test_arch_is_for_onnx(call, options, tmp_path):
+    status, _, error = call(tool.main, tmp_path / 'a.pth', *options)
+    assert status == 2
+    assert '--arch is for --format onnx, which needs it' in error

@@ -1,5 +1,5 @@
-"""A look at the labels of detection and segmentation before a run."""
+"""Label check: mistakes in the labels of detection and segmentation."""
 
-from pixcon_mm.datasets.labels.look import check_labels, look_at
+from pixcon_mm.datasets.labels.check import check_labels, find_problems
 
-__all__ = ['check_labels', 'look_at']
+__all__ = ['check_labels', 'find_problems']

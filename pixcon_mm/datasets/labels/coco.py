@@ -1,86 +1,83 @@
-"""A look at COCO-style JSON: images, boxes and categories."""
+"""Check of COCO-style JSON: categories, ids and images."""
 
 import difflib
+import os
 import shlex
 from collections import Counter
 from typing import Any
 
 import numpy as np
 
-from pixcon_mm.datasets.labels.coco_boxes import look_at_boxes, read_boxes
 from pixcon_mm.datasets.labels.coco_file import (
     ABSENT,
+    ANNOTATION_KEYS,
+    LISTS,
     CocoAnnotation,
+    CocoCategory,
     CocoFile,
-    CocoImage,
     read_coco,
 )
-from pixcon_mm.datasets.labels.coco_images import (
-    look_for_images,
-    read_sizes,
+from pixcon_mm.datasets.labels.coco_objects import (
+    check_boxes,
+    check_segmentations,
 )
-from pixcon_mm.datasets.labels.findings import (
-    Findings,
-    counted,
-    listed,
-    part,
-)
-from pixcon_mm.datasets.labels.segmentations import look_at_segmentations
+from pixcon_mm.datasets.labels.report import NOTE, STOP, WARNING, Report
 from pixcon_mm.datasets.labels.sources import Source
+from pixcon_mm.datasets.listing import image_size, missing_files, spread
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
-
-HAS = ('has', 'have')
-HAVE_NO = ("has no '{}'", "have no '{}'")
-HAVE_A_WRONG = ("has a wrong '{}'", "have a wrong '{}'")
-# Of values; numbers are expected for all other keys.
-KINDS = dict(
-    id=(int, float, str),
-    image_id=(int, float, str),
-    category_id=(int, float, str),
-    iscrowd=(int, bool),
-    file_name=(str,),
-    name=(str,),
-    bbox=(list,),
-)
+from pixcon_mm.wording import counted, listed, share
 
 
-def look_at_coco(source: Source, find: Findings) -> None:
-    """Look at a file of annotations and at the names of its images.
+def check_coco(source: Source, report: Report) -> None:
+    """Check a file of annotations, and the images that it names.
 
-    What MMDetection's ``CocoDataset`` leaves out without a word (boxes
-    outside the image or of no area, other categories) is counted; what it
-    cannot read stops.
+    What MMDetection's ``CocoDataset`` leaves out silently (boxes outside the
+    image or of no area, other categories) is counted; what it cannot read
+    stops.
 
     Args:
         source (Source): A data set that reads COCO-style JSON.
-        find (Findings): Receives what is found.
+        report (Report): Receives the findings.
 
     Raises:
-        UserError: For what ends the look: a file that cannot be read, or
-            keys that are missing.
+        UserError: If the rest of the file cannot be checked.
     """
     path = source.dataset.ann_file
-    find.saw([path])
-    name = as_line(path)
-    content = read_coco(path)
-    images, annotations = _lists(content, name, source)
-    _need_keys(images, ('id', 'file_name', 'height', 'width'), name, 'image')
-    needed = ['id', 'image_id', 'category_id', 'bbox', 'area']
+    report.name = as_line(path)
+    report.depends_on([path])
+    # pycocotools needs to know about crowds when it scores.
+    scored = () if source.trains else ('iscrowd',)
+    content = read_coco(path, ANNOTATION_KEYS + scored)
+    images, annotations = content.images, content.annotations
+    if source.trains and not annotations:
+        raise UserError(
+            f"{report.name} is empty: its list 'annotations' has no entry."
+        )
+    sizes = np.array([(i.width, i.height) for i in images], float)
+    for i in np.flatnonzero((sizes <= 0).any(1)):
+        raise UserError(
+            f'{report.name}: image id {images[i].id} has width '
+            f'{images[i].width!r} and height {images[i].height!r}: write its '
+            'size in pixels.'
+        )
+    report.add_cases(
+        WARNING,
+        [a for a in annotations if a.iscrowd is ABSENT],
+        len(annotations),
+        'annotation',
+        "has no 'iscrowd'",
+        'each counts as a single object, and the file cannot be used to '
+        'validate or test',
+        lambda a: f'id {a.id}',
+    )
+    _check_ids(content, report)
     if not source.trains:
-        needed.append('iscrowd')  # pycocotools, when it scores
-    _need_keys(annotations, tuple(needed), name, 'annotation')
-    _need_keys(content.categories, ('id', 'name'), name, 'category')
-    if source.trains:
-        _look_at_crowds(annotations, name, find)
-    else:
-        _look_at_scored_ids(annotations, name, find)
-    sizes = read_sizes(images, name)
-    _look_for_doubles(content, name, find)
-    labels = _match_categories(content, source, name, find)
+        _check_scored_ids(annotations, report)
+    labels = _match_categories(content.categories, source.classes, report)
     index = {image.id: i for i, image in enumerate(images)}
     rows = np.array([index.get(a.image_id, -1) for a in annotations], int)
-    _look_for_strangers(annotations, rows, labels, name, find)
+    _check_references(content, rows, report)
     is_used = (rows >= 0) & np.array(
         [
             a.category_id in labels and not (a.ignore or False)
@@ -88,258 +85,206 @@ def look_at_coco(source: Source, find: Findings) -> None:
         ],
         bool,
     )
-    boxes = read_boxes(annotations, name)
-    is_kept = is_used & look_at_boxes(
-        annotations, boxes, sizes[rows], is_used, name, find
-    )
+    is_kept = is_used & check_boxes(annotations, sizes[rows], is_used, report)
     if source.needs_masks:
         # pycocotools also draws what the data set leaves out.
         drawn = np.flatnonzero(is_kept if source.trains else is_used)
-        look_at_segmentations(
+        check_segmentations(
             [annotations[i] for i in drawn],
             sizes[rows[drawn]].astype(int),
             source.trains,
-            name,
-            find,
+            report,
         )
-    if source.trains and annotations and not is_kept.any():
-        find.stop(
-            f'{name} has nothing to learn from: every annotation is left '
-            'out, for the reasons above.'
+    if source.trains and not is_kept.any():
+        report.add(
+            STOP,
+            'nothing to learn from: every annotation is left out, for the '
+            'reasons above.',
         )
     present = {annotations[i].category_id for i in np.flatnonzero(is_kept)}
-    find.present = [label for key, label in labels.items() if key in present]
+    report.present = [label for key, label in labels.items() if key in present]
     has_object = np.bincount(rows[is_kept], minlength=len(images)) > 0
-    look_for_images(images, has_object, sizes, source, name, find)
-    _summarise(annotations, rows, is_kept, has_object, name, find)
-
-
-def _lists(
-    content: CocoFile, name: str, source: Source
-) -> tuple[list[CocoImage], list[CocoAnnotation]]:
-    for key in ('images', 'annotations', 'categories'):
-        if getattr(content, key) is ABSENT:
-            raise UserError(
-                f'{name} has no list {key!r}: COCO-style annotations have '
-                '"images", "annotations" and "categories".'
-            )
-    needed = ['images', 'categories', *['annotations'] * source.trains]
-    empty = next((key for key in needed if not getattr(content, key)), None)
-    if empty:
-        raise UserError(
-            f'{name} is empty: its list {empty!r} has no entry. Export it '
-            'again.'
-        )
-    return content.images, content.annotations  # type: ignore[return-value]
-
-
-def _need_keys(
-    entries: list, keys: tuple[str, ...], name: str, what: str
-) -> None:
-    """Stop at entries without a key that will be read."""
-    advice = dict(
-        file_name='the name of the file, as text',
-        height='the height of the image in pixels',
-        width='the width of the image in pixels',
-        area='the area of the object in pixels',
-        iscrowd='0 for single objects, 1 for crowds',
-        bbox='[x, y, width, height] in pixels',
-        id='a number of its own',
-        name='the name of the class, as text',
+    _check_images(content, sizes, has_object, source, report)
+    is_single = is_kept & np.array([not a.iscrowd for a in annotations], bool)
+    has_single = np.bincount(rows[is_single], minlength=len(images)) > 0
+    report.add(
+        NOTE,
+        f'{counted(len(images), "image")}, '
+        f'{counted(int(is_kept.sum()), "annotation")}; '
+        f'{counted(int((~has_object).sum()), "image")} without objects, '
+        f'{int((has_object & ~has_single).sum()):,} with crowds only.',
     )
-    for key in keys:
-        known = KINDS.get(key, (int, float))
-        wrong = [e for e in entries if type(getattr(e, key)) not in known]
-        if wrong:
-            value = getattr(wrong[0], key)
-            is_absent = value in (ABSENT, None)
-            has_no = HAVE_NO if is_absent else HAVE_A_WRONG
-            verb = tuple(v.format(key) for v in has_no)
-            shown = '' if is_absent else f', {value!r}'
-            raise UserError(
-                f'{name}: {part(len(wrong), len(entries), what, verb)}'
-                f' (the first: {_which(wrong[0])}{shown}): write '
-                f'{advice.get(key, "a number")}.'
+
+
+def _check_ids(content: CocoFile, report: Report) -> None:
+    """Report ids that several entries have: all but one would be lost."""
+    for key in LISTS:
+        counts = Counter(entry.id for entry in getattr(content, key))
+        doubles = [number for number, count in counts.items() if count > 1]
+        if doubles:
+            what = 'category' if key == 'categories' else key[:-1]
+            report.add(
+                STOP,
+                f'{counted(len(doubles), f"{what} id")} '
+                f'{"are" if len(doubles) > 1 else "is"} given more than once '
+                f'(id {doubles[0]} {counts[doubles[0]]} times): give each of '
+                f'{key!r} a number of its own, and change what refers to it.',
+            )
+    names = Counter(c.name for c in content.categories)
+    for name, count in names.items():
+        if count > 1:
+            report.add(
+                STOP,
+                f'{count} categories have the name {name!r}, which shifts '
+                'the numbers of all that follow: join them.',
             )
 
 
-def _which(entry: Any) -> str:
-    """Name an entry as well as it can be."""
-    if entry.id is not ABSENT:
-        return f'id {entry.id}'
-    for key in ('file_name', 'image_id'):
-        if getattr(entry, key, ABSENT) is not ABSENT:
-            return f'{key} {getattr(entry, key)!r}'
-    return 'without an id'
-
-
-def _look_at_crowds(
-    annotations: list[CocoAnnotation], name: str, find: Findings
+def _check_scored_ids(
+    annotations: list[CocoAnnotation], report: Report
 ) -> None:
-    """Look at the marks of crowds, which training alone can do without."""
-    # None counts as 0, and a text as 1, be it '0'.
-    marked = [a for a in annotations if a.iscrowd not in (ABSENT, None)]
-    _need_keys(marked, ('iscrowd',), name, 'annotation')
-    without = sum(a.iscrowd is ABSENT for a in annotations)
-    if without:
-        verb = tuple(v.format('iscrowd') for v in HAVE_NO)
-        find.warn(
-            f'{name}: {part(without, len(annotations), "annotation", verb)} '
-            'and count as single objects; without it, the file cannot be used '
-            'to validate or test.'
-        )
-
-
-def _look_at_scored_ids(
-    annotations: list[CocoAnnotation], name: str, find: Findings
-) -> None:
-    """Find ids that pycocotools cannot keep, or takes for no object.
+    """Report ids that pycocotools cannot keep, or takes for no object.
 
     It notes the ids of matched objects in an array of floats, where 0 means
     that a detection has no match.
     """
-    texts = [
-        a.id
-        for a in annotations
-        if isinstance(a.id, str) and not a.id.isdecimal()
-    ]
-    if texts:
-        find.stop(
-            f'{name}: {part(len(texts), len(annotations), "annotation", HAS)} '
-            f'a text as "id" (the first: {texts[0]!r}), with which '
-            'pycocotools cannot score: number them from 1.'
-        )
-    elif any(a.id in (0, '0') for a in annotations):
-        find.warn(
-            f'{name}: an annotation has the id 0, and pycocotools counts '
-            'every detection of this object as wrong: number annotations '
-            'from 1.'
-        )
-
-
-def _look_for_doubles(content: CocoFile, name: str, find: Findings) -> None:
-    """Find ids that several entries have: all but one would be lost."""
-    for key in ('images', 'annotations', 'categories'):
-        entries = getattr(content, key)
-        if len({e.id for e in entries}) == len(entries):
-            continue
-        counts = Counter(e.id for e in entries)
-        double, count = counts.most_common(1)[0]
-        total = sum(n > 1 for n in counts.values())
-        what = 'category' if key == 'categories' else key[:-1]
-        find.stop(
-            f'{name}: {counted(total, what)} '
-            f'{"ids are" if total > 1 else "id is"} given more than once '
-            f'(id {double} {count} times): give each of {key!r} a number of '
-            'its own, and change what refers to it.'
-        )
-    names = Counter(c.name for c in content.categories)  # type: ignore
-    double, count = names.most_common(1)[0] if names else ('', 1)
-    if count > 1:
-        find.stop(
-            f'{name}: {count} categories have the name {double!r}, which '
-            'shifts the numbers of all that follow: join them.'
-        )
+    ids = [a.id for a in annotations]
+    report.add_cases(
+        STOP,
+        [i for i in ids if isinstance(i, str) and not i.isdecimal()],
+        len(ids),
+        'annotation',
+        'has a text as id',
+        'pycocotools cannot score it, so number them from 1',
+        repr,
+    )
+    report.add_cases(
+        WARNING,
+        [i for i in ids if i in (0, '0')],
+        len(ids),
+        'annotation',
+        'has the id 0',
+        'pycocotools counts every detection of this object as wrong, so '
+        'number them from 1',
+    )
 
 
 def _match_categories(
-    content: CocoFile, source: Source, name: str, find: Findings
+    categories: list[CocoCategory], classes: tuple[str, ...], report: Report
 ) -> dict[Any, str]:
     """Compare categories and class names; return the name by id."""
-    categories = content.categories or []
-    classes = source.classes
-    here = [c.name for c in categories]
-    labels = {c.id: c.name for c in categories if c.name in classes}
-    others = [n for n in here if n not in classes]
-    absent = [n for n in classes if n not in here]
-    close = _closest(absent, here)
-    both = (
-        f'categories of the file: {listed(here)}; class names of the config: '
-        f'{listed(classes)}'
+    names = [c.name for c in categories]
+    others = [n for n in names if n not in classes]
+    absent = [n for n in classes if n not in names]
+    report.order = [n for n in names if n in classes]
+    lists = (
+        f'{_closest(absent, names)} In the categories of the file: '
+        f'{listed(names)}; class names of the config: {listed(classes)}'
     )
-    order = [c.name for c in categories if c.name in classes]
-    find.order = order
-    if not labels:
-        own = ','.join(here)
-        way = f'--cfg-options {shlex.quote("classes=" + own)}'
-        if any(',' in label for label in here):
-            way = f'classes = {tuple(here)!r} in a config (docs/your_data.md)'
+    if not report.order:
+        way = f'--cfg-options {shlex.quote("classes=" + ",".join(names))}'
+        if any(',' in name for name in names):
+            way = f'classes = {tuple(names)!r} in a config (docs/your_data.md)'
         raise UserError(
-            f'{name}: no category has one of the class names, so nothing '
-            f'would be learned or scored.{close} In the {both}. To take the '
-            f'names of the file: {way}'
+            f'{report.name}: no category has one of the class names, so '
+            f'nothing would be learned or scored.{lists}. To take the names '
+            f'of the file: {way}'
         )
     if others:
-        find.warn(
-            f'{name}: {len(others)} of {counted(len(here), "category")} '
-            f'{"is" if len(others) == 1 else "are"} left out, as no class has '
-            f'the name: {listed(others)}.{close} In the {both}.'
+        count = share(len(others), len(names), 'category', 'is left out')
+        report.add(
+            WARNING,
+            f'{count}, as no class has the name: {listed(others)}.{lists}.',
         )
     if absent:
-        find.warn(
-            f'{name}: no category has the class '
-            f'{"names" if len(absent) > 1 else "name"} {listed(absent)}, and '
-            f'the numbers of the classes after it shift.{close} In the '
-            f'{both}.'
+        report.add(
+            WARNING,
+            f'no category has the class {"names" if absent[1:] else "name"} '
+            f'{listed(absent)}, and the numbers of the classes after it '
+            f'shift.{lists}.',
         )
-    elif order != [n for n in classes if n in here]:
-        find.warn(
-            f'{name}: its categories are in another order than the class '
-            'names, and MMDetection numbers them as the file does, so '
-            'predictions would be drawn under wrong names: order the names '
-            f'as {listed(order)}.'
+    elif report.order != [*classes]:
+        report.add(
+            WARNING,
+            'the categories are in another order than the class names, and '
+            'MMDetection numbers them as the file does, so predictions would '
+            'be drawn under wrong names: order the names as '
+            f'{listed(report.order)}.',
         )
-    return labels
+    return {c.id: c.name for c in categories if c.name in classes}
 
 
-def _closest(absent: list[str], here: list[Any]) -> str:
+def _closest(absent: list[str], names: list[Any]) -> str:
     """Suggest a category for a class name that differs a little."""
-    folded = {str(n).strip().lower(): n for n in here}
+    folded = {str(n).strip().lower(): n for n in names}
     for wanted in absent:
         match = difflib.get_close_matches(wanted.strip().lower(), folded, n=1)
-        if match and folded[match[0]] != wanted:
+        if match:
             return f' Is {wanted!r} the {folded[match[0]]!r} of the file?'
     return ''
 
 
-def _look_for_strangers(
-    annotations: list[CocoAnnotation],
-    rows: np.ndarray,
-    labels: dict[Any, str],
-    name: str,
-    find: Findings,
+def _check_references(
+    content: CocoFile, rows: np.ndarray, report: Report
 ) -> None:
-    """Find annotations of images that the file does not list."""
+    """Report annotations of images that the file does not list."""
+    annotations = content.annotations
     strangers = np.flatnonzero(rows < 0)
-    if not len(strangers):
-        return
-    first = annotations[strangers[0]]
-    total = part(
-        len(strangers), len(annotations), 'annotation', ('belongs', 'belong')
+    report.add_cases(
+        STOP if 0 < len(strangers) == len(annotations) else WARNING,
+        strangers,
+        len(annotations),
+        'annotation',
+        'belongs to images that the file does not list',
+        'correct "image_id", or add the images',
+        lambda i: (
+            f'id {annotations[i].id}, image_id {annotations[i].image_id!r}'
+        ),
     )
-    sentence = (
-        f'{name}: {total} to images that the file does not list (the first: '
-        f'id {first.id}, image_id {first.image_id!r}): correct "image_id", '
-        'or add the images.'
-    )
-    if len(strangers) == len(annotations):
-        raise UserError(sentence)
-    find.warn(sentence)
 
 
-def _summarise(
-    annotations: list[CocoAnnotation],
-    rows: np.ndarray,
-    is_kept: np.ndarray,
+def _check_images(
+    content: CocoFile,
+    sizes: np.ndarray,
     has_object: np.ndarray,
-    name: str,
-    find: Findings,
+    source: Source,
+    report: Report,
 ) -> None:
-    single = is_kept & np.array([not a.iscrowd for a in annotations], bool)
-    has_single = np.bincount(rows[single], minlength=len(has_object)) > 0
-    find.note(
-        f'{name}: {counted(len(has_object), "image")}, '
-        f'{counted(int(is_kept.sum()), "annotation")}; '
-        f'{counted(int((~has_object).sum()), "image")} without objects, '
-        f'{int((has_object & ~has_single).sum()):,} with crowds only.'
+    """Report images that are missing, damaged or of another size."""
+    dataset, images = source.dataset, content.images
+    folder = dataset.data_prefix.get('img', '')
+    paths = [os.path.join(folder, i.file_name) for i in images]
+    report.depends_on({os.path.dirname(path) for path in paths})
+    skips_empty = (dataset.filter_cfg or {}).get('filter_empty_gt')
+    is_read = has_object if source.trains and skips_empty else sizes[:, 0] > 0
+    used = source.first(np.flatnonzero(is_read).tolist())
+    missing = missing_files(paths[i] for i in used)
+    report.add_cases(
+        STOP,
+        [i for i in used if paths[i] in missing],
+        len(used),
+        'image',
+        'is not there',
+        'put them there, or remove them from the file',
+        lambda i: f'id {images[i].id}, {as_line(paths[i])}',
+    )
+    there = [i for i in used if paths[i] not in missing]
+    opened = [there[i] for i in spread(source.sample, len(there))]
+    report.depends_on(paths[i] for i in opened)
+    others = []
+    for i in opened:
+        width, height = image_size(paths[i])
+        if (width, height) != (sizes[i][0], sizes[i][1]):
+            others.append(
+                f'{as_line(paths[i])}, {width} x {height} and not '
+                f'{sizes[i][0]:g} x {sizes[i][1]:g}'
+            )
+    report.add_cases(
+        WARNING,
+        others,
+        len(opened),
+        'image',
+        'has another size than the file says',
+        'boxes may not fit, so annotate the images as they are, or scale the '
+        'boxes',
     )

@@ -1,25 +1,30 @@
-"""A look at label maps, the masks of semantic segmentation."""
+"""Check of label maps, the masks of semantic segmentation."""
 
+import glob
 import os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from pixcon_mm.datasets.labels.findings import (
-    Findings,
-    counted,
+from pixcon_mm.datasets.labels.mask_values import check_values
+from pixcon_mm.datasets.labels.report import NOTE, STOP, WARNING, Report
+from pixcon_mm.datasets.labels.sources import Source
+from pixcon_mm.datasets.listing import (
+    PICTURES,
     image_size,
-    listed,
     missing_files,
     opened,
-    part,
     spread,
-    with_bar,
 )
-from pixcon_mm.datasets.labels.mask_values import Mask, look_at_values
-from pixcon_mm.datasets.labels.sources import Source
+from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
+from pixcon_mm.progress import with_progress
+from pixcon_mm.wording import counted, listed
 
 THREADS = 4
 # Pillow, with which MMSegmentation opens masks, raises an error above.
@@ -30,105 +35,157 @@ TOO_LARGE = (
 )
 
 
-def look_at_masks(source: Source, find: Findings) -> None:
-    """Look for missing masks, and into some or all of them.
+@dataclass(frozen=True)
+class Mask:
+    """What a label map holds.
+
+    Args:
+        path (str): The file.
+        counts (np.ndarray): Pixels of each value. Shape (256,).
+        problem (str): Why it cannot be used, or nothing.
+        sizes (str): Its size and its image's, where they differ.
+    """
+
+    path: str
+    counts: np.ndarray
+    problem: str = ''
+    sizes: str = ''
+
+    def describe(self) -> str:
+        """Name the file and its problem."""
+        return f'{as_line(self.path)}, {self.problem or self.sizes}'
+
+
+def check_masks(source: Source, report: Report) -> None:
+    """Check that all masks exist, and the content of some or all of them.
 
     Args:
         source (Source): A data set of images and label maps.
-        find (Findings): Receives what is found.
+        report (Report): Receives the findings.
 
     Raises:
-        UserError: For what ends the look.
+        UserError: If the rest cannot be checked.
     """
     dataset = source.dataset
     dataset.serialize_data = False
     dataset.full_init()
-    samples = [
+    pairs = [
         (sample['img_path'], sample['seg_map_path'])
         for sample in dataset.data_list
         if sample.get('seg_map_path')
     ]
-    if not samples:
+    report.name = as_line(dataset.data_prefix.get('seg_map_path', ''))
+    report.depends_on({os.path.dirname(p) for pair in pairs for p in pair})
+    report.depends_on(filter(None, dataset.data_prefix.values()))
+    report.depends_on([dataset.ann_file] if dataset.ann_file else [])
+    _check_suffix(dataset, report)
+    if not pairs:
         return  # the runner stops at empty data sets; some have no labels
-    where = as_line(dataset.data_prefix['seg_map_path'])
-    find.saw({os.path.dirname(p) for pair in samples for p in pair})
-    find.saw(dataset.data_prefix.values())
-    if dataset.ann_file:
-        find.saw([dataset.ann_file])
-    lost = _look_for_files(samples, source, find)
-    there = [pair for pair in samples if not lost & {*pair}]
-    chosen = spread(there, source.sample)
-    find.saw(path for pair in chosen for path in pair)
+    missing = _check_files(pairs, source, report)
+    there = [pair for pair in pairs if not missing & {*pair}]
+    chosen = [there[i] for i in spread(source.sample, len(there))]
+    report.depends_on(path for pair in chosen for path in pair)
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-        masks = [
-            *with_bar(
-                pool.map(_read, chosen), len(chosen), f'masks in {where}'
-            )
-        ]
-    _look_at_files(masks, where, find)
-    counts = np.zeros(256, np.int64)
-    for mask in masks:
-        counts += mask.counts
-    if counts.any() and not any(mask.problem for mask in masks):
+        found = pool.map(_read, chosen)
+        masks = [*with_progress(found, len(chosen), 'masks')]
+    wrong = [mask for mask in masks if mask.problem]
+    report.add_cases(
+        STOP,
+        wrong,
+        len(masks),
+        'mask',
+        'cannot be used as a label map',
+        'masks have one channel of 8 bits with the numbers of the classes',
+        Mask.describe,
+    )
+    report.add_cases(
+        STOP,
+        [mask for mask in masks if mask.sizes],
+        len(masks),
+        'mask',
+        'differs in size from the image',
+        'make both equal, and resize masks without interpolation',
+        Mask.describe,
+    )
+    counts = sum((mask.counts for mask in masks), np.zeros(256, np.int64))
+    if counts.any() and not wrong:
         label_map = dataset.data_list[0].get('label_map') or {}
-        look_at_values(masks, counts, label_map, source, where, find)
-    find.is_whole = len(chosen) == len(there)
-    share = (
+        check_values(masks, counts, label_map, source, report)
+    report.is_whole = len(chosen) == len(there)
+    extent = (
         'all opened'
-        if find.is_whole
+        if report.is_whole
         else f'{len(chosen):,} of them opened (tools/check_data.py --all '
         'opens every one)'
     )
-    find.note(f'{where}: {counted(len(there), "mask")}, {share}.')
+    report.add(NOTE, f'{counted(len(there), "mask")}, {extent}.')
 
 
-def _look_for_files(
-    samples: list[tuple[str, str]], source: Source, find: Findings
+def _check_suffix(dataset: Any, report: Report) -> None:
+    """Compare the images of a folder with the suffix that is listed.
+
+    MMSegmentation's data sets take the files with one suffix, unless a list
+    names them.
+    """
+    suffix, prefix = dataset.img_suffix, dataset.data_prefix
+    if dataset.ann_file or not suffix:
+        return
+    folders = [*os.walk(prefix['img_path'])]
+    report.depends_on(folder for folder, _, _ in folders)
+    names = [n for _, _, files in folders for n in files if n[0] != '.']
+    where = as_line(prefix['img_path'])
+    text = f'{suffix!r}, the img_suffix of the {type(dataset).__name__}'
+    if not any(name.endswith(suffix) for name in names):
+        raise UserError(
+            f'A data set is empty: {where} has no file that ends in {text}.'
+        )
+    taken: tuple[str, ...] = (suffix,)
+    if prefix.get('seg_map_path') == prefix['img_path']:
+        taken += (dataset.seg_map_suffix,)
+    left_out = Counter(
+        os.path.splitext(name)[1]
+        for name in names
+        if name.lower().endswith(PICTURES) and not name.endswith(taken)
+    )
+    if left_out:
+        counts = ', '.join(f'{n} {s}' for s, n in left_out.most_common())
+        report.add(
+            WARNING,
+            f'{where} has images that are left out ({counts}): the data set '
+            f'takes files that end in {text}. Convert the others, or list '
+            'them in a second data set with their own img_suffix.',
+        )
+
+
+def _check_files(
+    pairs: list[tuple[str, str]], source: Source, report: Report
 ) -> set[str]:
-    """Find images and masks that are missing; return their paths."""
-    missing = missing_files(path for pair in samples for path in pair)
-    for position, what in enumerate(('image', 'mask')):
-        gone = [
-            pair[position] for pair in samples if pair[position] in missing
-        ]
-        if not gone:
+    """Report images and masks that are missing; return their paths."""
+    missing = missing_files(path for pair in pairs for path in pair)
+    for position, what, key in (
+        (0, 'image', 'img_suffix'),
+        (1, 'mask', 'seg_map_suffix'),
+    ):
+        paths = [p[position] for p in pairs if p[position] in missing]
+        if not paths:
             continue
-        folder, name = os.path.split(gone[0])
-        suffix = (
-            source.dataset.img_suffix
-            if what == 'image'
-            else source.dataset.seg_map_suffix
+        suffix = getattr(source.dataset, key)
+        first = Path(paths[0])
+        stem = first.name.removesuffix(suffix or first.suffix)
+        similar = sorted(
+            path.name
+            for path in first.parent.glob(f'{glob.escape(stem)}*')
+            if not path.name[len(stem) :][:1].isdigit()
         )
-        key = 'img_suffix' if what == 'image' else 'seg_map_suffix'
-        stem = name.removesuffix(suffix)
-        others = _beginning_with(folder, stem)
-        hint = (
-            f' There is {listed(others, 3)}: set {key}.'
-            if others
-            else f' A {what} has the name of its '
-            f'{"mask" if what == "image" else "image"} and ends in {suffix!r}'
-            f' ({key}).'
-        )
-        count = part(len(gone), len(samples), what, ('is', 'are'))
-        find.stop(
-            f'{count} not there (the first: {as_line(gone[0])}): add what is '
-            f'missing, or take the images out of the set.{hint}'
+        advice = 'add them, or remove them from the set'
+        if similar:
+            advice += f'. There is {listed(similar, 3)}: set {key}'
+        else:
+            advice += f'; the {key} of the data set is {suffix!r}'
+        report.add_cases(
+            STOP, paths, len(pairs), what, 'is not there', advice, as_line
         )
     return missing
-
-
-def _beginning_with(folder: str, stem: str) -> list[str]:
-    """Return names of files that differ from a stem by their end only."""
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries]
-    except OSError:
-        return []
-    return sorted(
-        name
-        for name in names
-        if name.startswith(stem) and not name[len(stem) :][:1].isdigit()
-    )
 
 
 def _read(pair: tuple[str, str]) -> Mask:
@@ -142,69 +199,44 @@ def _read(pair: tuple[str, str]) -> Mask:
             labels = np.squeeze(np.array(picture))
     except OSError as error:
         return Mask(path, counts, f'cannot be read ({error})')
-    problem = _no_label_map(labels)
+    problem = _problem(labels)
     if problem:
         return Mask(path, counts, problem)
     labels = labels.astype(np.uint8)
-    found = cv2.calcHist([labels], [0], None, [256], [0, 256])
+    found = cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel()
     height, width = labels.shape
-    try:
-        size = image_size(image)
-    except OSError as error:
-        return Mask(image, counts, f'cannot be read ({error})')
-    differs = (
-        f'{width} x {height}, its image {size[0]} x {size[1]}'
-        if size != (width, height)
-        else ''
+    size = image_size(image)
+    differs = f'{width} x {height}, its image {size[0]} x {size[1]}'
+    return Mask(
+        path,
+        found.astype(np.int64),
+        sizes='' if size == (width, height) else differs,
     )
-    return Mask(path, found.ravel().astype(np.int64), '', differs)
 
 
-def _no_label_map(labels: np.ndarray) -> str:
-    """Say why an array holds no label maps, or nothing."""
+def _problem(labels: np.ndarray) -> str:
+    """Explain why an array is not a label map; return nothing if it is."""
     if labels.ndim == 3:
-        colours = labels[..., :3]
+        colors = labels[..., :3]
         if labels.shape[2] == 2:
             return 'is grey with transparency: save the grey channel alone'
-        if (colours == colours[..., :1]).all():
+        if (colors == colors[..., :1]).all():
             return (
                 'is RGB with three equal channels: save one of them '
                 "(Pillow: Image.open(p).convert('L').save(p))"
             )
-        seen = np.unique(colours[::8, ::8].reshape(-1, 3), axis=0)[:4]
-        shown = ', '.join(str(tuple(map(int, colour))) for colour in seen)
+        seen = np.unique(colors[::8, ::8].reshape(-1, 3), axis=0)[:4]
+        shown = ', '.join(str(tuple(map(int, color))) for color in seen)
         return (
             f'is RGB (with the colours {shown}): replace each colour by the '
-            'number of its class, in one channel of 8 bits'
+            'number of its class'
         )
     if labels.ndim != 2:
         return f'has the shape {labels.shape}: save height x width'
-    if labels.dtype not in (np.uint8, bool):
-        low, high = labels.min(), labels.max()
-        is_whole = np.issubdtype(labels.dtype, np.integer)
-        if not is_whole or low < 0 or high > 255:
-            return (
-                f'holds {labels.dtype} from {low:g} to {high:g}, which would '
-                'be cut to 8 bits: save the numbers of classes as 8 bits'
-            )
+    low, high = labels.min(), labels.max()
+    if labels.dtype.kind not in 'bui' or low < 0 or high > 255:
+        return (
+            f'holds {labels.dtype} from {low:g} to {high:g}, which would be '
+            'cut to 8 bits: save the numbers of classes as 8 bits'
+        )
     return ''
-
-
-def _look_at_files(masks: list[Mask], where: str, find: Findings) -> None:
-    """Report masks that are none, or do not fit their image."""
-    wrong = [mask for mask in masks if mask.problem]
-    if wrong:
-        count = part(len(wrong), len(masks), 'mask', ('is', 'are'))
-        find.stop(
-            f'{where}: {count} no label map; the first, '
-            f'{as_line(wrong[0].path)}, {wrong[0].problem}.'
-        )
-    others = [mask for mask in masks if mask.is_other_size]
-    if others:
-        verb = ('differs from its image', 'differ from their images')
-        find.stop(
-            f'{where}: {part(len(others), len(masks), "mask", verb)} in size '
-            f'(the first: {as_line(others[0].path)}, '
-            f'{others[0].is_other_size}): make both equal, and resize masks '
-            'without interpolation.'
-        )

@@ -1,6 +1,6 @@
-"""The data sets of a config, and what a run needs of their labels."""
+"""Data sets of a config, and which of their labels a run needs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +8,9 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
 from pixcon_mm.data_paths import class_of, leaves, parts
-from pixcon_mm.errors import UserError
+from pixcon_mm.errors import UserError, dicts_in
 
-# Data sets that read their labels in another way are not looked at.
+# Data sets that read their labels in another way are not checked.
 KINDS = {
     'mmdet.CocoDataset': 'coco',
     'mmdet.XMLDataset': 'voc',
@@ -22,7 +22,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Source:
-    """A data set whose labels can be looked at.
+    """A data set whose labels can be checked.
 
     Args:
         kind (str): ``coco``, ``voc`` or ``masks``.
@@ -52,25 +52,32 @@ class Source:
         """Class names in the order of their numbers."""
         return tuple(self.dataset.metainfo.get('classes') or ())
 
+    def first(self, items: Sequence) -> Sequence:
+        """Return the part of items that ``indices`` of the data set keeps."""
+        end = self.dataset._indices
+        if not isinstance(end, int):
+            return items
+        return items[:end] if end > 0 else items[end:]
+
 
 def find_sources(
     cfg: Config, loaders: tuple[str, ...], sample: int | None
 ) -> Iterator[Source]:
-    """Iterate over the data sets of a config whose labels can be looked at.
+    """Iterate over the data sets of a config whose labels can be checked.
 
     Raises:
         UserError: If the class names of one cannot be used.
     """
     heads = {
         node['num_classes']
-        for node in _dicts((cfg.get('model') or {}).get('decode_head'))
+        for node in dicts_in((cfg.get('model') or {}).get('decode_head'))
         if 'num_classes' in node
     }
     scope = cfg.get('default_scope')
     for name in loaders:
         loader = cfg.get(name) or {}
         evaluator = cfg.get(name.replace('dataloader', 'evaluator'))
-        metrics = [m for node in _dicts(evaluator) for m in _metrics(node)]
+        metrics = [m for node in dicts_in(evaluator) for m in _metrics(node)]
         for leaf in leaves(loader.get('dataset') or {}):
             kind = _kind_of(leaf, scope)
             if kind is None or _is_remote(leaf):
@@ -83,7 +90,7 @@ def find_sources(
                 kind,
                 name,
                 dataset,
-                needs_masks=any(d.get('with_mask') for d in _dicts(leaf))
+                needs_masks=any(d.get('with_mask') for d in dicts_in(leaf))
                 or 'segm' in metrics,
                 # Heads that disagree are another check's concern.
                 num_classes=max(heads, default=None),
@@ -111,7 +118,7 @@ def _is_remote(leaf: dict) -> bool:
     """Tell object stores from files."""
     backend = (leaf.get('backend_args') or {}).get('backend', 'local')
     paths = [leaf.get('data_root') or '', *parts(leaf)]
-    return backend != 'local' or any('://' in str(path) for path in paths)
+    return backend != 'local' or any('://' in path for path in paths)
 
 
 def _build(leaf: dict, loader: str) -> Any:
@@ -134,16 +141,6 @@ def _build(leaf: dict, loader: str) -> Any:
             "class names of your own, use type='BaseSegDataset' with a "
             'palette of as many colours, or none.'
         ) from error
-
-
-def _dicts(node: Any) -> Iterator[dict]:
-    """Iterate over all dicts in a part of a config."""
-    if isinstance(node, dict):
-        yield node
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for child in node:
-            yield from _dicts(child)
 
 
 def _metrics(node: dict) -> list[str]:

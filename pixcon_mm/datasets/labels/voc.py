@@ -1,170 +1,178 @@
-"""A look at VOC's XML files: names and boxes of objects."""
+"""Check of VOC's XML files: names and boxes of objects."""
 
 import os
 import xml.etree.ElementTree as ET
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from pixcon_mm.datasets.labels.findings import (
-    Findings,
-    counted,
-    image_size,
-    listed,
-    missing_files,
-    part,
-    spread,
-    with_bar,
-)
+from pixcon_mm.datasets.labels.report import NOTE, STOP, WARNING, Report
 from pixcon_mm.datasets.labels.sources import Source
+from pixcon_mm.datasets.listing import image_size, missing_files, spread
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
+from pixcon_mm.progress import with_progress
+from pixcon_mm.wording import counted, listed, share
 
 CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
+# Problems of boxes, and what to do.
+FLAT, OUTSIDE, ZERO = 'has no area', 'lies partly outside', 'starts at 0'
+ADVICE = {
+    FLAT: 'a loss would be infinite, so correct or remove them',
+    OUTSIDE: 'correct them',
+    ZERO: "VOC's boxes count from 1, and the data set subtracts 1 from each "
+    'corner, so these are one pixel off: add 1',
+}
 
 
 @dataclass
-class _Tally:
-    """Counts over all files, with the first place of each oddity."""
+class _Objects:
+    """Objects of all files."""
 
     names: Counter = field(default_factory=Counter)
     used: int = 0
-    kinds: Counter = field(default_factory=Counter)
-    first: dict[str, str] = field(default_factory=dict)
     empty: int = 0
-
-    def add(self, kind: str, where: str) -> None:
-        self.kinds[kind] += 1
-        self.first.setdefault(kind, where)
+    problems: dict = field(default_factory=lambda: defaultdict(list))
+    sizes: list = field(default_factory=list)
 
 
-def look_at_voc(source: Source, find: Findings) -> None:
-    """Look at all XML files of a list, and at the sizes of some images.
+def check_voc(source: Source, report: Report) -> None:
+    """Check all XML files of a list, and the sizes of some images.
 
     Args:
         source (Source): A data set that reads VOC's XML.
-        find (Findings): Receives what is found.
+        report (Report): Receives the findings.
 
     Raises:
-        UserError: For what ends the look: files that are missing or cannot
-            be read.
+        UserError: If the rest cannot be checked.
     """
     dataset = source.dataset
     with open(dataset.ann_file) as file:
-        ids = file.read().splitlines()
-    if isinstance(dataset._indices, int):
-        end = dataset._indices
-        ids = ids[:end] if end > 0 else ids[end:]
-    root, name = dataset.sub_data_root, as_line(dataset.ann_file)
+        ids = source.first(file.read().splitlines())
+    report.name = as_line(dataset.ann_file)
     names = [f'{i}.jpg' for i in ids]
     if hasattr(dataset, 'image_names'):  # our XMLFolderDataset
         names = dataset.image_names(ids)
+    root = dataset.sub_data_root
     images = [os.path.join(root, dataset.img_subdir, n) for n in names]
     files = [os.path.join(root, dataset.ann_subdir, f'{i}.xml') for i in ids]
-    find.saw([dataset.ann_file, *files])
-    find.saw({os.path.dirname(path) for path in images})
+    report.depends_on([dataset.ann_file, *files])
+    report.depends_on({os.path.dirname(path) for path in images})
     if not ids:
-        raise UserError(f'{name} is empty: list an image a line.')
-    _look_for_files(files, 'XML file', name)
-    _look_for_files(images, 'image', name)
-    tally = _Tally()
-    sampled = {*spread(range(len(ids)), source.sample)}
-    find.saw(images[i] for i in sampled)
-    pairs = zip(files, images, strict=True)
-    for i, (path, image) in enumerate(with_bar(pairs, len(ids), 'XML files')):
-        _look_at_file(path, image if i in sampled else None, source, tally)
-    _report_names(tally, source, name, find)
-    _report_boxes(tally, source, name, find)
-    find.note(
-        f'{name}: {counted(len(ids), "image")}, '
-        f'{counted(tally.used, "object")}; {tally.empty:,} without objects.'
+        raise UserError(f'{report.name} is empty: list an image a line.')
+    _check_files(files, 'XML file', report)
+    _check_files(images, 'image', report)
+    opened = {*spread(source.sample, len(ids))}
+    report.depends_on(images[i] for i in opened)
+    found = _Objects()
+    for i, path in enumerate(with_progress(files, len(files), 'XML files')):
+        _read(path, images[i] if i in opened else None, source, found)
+    _report_names(found, source, report)
+    for problem, boxes in found.problems.items():
+        is_certain = problem == FLAT and source.trains
+        report.add_cases(
+            STOP if is_certain else WARNING,
+            boxes,
+            found.used,
+            'box',
+            problem,
+            ADVICE[problem],
+        )
+    report.add_cases(
+        WARNING,
+        found.sizes,
+        len(opened),
+        'XML file',
+        'states another size than the image has',
+        'boxes may not fit, so annotate the images as they are',
+    )
+    report.add(
+        NOTE,
+        f'{counted(len(ids), "image")}, {counted(found.used, "object")}; '
+        f'{found.empty:,} without objects.',
     )
 
 
-def _look_for_files(paths: list[str], what: str, name: str) -> None:
+def _check_files(paths: list[str], what: str, report: Report) -> None:
+    """Stop at missing files."""
     missing = missing_files(paths)
-    if missing:
-        first = next(path for path in paths if path in missing)
-        stem = os.path.splitext(first)[0]
-        suffixes = ('.png', '.jpeg', '.JPG', '.JPEG', '.XML')
-        other = [s for s in suffixes if os.path.exists(stem + s)]
-        hint = (
-            f' There is {as_line(stem + other[0])}, and the data set takes '
-            f'{os.path.splitext(first)[1]} only.'
-            if other
-            else ''
-        )
-        raise UserError(
-            f'{name}: {part(len(missing), len(paths), what, ("is", "are"))} '
-            f'not there (the first: {as_line(first)}).{hint} Put them there, '
-            'or take them out of the list.'
-        )
+    if not missing:
+        return
+    first = next(path for path in paths if path in missing)
+    stem, suffix = os.path.splitext(first)
+    suffixes = ('.png', '.jpeg', '.JPG', '.JPEG', '.XML')
+    other = [s for s in suffixes if os.path.exists(stem + s)]
+    hint = (
+        f' There is {as_line(stem + other[0])}, and the data set takes '
+        f'{suffix} only.'
+        if other
+        else ''
+    )
+    raise UserError(
+        f'{report.name}: '
+        f'{share(len(missing), len(paths), what, "is not there")} (the first: '
+        f'{as_line(first)}).{hint} Put them there, or remove them from the '
+        'list.'
+    )
 
 
-def _look_at_file(
-    path: str, image: str | None, source: Source, tally: _Tally
+def _read(
+    path: str, image: str | None, source: Source, found: _Objects
 ) -> None:
+    """Read the objects of a file; compare its size with its image's."""
     where = as_line(path)
     try:
         root = ET.parse(path).getroot()
     except ET.ParseError as error:
         raise UserError(
-            f'{where} is no whole XML ({error}): write it again.'
+            f'{where} is not complete XML ({error}): write it again.'
         ) from error
-    width, height = _size(root, where)
+    size = _size(root, where)
     if image is not None:
-        try:
-            size = image_size(image)
-        except OSError as error:
-            raise UserError(
-                f'{as_line(image)} cannot be read as an image ({error}): '
-                'replace it, or take it out of the data set.'
-            ) from error
-        if width is not None and size != (width, height):
-            sizes = f'{width} x {height}, the image {size[0]} x {size[1]}'
-            tally.add('size', f'{where}, {sizes}')
-        width, height = size
+        true_size = image_size(image)
+        if size and size != true_size:
+            sizes = '{} x {}, the image {} x {}'.format(*size, *true_size)
+            found.sizes.append(f'{where}, {sizes}')
+        size = true_size
     used = 0
     for node in root.findall('object'):
         name, box = _object(node, where)
-        tally.names[name] += 1
-        if name not in source.classes:
-            continue
-        used += 1
-        place = f'{where}, {name!r} {box}'
-        if box[2] <= box[0] or box[3] <= box[1]:
-            tally.add('flat', place)
-        elif min(box[:2]) < 0 or (
-            width is not None
-            and height is not None
-            and (box[2] > width + 1 or box[3] > height + 1)
-        ):
-            tally.add('outside', f'{place} in {width} x {height}')
-        elif min(box[:2]) == 0:
-            tally.add('zero', place)
-    tally.used += used
-    tally.empty += not used
+        found.names[name] += 1
+        if name in source.classes:
+            used += 1
+            problem = _problem(box, size)
+            if problem:
+                text = f'{where}, {name!r} {box}'
+                text += ' in {} x {}'.format(*size) if size else ''
+                found.problems[problem].append(text)
+    found.used += used
+    found.empty += not used
 
 
-def _size(root: ET.Element, where: str) -> tuple[int | None, int | None]:
+def _size(root: ET.Element, where: str) -> tuple[int, int] | None:
+    """Return width and height, None if the file has none."""
     size = root.find('size')
     if size is None:
-        return None, None  # the data set opens the image
+        return None
     try:
-        return int(size.findtext('width', '')), int(
-            size.findtext('height', '')
+        width, height = (
+            int(size.findtext(key, '')) for key in ('width', 'height')
         )
     except ValueError as error:
         raise UserError(
             f'{where} has a size without whole numbers for width and height: '
-            'write them, or take the size out.'
+            'write them, or remove the size.'
         ) from error
+    return width, height
 
 
 def _object(node: ET.Element, where: str) -> tuple[str, list[int]]:
-    name, box = node.findtext('name'), node.find('bndbox')
+    """Return name and corners of an object."""
+    name = node.findtext('name')
     try:
-        corners = [int(float(box.findtext(key, ''))) for key in CORNERS]  # type: ignore[union-attr]
-    except (AttributeError, ValueError, OverflowError) as error:
+        corners = [
+            int(float(node.findtext(f'bndbox/{key}', ''))) for key in CORNERS
+        ]
+    except (ValueError, OverflowError) as error:
         raise UserError(
             f'{where}: the object {name!r} has no bndbox with numbers for '
             'xmin, ymin, xmax and ymax: correct it.'
@@ -174,65 +182,38 @@ def _object(node: ET.Element, where: str) -> tuple[str, list[int]]:
     return name, corners
 
 
-def _report_names(
-    tally: _Tally, source: Source, name: str, find: Findings
-) -> None:
-    classes = source.classes
-    others = [n for n in tally.names if n not in classes]
-    both = (
-        f'names of the files: {listed(tally.names)}; class names of the '
-        f'config: {listed(classes)}'
+def _problem(box: list[int], size: tuple[int, int] | None) -> str | None:
+    """Return what is wrong with a box (xmin, ymin, xmax, ymax)."""
+    if box[2] <= box[0] or box[3] <= box[1]:
+        return FLAT
+    is_beyond = size and (box[2] > size[0] + 1 or box[3] > size[1] + 1)
+    if min(box[:2]) < 0 or is_beyond:
+        return OUTSIDE
+    return ZERO if min(box[:2]) == 0 else None
+
+
+def _report_names(found: _Objects, source: Source, report: Report) -> None:
+    """Compare the names in the files with the class names."""
+    names, classes = found.names, source.classes
+    others = [name for name in names if name not in classes]
+    lists = (
+        f'In the names of the files: {listed(names)}; class names of the '
+        f'config: {listed(classes)}.'
     )
-    if tally.names and not tally.used:
+    if names and not found.used:
         raise UserError(
-            f'{name}: no object has one of the class names, so nothing would '
-            f'be learned or scored. In the {both}.'
+            f'{report.name}: no object has one of the class names, so nothing '
+            f'would be learned or scored. {lists}'
         )
-    if not tally.used:
+    if not found.used:
         is_certain = source.trains and source.dataset._indices is None
-        tell = find.stop if is_certain else find.warn
-        tell(f'{name}: its XML files have no object.')
+        level = STOP if is_certain else WARNING
+        report.add(level, 'its XML files have no object.')
     if others:
-        lost = sum(tally.names[n] for n in others)
-        total = sum(tally.names.values())
-        find.warn(
-            f'{name}: {part(lost, total, "object", ("is", "are"))} left out, '
-            f'as no class has the name: {listed(others)}. In the {both}.'
+        lost = sum(names[name] for name in others)
+        count = share(lost, names.total(), 'object', 'is left out')
+        report.add(
+            WARNING,
+            f'{count}, as no class has the name: {listed(others)}. {lists}',
         )
-    find.present = [n for n in classes if n in tally.names]
-
-
-def _report_boxes(
-    tally: _Tally, source: Source, name: str, find: Findings
-) -> None:
-    sentences = dict(
-        flat=(
-            ('has no area', 'have no area'),
-            'a loss would be infinite: correct or remove them',
-        ),
-        outside=(
-            ('lies partly outside', 'lie partly outside'),
-            'correct them',
-        ),
-        zero=(
-            ('starts at 0', 'start at 0'),
-            "VOC's boxes count from 1, and the data set takes 1 from each "
-            'corner, so these are one pixel off: add 1',
-        ),
-    )
-    for kind, (verb, advice) in sentences.items():
-        if tally.kinds[kind]:
-            is_certain = kind == 'flat' and source.trains
-            tell = find.stop if is_certain else find.warn
-            count = part(tally.kinds[kind], tally.used, 'box', verb)
-            tell(
-                f'{name}: {count} (the first: {tally.first[kind]}): {advice}.'
-            )
-    if tally.kinds['size']:
-        find.warn(
-            f'{name}: {counted(tally.kinds["size"], "XML file")} of those '
-            'compared with their image '
-            f'{"states" if tally.kinds["size"] == 1 else "state"} another '
-            f'size (the first: {tally.first["size"]}), so boxes may not fit: '
-            'annotate the images as they are.'
-        )
+    report.present = [name for name in classes if name in names]

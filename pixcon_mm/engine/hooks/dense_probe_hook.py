@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from pixcon_mm.engine.hooks.checkpoint_hook import WholeCheckpointHook
-from pixcon_mm.engine.model_state import unwrap
+from pixcon_mm.engine.model_state import eval_mode, unwrap
 from pixcon_mm.errors import UserError
 
 
@@ -202,7 +202,6 @@ def _frozen(runner: Runner) -> Iterator[nn.Module]:
 
     model = unwrap(runner.model)
     net, numbers = model.backbone, model.data_preprocessor
-    modes = {module: module.training for module in net.modules()}
 
     def read(images: torch.Tensor) -> torch.Tensor:
         # Not net(...), which may be compiled for the shapes of training.
@@ -212,9 +211,8 @@ def _frozen(runner: Runner) -> Iterator[nn.Module]:
     own = [(buffer, buffer.clone()) for buffer in net.buffers()]
     for buffer, _ in own:
         broadcast(buffer)
-    net.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), eval_mode(net):
             device = next(net.parameters()).device
             stride, channels = stride_of(read, device)
             backbone = FrozenBackbone(
@@ -228,8 +226,6 @@ def _frozen(runner: Runner) -> Iterator[nn.Module]:
             ).to(device)
             yield backbone
     finally:
-        for module, mode in modes.items():
-            module.training = mode
         for buffer, value in own:
             buffer.copy_(value)
 
@@ -250,8 +246,9 @@ def readable_images(dataset, count: int) -> list[Path]:
 
     if not hasattr(dataset, 'get_data_info'):
         raise UserError(
-            f'DenseProbeHook reads the images of the training set, and a '
-            f'{type(dataset).__name__} does not name them: leave it out.'
+            'DenseProbeHook and MatchPictureHook read the images of the '
+            f'training set, and a {type(dataset).__name__} does not name '
+            'them: leave these hooks out.'
         )
     generator = torch.Generator().manual_seed(0)
     load, paths = LoadSceneImage(), []
@@ -265,7 +262,5 @@ def readable_images(dataset, count: int) -> list[Path]:
         if len(paths) == count:
             break
     if not paths:
-        raise UserError(
-            'DenseProbeHook can read no image of the training set.'
-        )
+        raise UserError('No image of the training set can be read.')
     return paths

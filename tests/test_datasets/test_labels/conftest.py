@@ -1,8 +1,8 @@
-"""Looks at a data set of a test's own."""
+"""Label check of a data set of a test's own."""
 
 import pytest
 
-from pixcon_mm.datasets.labels import look
+from pixcon_mm.datasets.labels import check
 from pixcon_mm.datasets.labels.sources import Source
 
 
@@ -13,11 +13,11 @@ def _own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def sentences():
-    """Look at a data set; returns the sentences by level."""
+    """Check a data set; returns the sentences by level."""
 
     def _sentences(kind, dataset, loader='train_dataloader', **options):
         source = Source(kind, loader, dataset, **options)
-        found = look._look_or_remember(source).found
+        found = check._check_or_remember(source).found
         levels = dict(stop=[], warning=[], note=[])
         for level, sentence in found:
             levels[level].append(sentence)

@@ -7,7 +7,7 @@ import pytest
 from mmdet.datasets import CocoDataset
 from PIL import Image
 
-from pixcon_mm.datasets.labels.segmentations import _numbers
+from pixcon_mm.datasets.labels.coco_objects import count_numbers
 
 WIDTH, HEIGHT = 20, 10
 NAMES = ('cat', 'dog')
@@ -43,13 +43,13 @@ def content():
 
 
 @pytest.fixture
-def look(tmp_path, sentences):
-    """Write a file and look at it."""
+def check(tmp_path, sentences):
+    """Write a file and check it."""
     (tmp_path / 'images').mkdir()
     for i in range(1, 4):
         Image.new('L', (WIDTH, HEIGHT)).save(tmp_path / f'images/{i}.png')
 
-    def _look(text, classes=NAMES, needs_masks=True, **options):
+    def _check(text, classes=NAMES, needs_masks=True, **options):
         path = tmp_path / 'labels.json'
         data = text if isinstance(text, bytes) else json.dumps(text).encode()
         path.write_bytes(data)
@@ -63,17 +63,17 @@ def look(tmp_path, sentences):
         )
         return sentences('coco', dataset, needs_masks=needs_masks, **options)
 
-    return _look
+    return _check
 
 
 @pytest.mark.parametrize('loader', ['train_dataloader', 'val_dataloader'])
-def test_a_file_without_problems_is_counted(look, tmp_path, loader):
+def test_a_file_without_problems_is_counted(check, tmp_path, loader):
     data = content()
     data['annotations'][2]['iscrowd'] = data['annotations'][3]['iscrowd'] = 1
     data['annotations'][2]['segmentation'] = dict(
         size=[HEIGHT, WIDTH], counts=[50, 60, 90]
     )
-    found = look(data, loader=loader)
+    found = check(data, loader=loader)
     assert found['stop'] == found['warning'] == []
     assert found['note'] == [
         f'{tmp_path}/labels.json: 3 images, 4 annotations; '
@@ -95,29 +95,29 @@ WHOLE = json.dumps(content()).encode()
         (b'\xef\xbb\xbf' + WHOLE, "encoding='utf-8-sig'"),
         (WHOLE.decode().encode('utf-16'), "encoding='utf-16'"),
         (WHOLE.replace(b'cat', b'caf\xe9'), 'is not UTF-8'),
-        (b'[1, 2]', 'is not made as COCO wants it'),
+        (b'[1, 2]', 'is not in the format of COCO'),
         (b'version https://git-lfs.github.com/spec/v1', 'git lfs pull'),
     ],
 )
-def test_what_is_no_file_of_annotations(look, tmp_path, text, words):
-    found = look(text)
+def test_what_is_no_file_of_annotations(check, tmp_path, text, words):
+    found = check(text)
     (sentence,) = found['stop']
     assert sentence.startswith(f'{tmp_path}/labels.json')
     assert words in sentence
     assert found['warning'] == found['note'] == []
 
 
-def test_the_advice_about_a_byte_order_mark_works(look, tmp_path):
-    sentence = look(b'\xef\xbb\xbf' + WHOLE)['stop'][0]
+def test_the_advice_about_a_byte_order_mark_works(check, tmp_path):
+    sentence = check(b'\xef\xbb\xbf' + WHOLE)['stop'][0]
     exec(sentence.partition('-c "')[2].removesuffix('".'))
     assert (tmp_path / 'labels.json').read_bytes() == WHOLE
 
 
 @pytest.mark.parametrize('key', ['images', 'annotations', 'categories'])
-def test_missing_lists(look, key):
+def test_missing_lists(check, key):
     data = content()
     del data[key]
-    assert f'has no list {key!r}' in look(data)['stop'][0]
+    assert f'has no list {key!r}' in check(data)['stop'][0]
 
 
 @pytest.mark.parametrize(
@@ -134,29 +134,29 @@ def test_missing_lists(look, key):
         ('annotations', 'id', 'image_id 1'),
     ],
 )
-def test_missing_keys(look, part, key, first):
+def test_missing_keys(check, part, key, first):
     data = content()
     del data[part][1][key]
-    (sentence,) = look(data)['stop']
+    (sentence,) = check(data)['stop']
     one = f'1 of {len(data[part])} {part} has no {key!r}'
     assert f'{one} (the first: {first}): write ' in sentence
 
 
-def test_numbers_as_text(look):
+def testcount_numbers_as_text(check):
     data = content()
     data['images'][1]['width'] = '20'
-    (sentence,) = look(data)['stop']
+    (sentence,) = check(data)['stop']
     assert "has a wrong 'width' (the first: id 2, '20'): write" in sentence
 
 
-def test_crowds_are_needed_where_labels_are_scored(look):
+def test_crowds_are_needed_where_labels_are_scored(check):
     data = content()
     for annotation in data['annotations']:
         del annotation['iscrowd']
-    found = look(data)
+    found = check(data)
     assert "4 of 4 annotations have no 'iscrowd'" in found['warning'][0]
     assert found['stop'] == []
-    (sentence,) = look(data, loader='val_dataloader')['stop']
+    (sentence,) = check(data, loader='val_dataloader')['stop']
     assert "4 of 4 annotations have no 'iscrowd' (the first: id 11)" in (
         sentence
     )
@@ -200,23 +200,23 @@ def put(segmentation):
         ),
     ],
 )
-def test_segmentations_that_cannot_be_drawn(look, change, level, words):
+def test_segmentations_that_cannot_be_drawn(check, change, level, words):
     data = content()
     change(data['annotations'][1])
-    found = look(data)
+    found = check(data)
     (sentence,) = found[level]
     assert words in sentence
     assert '(the first: id 12' in sentence
     # A detector of boxes alone does not read them.
-    found = look(data, needs_masks=False)
+    found = check(data, needs_masks=False)
     assert found['stop'] == found['warning'] == []
 
 
 @pytest.mark.parametrize('polygon', [[1, 2], [1, 2, 3, 4]])
-def test_short_polygons_cannot_be_scored(look, polygon):
+def test_short_polygons_cannot_be_scored(check, polygon):
     data = content()
     data['annotations'][1]['segmentation'] = [polygon]
-    found = look(data, loader='val_dataloader')
+    found = check(data, loader='val_dataloader')
     assert 'fewer than three points' in found['stop'][0]
 
 
@@ -225,32 +225,32 @@ def test_short_polygons_cannot_be_scored(look, polygon):
     [[], [[]], [[1, 2.5, -3], [4e-5]], [[1] * 8, [2] * 6, [3]]],
 )
 @pytest.mark.parametrize('indent', [None, 2])
-def test_numbers_of_polygons_are_counted(polygons, indent):
+def testcount_numbers_of_polygons_are_counted(polygons, indent):
     text = json.dumps(polygons, indent=indent).encode()
-    assert _numbers(text) == [len(polygon) for polygon in polygons]
+    assert count_numbers(text) == [len(polygon) for polygon in polygons]
 
 
 @pytest.mark.parametrize(
     ('box', 'words'),
     [
-        ([2, 2, 0, 4], '1 of 4 boxes has no area and is left out'),
-        ([2, 2, 6, -4], '1 of 4 boxes has no area and is left out'),
-        ([30, 2, 6, 4], '1 of 4 boxes lies outside and is left out'),
-        ([15, 2, 15, 4], '1 of 4 boxes reaches beyond its image'),
-        ([-9, 2, 15, 4], '1 of 4 boxes reaches beyond its image'),
+        ([2, 2, 0, 4], '1 of 4 boxes has no area'),
+        ([2, 2, 6, -4], '1 of 4 boxes has no area'),
+        ([30, 2, 6, 4], '1 of 4 boxes lies outside'),
+        ([15, 2, 15, 4], '1 of 4 boxes extends beyond the image'),
+        ([-9, 2, 15, 4], '1 of 4 boxes extends beyond the image'),
     ],
 )
-def test_odd_boxes(look, box, words):
+def test_odd_boxes(check, box, words):
     data = content()
     data['annotations'][1]['bbox'] = box
-    found = look(data)
+    found = check(data)
     (sentence,) = found['warning']
     shown = f'annotation id 12, {box}, in an image of 20 x 10'
     assert f'{words} (the first: {shown})' in sentence
     assert found['stop'] == []
 
 
-def test_boxes_that_are_left_out_are_those_of_the_data_set(look, tmp_path):
+def test_boxes_that_are_left_out_are_those_of_the_data_set(check, tmp_path):
     rng = np.random.default_rng(0)
     data = content()
     data['annotations'] = [
@@ -264,7 +264,7 @@ def test_boxes_that_are_left_out_are_those_of_the_data_set(look, tmp_path):
         )
         for i in range(300)
     ]
-    note = look(data)['note'][-1]
+    note = check(data)['note'][-1]
     dataset = CocoDataset(
         data_root=str(tmp_path),
         ann_file='labels.json',
@@ -284,27 +284,27 @@ def test_boxes_that_are_left_out_are_those_of_the_data_set(look, tmp_path):
         ('box', "has a wrong 'bbox' (the first: id 12, 'box')"),
     ],
 )
-def test_what_is_no_box(look, box, words):
+def test_what_is_no_box(check, box, words):
     data = content()
     data['annotations'][1]['bbox'] = box
-    assert words in look(data)['stop'][0]
+    assert words in check(data)['stop'][0]
 
 
-def test_boxes_as_shares_and_as_corners(look):
+def test_boxes_as_shares_and_as_corners(check):
     data = content()
     for annotation in data['annotations']:
         annotation['bbox'] = [0.1, 0.1, 0.3, 0.4]
-    assert 'lie between 0 and 1' in look(data)['stop'][0]
+    assert 'lie between 0 and 1' in check(data)['stop'][0]
     for annotation in data['annotations']:
         annotation['bbox'] = [9, 4, 19, 9]
-    assert 'these may be two corners' in look(data)['warning'][0]
+    assert 'these may be two corners' in check(data)['warning'][0]
 
 
-def test_nothing_is_left_to_learn_from(look):
+def test_nothing_is_left_to_learn_from(check):
     data = content()
     for annotation in data['annotations']:
         annotation['area'] = 0
-    found = look(data)
+    found = check(data)
     assert '4 of 4 boxes have no area' in found['warning'][0]
     assert 'nothing to learn from' in found['stop'][0]
 
@@ -317,75 +317,79 @@ def test_nothing_is_left_to_learn_from(look):
         ('categories', '1 category id is given more than once (id 3'),
     ],
 )
-def test_ids_that_occur_twice(look, part, words):
+def test_ids_that_occur_twice(check, part, words):
     data = content()
     data[part][1]['id'] = data[part][0]['id']
-    assert any(words in sentence for sentence in look(data)['stop'])
+    assert any(words in sentence for sentence in check(data)['stop'])
 
 
-def test_a_category_name_twice(look):
+def test_a_category_name_twice(check):
     data = content()
     data['categories'].append(dict(id=8, name='dog'))
-    assert "2 categories have the name 'dog'" in look(data)['stop'][0]
+    assert "2 categories have the name 'dog'" in check(data)['stop'][0]
 
 
-def test_images_that_are_not_there(look, tmp_path):
+def test_images_that_are_not_there(check, tmp_path):
     (tmp_path / 'images/2.png').unlink()
-    (sentence,) = look(content())['stop']
+    (sentence,) = check(content())['stop']
     # The third one is empty and not read.
     assert '1 of 2 images is not there (the first: id 2, ' in sentence
     assert f'{tmp_path}/images/2.png' in sentence
     (tmp_path / 'images/3.png').unlink()
-    (sentence,) = look(content(), loader='val_dataloader')['stop']
+    (sentence,) = check(content(), loader='val_dataloader')['stop']
     assert '2 of 3 images are not there' in sentence
 
 
-def test_images_that_are_none_or_of_another_size(look, tmp_path):
+def test_images_that_are_none_or_of_another_size(check, tmp_path):
     path = tmp_path / 'images/2.png'
     Image.new('L', (40, 20)).save(path)
-    (sentence,) = look(content())['warning']
+    (sentence,) = check(content())['warning']
     assert f'{path}, 40 x 20 and not 20 x 10' in sentence
     path.write_bytes(b'not an image')
-    (sentence,) = look(content())['stop']
+    (sentence,) = check(content())['stop']
     assert f'{path} cannot be read as an image' in sentence
 
 
-def test_a_turned_photograph_has_its_upright_size(look, tmp_path):
+def test_a_turned_photograph_has_its_upright_size(check, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new('RGB', (HEIGHT, WIDTH)).save(
         tmp_path / 'images/2.png', exif=exif
     )
-    assert look(content())['warning'] == []
+    assert check(content())['warning'] == []
 
 
 @pytest.mark.parametrize(
     ('classes', 'level', 'words'),
     [
-        (('bird', 'cow'), 'stop', "class names of the config: 'bird', 'cow'"),
+        (
+            ('bird', 'cow'),
+            'stop',
+            "class names of the config: 'bird' and 'cow'",
+        ),
         (('bird', 'cow'), 'stop', '--cfg-options classes=cat,dog'),
         (('Cat', 'Dog'), 'stop', "Is 'Cat' the 'cat' of the file?"),
         (('cat',), 'warning', '1 of 2 categories is left out, as no class'),
         (('cat', 'dog', 'cow'), 'warning', "class name 'cow', and the"),
-        (('dog', 'cat'), 'warning', "order the names as 'cat', 'dog'"),
+        (('dog', 'cat'), 'warning', "order the names as 'cat' and 'dog'"),
     ],
 )
-def test_class_names_and_categories(look, classes, level, words):
-    assert words in look(content(), classes)[level][0]
+def test_class_names_and_categories(check, classes, level, words):
+    assert words in check(content(), classes)[level][0]
 
 
-def test_annotations_of_unknown_images(look):
+def test_annotations_of_unknown_images(check):
     data = content()
     data['annotations'][1]['image_id'] = 99
-    (sentence,) = look(data)['warning']
+    (sentence,) = check(data)['warning']
     assert '1 of 4 annotations belongs to images that the file' in sentence
     for annotation in data['annotations']:
         annotation['image_id'] = str(annotation['image_id'])
-    assert "the first: id 11, image_id '1'" in look(data)['stop'][0]
+    assert "the first: id 11, image_id '1'" in check(data)['stop'][0]
 
 
 @pytest.mark.parametrize(
-    'entry, words',
+    ('entry', 'words'),
     [
         (dict(id=3), "1 of 2 categories has no 'name'"),
         (dict(name='cat'), "1 of 2 categories has no 'id'"),
@@ -394,38 +398,42 @@ def test_annotations_of_unknown_images(look):
         (None, "its list 'categories' has no entry"),
     ],
 )
-def test_categories_without_an_id_or_a_name(look, entry, words):
+def test_categories_without_an_id_or_a_name(check, entry, words):
     data = content()
     data['categories'] = [entry, data['categories'][1]] if entry else []
-    (sentence,) = look(data)['stop']
+    (sentence,) = check(data)['stop']
     assert words in sentence
 
 
 @pytest.mark.parametrize(
-    'first, level', [(0, 'warning'), ('0', 'warning'), ('a-1', 'stop')]
+    ('first', 'level'), [(0, 'warning'), ('0', 'warning'), ('a-1', 'stop')]
 )
-def test_ids_that_pycocotools_cannot_score(look, first, level):
+def test_ids_that_pycocotools_cannot_score(check, first, level):
     data = content()
     data['annotations'][0]['id'] = first
-    assert look(data)['stop'] == look(data)['warning'] == []
-    found = look(data, loader='val_dataloader')
+    assert check(data)['stop'] == check(data)['warning'] == []
+    found = check(data, loader='val_dataloader')
     (sentence,) = found.pop(level)
     assert 'pycocotools' in sentence
-    assert not found.get('stop') and not found.get('warning')
+    assert not found.get('stop')
+    assert not found.get('warning')
 
 
-def test_a_crowd_marked_by_a_text(look):
+def test_a_crowd_marked_by_a_text(check):
     data = content()
     data['annotations'][1]['iscrowd'] = '0'  # true, for MMDetection
-    (sentence,) = look(data)['stop']
+    (sentence,) = check(data)['stop']
     assert "has a wrong 'iscrowd' (the first: id 12, '0')" in sentence
 
 
 @pytest.mark.parametrize(
-    'text, words',
+    ('text', 'words'),
     [
         (b'\x1f\x8b\x08', 'is compressed'),
-        (b'{"images": [{"file_name": "\\ud800"}]}', 'utf-16 surrogate'),
+        (
+            b'{"images": [{"file_name": "\\ud800.png, an image"}]}',
+            'utf-16 surrogate',
+        ),
         (
             b'{"annotations": [{"segmentation": %s1%s}]}'
             % (b'[' * 5000, b']' * 5000),
@@ -433,21 +441,21 @@ def test_a_crowd_marked_by_a_text(look):
         ),
     ],
 )
-def test_odd_json(look, text, words):
-    (sentence,) = look(text)['stop']
+def test_odd_json(check, text, words):
+    (sentence,) = check(text)['stop']
     assert words in sentence
     assert 'NaN' not in sentence
 
 
-def test_advice_about_names_with_commas(look):
+def test_advice_about_names_with_commas(check):
     data = content()
     data['categories'][0]['name'] = 'cat, large'
     data['categories'][1]['name'] = 'dog, large'
-    (sentence,) = look(data)['stop']
+    (sentence,) = check(data)['stop']
     assert "classes = ('cat, large', 'dog, large') in a config" in sentence
 
 
-def test_an_image_of_more_pixels_than_pillow_likes(look, monkeypatch):
+def test_an_image_of_more_pixels_than_pillow_likes(check, monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', WIDTH * HEIGHT // 3)
-    assert look(content())['stop'] == []
+    assert check(content())['stop'] == []
     assert Image.MAX_IMAGE_PIXELS == WIDTH * HEIGHT // 3

@@ -5,7 +5,7 @@ import pytest
 from mmseg.datasets import BaseSegDataset
 from PIL import Image
 
-from pixcon_mm.datasets.labels.mask_values import mapping
+from pixcon_mm.datasets.labels.mask_values import labels_of_values
 from pixcon_mm.datasets.mask_folder import MaskFolderDataset
 
 NAMES = ('ground', 'cat', 'dog')
@@ -13,10 +13,10 @@ SHAPE = (8, 12)
 
 
 @pytest.fixture
-def look(tmp_path, sentences):
-    """Write three images and masks, and look at them."""
+def check(tmp_path, sentences):
+    """Write three images and masks, and check them."""
 
-    def _look(masks, suffix='.png', classes=NAMES, take='.png', **options):
+    def _check(masks, suffix='.png', classes=NAMES, take='.png', **options):
         for folder in ('images', 'masks'):
             (tmp_path / folder).mkdir(exist_ok=True)
         for i, mask in enumerate(masks):
@@ -37,7 +37,7 @@ def look(tmp_path, sentences):
         )
         return sentences('masks', dataset, **use)
 
-    return _look
+    return _check
 
 
 def filled(*values):
@@ -56,9 +56,9 @@ def filled(*values):
     ],
 )
 def test_values_that_the_config_lists(
-    look, tmp_path, sentences, given, level, words
+    check, tmp_path, sentences, given, level, words
 ):
-    look([filled(0, 85, 255)])
+    check([filled(0, 85, 255)])
     dataset = MaskFolderDataset(
         data_root=str(tmp_path),
         data_prefix=dict(img_path='images', seg_map_path='masks'),
@@ -72,32 +72,79 @@ def test_values_that_the_config_lists(
     assert words in found[level][0]
 
 
-def test_masks_without_problems(look, tmp_path):
-    found = look([filled(0, 1), filled(0, 2), filled(255, 1)])
+def test_masks_without_problems(check, tmp_path):
+    found = check([filled(0, 1), filled(0, 2), filled(255, 1)])
     assert found['stop'] == found['warning'] == []
     assert found['note'] == [f'{tmp_path}/masks: 3 masks, all opened.']
 
 
-def test_a_sample_is_stated(look, tmp_path):
-    found = look([filled(0, 1, 2)] * 5, sample=2)
+def test_a_sample_is_stated(check, tmp_path):
+    found = check([filled(0, 1, 2)] * 5, sample=2)
     assert '5 masks, 2 of them opened' in found['note'][0]
     assert '--all' in found['note'][0]
 
 
-def test_missing_masks_and_suffixes(look, tmp_path):
+def test_missing_masks_and_suffixes(check, tmp_path):
     masks = [filled(0, 1, 2), None, filled(0, 1, 2)]
-    (sentence,) = look(masks)['stop']
+    (sentence,) = check(masks)['stop']
     assert f'1 of 3 masks is not there (the first: {tmp_path}/masks/1.png' in (
         sentence
     )
-    (sentence,) = look(masks[:1], take='_gt.png')['stop']
+    (sentence,) = check(masks[:1], take='_gt.png')['stop']
     assert "There is '0.png': set seg_map_suffix." in sentence
 
 
-def test_images_that_a_list_names_and_nobody_has(look, tmp_path):
+def test_images_that_a_list_names_and_nobody_has(check, tmp_path):
     (tmp_path / 'list.txt').write_text('0\n7\n')
-    found = look([filled(0, 1, 2)], ann_file='list.txt')
-    assert found['stop'][0].startswith('1 of 2 images is not there')
+    found = check([filled(0, 1, 2)], ann_file='list.txt')
+    assert (
+        found['stop'][0].partition(': ')[2].startswith('1 of 2 images is not')
+    )
+
+
+@pytest.fixture
+def mixed(tmp_path, sentences):
+    """Check a set of four .jpg images, with three others among them."""
+    for folder in ('images', 'masks'):
+        (tmp_path / folder).mkdir()
+    for name in ('1.jpg', '2.jpg', 'a.png', 'b.png', 'c.JPG', 'notes.txt'):
+        (tmp_path / 'images' / name).touch()
+
+    def _mixed(masks='masks', **options):
+        dataset = BaseSegDataset(
+            data_root=str(tmp_path),
+            data_prefix=dict(img_path='images', seg_map_path=masks),
+            metainfo=dict(classes=NAMES),
+            lazy_init=True,
+            **options,
+        )
+        return sentences('masks', dataset)
+
+    return _mixed
+
+
+def test_images_with_another_suffix_are_counted(mixed):
+    (sentence,) = mixed()['warning']
+    assert 'has images that are left out (2 .png, 1 .JPG)' in sentence
+    assert "takes files that end in '.jpg', the img_suffix" in sentence
+    assert '(2 .jpg, 1 .JPG)' in mixed(img_suffix='.png')['warning'][0]
+    (sentence,) = mixed(img_suffix='.bmp')['stop']
+    assert 'is empty' in sentence
+    assert "no file that ends in '.bmp'" in sentence
+
+
+def test_what_is_left_out_on_purpose_is_not_counted(mixed, tmp_path):
+    (tmp_path / 'list.txt').touch()
+    assert mixed(ann_file='list.txt')['warning'] == []
+    # Label maps beside the images.
+    (tmp_path / 'images/c.JPG').unlink()
+    assert mixed(masks='images')['warning'] == []
+
+
+def test_an_empty_set_is_checked_again(mixed, tmp_path):
+    assert mixed(img_suffix='.webp')['stop']
+    (tmp_path / 'images/1.webp').touch()
+    assert 'is empty' not in mixed(img_suffix='.webp')['stop'][0]
 
 
 @pytest.mark.parametrize(
@@ -113,40 +160,42 @@ def test_images_that_a_list_names_and_nobody_has(look, tmp_path):
         (filled(0).astype(np.float32) + 0.5, 'holds float32'),
     ],
 )
-def test_what_is_no_label_map(look, tmp_path, mask, words):
+def test_what_is_no_label_map(check, tmp_path, mask, words):
     suffix = '.tif' if mask.dtype == np.float32 else '.png'
-    (sentence,) = look([mask, mask], suffix=suffix, take=suffix)['stop']
-    assert sentence.startswith(f'{tmp_path}/masks: 2 of 2 masks are no label')
+    (sentence,) = check([mask, mask], suffix=suffix, take=suffix)['stop']
+    assert sentence.startswith(
+        f'{tmp_path}/masks: 2 of 2 masks cannot be used'
+    )
     assert f'{tmp_path}/masks/0{suffix}' in sentence
     assert words in sentence
 
 
-def test_a_damaged_mask(look, tmp_path):
-    look([filled(0, 1, 2)])
+def test_a_damaged_mask(check, tmp_path):
+    check([filled(0, 1, 2)])
     path = tmp_path / 'masks/0.png'
     path.write_bytes(path.read_bytes()[:40])
-    assert f'{path}, cannot be read' in look([None])['stop'][0]
+    assert f'{path}, cannot be read' in check([None])['stop'][0]
 
 
-def test_a_mask_that_pillow_reports_in_its_own_way(look, tmp_path):
-    look([filled(0, 1, 2)])
+def test_a_mask_that_pillow_reports_in_its_own_way(check, tmp_path):
+    check([filled(0, 1, 2)])
     path = tmp_path / 'masks/0.png'
     content = bytearray(path.read_bytes())
     content[8:12] = (8).to_bytes(4, 'big')  # a header that is too short
     path.write_bytes(content)
-    assert 'cannot be read (ValueError: ' in look([None])['stop'][0]
+    assert 'cannot be read (ValueError: ' in check([None])['stop'][0]
 
 
-def test_a_mask_of_more_pixels_than_pillow_opens(look, monkeypatch):
+def test_a_mask_of_more_pixels_than_pillow_opens(check, monkeypatch):
     monkeypatch.setattr('pixcon_mm.datasets.labels.masks.MOST_PIXELS', 95)
-    assert 'cut image and mask' in look([filled(0, 1, 2)])['stop'][0]
+    assert 'cut image and mask' in check([filled(0, 1, 2)])['stop'][0]
 
 
-def test_masks_of_another_size(look, tmp_path):
+def test_masks_of_another_size(check, tmp_path):
     masks = [filled(0, 1, 2), filled(0, 1, 2)[:5]]
-    (sentence,) = look(masks)['stop']
+    (sentence,) = check(masks)['stop']
     shown = f'{tmp_path}/masks/1.png, 12 x 5, its image 12 x 8'
-    start = '1 of 2 masks differs from its image in size (the first: '
+    start = '1 of 2 masks differs in size from the image (the first: '
     assert f'{start}{shown}' in sentence
 
 
@@ -156,31 +205,31 @@ def test_masks_of_another_size(look, tmp_path):
         ((0, 1, 9), {}, 'masks/0.png has the value 9 (33.3% of its pixels)'),
         ((0, 1, 2), dict(num_classes=2), 'the numbers 0 to 1 (255 is'),
         ((1, 2, 3), {}, 'count from 1, set reduce_zero_label=True'),
-        ((0, 1, 2, 3), {}, 'If 0 is no class, set reduce_zero_label=True'),
+        ((0, 1, 2, 3), {}, 'If 0 is not a class, set reduce_zero_label=True'),
         ((0, 85, 170), {}, 'shades for 3 classes: divide them by 85'),
         ((*range(40), 77), {}, 'resizing with interpolation or from JPEG'),
     ],
 )
-def test_values_above_the_classes(look, values, options, words):
+def test_values_above_the_classes(check, values, options, words):
     masks = [filled(*values), filled(*values[6:] or values)]
     if words.startswith('resizing'):
         masks = [np.arange(96, dtype=np.uint8).reshape(SHAPE)]
-    (sentence,) = look(masks, **options)['stop']
+    (sentence,) = check(masks, **options)['stop']
     assert words in sentence
 
 
 @pytest.mark.parametrize('loader', ['train_dataloader', 'test_dataloader'])
-def test_masks_in_0_and_255(look, loader):
+def test_masks_in_0_and_255(check, loader):
     masks = [filled(0, 255)] * 2
-    (sentence,) = look(masks, classes=NAMES[:2], loader=loader)['stop']
+    (sentence,) = check(masks, classes=NAMES[:2], loader=loader)['stop']
     assert 'class 0 is the only one in the 2 masks' in sentence
     assert 'write 1 for 255' in sentence
 
 
-def test_only_one_class_is_odd_where_nothing_is_learned(look):
-    assert 'class 1 is the only one' in look([filled(1)])['stop'][0]
+def test_only_one_class_is_odd_where_nothing_is_learned(check):
+    assert 'class 1 is the only one' in check([filled(1)])['stop'][0]
     for trial in (dict(loader='val_dataloader'), dict(indices=1)):
-        found = look([filled(1)], **trial)
+        found = check([filled(1)], **trial)
         assert 'class 1 is the only one' in found['warning'][0]
         assert found['stop'] == []
 
@@ -193,15 +242,15 @@ def test_only_one_class_is_odd_where_nothing_is_learned(look):
         ((0, 1), True, 'If 0 is a class, set reduce_zero_label=False'),
     ],
 )
-def test_nothing_but_ignored_pixels(look, values, is_reduced, words):
-    found = look([filled(*values)], reduce_zero_label=is_reduced)
+def test_nothing_but_ignored_pixels(check, values, is_reduced, words):
+    found = check([filled(*values)], reduce_zero_label=is_reduced)
     assert words in found['stop'][0]
 
 
-def test_a_mask_that_is_ignored_as_a_whole_is_counted(look, tmp_path):
-    found = look([filled(0, 1, 2), filled(255)])
+def test_a_mask_that_is_ignored_as_a_whole_is_counted(check, tmp_path):
+    found = check([filled(0, 1, 2), filled(255)])
     assert found['stop'] == found['warning'] == []
-    assert '1 mask of 2 is ignored as a whole' in found['note'][0]
+    assert '1 of 2 masks is ignored as a whole' in found['note'][0]
     assert f'{tmp_path}/masks/1.png' in found['note'][0]
 
 
@@ -231,5 +280,5 @@ def test_values_become_what_the_pipeline_makes_of_them(
             seg_fields=[],
         )
     )
-    expected = mapping(dataset.label_map or {}, is_reduced)
+    expected = labels_of_values(dataset.label_map or {}, is_reduced)
     assert np.array_equal(loaded['gt_seg_map'].ravel(), expected)

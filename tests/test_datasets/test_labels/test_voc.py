@@ -27,10 +27,10 @@ def annotation(*objects, size=(WIDTH, HEIGHT)):
 
 
 @pytest.fixture
-def look(tmp_path, sentences):
+def check(tmp_path, sentences):
     """Write two images, the first with an XML of its own."""
 
-    def _look(first, loader='train_dataloader', classes=NAMES, **options):
+    def _check(first, loader='train_dataloader', classes=NAMES, **options):
         for folder in ('JPEGImages', 'Annotations'):
             (tmp_path / folder).mkdir(exist_ok=True)
         for name in ('a', 'b'):
@@ -52,35 +52,37 @@ def look(tmp_path, sentences):
         )
         return sentences('voc', dataset, loader, **options)
 
-    _look.again = lambda dataset: sentences('voc', dataset, 'train_dataloader')
-    return _look
+    _check.again = lambda dataset: sentences(
+        'voc', dataset, 'train_dataloader'
+    )
+    return _check
 
 
-def test_files_without_problems(look, tmp_path):
-    found = look(annotation())
+def test_files_without_problems(check, tmp_path):
+    found = check(annotation())
     assert found['stop'] == found['warning'] == []
     assert found['note'] == [
         f'{tmp_path}/list.txt: 2 images, 2 objects; 1 without objects.'
     ]
 
 
-def test_files_without_a_size(look):
-    found = look('<annotation></annotation>')
+def test_files_without_a_size(check):
+    found = check('<annotation></annotation>')
     assert found['stop'] == found['warning'] == []
 
 
 @pytest.mark.parametrize(
     ('first', 'words'),
     [
-        (annotation()[:40], 'is no whole XML'),
+        (annotation()[:40], 'is not complete XML'),
         (annotation(size=('', 10)), 'size without whole numbers'),
         (annotation('<object><name>cat</name></object>'), 'has no bndbox'),
         (annotation(item(box=('x', 1, 2, 3))), 'has no bndbox'),
         (annotation(item(name='')), 'an object has no name'),
     ],
 )
-def test_what_cannot_be_read(look, tmp_path, first, words):
-    (sentence,) = look(first)['stop']
+def test_what_cannot_be_read(check, tmp_path, first, words):
+    (sentence,) = check(first)['stop']
     assert sentence.startswith(f'{tmp_path}/Annotations/a.xml')
     assert words in sentence
 
@@ -92,24 +94,24 @@ def test_what_cannot_be_read(look, tmp_path, first, words):
         ('Annotations/b.xml', '1 of 2 XML files is not there (the first: '),
     ],
 )
-def test_missing_files(look, tmp_path, path, words):
-    (sentence,) = look(annotation(), without=[path])['stop']
+def test_missing_files(check, tmp_path, path, words):
+    (sentence,) = check(annotation(), without=[path])['stop']
     assert f'{words}{tmp_path}/{path}' in sentence
 
 
-def test_images_of_another_suffix(look, tmp_path):
+def test_images_of_another_suffix(check, tmp_path):
     (tmp_path / 'JPEGImages').mkdir()
     (tmp_path / 'JPEGImages/a.png').touch()
-    (sentence,) = look(annotation(), without=['JPEGImages/a.jpg'])['stop']
+    (sentence,) = check(annotation(), without=['JPEGImages/a.jpg'])['stop']
     assert f'There is {tmp_path}/JPEGImages/a.png' in sentence
     assert 'takes .jpg only' in sentence
     # The data set of the configs for own data takes any.
     Image.new('RGB', (WIDTH, HEIGHT)).save(tmp_path / 'JPEGImages/a.png')
-    found = look(
+    found = check(
         annotation(), without=['JPEGImages/a.jpg'], kind=XMLFolderDataset
     )
     assert found['stop'] == found['warning'] == []
-    found = look(
+    found = check(
         annotation(),
         without=['JPEGImages/a.jpg', 'JPEGImages/a.png'],
         kind=XMLFolderDataset,
@@ -117,18 +119,18 @@ def test_images_of_another_suffix(look, tmp_path):
     assert '1 of 2 images is not there' in found['stop'][0]
 
 
-def test_class_names(look):
-    (sentence,) = look(annotation(item('cow')))['warning']
+def test_class_names(check):
+    (sentence,) = check(annotation(item('cow')))['warning']
     assert "1 of 3 objects is left out, as no class has the name: 'cow'" in (
         sentence
     )
-    (sentence,) = look(annotation(), classes=('Cat', 'Dog'))['stop']
-    assert "names of the files: 'cat', 'dog'" in sentence
-    assert "class names of the config: 'Cat', 'Dog'" in sentence
+    (sentence,) = check(annotation(), classes=('Cat', 'Dog'))['stop']
+    assert "names of the files: 'cat' and 'dog'" in sentence
+    assert "class names of the config: 'Cat' and 'Dog'" in sentence
 
 
-def test_no_object_at_all(look, tmp_path):
-    look(annotation())
+def test_no_object_at_all(check, tmp_path):
+    check(annotation())
     (tmp_path / 'list.txt').write_text('a\n')
     dataset = XMLDataset(
         data_root=str(tmp_path),
@@ -137,9 +139,9 @@ def test_no_object_at_all(look, tmp_path):
         metainfo=dict(classes=NAMES),
         lazy_init=True,
     )
-    assert 'have no object' in look.again(dataset)['stop'][0]
+    assert 'have no object' in check.again(dataset)['stop'][0]
     dataset._indices = 1
-    assert 'have no object' in look.again(dataset)['warning'][0]
+    assert 'have no object' in check.again(dataset)['warning'][0]
 
 
 @pytest.mark.parametrize(
@@ -152,13 +154,13 @@ def test_no_object_at_all(look, tmp_path):
         ((8, 3, 3, 6), 'stop', 'has no area'),
     ],
 )
-def test_odd_boxes(look, tmp_path, box, level, words):
-    (sentence,) = look(annotation(item(box=box)))[level]
+def test_odd_boxes(check, tmp_path, box, level, words):
+    (sentence,) = check(annotation(item(box=box)))[level]
     place = f"{tmp_path}/Annotations/a.xml, 'cat' {[*box]}"
     assert f'1 of 3 boxes {words} (the first: {place}' in sentence
 
 
-def test_sizes_that_disagree(look, tmp_path):
-    (sentence,) = look(annotation(size=(40, 20)))['warning']
+def test_sizes_that_disagree(check, tmp_path):
+    (sentence,) = check(annotation(size=(40, 20)))['warning']
     place = f'{tmp_path}/Annotations/a.xml, 40 x 20, the image 20 x 10'
     assert place in sentence

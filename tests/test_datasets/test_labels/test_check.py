@@ -1,14 +1,16 @@
-"""Whole configs: which data sets are looked at, the cache, the tools."""
+"""Whole configs: which data sets are checked, the cache, the tools."""
 
 import json
 import os
 
 import pytest
 
+from pixcon_mm import progress
 from pixcon_mm.cli import import_framework
 from pixcon_mm.config import load_config
 from pixcon_mm.data_paths import LOADERS
-from pixcon_mm.datasets.labels import check_labels, findings, look, look_at
+from pixcon_mm.datasets.labels import check, check_labels, find_problems
+from pixcon_mm.datasets.labels.report import Report
 from pixcon_mm.datasets.labels.sources import find_sources
 from pixcon_mm.errors import UserError
 from pixcon_mm.tools import check_data, test, train
@@ -67,7 +69,7 @@ def test_the_sets_of_every_benchmark(name, tmp_path):
     assert [s.needs_masks for s in sources] == ['mask-rcnn' in name] * len(
         sources
     )
-    found = look_at(cfg, LOADERS)
+    found = find_problems(cfg, LOADERS)
     assert 'stop' not in {level for level, _ in found}
     # Rectangles of two classes.
     odd = [sentence for level, sentence in found if level == 'warning']
@@ -85,25 +87,25 @@ def test_wrappers_are_opened_and_joined(tmp_path):
     sources = [*find_sources(cfg, TRAIN, None)]
     assert [source.num_classes for source in sources] == [21, 21]
     # A class that only one of the parts has is not missing.
-    looks = [(s, findings.Findings(present=['bird', 'cat'])) for s in sources]
-    looks[1][1].present = [n for n in sources[0].classes if n != 'cat']
-    assert [*look._absent_classes('train_dataloader', looks)] == []
+    checked = [(s, Report(present=['bird', 'cat'])) for s in sources]
+    checked[1][1].present = [n for n in sources[0].classes if n != 'cat']
+    assert [*check._absent_classes('train_dataloader', checked)] == []
 
 
 def test_other_data_sets_are_left_alone(tmp_path):
     cfg = load(COCO, 's3://coco/')
-    assert look_at(cfg, TRAIN) == []
+    assert find_problems(cfg, TRAIN) == []
     cfg.train_dataloader.dataset.update(
         data_root='', data_prefix=dict(img='s3://coco/train2017/')
     )
-    assert look_at(cfg, TRAIN) == []
+    assert find_problems(cfg, TRAIN) == []
     cfg = load('pretrain/pixcon_r18_demo', f'{tmp_path}')
-    assert look_at(cfg, TRAIN) == []
+    assert find_problems(cfg, TRAIN) == []
     cfg = load(COCO, f'{tmp_path}')
     # The runner says that the last one is unknown.
     for kind in ('CocoPanopticDataset', 'LVISV1Dataset', 'NoSuchDataset'):
         cfg.train_dataloader.dataset.type = kind
-        assert look_at(cfg, TRAIN) == []
+        assert find_problems(cfg, TRAIN) == []
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_class_names_that_cannot_be_used(name, classes, words, tmp_path):
     cfg = load(name, f'{tmp_path}/')
     for part in benchmarks.leaves(cfg.train_dataloader.dataset):
         part.metainfo = dict(classes=classes)
-    ((level, sentence),) = look_at(cfg, TRAIN)
+    ((level, sentence),) = find_problems(cfg, TRAIN)
     assert level == 'stop'
     assert words in sentence
 
@@ -134,7 +136,7 @@ def shorten(content):
 @pytest.mark.parametrize('change', [swap, shorten])
 def test_files_that_number_the_classes_differently(change, coco, annotations):
     path = annotations(change, 'val')
-    found = look_at(coco, LOADERS)
+    found = find_problems(coco, LOADERS)
     sentence = next(
         s for level, s in found if level == 'stop' and 'disagree' in s
     )
@@ -145,73 +147,71 @@ def test_files_that_number_the_classes_differently(change, coco, annotations):
 def test_findings_are_cached_until_a_file_changes(
     coco, annotations, monkeypatch, tmp_path
 ):
-    looked = []
-    real = look.LOOKS['coco']
+    calls = []
+    real = check.CHECKS['coco']
     monkeypatch.setitem(
-        look.LOOKS, 'coco', lambda *args: (looked.append(1), real(*args))
+        check.CHECKS, 'coco', lambda *args: (calls.append(1), real(*args))
     )
 
-    def looks():
-        looked.clear()
-        found = look_at(coco, TRAIN)
-        return len(looked), found
+    def count_checks():
+        calls.clear()
+        found = find_problems(coco, TRAIN)
+        return len(calls), found
 
-    count, first = looks()
+    count, first = count_checks()
     assert count == 1
-    assert looks() == (0, first)
+    assert count_checks() == (0, first)
     path = annotations(lambda content: content['images'].pop())
-    count, second = looks()
+    count, second = count_checks()
     assert count == 1
     assert second != first
-    assert looks()[0] == 0
+    assert count_checks()[0] == 0
     os.utime(path, ns=(1, 1))
-    assert looks()[0] == 1
+    assert count_checks()[0] == 1
     next((tmp_path / 'data/train2017').iterdir()).unlink()
-    count, third = looks()
+    count, third = count_checks()
     assert count == 1
     assert 'is not there' in str(third)
     coco.train_dataloader.dataset.metainfo = dict(classes=('person',))
-    assert looks()[0] == 1
+    assert count_checks()[0] == 1
     record = next((tmp_path / 'cache/labels').iterdir())
     record.write_text('{"found":')
     for other in (tmp_path / 'cache/labels').iterdir():
         other.write_text('{"found":')
-    assert looks()[0] == 1
+    assert count_checks()[0] == 1
 
 
 def test_a_copy_with_the_time_of_the_original_is_another_file(
     coco, annotations
 ):
-    look_at(coco, TRAIN)
     path = annotations(lambda content: None)
-    assert look_at(coco, TRAIN)
-    state = path.stat()
-    text = path.read_text()
-    number = text.index('"width": ') + len('"width": ')
-    path.write_text(f'{text[:number]}9{text[number + 1 :]}')
+    find_problems(coco, TRAIN)
+    state, text = path.stat(), path.read_text()
+    path.write_text(text.replace('"person"', '"pirate"'))
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert path.stat().st_size == state.st_size
-    assert 'another size' in str(look_at(coco, TRAIN))
+    assert 'pirate' in str(find_problems(coco, TRAIN))
 
 
-def test_what_stops_a_run_is_looked_at_again(coco, monkeypatch):
+def test_a_data_set_that_stops_a_run_is_checked_again(coco, monkeypatch):
     """A storage that was away does not change its files."""
 
     def fail(*_):
         raise UserError('the storage is away')
 
     with monkeypatch.context() as patch:
-        patch.setitem(look.LOOKS, 'coco', fail)
-        assert 'away' in str(look_at(coco, TRAIN))
-    assert 'stop' not in dict(look_at(coco, TRAIN))
+        patch.setitem(check.CHECKS, 'coco', fail)
+        assert 'away' in str(find_problems(coco, TRAIN))
+    assert 'stop' not in dict(find_problems(coco, TRAIN))
 
 
 def test_a_user_without_a_home(coco, monkeypatch):
+    def fail():
+        raise RuntimeError('Could not determine home directory.')
+
     monkeypatch.delenv('PIXCON_MM_CACHE')
-    monkeypatch.setattr(
-        look.Path, 'home', lambda: (_ for _ in ()).throw(RuntimeError)
-    )
-    assert look_at(coco, TRAIN) == look_at(coco, TRAIN)
+    monkeypatch.setattr(check.Path, 'home', fail)
+    assert 'stop' not in dict(find_problems(coco, TRAIN))
 
 
 def test_a_cache_that_cannot_be_written_is_no_failure(
@@ -219,7 +219,7 @@ def test_a_cache_that_cannot_be_written_is_no_failure(
 ):
     (tmp_path / 'file').touch()
     monkeypatch.setenv('PIXCON_MM_CACHE', str(tmp_path / 'file'))
-    assert look_at(coco, TRAIN) == look_at(coco, TRAIN)
+    assert find_problems(coco, TRAIN) == find_problems(coco, TRAIN)
 
 
 def test_a_run_is_stopped_by_the_first_certain_failure(
@@ -264,16 +264,16 @@ def run(tool, *words):
 def test_the_tool_lists_everything(words, annotations, capsys):
     assert run(check_data, *words) == 0
     shown = capsys.readouterr().out
-    assert shown.endswith('0 that would end a run, 1 to look at.\n')
+    assert shown.endswith('0 problems would end a run; 1 warning.\n')
     annotations(lambda content: content['annotations'][0].pop('area'))
     annotations(lambda content: content.pop('images'), 'val')
     assert run(check_data, words[0], '--all', *words[1:]) == 1
     shown = capsys.readouterr().out
     assert shown.count('\nstop: ') + shown.startswith('stop: ') == 2
-    assert shown.endswith('2 that would end a run, 0 to look at.\n')
+    assert shown.endswith('2 problems would end a run; 0 warnings.\n')
     toy = str(ROOT / 'configs/pretrain/pixcon_r18_demo.py')
     assert run(check_data, toy) == 0
-    assert 'no labels that this tool looks at' in capsys.readouterr().out
+    assert 'no labels that this tool checks' in capsys.readouterr().out
 
 
 class Started(Exception):
@@ -293,13 +293,14 @@ def start(request, words, tmp_path, monkeypatch):
     if tool is train:
         config = [config, '--pretrained', 'none']
     else:
-        monkeypatch.setattr(tool, 'load_tensors', lambda path: {})
+        for name in ('load_tensors', 'dataset_meta'):
+            monkeypatch.setattr(tool, name, lambda path: {})
         config = [config, 'x.pth']
     config += ['--work-dir', str(tmp_path / 'work')]
     return lambda *more: tool.main([*config, *more, *options])
 
 
-def test_runs_start_with_a_look_that_can_be_switched_off(start, annotations):
+def test_runs_start_with_a_check_that_can_be_switched_off(start, annotations):
     with pytest.raises(Started):
         start()
     annotations(lambda content: content['images'][0].pop('height'), 'val')
@@ -309,7 +310,7 @@ def test_runs_start_with_a_look_that_can_be_switched_off(start, annotations):
         start('--no-label-check')
 
 
-def test_one_process_looks_for_all(start, annotations, monkeypatch):
+def test_one_process_checks_for_all(start, annotations, monkeypatch):
     annotations(lambda content: content.pop('images'), 'val')
     monkeypatch.setenv('SLURM_PROCID', '1')
     with pytest.raises(Started):
@@ -318,8 +319,8 @@ def test_one_process_looks_for_all(start, annotations, monkeypatch):
 
 @pytest.mark.parametrize(('seconds', 'shown'), [(0.0, True), (60.0, False)])
 def test_a_bar_appears_when_it_takes_long(seconds, shown, monkeypatch, capsys):
-    monkeypatch.setattr(findings, 'QUIET', seconds)
+    monkeypatch.setattr(progress, 'DELAY', seconds)
     monkeypatch.setattr('sys.stderr.isatty', lambda: True)
     monkeypatch.setenv('FORCE_COLOR', '1')
-    assert [*findings.with_bar(range(40), 40, 'masks')] == [*range(40)]
+    assert [*progress.with_progress(range(40), 40, 'masks')] == [*range(40)]
     assert ('masks' in capsys.readouterr().err) == shown

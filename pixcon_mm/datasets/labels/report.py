@@ -1,0 +1,85 @@
+"""Findings of a label check, as sentences."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pixcon_mm.wording import share
+
+STOP, WARNING, NOTE = 'stop', 'warning', 'note'
+
+
+@dataclass
+class Report:
+    """Findings about one data set, and the files that they depend on.
+
+    Args:
+        name (str): File or folder of the labels; sentences begin with it.
+        found (list[tuple[str, str]]): Levels and sentences. ``stop``: the run
+            would fail or compute nonsense; ``warning``: probably a mistake;
+            ``note``: counts.
+        files (dict[str, list[int]]): Size in bytes and times of change in
+            nanoseconds of the files and folders that were read.
+        order (list[str]): Class names in the order of their numbers, where
+            the file of annotations sets it.
+        present (list[str]): Names of the classes that occur.
+        is_whole (bool): All labels were read, not a sample of them.
+    """
+
+    name: str = ''
+    found: list[tuple[str, str]] = field(default_factory=list)
+    files: dict[str, list[int]] = field(default_factory=dict)
+    order: list[str] = field(default_factory=list)
+    present: list[str] = field(default_factory=list)
+    is_whole: bool = True
+
+    def add(self, level: str, sentence: str) -> None:
+        """Add a finding."""
+        self.found.append((level, f'{self.name}: {sentence}'))
+
+    def add_cases(
+        self,
+        level: str,
+        cases: Sequence | np.ndarray,
+        total: int,
+        what: str,
+        verb: str,
+        advice: str,
+        describe: Callable[[Any], str] = str,
+    ) -> None:
+        """Add how many of all have a problem, with the first; 0 adds nothing.
+
+        Args:
+            level (str): ``STOP``, ``WARNING`` or ``NOTE``.
+            cases (Sequence | np.ndarray): Those with the problem.
+            total (int): Number of all.
+            what (str): What they are, in the singular.
+            verb (str): What is wrong with one.
+            advice (str): What to do.
+            describe (Callable): Names a case.
+        """
+        if len(cases):
+            first = describe(cases[0])
+            count = share(len(cases), total, what, verb)
+            self.add(level, f'{count} (the first: {first}): {advice}.')
+
+    def depends_on(self, paths: Iterable[str]) -> None:
+        """Remember the state of files and folders, missing ones included."""
+        for path in paths:
+            self.files[path] = state_of(path)
+
+
+def state_of(path: str) -> list[int]:
+    """Return size (bytes) and times of change (ns), zeros if missing.
+
+    A copy may keep the time of its original; the second time, of the file's
+    entry in the file system, it cannot keep.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return [0, 0, 0]
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]

@@ -1,0 +1,295 @@
+"""Draw what a network sees, matches and finds similar in photographs.
+
+OUT gets a PNG file for each figure, and index.html with all of them.
+"""
+
+import argparse
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmengine.registry import DATASETS, DefaultScope
+from torch import Tensor
+
+from pixcon_mm import __version__
+from pixcon_mm.checkpoint.load import load_weights
+from pixcon_mm.cli import IRRELEVANT, import_framework, quiet
+from pixcon_mm.config import load_config
+from pixcon_mm.datasets.transforms import resize
+from pixcon_mm.engine.hooks.pretrained_hook import fill_model
+from pixcon_mm.errors import UserError, run_tool
+from pixcon_mm.evaluation.backbones import FrozenBackbone, load_backbone
+from pixcon_mm.evaluation.clustering import check_faiss, cluster
+from pixcon_mm.evaluation.dense_data import read_image
+from pixcon_mm.evaluation.features import dense_features
+from pixcon_mm.files import atomic_write, check_out
+from pixcon_mm.tools.predict import list_images
+from pixcon_mm.visualization.features import (
+    principal_colors,
+    similarity_map,
+    unit_rows,
+)
+from pixcon_mm.visualization.figures import (
+    PAIR_FIGURES,
+    browse_figure,
+    pca_figure,
+    segments_figure,
+    similarity_figure,
+)
+from pixcon_mm.visualization.matching import (
+    build_model,
+    make_views,
+    match_photographs,
+    shown_views,
+)
+from pixcon_mm.visualization.page import as_png, html_page
+from pixcon_mm.visualization.predictions import spread
+
+# Figures that any backbone has, unlike PAIR_FIGURES.
+OF_FEATURES = ('similarity', 'pca', 'segments')
+# Figures by heading and by name of the image, '' for all images.
+Sections = dict[str, dict[str, Figure]]
+DRAWS = 3  # of each photograph, with --browse
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add(
+        'arch',
+        metavar='CONFIG_OR_ARCH',
+        help='config of a pre-training; or, for similarity, pca and segments, '
+        'any config with a backbone, or a model of torchvision (resnet50) or '
+        'timm (timm:resnet50)',
+    )
+    add(
+        '--images',
+        nargs='+',
+        type=Path,
+        metavar='PATH',
+        help="images, or folders of images; default: the config's",
+    )
+    add(
+        '--pretrained',
+        metavar='FILE|torchvision|none',
+        help="a checkpoint or other file of weights, torchvision's "
+        'supervised ResNet, or none (random)',
+    )
+    add('--browse', action='store_true', help='draw what the pipeline gives')
+    add('--out', type=Path, default=Path('work_dirs/look'))
+    add(
+        '--figures',
+        nargs='+',
+        choices=(*PAIR_FIGURES, *OF_FEATURES),
+        help='only these',
+    )
+    add('--max-images', type=int, default=8, help='spread evenly (8)')
+    add(
+        '--point',
+        type=float,
+        nargs=2,
+        default=(0.5, 0.5),
+        metavar=('X', 'Y'),
+        help='where similarity has its cell, as shares of width and height '
+        '(0.5 0.5)',
+    )
+    add('--clusters', type=int, default=8, help='of segments (8)')
+    add('--side', type=int, default=448, help='longer side, pixels (448)')
+    add('--stride', type=int, help='dilate a CNN to it: 16, 8')
+    add('--seed', type=int, default=0, help='of crops and random weights')
+    add('--device', help='default: cuda if there is one, else cpu')
+    args = parser.parse_args(argv)
+    if args.browse == bool(args.pretrained):
+        parser.error('give either --pretrained or --browse')
+    if not all(0 <= share < 1 for share in args.point):
+        parser.error('--point takes shares from 0 to below 1')
+    if min(args.max_images, args.clusters, args.side) < 1:
+        parser.error('--max-images, --clusters and --side are at least 1')
+    if args.device is None:
+        args.device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Draw the figures and write the page."""
+    args = parse_args(argv)
+    for message in IRRELEVANT:
+        warnings.filterwarnings('ignore', message)
+    check_out(args.out / 'index.html')
+    cfg = read_config(args.arch) if args.arch.endswith('.py') else None
+    names = choose_images(args, cfg)
+    facts = dict(config=args.arch, images=', '.join(map(str, names)))
+    if args.browse:
+        sections = browse(args, cfg, names)
+    else:
+        sections, facts['weights'] = look(args, cfg, names)
+    facts['writer'] = f'pixcon_mm {__version__}'
+    pictures: dict[str, list[tuple[str, bytes]]] = {}
+    for heading, figures in sections.items():
+        pictures[heading] = []
+        for name, figure in figures.items():
+            png = as_png(figure)
+            stem = '_'.join([heading, *filter(None, name.split('/'))])
+            atomic_write(args.out / f'{stem}.png', png)
+            pictures[heading].append((name, png))
+    page = html_page('What the network sees', facts, pictures)
+    atomic_write(args.out / 'index.html', page.encode())
+    count = sum(map(len, pictures.values()))
+    print(f'figures in {args.out}: {count}, all of them in index.html')
+
+
+def read_config(path: str) -> Config:
+    """Read a config, and import its framework."""
+    with quiet():
+        cfg = load_config(path)
+        import_framework(cfg.setdefault('default_scope', 'mmpretrain'))
+    return cfg
+
+
+def choose_images(
+    args: argparse.Namespace, cfg: Config | None
+) -> dict[Path, str]:
+    """List the images to draw, with a name for each."""
+    if args.images:
+        names = list_images(args.images)
+    elif cfg is None or not cfg.get('train_dataloader'):
+        raise UserError(
+            f'{args.arch} names no images: give some with --images.'
+        )
+    else:
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            dataset = DATASETS.build(cfg.train_dataloader.dataset)
+        chosen = spread(args.max_images, len(dataset))
+        names = list_images(
+            [Path(dataset.get_data_info(i)['img_path']) for i in chosen]
+        )
+    paths = list(names)
+    return {
+        paths[i]: names[paths[i]] for i in spread(args.max_images, len(paths))
+    }
+
+
+def browse(
+    args: argparse.Namespace, cfg: Config | None, names: dict[Path, str]
+) -> Sections:
+    """Draw what the pipeline of a config feeds its model."""
+    if cfg is None:
+        raise UserError(f'--browse needs a config, and {args.arch} is none.')
+    model, pipeline = build_model(cfg, args.seed)
+    preprocessor = model.data_preprocessor.to(args.device)
+    draws = []
+    for draw in range(DRAWS):
+        seed = args.seed + draw
+        samples = [make_views(pipeline, path, seed) for path in names]
+        if not isinstance(samples[0].get('inputs'), list | tuple):
+            raise UserError(
+                f'{args.arch} makes no views: --browse is for pre-trainings.'
+            )
+        inputs = preprocessor(default_collate(samples), True)['inputs']
+        draws.append(shown_views(preprocessor, list(inputs)))
+    figure = browse_figure(np.stack(draws, axis=1), list(names.values()))
+    return {'views': {'': figure}}
+
+
+def look(
+    args: argparse.Namespace, cfg: Config | None, names: dict[Path, str]
+) -> tuple[Sections, str]:
+    """Draw all figures that were asked for; say which weights they are of."""
+    possible = [*OF_FEATURES]
+    if cfg is not None and cfg.model.type == 'PixCon':
+        possible = [*PAIR_FIGURES, *OF_FEATURES]
+        if cfg.model.get('loss_lambda') == 0:
+            possible.remove('weights')
+    wanted = args.figures or possible
+    if not set(wanted) <= set(possible):
+        raise UserError(
+            f'--figures: {args.arch} has {", ".join(possible)}; recipes of '
+            'PixCon have crops and matches, and those with a dense loss '
+            'weights.'
+        )
+    pairs = [kind for kind in PAIR_FIGURES if kind in wanted]
+    frames = [kind for kind in OF_FEATURES if kind in wanted]
+    if 'segments' in frames:
+        check_faiss()
+    backbone = load_backbone(
+        args.arch, args.pretrained, args.stride, seed=args.seed
+    ).to(args.device)
+    sections: Sections = {}
+    lines = [f'backbone: {backbone.origin["pretrained"]}']
+    if pairs:
+        model, pipeline = build_model(cfg, args.seed)
+        tensors = backbone.net.state_dict()
+        if 'sha256' in backbone.origin:  # a file, perhaps of all parts
+            tensors = load_weights(args.pretrained).tensors
+        lines = fill_model(model, tensors, backbone.origin['pretrained'])
+        found = match_photographs(
+            model.to(args.device), pipeline, list(names), args.seed
+        )
+        for kind in pairs:
+            figures = map(PAIR_FIGURES[kind], found)
+            sections[kind] = dict(zip(names.values(), figures, strict=True))
+    if frames:
+        inputs = *read_features(args, backbone, [*names]), [*names.values()]
+        for kind in frames:
+            sections[kind] = draw_features(args, kind, *inputs)
+    for line in lines:
+        print(line)
+    return sections, '; '.join(lines)
+
+
+def read_features(
+    args: argparse.Namespace, backbone: FrozenBackbone, paths: list[Path]
+) -> tuple[list[np.ndarray], list[Tensor]]:
+    """Read images, resized so that cells fit, and compute their features."""
+    images, maps = [], []
+    for path in paths:
+        pixels = read_image(path)[0].permute(1, 2, 0).numpy()
+        scale = args.side / max(pixels.shape) / backbone.stride
+        height, width = (
+            max(round(side * scale), 1) * backbone.stride
+            for side in pixels.shape[:2]
+        )
+        images.append(resize(pixels, (width, height), 'bilinear'))
+        maps.append(dense_features(backbone, images[-1]))
+    return images, maps
+
+
+def draw_features(
+    args: argparse.Namespace,
+    kind: str,
+    images: list[np.ndarray],
+    maps: list[Tensor],
+    names: list[str],
+) -> dict[str, Figure]:
+    """Draw one of ``OF_FEATURES``."""
+    if kind == 'pca':
+        return {'': pca_figure(images, *principal_colors(maps))}
+    if kind == 'segments':
+        rows = torch.cat([unit_rows(features) for features in maps]).cpu()
+        ids = cluster(rows.numpy(), args.clusters, args.seed)
+        parts = ids.split([features[0].numel() for features in maps])
+        segments = [
+            part.view(features.shape[1:]).numpy()
+            for part, features in zip(parts, maps, strict=True)
+        ]
+        return {'': segments_figure(images, segments, args.clusters)}
+    figures = {}
+    for i, name in enumerate(names):
+        # With the next image, if there is one.
+        two = [i, (i + 1) % len(maps)][: len(maps)]
+        _, rows, columns = maps[i].shape
+        cell = int(args.point[1] * rows), int(args.point[0] * columns)
+        cosines = [similarity_map(maps[i], cell, maps[j]) for j in two]
+        figures[name] = similarity_figure(
+            [images[j] for j in two], cosines, cell
+        )
+    return figures
+
+
+if __name__ == '__main__':
+    run_tool(main)

@@ -1,0 +1,133 @@
+"""Parts of figures, each drawn on axes: views, boxes, matches, heat maps."""
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import ConnectionPatch, Rectangle
+
+COLORS = ('#2f6fde', '#f28e2b')  # of the first and the second view
+HEAT = matplotlib.colormaps['plasma']
+LUMA = (0.299, 0.587, 0.114)
+
+
+def show(axes: Axes, image: np.ndarray, title: str = '', color=None) -> None:
+    """Show an image without ticks; a colour frames it and its title.
+
+    Args:
+        axes (Axes): Where.
+        image (np.ndarray): RGB, (H, W, 3), or grey, (H, W); 0 to 255.
+        title (str): Above it.
+        color (str, optional): Of frame and title.
+    """
+    axes.imshow(image, cmap='gray', vmin=0, vmax=255)
+    axes.set_title(title, color=color or 'black')
+    axes.set(xticks=[], yticks=[])
+    axes.autoscale(False)  # what follows leaves the limits alone
+    if color:
+        axes.spines[:].set(color=color, linewidth=3)
+
+
+def draw_box(axes: Axes, box: Sequence[float], **style) -> None:
+    """Draw a box (x1, y1, x2, y2) in pixels, by default its outline."""
+    x1, y1, x2, y2 = box
+    style = {'fill': False, **style}
+    axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **style))
+
+
+def draw_overlap(axes: Axes, view: np.ndarray, box: Sequence[float]) -> None:
+    """Outline a box that is given as shares of a view (H, W, 3)."""
+    height, width = view.shape[:2]
+    box = np.multiply(box, (width, height, width, height)) - 0.5
+    draw_box(axes, box, ec='white', ls='--', lw=2)
+
+
+def draw_heat(
+    axes: Axes,
+    image: np.ndarray,
+    values: np.ndarray,
+    low: float = 0,
+    high: float = 1,
+    alpha: float = 0.7,
+) -> matplotlib.cm.ScalarMappable:
+    """Lay a map of values over an image in grey.
+
+    Args:
+        axes (Axes): Where.
+        image (np.ndarray): RGB, (H, W, 3).
+        values (np.ndarray): Of each cell, (h, w).
+        low, high (float): Ends of the colours.
+        alpha (float): 1 hides the image.
+
+    Returns:
+        ScalarMappable: For a colour bar.
+    """
+    height, width = image.shape[:2]
+    show(axes, 128 + image @ LUMA / 2)  # light, as colours lie over it
+    heat = axes.imshow(
+        values,
+        cmap=HEAT,
+        vmin=low,
+        vmax=high,
+        alpha=alpha,
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        interpolation='nearest',
+    )
+    return matplotlib.cm.ScalarMappable(heat.norm, HEAT)
+
+
+def cell_center(
+    cell: int, grid: tuple[int, int], size: tuple[int, int]
+) -> tuple[float, float]:
+    """Locate the centre of a cell in an image, in its pixels.
+
+    Args:
+        cell (int): Number, row by row.
+        grid (tuple[int, int]): Rows and columns.
+        size (tuple[int, int]): Height and width of the image.
+
+    Returns:
+        tuple[float, float]: x and y; the first pixel's centre is (0, 0).
+
+    Example:
+        >>> cell_center(3, grid=(2, 2), size=(8, 8))
+        (5.5, 5.5)
+    """
+    row, column = divmod(int(cell), grid[1])
+    x = (column + 0.5) * size[1] / grid[1]
+    return x - 0.5, (row + 0.5) * size[0] / grid[0] - 0.5
+
+
+def draw_match(
+    query: Axes,
+    key: Axes,
+    ends: tuple[tuple[float, float], tuple[float, float]],
+    color: Sequence[float],
+    width: float = 2.4,
+    bend: float = 0,
+) -> None:
+    """Connect a point of the query with one of the key.
+
+    Args:
+        query, key (Axes): With an image each.
+        ends (tuple): x and y there, in pixels.
+        color (Sequence[float]): Of the line.
+        width (float): Of the line, in points.
+        bend (float): Sagitta of the line as a share of its length.
+    """
+    for line, points in (('white', width + 1.6), (color, width)):
+        query.figure.add_artist(
+            ConnectionPatch(
+                *ends,
+                *('data', 'data'),
+                axesA=query,
+                axesB=key,
+                color=line,
+                lw=points,
+                capstyle='round',
+                connectionstyle=f'arc3,rad={bend}',
+            )
+        )
+    for axes, end in zip((query, key), ends, strict=True):
+        axes.plot(*end, 'o', ms=8, color=color, mec='white', mew=1.5)

@@ -1,0 +1,291 @@
+"""Reference curves: how runs of a recipe go, and where another run does not.
+
+A file of them has the logged values of several runs. Their band is the mean
+of the smoothed curves and :data:`WIDTH` deviations on either side.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pixcon_mm.errors import UserError, suggest
+from pixcon_mm.files import atomic_write
+from pixcon_mm.visualization.curves import Records, smooth, smoothing
+
+FOLDER = Path(__file__).resolve().parents[2] / 'docs/curves'
+# Half of the band, in deviations of a single run. Five, because a run is
+# compared at some hundred places with the deviation of few runs: with three
+# runs and normal noise, 1 of 40 healthy runs leaves it somewhere.
+WIDTH = 5
+# The least deviation, as a share of the mean curve's range.
+LEAST = 0.01
+TITLES = {
+    'mon_neg_logsumexp': 'log-sum of negatives',
+    'mon_pos_sim': 'cosine of positives',
+    'mon_pos_margin': "the same, less another image's",
+    'mon_feature_std': 'deviation of embeddings',
+    'mon_effective_rank': 'effective rank of features',
+    'mon_overlap': 'share of cells in the overlap',
+    'mon_weight': 'mean semantic weight',
+}
+
+
+class Reference(NamedTuple):
+    """Curves of R runs of a recipe at T iterations."""
+
+    recipe: str
+    steps: np.ndarray  # iterations, shape (T, )
+    curves: dict[str, np.ndarray]  # by name, each of shape (R, T)
+
+
+class Band(NamedTuple):
+    """Where a curve of another run is expected. Shapes (T, )."""
+
+    low: np.ndarray
+    mean: np.ndarray
+    high: np.ndarray
+
+
+class Excursion(NamedTuple):
+    """A stretch of iterations where a run is outside of the band."""
+
+    name: str
+    start: int  # first iteration
+    end: int  # last iteration
+    step: int  # iteration where it is farthest out
+    value: float  # smoothed, at that iteration, as the next two
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """Write iterations, name, value and band."""
+        return (
+            f'iterations {self.start} to {self.end}: {self.name} leaves the '
+            f'band; at {self.step} it is {self.value:.4g}, the band '
+            f'{self.low:.4g} to {self.high:.4g}'
+        )
+
+
+def make_reference(recipe: str, runs: dict[str, Records]) -> Reference:
+    """Gather the curves of runs at the iterations that all have logged.
+
+    Args:
+        recipe (str): Name of the recipe.
+        runs (dict[str, list[dict]]): Records by name of run.
+
+    Raises:
+        UserError: If there are fewer than two runs, or they have no
+            iteration in common.
+    """
+    if len(runs) < 2:
+        raise UserError(
+            'A reference curve needs two runs at least, with different seeds, '
+            f'to know how far runs differ: {len(runs)} was named.'
+        )
+    by_step = [{r['step']: r for r in records} for records in runs.values()]
+    steps = sorted(set.intersection(*({*known} for known in by_step)))
+    if not steps:
+        raise UserError(
+            f'The runs {", ".join(runs)} have logged no iteration in common: '
+            'name runs of one recipe.'
+        )
+    rows = [[known[step] for step in steps] for known in by_step]
+    logged = set.intersection(*({*r} for row in rows for r in row))
+    names = [n for n in rows[0][0] if n in logged and _is_curve(n)]
+    curves = {
+        name: np.array([[r[name] for r in row] for row in rows])
+        for name in names
+    }
+    return Reference(recipe, np.array(steps), curves)
+
+
+def _is_curve(name: str) -> bool:
+    # The momentum is a setting, not an observation.
+    return name.startswith(('loss', 'mon_')) and name != 'mon_momentum'
+
+
+def save_reference(reference: Reference, path: str | Path) -> None:
+    """Write a reference as JSON, numbers with four digits."""
+    curves = {
+        name: [[float(f'{value:.4g}') for value in run] for run in runs]
+        for name, runs in reference.curves.items()
+    }
+    content = dict(
+        recipe=reference.recipe, steps=reference.steps.tolist(), curves=curves
+    )
+    text = json.dumps(content).replace('], ', '],\n').replace(': [', ':\n[')
+    atomic_write(Path(path), f'{text}\n'.encode())
+
+
+def load_reference(source: str) -> Reference:
+    """Read a file of reference curves.
+
+    Args:
+        source (str): The file, or a recipe of docs/curves: its name or the
+            path of its config.
+
+    Raises:
+        UserError: If there is no such file, or it holds something else.
+    """
+    path = Path(source)
+    if path.suffix != '.json':
+        path = FOLDER / f'{path.name.removesuffix(".py")}.json'
+    if not path.is_file():
+        known = sorted(file.stem for file in FOLDER.glob('*.json'))
+        raise UserError(
+            f'There is no reference curve {source!r}.{suggest(source, known)} '
+            f'The recipes that have one: {", ".join(known) or "none"}; a file '
+            'of your own is written with --save FILE.json.'
+        )
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        curves = {
+            name: np.array(runs, float)
+            for name, runs in content['curves'].items()
+        }
+        reference = Reference(
+            content['recipe'], np.array(content['steps']), curves
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f'{path} holds no reference curves ({error}): write it with '
+            'tools/plot_curve.py RUN RUN --save FILE.'
+        ) from error
+    shapes = {values.shape for values in curves.values()}
+    if len(shapes) != 1 or (shape := shapes.pop())[1:] != (
+        len(reference.steps),
+    ):
+        raise UserError(
+            f'{path}: the curves have shapes {sorted(shapes | {shape})}, and '
+            f'there are {len(reference.steps)} steps: write it again.'
+        )
+    return reference
+
+
+def _window(length: int) -> int:
+    """Return the window of smoothing; single steps are too noisy."""
+    return max(smoothing(length), 3)
+
+
+def band_of(runs: np.ndarray) -> Band:
+    """Compute the band of a curve.
+
+    Its half width is WIDTH deviations of one more run from the mean of these:
+    s sqrt(1 + 1 / R), where s^2 is the variance between the smoothed runs,
+    averaged over a quarter of the steps, since R is small.
+
+    Args:
+        runs (np.ndarray): Values of R >= 2 runs. Shape (R, T).
+    """
+    count, length = runs.shape
+    width = _window(length)
+    smoothed = np.stack([smooth(run, width) for run in runs])
+    mean = smoothed.mean(0)
+    variance = smooth(smoothed.var(0, ddof=1), max(length // 4, 1) | 1)
+    deviation = np.maximum(np.sqrt(variance), LEAST * np.ptp(mean))
+    half = WIDTH * deviation * math.sqrt(1 + 1 / count)
+    return Band(mean - half, mean, mean + half)
+
+
+def curve_at(reference: Reference, records: Records, name: str) -> np.ndarray:
+    """Return a run's smoothed curve at the steps that it has reached.
+
+    Between the run's own steps it is interpolated.
+
+    Returns:
+        np.ndarray: Shape (t, ), t <= T; empty if the run has no such curve.
+    """
+    points = [(r['step'], r[name]) for r in records if name in r]
+    if not points:
+        return np.zeros(0)
+    steps, values = np.array(points, float).T
+    reached = reference.steps[reference.steps <= steps[-1]]
+    return smooth(
+        np.interp(reached, steps, values), _window(len(reference.steps))
+    )
+
+
+def find_excursions(reference: Reference, records: Records) -> list[Excursion]:
+    """Find where a run leaves the band, in order of iterations.
+
+    What is not a number is outside.
+
+    Raises:
+        UserError: If the run has not reached the first step, or has none of
+            the curves.
+    """
+    found, compared = [], 0
+    for name, runs in reference.curves.items():
+        values = curve_at(reference, records, name)
+        compared += len(values)
+        low, mean, high = (part[: len(values)] for part in band_of(runs))
+        outside = ~((low <= values) & (values <= high))
+        edges = np.flatnonzero(np.diff(np.pad(outside, 1).astype(int)))
+        for begin, end in edges.reshape(-1, 2):
+            distance = np.abs(values - mean)[begin:end] / (high - mean)[begin]
+            # A NaN counts as the farthest.
+            at = begin + int(np.nan_to_num(distance, nan=np.inf).argmax())
+            found.append(
+                Excursion(
+                    name,
+                    int(reference.steps[begin]),
+                    int(reference.steps[end - 1]),
+                    int(reference.steps[at]),
+                    float(values[at]),
+                    float(low[at]),
+                    float(high[at]),
+                )
+            )
+    if not compared:
+        raise UserError(
+            'The run has nothing to compare with the reference curves of '
+            f'{reference.recipe}: they begin at iteration '
+            f'{reference.steps[0]} and are {", ".join(reference.curves)}.'
+        )
+    return sorted(found, key=lambda item: (item.start, item.name))
+
+
+def plot_against(
+    reference: Reference, name: str, records: Records, path: str | Path
+) -> None:
+    """Draw a run over the bands, red where it leaves one.
+
+    Args:
+        reference (Reference): The curves of the recipe.
+        name (str): Name of the run.
+        records (list[dict]): Its records.
+        path (str | Path): Picture to write; its suffix sets the format.
+    """
+    count = len(next(iter(reference.curves.values())))
+    columns = min(4, len(reference.curves))
+    rows = math.ceil(len(reference.curves) / columns)
+    figure = Figure(figsize=(3.2 * columns, 2.6 * rows), layout='constrained')
+    figure.suptitle(
+        f'{name} over the band of {count} runs of {reference.recipe}'
+    )
+    for index, (key, runs) in enumerate(reference.curves.items()):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        low, mean, high = band_of(runs)
+        steps = reference.steps
+        style = dict(color='C0', linewidth=0)
+        axes.fill_between(steps, low, high, alpha=0.2, **style, label='band')
+        axes.plot(steps, mean, '--', color='C0', lw=1, label='mean')
+        values = curve_at(reference, records, key)
+        n = len(values)
+        axes.plot(steps[:n], values, color='k', lw=1.3, label='run')
+        outside = ~((low[:n] <= values) & (values <= high[:n]))
+        axes.plot(
+            *(steps[:n][outside], values[outside], 'o'),
+            **dict(color='C3', ms=4, label='outside'),
+        )
+        axes.set_title(TITLES.get(key, key.replace('_', ', ')), fontsize=9)
+        axes.set_xlabel('iteration', fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.3)
+        if index == 0:
+            axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)

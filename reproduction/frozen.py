@@ -1,0 +1,72 @@
+"""Evaluations of frozen features: their commands and their metrics."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from pixcon_mm.tools.evaluate_dense import parse_args
+
+# Names of metrics in a plan, beside those of all numbers of a report.
+MAIN = {
+    'dense_knn': 'knn.shares.1/1.miou',
+    'linear': 'linear.miou',
+    'correspondence': 'correspondence.recall_at_1',
+}
+OF_THE_RUN = ('arch', 'pretrained', 'prefix', 'out', 'seed')
+REPORT = 'dense.json'  # of tools/evaluate_dense.py, in the run's folder
+
+
+def arguments(options: dict[str, Any]) -> list[str]:
+    """Write options as tools/evaluate_dense.py takes them.
+
+    Example:
+        >>> arguments(dict(size=[224, 320], mask_size=14))
+        ['--size', '224', '320', '--mask-size', '14']
+    """
+    words = []
+    for key, value in options.items():
+        values = value if isinstance(value, list) else [value]
+        words += [f'--{key.replace("_", "-")}', *map(str, values)]
+    return words
+
+
+def check_arguments(options: dict[str, Any]) -> None:
+    """Check the options of an evaluation now, not when it runs.
+
+    Raises:
+        ValueError: With the first mistake.
+    """
+    taken = [key for key in options if key in OF_THE_RUN]
+    if taken:
+        raise ValueError(f'evaluate: {taken[0]} is set by each run')
+    line = ['arch', '--pretrained', 'none', *arguments(options)]
+    message = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(message):
+            parse_args(line)
+    except SystemExit:
+        mistake = message.getvalue().rpartition('error: ')[2].strip()
+        raise ValueError(f'evaluate: {mistake}') from None
+
+
+def metrics_of(results: dict[str, Any]) -> dict[str, float]:
+    """List the numbers of a report by dotted name, the main ones in front.
+
+    Example:
+        >>> metrics_of(dict(linear=dict(miou=20.5, iou=dict(cat=9.0))))
+        {'linear': 20.5, 'linear.miou': 20.5, 'linear.iou.cat': 9.0}
+    """
+    found = dict(_numbers(results))
+    main = {name: found[key] for name, key in MAIN.items() if key in found}
+    return {**main, **found}
+
+
+def _numbers(node: Any, path: str = '') -> Iterator[tuple[str, float]]:
+    if isinstance(node, dict):
+        for key, child in node.items():
+            yield from _numbers(child, f'{path}.{key}' if path else key)
+    elif isinstance(node, int | float) and not isinstance(node, bool):
+        yield path, node

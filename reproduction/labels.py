@@ -1,0 +1,55 @@
+"""Label budgets: a share of the labelled images, the same for a seed."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from pixcon_mm.errors import UserError
+from pixcon_mm.files import atomic_write
+from reproduction.plan import Plan
+from reproduction.run_dir import RunDir
+from reproduction.runs import Run, load_silently
+
+KEY = 'train_dataloader.dataset.ann_file'
+
+
+def draw(names: list[str], share: float, seed: int) -> list[str]:
+    """Draw a share of names, one at least.
+
+    Smaller shares of a seed are part of its larger ones; the order of the
+    names does not matter.
+
+    Example:
+        >>> draw(['a', 'b', 'c', 'd'], 0.5, seed=0)
+        ['c', 'a']
+    """
+    order = sorted(names)
+    random.Random(seed).shuffle(order)
+    return order[: max(round(share * len(order)), 1)]
+
+
+def list_file(run_dir: RunDir) -> Path:
+    """Return the file of the images that a fine-tuning has labels of."""
+    return run_dir.path / 'labels.txt'
+
+
+def write_list(plan: Plan, run: Run, run_dir: RunDir) -> None:
+    """Write the names of the images that a fine-tuning may use.
+
+    Raises:
+        UserError: If its config names no file with a list of images.
+    """
+    cfg = load_silently(run.config, plan.with_roots(run.options))
+    dataset = cfg.train_dataloader.dataset
+    file = dataset.get('ann_file') or ''
+    path = Path(dataset.get('data_root') or '', file)
+    if not file.endswith('.txt') or not path.is_file():
+        raise UserError(
+            f'{run.config} with a share of the labels (labels: {run.labels} '
+            f"in the plan): {KEY} must be a text file of image names, as VOC's"
+            f' ImageSets/Segmentation/train.txt, but is {str(path)!r}.'
+        )
+    names = draw(path.read_text().split(), run.labels, run.seed)
+    text = ''.join(f'{name}\n' for name in sorted(names))
+    atomic_write(list_file(run_dir), text.encode())

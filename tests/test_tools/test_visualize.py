@@ -1,0 +1,143 @@
+"""The pictures and the page, through the tool's main."""
+
+import numpy as np
+import pytest
+import torch
+
+from pixcon_mm.tools import visualize
+from pixcon_mm.tools.visualize import main, read_config
+from pixcon_mm.visualization.matching import build_model
+from tests import ROOT
+from tests.test_datasets.pictures import write_pictures
+from tests.test_visualization.test_page import read
+
+SMALL = ROOT / 'configs/pretrain/pixcon_r18-w32_small.py'
+MASK_RCNN = ROOT / 'configs/detection/mask-rcnn_r18-fpn_demo.py'
+MOCO = ROOT / 'configs/pretrain/mocov2plus_r18-w32_small.py'
+KINDS = ['crops', 'matches', 'weights', 'similarity', 'pca', 'segments']
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('visualize')
+    write_pictures(folder / 'images', 3, width=96, height=64)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def checkpoint(folder):
+    """Of pre-training, whose key encoder is not the query encoder."""
+    cfg = read_config(str(SMALL))
+    model, _ = build_model(cfg, seed=3)
+    with torch.no_grad():
+        for parameter in model.key_encoder.parameters():
+            parameter.mul_(1 + 0.1 * torch.rand_like(parameter))
+    torch.save(dict(state_dict=model.state_dict()), folder / 'epoch_1.pth')
+    return folder / 'epoch_1.pth'
+
+
+def test_all_figures_and_the_page(call, folder, checkpoint, monkeypatch):
+    pytest.importorskip('faiss', reason='needs the extra "evaluation"')
+    seen = []
+    match = visualize.match_photographs
+
+    def watch(model, *arguments):
+        seen.append(model.state_dict())
+        return match(model, *arguments)
+
+    monkeypatch.setattr(visualize, 'match_photographs', watch)
+    images, out = folder / 'images', folder / 'out'
+    options = ('--max-images', '1', '--side', '64', '--clusters', '3')
+    status, shown, _ = call(
+        *(main, SMALL, '--images', images, '--pretrained', checkpoint),
+        *('--out', out, *options),
+    )
+    assert status == 0
+    # The whole model is the checkpoint's.
+    for name, tensor in torch.load(checkpoint)['state_dict'].items():
+        if 'queue' not in name:
+            assert torch.equal(seen[0][name], tensor), name
+    files = [f'{kind}_000.png' for kind in KINDS[:4]]
+    files += ['pca.png', 'segments.png', 'index.html']
+    assert sorted(p.name for p in out.iterdir()) == sorted(files)
+    page = read((out / 'index.html').read_text())
+    pictures = [r for r in page.references if r.startswith('data:image')]
+    assert len(pictures) == 6
+    assert str(checkpoint) in page.text
+    assert all(f'{part}: ' in shown for part in ('neck', 'key_encoder'))
+
+
+def test_figures_of_other_backbones(call, folder):
+    images = folder / 'images/000.png', folder / 'images/001.png'
+    out = folder / 'timm'
+    status, *_ = call(
+        *(main, 'timm:resnet10t', '--images', *images, '--pretrained', 'none'),
+        *('--figures', 'pca', 'similarity', '--side', '96', '--out', out),
+        *('--point', '0.9', '0.1'),
+    )
+    assert status == 0
+    assert len([*out.glob('*.png')]) == 3
+
+
+def test_browse_shows_what_the_model_gets(call, folder, monkeypatch):
+    """The views of the config's data set, with colours changed."""
+    config = folder / 'own.py'
+    config.write_text(f'_base_ = ["{SMALL}"]\ndata_root = "{folder}/images"\n')
+    drawn = []
+    draw = visualize.browse_figure
+    monkeypatch.setattr(
+        visualize,
+        'browse_figure',
+        lambda views, names: drawn.append(views) or draw(views, names),
+    )
+    status, *_ = call(main, config, '--browse', '--out', folder / 'browse')
+    assert status == 0
+    assert (folder / 'browse/views.png').is_file()
+    (views,) = drawn
+    assert views.shape == (3, 3, 2, 64, 64, 3)
+    model, pipeline = build_model(read_config(str(config)), 0)
+    sample = visualize.make_views(pipeline, folder / 'images/001.png', 2)
+    batch = visualize.default_collate([sample])
+    inputs = model.data_preprocessor(batch, True)['inputs']
+    mean, std = model.data_preprocessor.mean, model.data_preprocessor.std
+    for i, view in enumerate(inputs):
+        pixels = (view[0] * std + mean).permute(1, 2, 0)
+        np.testing.assert_allclose(views[1, 2, i], pixels, atol=0.51)
+
+
+@pytest.mark.parametrize(
+    ('words', 'sentence'),
+    [
+        (['--pretrained', 'none', '--browse'], 'either --pretrained or'),
+        ([], 'either --pretrained or --browse'),
+        (['--browse', '--point', '1', '0'], 'from 0 to below 1'),
+        (['--browse', '--side', '0'], 'at least 1'),
+    ],
+)
+def test_wrong_options(call, folder, words, sentence):
+    status, _, error = call(main, SMALL, *words)
+    assert status == 2
+    assert sentence in error
+
+
+@pytest.mark.parametrize(
+    ('arch', 'words', 'sentence'),
+    [
+        (SMALL, ['--images', '/no'], 'There is no image or folder /no'),
+        ('resnet18', [], 'resnet18 names no images'),
+        ('resnet18', ['--figures', 'crops'], 'resnet18 has similarity, pca'),
+        (MASK_RCNN, ['--figures', 'crops'], 'demo.py has similarity, pca'),
+        (MOCO, ['--figures', 'weights'], 'small.py has crops, matches, sim'),
+        (MASK_RCNN, ['--browse'], 'makes no views'),
+        ('resnet18', ['--browse'], '--browse needs a config'),
+    ],
+)
+def test_errors_are_sentences(call, folder, arch, words, sentence):
+    if 'image' not in sentence:
+        words = [*words, '--images', folder / 'images']
+    if '--browse' not in words:
+        words = [*words, '--pretrained', 'none']
+    status, _, error = call(main, arch, *words, '--out', folder / 'errors')
+    assert status == 1
+    assert error.startswith('error: ')
+    assert sentence in error

@@ -1,0 +1,151 @@
+"""A run is compared with the band of its recipe's runs."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixcon_mm.errors import UserError
+from pixcon_mm.tools.plot_curve import main
+from pixcon_mm.visualization.reference import (
+    WIDTH,
+    band_of,
+    find_excursions,
+    load_reference,
+    make_reference,
+    save_reference,
+)
+
+RECIPE = 'pixcon_r18_demo'
+
+
+def records(seed, steps=200, every=5, shift=None):
+    """Return a log of a loss that falls from 12 to 8, and one monitor."""
+    noise = np.random.default_rng(seed).normal(size=(2, steps + 1))
+    rows = []
+    for step in range(every, steps + 1, every):
+        loss = 8 + 4 * np.exp(-step / 50) + 0.1 * noise[0, step]
+        if shift and shift[0] <= step <= shift[1]:
+            loss += shift[2]
+        rows.append(
+            dict(
+                step=step,
+                loss=loss,
+                lr=0.1,
+                mon_momentum=0.99,
+                mon_effective_rank=200 + noise[1, step],
+            )
+        )
+    return rows
+
+
+def runs(count=3):
+    return {f'seed{i}': records(i) for i in range(count)}
+
+
+def write_run(folder, rows):
+    path = folder / '1/vis_data/scalars.json'
+    path.parent.mkdir(parents=True)
+    path.write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
+    return str(folder)
+
+
+def test_the_band_is_five_deviations_of_one_more_run():
+    """Runs that differ by constants: mean 1, deviation 1 everywhere."""
+    curves = np.stack([np.linspace(0, 1, 30) + c for c in (0, 1, 2)])
+    low, mean, high = band_of(curves)
+    np.testing.assert_allclose(high - mean, WIDTH * np.sqrt(4 / 3))
+    np.testing.assert_allclose(mean - low, WIDTH * np.sqrt(4 / 3))
+    np.testing.assert_allclose(mean[5:-5], 1 + np.linspace(0, 1, 30)[5:-5])
+
+
+@pytest.mark.parametrize('seed', range(10, 30))
+def test_another_seed_stays_in_the_band(seed):
+    assert not find_excursions(make_reference(RECIPE, runs()), records(seed))
+
+
+@pytest.mark.parametrize('steps', [60, 200, 400])
+@pytest.mark.parametrize('every', [2, 5, 8])
+def test_other_lengths_and_intervals_are_compared(steps, every):
+    reference = make_reference(RECIPE, runs())
+    assert not find_excursions(reference, records(9, steps, every))
+    shifted = records(9, steps, every, (20, 60, -3))
+    (found,) = find_excursions(reference, shifted)
+    assert found.name == 'loss'
+    assert found.start in range(15, 30)
+    assert found.end in range(55, 75)
+    assert found.value < found.low
+    assert found.low < np.interp(found.step, [0, 50, 200], [12, 9.5, 8])
+
+
+def test_nan_is_outside():
+    reference = make_reference(RECIPE, runs())
+    broken = records(9)
+    for row in broken[-8:]:
+        row['loss'] = float('nan')
+    (found,) = find_excursions(reference, broken)
+    assert (found.name, found.end) == ('loss', 200)
+    assert found.start in range(155, 165)
+    assert np.isnan(found.value)
+
+
+def test_a_file_gives_the_same_band(tmp_path):
+    reference = make_reference(RECIPE, runs())
+    assert [*reference.curves] == ['loss', 'mon_effective_rank']
+    save_reference(reference, tmp_path / 'a.json')
+    again = load_reference(str(tmp_path / 'a.json'))
+    np.testing.assert_array_equal(again.steps, reference.steps)
+    for name, values in reference.curves.items():
+        np.testing.assert_allclose(again.curves[name], values, rtol=1e-3)
+
+
+def test_the_tool_saves_and_compares(tmp_path, capsys):
+    folders = [write_run(tmp_path / n, rows) for n, rows in runs().items()]
+    file = str(tmp_path / 'toy.json')
+    main([*folders, '--save', file])
+    shifted = write_run(tmp_path / 'high', records(7, 100, 5, (40, 80, 3)))
+    capsys.readouterr()
+    main([shifted, '--against', file, '--out', str(tmp_path / 'a.png')])
+    output = capsys.readouterr().out
+    assert 'high: iterations' in output
+    assert 'loss leaves the band; at' in output
+    inside = 'in the band of toy up to iteration 100: mon_effective_rank\n'
+    assert inside in output
+    with Image.open(tmp_path / 'a.png') as picture:
+        red = (np.array(picture.convert('RGB')) == (214, 39, 40)).all(-1)
+    assert red.sum() > 50
+
+
+@pytest.mark.parametrize('name', [RECIPE, f'configs/pretrain/{RECIPE}.py'])
+def test_the_repository_has_the_curves_of_the_demo(name):
+    reference = load_reference(name)
+    assert reference.recipe == RECIPE
+    assert reference.steps[-1] == 128
+    for curve in ('loss', 'mon_feature_std', 'mon_effective_rank'):
+        assert len(reference.curves[curve]) >= 2
+    # A run of the recipe is in its own band.
+    for index in range(len(reference.curves['loss'])):
+        rows = [
+            {'step': step}
+            | {k: v[index, i] for k, v in reference.curves.items()}
+            for i, step in enumerate(reference.steps)
+        ]
+        assert not find_excursions(reference, rows)
+
+
+def test_mistakes_are_explained(tmp_path):
+    with pytest.raises(UserError, match='two runs at least'):
+        make_reference(RECIPE, runs(1))
+    apart = {'a': records(0, 50), 'b': records(1, 50)[:4]}
+    apart['b'] = [{**row, 'step': row['step'] + 1} for row in apart['b']]
+    with pytest.raises(UserError, match='no iteration in common'):
+        make_reference(RECIPE, apart)
+    with pytest.raises(UserError, match='have one: .*pixcon_r18_demo'):
+        load_reference('pixcon_r18_dem')
+    (tmp_path / 'b.json').write_text('{"recipe": "b"}')
+    with pytest.raises(UserError, match='holds no reference curves'):
+        load_reference(str(tmp_path / 'b.json'))
+    reference = make_reference(RECIPE, runs())
+    with pytest.raises(UserError, match='nothing to compare'):
+        find_excursions(reference, [dict(step=3, loss=1.0)])
