@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format clean
+.PHONY: help demo test test-all gpu lint format clean
 
 PACKAGES := current
 VENV := $(if $(filter current,$(PACKAGES)),.venv,.venv-$(PACKAGES))
@@ -22,6 +22,24 @@ test: $(READY)  ## Run the tests (README: `python -m pytest`)
 
 test-all: $(READY)  ## Run the slow tests too; faults (an hour) and gpu apart
 	@"$(BIN)/python" -m pytest -m 'not gpu and not faults'
+
+# A wheelhouse (tools/make_wheelhouse.sh) takes the place of .venv, beside the
+# PyTorch of PYTHON.
+OUT := work_dirs/gpu
+PART := a b c
+WHEELS := $(wildcard .wheelhouse/*.whl)
+GPU := tools/benchmark.py gpu --out "$(OUT)" --part $(PART) \
+    $(if $(DATA),--data "$(DATA)") $(if $(SMALL),--small)
+
+gpu: $(if $(WHEELS),,$(READY))  ## Test, measure and train on one GPU, at most 25 minutes
+ifneq ($(WHEELS),)
+	@site=$$(mktemp -d) && trap 'rm -rf "$$site"' EXIT && \
+	    export PYTHON="$${PYTHON:-python3}" && \
+	    bash tools/install_wheelhouse.sh .wheelhouse "$$site" && \
+	    PYTHONPATH="$$PWD:$$site" "$$PYTHON" $(GPU)
+else
+	@"$(BIN)/python" $(GPU)
+endif
 
 lint: $(READY)  ## Check style and types
 	@"$(BIN)/ruff" check .

@@ -1,7 +1,9 @@
-"""The loader: one core, one image at a time, two views."""
+"""The loader: one core, one image at a time, two views; or processes."""
 
 import argparse
 import itertools
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -9,10 +11,11 @@ import mmpretrain
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, default_collate
+from mmengine.dataset import Compose, InfiniteSampler, default_collate
 from mmpretrain.registry import MODELS
+from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.measure import Call, compare
+from benchmarks.measure import Call, compare, row_of
 from benchmarks.report import Report
 from benchmarks.step import MAIN, PRETRAIN
 from pixcon_mm.datasets import SceneImageDataset, decoding
@@ -20,11 +23,14 @@ from pixcon_mm.datasets import SceneImageDataset, decoding
 OURS = 'ours: decode, crop, flip'
 OPENCV = 'ours, OpenCV decodes'
 ON_CPU = 'ours, colours in the loader too'
+PREFETCH = 2  # batches that each process loads in advance
 BYOL = "MMPretrain's BYOL pipeline"
 
 
 def data(args: argparse.Namespace) -> Report:
     """Compare the loader with MMPretrain's BYOL pipeline."""
+    if args.workers:
+        return workers(args)
     calls = data_calls(args)
     rows = compare(calls, args.rounds, 'cpu', memory=False)
     on_device = dict(device=device_call(args))
@@ -37,6 +43,44 @@ def data(args: argparse.Namespace) -> Report:
     }
     title = f'Loader on one core, two views of {args.size} px'
     return Report(title, rows, BYOL, args.images, ratios)
+
+
+def workers(args: argparse.Namespace) -> Report:
+    """Time batches of a loader with several processes."""
+    feed, count = (
+        batches(scenes(args), args),
+        max(args.images // args.batch, 1),
+    )
+    for _ in range(PREFETCH * args.workers):
+        next(feed)  # what the processes have loaded in advance
+    times = []
+    for _ in range(args.rounds):
+        start = time.perf_counter()
+        for _ in range(count):
+            next(feed)
+        times.append((time.perf_counter() - start) / count)
+    title = (
+        f'Loader with {args.workers} processes, two views of {args.size} px'
+    )
+    return Report(title, [row_of(OURS, times)], OURS, args.batch)
+
+
+def batches(dataset: Dataset, args: argparse.Namespace) -> Iterator[dict]:
+    """Iterate over batches without end."""
+    workers = {}
+    if args.workers:
+        workers = dict(prefetch_factor=PREFETCH, persistent_workers=True)
+    loader = DataLoader(
+        dataset,
+        batch_size=args.batch,
+        sampler=InfiniteSampler(dataset, seed=0),
+        num_workers=args.workers,
+        collate_fn=default_collate,
+        pin_memory=args.device == 'cuda',
+        drop_last=True,
+        **workers,
+    )
+    return iter(loader)
 
 
 def scenes(args: argparse.Namespace, recipe: str = MAIN) -> SceneImageDataset:

@@ -6,6 +6,9 @@
     python tools/benchmark.py data --data FOLDER   # the loader, on one core
     python tools/benchmark.py train --data FOLDER  # loader and step together
     python tools/benchmark.py scale                # two processes against one
+    python tools/benchmark.py kernels              # a profile of our step
+    python tools/benchmark.py gpu --out FOLDER     # all that a first GPU shows
+    python tools/benchmark.py docs FOLDER          # its figures, into the docs
 
 Every figure is a median of interleaved rounds of one run. Sizes are the
 recipe's on CUDA, small ones on CPU; peak memory is what a call needs beyond
@@ -20,6 +23,9 @@ import torch
 from mmengine.registry import init_default_scope
 
 from benchmarks.data import data
+from benchmarks.gpu import PART_LIMIT, PARTS, gpu
+from benchmarks.gpu_report import PAGE, docs
+from benchmarks.kernels import kernels
 from benchmarks.loss import loss, queue
 from benchmarks.report import Report
 from benchmarks.scale import scale
@@ -61,7 +67,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         add('--cells', type=int, default=49)
         add('--channels', type=int, default=128)
     add('--lengths', type=int, nargs='+', default=LENGTHS)
-    for call in (step, train, scale):
+    for call in (step, train, scale, kernels):
         add = command(call)
         add('--depth', type=int, default=50 if CUDA else 18)
         add('--size', type=int, default=224 if CUDA else 128)
@@ -77,12 +83,30 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--data', required=True, help='folder of images')
     add('--size', type=int, default=224)
     add('--images', type=int, default=64, help='a round')
+    add('--workers', type=int, default=0, help='processes; 0 compares')
+    sub = commands.add_parser('gpu', help=gpu.__doc__)
+    sub.set_defaults(call=gpu)
+    add = sub.add_argument
+    add('--out', type=Path, required=True, help='folder of JSON and report')
+    add('--part', nargs='+', choices=PARTS, help='(all three)')
+    add('--data', help='folder of images (composed ones)')
+    add('--small', action='store_true', help='on the CPU, to try the script')
+    add('--limit', type=float, default=PART_LIMIT, help='seconds a part')
+    sub = commands.add_parser('docs', help=docs.__doc__)
+    sub.set_defaults(call=docs)
+    sub.add_argument('folder', type=Path, help='what gpu --out wrote')
+    sub.add_argument('--page', type=Path, default=PAGE)
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run a comparison and show its table."""
     args = parse_args(argv)
+    if args.call in (gpu, docs):
+        args.call(args)
+        return
+    if CUDA:
+        torch.backends.cudnn.benchmark = True  # as the recipes
     torch.manual_seed(0)
     with quiet():
         init_default_scope('mmpretrain')

@@ -8,10 +8,13 @@ from functools import partial
 from itertools import repeat
 
 import torch
-from mmengine.dataset import InfiniteSampler, default_collate
-from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.data import pipeline_of_mmpretrain, scenes
+from benchmarks.data import (
+    PREFETCH,
+    batches,
+    pipeline_of_mmpretrain,
+    scenes,
+)
 from benchmarks.measure import row_of, synchronize
 from benchmarks.report import Report
 from benchmarks.step import (
@@ -27,7 +30,6 @@ from benchmarks.step import (
 
 TRAINING = 'ours, loader and step'
 STEP = 'ours, step alone'
-PREFETCH = 2
 COCO, COCO_PLUS = 118_287, 241_690  # images
 
 
@@ -66,24 +68,6 @@ def train(args: argparse.Namespace) -> Report:
     }
     title = f'Training, {sizes(args)}, {args.workers} workers'
     return Report(title, rows, DENSECL, args.batch, ratios)
-
-
-def batches(dataset: Dataset, args: argparse.Namespace) -> Iterator[dict]:
-    """Iterate over batches without end."""
-    workers = {}
-    if args.workers:
-        workers = dict(prefetch_factor=PREFETCH, persistent_workers=True)
-    loader = DataLoader(
-        dataset,
-        batch_size=args.batch,
-        sampler=InfiniteSampler(dataset, seed=0),
-        num_workers=args.workers,
-        collate_fn=default_collate,
-        pin_memory=args.device == 'cuda',
-        drop_last=True,
-        **workers,
-    )
-    return iter(loader)
 
 
 class Blocks:

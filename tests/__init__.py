@@ -2,4 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
+# Of tests that should show the same anywhere.
+DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)]

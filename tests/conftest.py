@@ -18,6 +18,14 @@ settings.register_profile('repeatable', derandomize=True, deadline=None)
 settings.load_profile('repeatable')
 
 
+def pytest_collection_modifyitems(items):
+    """Skip what needs a GPU where there is none, though it was asked for."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker('gpu'):
+                item.add_marker(pytest.mark.skip('needs a CUDA device'))
+
+
 @pytest.fixture(autouse=True, scope='module')
 def _small_heap():
     """Keep what lives on, the frameworks above all, out of collections.

@@ -3,22 +3,29 @@
 import math
 import re
 import shutil
+from importlib.util import find_spec
 
 import pytest
 import torch
 from torchvision.models import resnet50
 
 from pixcon_mm.config import load_config
+from pixcon_mm.tools import export_backbone
 from tests import ROOT
 from tests.test_readme import PAGES
 
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text() for page in PAGES}
 CONFIGS = ROOT / 'configs'
+PYTHON = re.compile(r'```python\n(.*?)```', re.S)
+APART = (
+    'docs/channels_last_on_cpu.md',  # it shows a crash
+    'docs/exporting.md',  # its code reads what its commands write
+)
 EXAMPLES = [
     (page, code)
     for page, text in TEXTS.items()
-    if page != 'docs/channels_last_on_cpu.md'  # it shows a crash
-    for code in re.findall(r'```python\n(.*?)```', text, re.S)
+    if page not in APART
+    for code in PYTHON.findall(text)
 ]
 
 
@@ -26,6 +33,12 @@ def rows(page):
     """Return the rows of tables that begin with a config: cells by name."""
     found = re.findall(r'^\| `(\w+/)?(\S+\.py)` \|(.*) \|$', TEXTS[page], re.M)
     return {name: cells.split(' | ') for _, name, cells in found}
+
+
+def write_checkpoint(path):
+    state = resnet50().state_dict(prefix='backbone.')
+    del state['backbone.fc.weight'], state['backbone.fc.bias']
+    torch.save(dict(state_dict=state), path)
 
 
 def number(text):
@@ -87,9 +100,7 @@ def test_python_examples_run(page, code, tmp_path, monkeypatch):
         elif path.suffix == '.txt':
             path.write_text('a.jpg\n"caf\\udcc3\\udca9.jpg"\n')
         else:
-            state = resnet50().state_dict(prefix='backbone.')
-            del state['backbone.fc.weight'], state['backbone.fc.bias']
-            torch.save(dict(state_dict=state), path)
+            write_checkpoint(path)
     exec(code, names := {})
     if 'from_line' in names:
         assert names['names'] == [b'a.jpg', 'café.jpg'.encode()]
@@ -99,3 +110,20 @@ def test_python_examples_run(page, code, tmp_path, monkeypatch):
         gpu_links = (200, 20) if machines == 'one' else (25, 50)
         value = names['efficiency'](int(batch), int(gpus), *gpu_links)
         assert f'{value:.2f}' == share
+
+
+@pytest.mark.slow
+def test_exports_are_read_as_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / 'work_dirs/pixcon_r50_coco/epoch_800.pth'
+    path.parent.mkdir(parents=True)
+    write_checkpoint(path)
+    page = TEXTS['docs/exporting.md']
+    has_onnx = find_spec('onnxruntime') is not None
+    exports = re.findall(r'^python tools/export_backbone.py (.*)$', page, re.M)
+    for words in exports:
+        if has_onnx or 'onnx' not in words:
+            export_backbone.main(words.split())
+    for code in PYTHON.findall(page):
+        if has_onnx or 'onnx' not in code:
+            exec(code, {})

@@ -1,5 +1,6 @@
-"""Tests of the scripts in examples/, run with a user's arguments."""
+"""Tests of examples/: scripts and a notebook, run as a user does."""
 
+import json
 import logging
 import math
 import runpy
@@ -10,6 +11,7 @@ from torchvision.io import write_jpeg
 from torchvision.models import resnet18
 
 from tests import ROOT
+from tests.commands import run
 
 EXAMPLE = ROOT / 'examples/pretrain_plain_pytorch.py'
 
@@ -53,3 +55,28 @@ def test_plain_loop_trains(pretrain, capsys):
     missing, unexpected = resnet18().load_state_dict(backbone, strict=False)
     assert missing == ['fc.weight', 'fc.bias']
     assert not unexpected
+
+
+@pytest.mark.slow
+def test_notebook_runs_after_the_demo(tmp_path, monkeypatch, capsys):
+    (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+    scenes = ('--train', '8', '--val', '50')
+    config = ('configs/pretrain/pixcon_r18_demo.py', '--quick')
+    for command in (
+        (ROOT / 'tools/make_demo_data.py', *scenes),
+        (ROOT / 'tools/train.py', *config, '--work-dir', 'work_dirs/demo'),
+    ):
+        process = run(*command, cwd=tmp_path)
+        assert process.returncode == 0, process.stderr
+    (tmp_path / 'examples').mkdir()
+    monkeypatch.chdir(tmp_path / 'examples')
+    monkeypatch.setenv('MPLBACKEND', 'agg')
+    notebook = json.loads((ROOT / 'examples/look_inside.ipynb').read_text())
+    cells = [c for c in notebook['cells'] if c['cell_type'] == 'code']
+    assert not any(cell['outputs'] for cell in cells)
+    names = {}
+    for cell in cells:
+        exec(''.join(cell['source']), names)
+    shown = capsys.readouterr().out
+    assert 'torch.Size([512, 30, 40])' in shown
+    assert all(f'{name} weights: mIoU' in shown for name in names['predicted'])

@@ -5,7 +5,9 @@ import re
 import runpy
 import shlex
 import sys
+from functools import reduce
 from importlib.util import find_spec
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -80,7 +82,12 @@ def test_make(command):
     assert 'python' in process.stdout, process.stderr
 
 
-@commands(('pip install', 'grep ', 'python tools/check_env.py'))
+@commands(
+    (
+        *('pip install', 'grep ', 'python tools/check_env.py'),
+        'bash tools/make_wheelhouse.sh',
+    )
+)
 def test_files_exist(command):
     assert all((ROOT / word).is_file() for word in command if '/' in word)
 
@@ -93,9 +100,10 @@ def test_training(command, monkeypatch, tmp_path):
     if args.epochs:
         set_epochs(cfg, args.epochs)
         assert cfg.train_cfg.max_epochs == args.epochs
-    if args.cfg_options:
-        root = args.cfg_options['data_root']
-        assert cfg.train_dataloader.dataset.data_root == root
+    for name, value in (args.cfg_options or {}).items():
+        if name == 'data_root':
+            name = 'train_dataloader.dataset.data_root'
+        assert reduce(getitem, name.split('.'), cfg) == value
 
 
 @commands('bash tools/dist_test.sh ')

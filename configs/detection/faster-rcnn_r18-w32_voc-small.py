@@ -64,7 +64,6 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-custom_hooks = [dict(type='PreciseBatchNormHook', num_batches=50)]
 param_scheduler = [
     dict(_base_.param_scheduler[0]),
     dict(_base_.param_scheduler[1], milestones=[4]),

@@ -12,6 +12,7 @@ from pixcon_mm.visualization.curves import (
 )
 from pixcon_mm.visualization.reference import (
     Reference,
+    curve_at,
     find_excursions,
     load_reference,
     make_reference,
@@ -72,7 +73,10 @@ def main(argv: list[str] | None = None) -> None:
 def show_excursions(reference: Reference, name: str, records: Records) -> None:
     """Print where a run leaves the band of its recipe."""
     found = find_excursions(reference, records)
-    last = min(int(records[-1]['step']), int(reference.steps[-1]))
+    compared = max(
+        len(curve_at(reference, records, key)) for key in reference.curves
+    )
+    last = reference.steps[compared - 1]
     for item in found:
         print(f'{name}: {item}')
     logged = {key for record in records for key in record}

@@ -76,9 +76,12 @@ def smooth(values: np.ndarray, width: int) -> np.ndarray:
         >>> smooth(np.array([0.0, 3.0, 6.0, 3.0]), 3).tolist()
         [1.5, 3.0, 4.0, 4.5]
     """
+    # Also of fewer values than the window, where mode='same' gives more.
+    start = (width - 1) // 2
+    part = slice(start, start + len(values))
     kernel = np.ones(width)
-    total = np.convolve(values, kernel, mode='same')
-    return total / np.convolve(np.ones_like(values), kernel, mode='same')
+    total = np.convolve(values, kernel)[part]
+    return total / np.convolve(np.ones_like(values), kernel)[part]
 
 
 def summarize(records: Records, name: str = 'loss') -> dict[str, float]:

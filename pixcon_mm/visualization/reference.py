@@ -194,7 +194,8 @@ def band_of(runs: np.ndarray) -> Band:
 def curve_at(reference: Reference, records: Records, name: str) -> np.ndarray:
     """Return a run's smoothed curve at the steps that it has reached.
 
-    Between the run's own steps it is interpolated.
+    Between the run's own steps it is interpolated. The last steps of a run
+    that is not at the end are left out: they lack values to smooth over.
 
     Returns:
         np.ndarray: Shape (t, ), t <= T; empty if the run has no such curve.
@@ -204,9 +205,12 @@ def curve_at(reference: Reference, records: Records, name: str) -> np.ndarray:
         return np.zeros(0)
     steps, values = np.array(points, float).T
     reached = reference.steps[reference.steps <= steps[-1]]
-    return smooth(
-        np.interp(reached, steps, values), _window(len(reference.steps))
-    )
+    if not len(reached):
+        return np.zeros(0)
+    width = _window(len(reference.steps))
+    curve = smooth(np.interp(reached, steps, values), width)
+    is_at_end = len(reached) == len(reference.steps)
+    return curve if is_at_end else curve[: max(len(curve) - width // 2, 0)]
 
 
 def find_excursions(reference: Reference, records: Records) -> list[Excursion]:
@@ -243,8 +247,9 @@ def find_excursions(reference: Reference, records: Records) -> list[Excursion]:
     if not compared:
         raise UserError(
             'The run has nothing to compare with the reference curves of '
-            f'{reference.recipe}: they begin at iteration '
-            f'{reference.steps[0]} and are {", ".join(reference.curves)}.'
+            f'{reference.recipe} yet: they are {", ".join(reference.curves)} '
+            f'at the iterations {", ".join(map(str, reference.steps[:3]))} '
+            'and later.'
         )
     return sorted(found, key=lambda item: (item.start, item.name))
 

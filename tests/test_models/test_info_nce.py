@@ -214,11 +214,14 @@ def test_layout_does_not_matter(layout, backend, device, dtype):
 )
 def test_fused_on_cuda(dtype):
     rows = [unit(n, dtype=torch.float32).cuda() for n in (1000, 1000, 65536)]
-    exact, exact_grad = loss_and_grad(*rows, 0.2, 'naive')
+    exact, exact_grad = loss_and_grad(
+        *(part.double() for part in rows), 0.2, 'naive'
+    )
     assert module.has_fused_kernel(rows[0], dtype)
     with torch.autocast('cuda', dtype, enabled=dtype != torch.float32):
         ours, grad = loss_and_grad(*rows, 0.2, 'fused')
     eps = torch.finfo(dtype).eps
-    # The reference is float32 itself, and log-sums of about 11 round.
-    torch.testing.assert_close(ours, exact, rtol=0, atol=max(4 * eps, 1e-5))
-    torch.testing.assert_close(grad, exact_grad, rtol=0, atol=8 * eps)
+    # Log-sums of about 11 round, in float32.
+    close = dict(rtol=0, check_dtype=False)
+    torch.testing.assert_close(ours, exact, atol=max(4 * eps, 1e-5), **close)
+    torch.testing.assert_close(grad, exact_grad, atol=8 * eps, **close)

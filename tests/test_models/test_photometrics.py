@@ -2,11 +2,19 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmpretrain.registry import TRANSFORMS
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms.v2 import functional as tv
 
+from pixcon_mm.datasets import SamplePhotometrics
 from pixcon_mm.models import photometrics as ours
+from tests import DEVICES, ROOT
+from tests.test_datasets.pictures import picture
 
 FACTORS = torch.tensor([0.0, 0.6, 1.0, 1.3, 1.9])
 SHIFTS = torch.tensor([-0.5, -0.1, 0.0, 0.07, 0.5])
@@ -96,13 +104,14 @@ def slowly(image, numbers):
     return solarize(image) if numbers['solarize'] else image
 
 
+@pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize('autocast', [False, True])
-def test_augments_each_image_by_its_own_numbers(autocast):
+def test_augments_each_image_by_its_own_numbers(autocast, device):
     size = 24
-    images, numbers = torch.rand(size, 3, 20, 24), numbers_of(size)
-    before = images.clone()
-    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
-        actual = ours.augment(images, numbers)
+    before, numbers = torch.rand(size, 3, 20, 24), numbers_of(size)
+    images = before.clone().to(device)
+    with torch.autocast(device, torch.bfloat16, enabled=autocast):
+        actual = ours.augment(images, numbers).cpu()
     for index in range(size):
         mine = {name: value[index] for name, value in numbers.items()}
         expected = slowly(before[index : index + 1], mine)[0]
@@ -112,3 +121,64 @@ def test_augments_each_image_by_its_own_numbers(autocast):
     changed = (actual != before).flatten(1).any(1)
     assert not changed[0]
     assert changed[2:].float().mean() > 0.9
+
+
+def statistics(images):
+    """Mean and contrast of each channel, and sharpness: (B, 7)."""
+    images = torch.as_tensor(images, dtype=torch.float64)
+    sharpness = images.diff(dim=3).abs().mean((1, 2, 3))
+    parts = images.mean((2, 3)), images.std((2, 3)), sharpness[:, None]
+    return torch.cat(parts, 1)
+
+
+@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize('view', [0, 1])
+def test_distribution_is_that_of_the_loaders_transforms(view, device):
+    """MMPretrain's, on Pillow, image by image."""
+    np.random.seed(0)
+    count, rgb = 800, np.array(picture(width=32, height=24))
+    cfg = Config.fromfile(ROOT / 'configs/pretrain/pixcon_r50_cpu-aug_coco.py')
+    transforms = [
+        TRANSFORMS.build(dict(t, _scope_='mmpretrain'))
+        for t in (cfg.cpu_view1, cfg.cpu_view2)[view]
+    ]
+    theirs = []
+    for _ in range(count):
+        results = dict(img=np.ascontiguousarray(rgb[..., ::-1]))
+        for transform in transforms:
+            results = transform(results)
+        theirs.append(results['img'][..., ::-1].transpose(2, 0, 1) / 255)
+    sample = SamplePhotometrics([cfg.view1, cfg.view2])
+    numbers = default_collate(
+        [sample({})['photometrics'] for _ in range(count)]
+    )
+    images = torch.from_numpy(rgb.transpose(2, 0, 1)[None] / 255).float()
+    mine = ours.augment(
+        images.repeat(count, 1, 1, 1).to(device),
+        {name: value[:, view] for name, value in numbers.items()},
+    )
+    a, b = statistics(np.stack(theirs)), statistics(mine.cpu())
+    error = ((a.var(0) + b.var(0)) / count).sqrt()
+    # Pillow rounds to whole grey levels after every operation.
+    assert ((a.mean(0) - b.mean(0)).abs() < 4 * error + 1 / 255).all()
+    assert (a.std(0) / b.std(0) - 1).abs().max() < 0.2
+
+
+def test_a_larger_batch_needs_no_more_operations():
+    class Count(TorchDispatchMode):
+        """Operations that are run in here."""
+
+        operations = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.operations += 1
+            return func(*args, **(kwargs or {}))
+
+    def operations(size):
+        images, numbers = torch.rand(size, 3, 8, 8), numbers_of(size)
+        with Count() as count:
+            ours.augment(images, numbers)
+        return count.operations
+
+    # Every operation is in every place of the order already.
+    assert operations(400) == operations(100)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pixcon_mm.ops.nms import nms
+from tests import DEVICES
 
 
 def iou(a, b, offset):
@@ -37,11 +38,13 @@ def some_boxes(count):
     return torch.cat([corner, corner + size], dim=1) / 8
 
 
+@pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize('threshold', [0.2, 0.5, 0.7])
 @pytest.mark.parametrize('offset', [0, 1])
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
-def test_nms(threshold, offset, dtype):
-    boxes, scores = some_boxes(80).to(dtype), torch.rand(80, dtype=dtype)
+def test_nms(threshold, offset, dtype, device):
+    boxes = some_boxes(80).to(device, dtype)
+    scores = torch.rand(80, dtype=dtype).to(device)
     expected = slow_nms(boxes, scores, threshold, offset)
     assert 5 < len(expected) < 75
     dets, keep = mmcv.ops.nms(boxes, scores, threshold, offset)
@@ -65,17 +68,21 @@ def test_an_iou_at_the_threshold_is_not_above_it(offset):
     assert keep.tolist() == [0, 1]
 
 
+@pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize('offset', [0, 1])
-def test_no_boxes(offset):
-    dets, keep = mmcv.ops.nms(torch.zeros(0, 4), torch.zeros(0), 0.5, offset)
+def test_no_boxes(offset, device):
+    boxes = torch.zeros(0, 4, device=device)
+    dets, keep = mmcv.ops.nms(boxes, boxes[:, 0], 0.5, offset)
     assert dets.shape == (0, 5)
     assert (keep.shape, keep.dtype) == ((0,), torch.int64)
 
 
+@pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize('offset', [0, 1])
-def test_half_precision_boxes_are_compared_in_single(dtype, offset):
-    boxes, scores = some_boxes(80).to(dtype), torch.rand(80)
+def test_half_precision_boxes_are_compared_in_single(dtype, offset, device):
+    boxes = some_boxes(80).to(device, dtype)
+    scores = torch.rand(80).to(device)
     expected = slow_nms(boxes, scores, 0.5, offset)
     assert nms(boxes, scores, 0.5, offset).tolist() == expected
     scores = scores.to(dtype)
@@ -98,11 +105,12 @@ def test_scores_keep_their_own_precision():
     assert nms(boxes, scores, 0.5, 0).tolist() == [1, 0]
 
 
+@pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize('split_thr', [10, 10000])
 @pytest.mark.parametrize('offset', [0, 1])
-def test_classes_do_not_suppress_each_other(split_thr, offset):
-    boxes, scores = some_boxes(90), torch.rand(90)
-    labels = torch.randint(0, 3, (90,))
+def test_classes_do_not_suppress_each_other(split_thr, offset, device):
+    boxes, scores = some_boxes(90).to(device), torch.rand(90).to(device)
+    labels = torch.randint(0, 3, (90,)).to(device)
     expected = []
     for label in labels.unique():
         own = (labels == label).nonzero()[:, 0]
@@ -115,11 +123,3 @@ def test_classes_do_not_suppress_each_other(split_thr, offset):
     )
     assert keep.tolist() == expected
     assert torch.equal(dets[:, :4], boxes[expected])
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize('offset', [0, 1])
-def test_nms_on_a_gpu(offset):
-    boxes, scores = some_boxes(80), torch.rand(80)
-    _, keep = mmcv.ops.nms(boxes.cuda(), scores.cuda(), 0.5, offset)
-    assert keep.tolist() == slow_nms(boxes, scores, 0.5, offset)

@@ -158,13 +158,19 @@ def test_gradient_with_and_without_torchvisions_private_kernel(
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize('dtype', [torch.float16, torch.float32])
+@pytest.mark.parametrize(
+    'dtype', [torch.float16, torch.bfloat16, torch.float32]
+)
 @pytest.mark.parametrize('deterministic', [True, False])
-def test_on_a_gpu(dtype, deterministic):
-    rois = some_rois(0.25).to(dtype)
-    on_cpu = features(dtype).requires_grad_()
+@pytest.mark.parametrize('count', [0, 8])
+@pytest.mark.parametrize(
+    'layout', [torch.contiguous_format, torch.channels_last]
+)
+def test_on_a_gpu(dtype, deterministic, count, layout):
+    rois = some_rois(0.25)[:count].to(dtype)
+    on_cpu = features(dtype).to(memory_format=layout).requires_grad_()
     on_gpu = on_cpu.detach().cuda().requires_grad_()
-    grad = torch.randn(len(rois), CHANNELS, *SIZE).to(dtype)
+    grad = torch.randn(count, CHANNELS, *SIZE).to(dtype)
     expected = mmcv.ops.roi_align(on_cpu, rois, SIZE, 0.25)
     expected.backward(grad)
     torch.use_deterministic_algorithms(deterministic)

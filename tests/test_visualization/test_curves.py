@@ -34,6 +34,7 @@ def test_smoothing_is_a_running_mean():
     values = np.random.default_rng(0).normal(size=23)
     expected = [values[max(i - 3, 0) : i + 4].mean() for i in range(23)]
     np.testing.assert_allclose(smooth(values, 7), expected)
+    np.testing.assert_allclose(smooth(values[:2], 7), [values[:2].mean()] * 2)
 
 
 def test_summary_finds_start_peak_and_end(tmp_path):

@@ -83,12 +83,12 @@ def find_problems(
             found += checked[-1][1].found
     except UserError as error:
         found.append((STOP, str(error)))
+    found += [*_different_orders(checked), *_wrong_names(checked)]
     if STOP not in dict(found):
         for loader in loaders:
             found += _absent_classes(
                 loader, [pair for pair in checked if pair[0].loader == loader]
             )
-    found += _different_orders(checked)
     return [*dict.fromkeys(found)]
 
 
@@ -109,6 +109,16 @@ def _absent_classes(
             f'{"have" if never[1:] else "has"} no label{where}: '
             f'{listed(never)}.',
         )
+
+
+def _wrong_names(checked: Checked) -> Iterator[tuple[str, str]]:
+    """Name the files whose categories do not fit the class names."""
+    files: dict[str, list[str]] = {}
+    for _, report in checked:
+        if report.wrong_names:
+            files.setdefault(report.wrong_names, []).append(report.name)
+    for sentence, names in files.items():
+        yield STOP, f'{" and ".join(dict.fromkeys(names))}: {sentence}'
 
 
 def _different_orders(checked: Checked) -> Iterator[tuple[str, str]]:

@@ -75,6 +75,8 @@ def check_coco(source: Source, report: Report) -> None:
     if not source.trains:
         _check_scored_ids(annotations, report)
     labels = _match_categories(content.categories, source.classes, report)
+    if not labels:
+        return  # what follows would name every annotation
     index = {image.id: i for i, image in enumerate(images)}
     rows = np.array([index.get(a.image_id, -1) for a in annotations], int)
     _check_references(content, rows, report)
@@ -172,56 +174,69 @@ def _check_scored_ids(
 def _match_categories(
     categories: list[CocoCategory], classes: tuple[str, ...], report: Report
 ) -> dict[Any, str]:
-    """Compare categories and class names; return the name by id."""
+    """Compare categories and class names; return the name by id.
+
+    MMDetection numbers the categories that have a class name in the order of
+    the file, so that a name too many, or another order, would put
+    predictions under wrong names.
+    """
     names = [c.name for c in categories]
     others = [n for n in names if n not in classes]
     absent = [n for n in classes if n not in names]
+    similar = _similar(absent, names)
     report.order = [n for n in names if n in classes]
-    lists = (
-        f'{_closest(absent, names)} In the categories of the file: '
-        f'{listed(names)}; class names of the config: {listed(classes)}'
-    )
+    own = [*dict.fromkeys(names)]  # names twice are another finding
+    ordered = [n for n in own if n in classes]
+    problem = ''
     if not report.order:
-        way = f'--cfg-options {shlex.quote("classes=" + ",".join(names))}'
-        if any(',' in name for name in names):
-            way = f'classes = {tuple(names)!r} in a config (docs/your_data.md)'
-        raise UserError(
-            f'{report.name}: no category has one of the class names, so '
-            f'nothing would be learned or scored.{lists}. To take the names '
-            f'of the file: {way}'
+        problem = (
+            'no category has one of the class names, so nothing would be '
+            'learned or scored'
         )
-    if others:
-        count = share(len(others), len(names), 'category', 'is left out')
-        report.add(
-            WARNING,
-            f'{count}, as no class has the name: {listed(others)}.{lists}.',
-        )
-    if absent:
-        report.add(
-            WARNING,
+    elif absent:
+        problem = (
             f'no category has the class {"names" if absent[1:] else "name"} '
-            f'{listed(absent)}, and the numbers of the classes after it '
-            f'shift.{lists}.',
+            f'{listed(absent)}, and predictions would be drawn under wrong '
+            'names'
         )
-    elif report.order != [*classes]:
-        report.add(
-            WARNING,
+        own = [n for n in own if n in (*classes, *similar.values())]
+    elif ordered != [*classes]:
+        problem = (
             'the categories are in another order than the class names, and '
             'MMDetection numbers them as the file does, so predictions would '
-            'be drawn under wrong names: order the names as '
-            f'{listed(report.order)}.',
+            'be drawn under wrong names'
+        )
+        own = ordered
+    if problem:
+        is_it = ''.join(
+            f' Is {name!r} the {match!r} of the file?'
+            for name, match in [*similar.items()][:1]
+        )
+        option = f'--cfg-options {shlex.quote("classes=" + ",".join(own))}'
+        if any(',' in name for name in own):
+            option = f'classes = {tuple(own)!r} in a config'
+        report.wrong_names = (
+            f'{problem}.{is_it} In the categories of the file: '
+            f'{listed(names)}; class names of the config: {listed(classes)}. '
+            f'To take the names of the file: {option}'
+        )
+    elif others:
+        count = share(len(others), len(names), 'category', 'is left out')
+        report.add(
+            NOTE, f'{count}, as no class has the name: {listed(others)}.'
         )
     return {c.id: c.name for c in categories if c.name in classes}
 
 
-def _closest(absent: list[str], names: list[Any]) -> str:
-    """Suggest a category for a class name that differs a little."""
+def _similar(absent: list[str], names: list[Any]) -> dict[str, Any]:
+    """Find categories whose names differ a little from class names."""
     folded = {str(n).strip().lower(): n for n in names}
+    found = {}
     for wanted in absent:
         match = difflib.get_close_matches(wanted.strip().lower(), folded, n=1)
         if match:
-            return f' Is {wanted!r} the {folded[match[0]]!r} of the file?'
-    return ''
+            found[wanted] = folded[match[0]]
+    return found
 
 
 def _check_references(

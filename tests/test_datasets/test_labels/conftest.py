@@ -17,9 +17,11 @@ def sentences():
 
     def _sentences(kind, dataset, loader='train_dataloader', **options):
         source = Source(kind, loader, dataset, **options)
-        found = check._check_or_remember(source).found
+        report = check._check_or_remember(source)
         levels = dict(stop=[], warning=[], note=[])
-        for level, sentence in found:
+        if report.wrong_names:
+            levels['stop'].append(report.wrong_names)
+        for level, sentence in report.found:
             levels[level].append(sentence)
         return levels
 

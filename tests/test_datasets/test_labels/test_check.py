@@ -144,6 +144,15 @@ def test_files_that_number_the_classes_differently(change, coco, annotations):
     assert "class 0 is 'person' in the first and" in sentence
 
 
+def test_wrong_names_are_reported_once_for_all_files(coco, annotations):
+    paths = [
+        annotations(lambda content: content['categories'].reverse(), split)
+        for split in ('train', 'val')
+    ]
+    ((_, sentence),) = [f for f in find_problems(coco, LOADERS) if 'stop' in f]
+    assert sentence.startswith(f'{paths[0]} and {paths[1]}: the categories')
+
+
 def test_findings_are_cached_until_a_file_changes(
     coco, annotations, monkeypatch, tmp_path
 ):

@@ -369,9 +369,13 @@ def test_a_turned_photograph_has_its_upright_size(check, tmp_path):
         ),
         (('bird', 'cow'), 'stop', '--cfg-options classes=cat,dog'),
         (('Cat', 'Dog'), 'stop', "Is 'Cat' the 'cat' of the file?"),
-        (('cat',), 'warning', '1 of 2 categories is left out, as no class'),
-        (('cat', 'dog', 'cow'), 'warning', "class name 'cow', and the"),
-        (('dog', 'cat'), 'warning', "order the names as 'cat' and 'dog'"),
+        (('cat',), 'note', '1 of 2 categories is left out, as no class'),
+        (('cat', 'dog', 'cow'), 'stop', "class name 'cow', and"),
+        (('cat', 'dogs'), 'stop', "Is 'dogs' the 'dog' of the file?"),
+        (('dogs', 'cow'), 'stop', '--cfg-options classes=cat,dog'),
+        (('cat', 'cow'), 'stop', '--cfg-options classes=cat'),
+        (('dog', 'cat'), 'stop', 'another order than the class names'),
+        (('dog', 'cat'), 'stop', '--cfg-options classes=cat,dog'),
     ],
 )
 def test_class_names_and_categories(check, classes, level, words):

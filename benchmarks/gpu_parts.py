@@ -1,0 +1,294 @@
+"""The steps of ``benchmark.py gpu``, and how their figures are read."""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from pixcon_mm.errors import UserError
+from pixcon_mm.visualization.curves import read_records
+
+ROOT = Path(__file__).resolve().parents[1]
+TAIL = 30  # lines of a failed step's output that are kept
+# What puts a ResNet-50 into the demo's fine-tunings, or shortens them.
+MASK_RCNN = [
+    'model.backbone.depth=50',
+    'model.neck.in_channels=[256,512,1024,2048]',
+    'train_dataloader.num_workers=8',
+]
+FCN = [
+    'model.backbone.depth=50',
+    'model.decode_head.in_channels=2048',
+    'train_dataloader.num_workers=8',
+]
+SMALL_BATCH = ['train_dataloader.batch_size=2', 'custom_hooks=[]']
+# Groups of tests, a process each: one that hangs does not take the others.
+TESTS = {
+    'kernels': (
+        'tests/test_models/test_info_nce.py',
+        'tests/test_models/test_photometrics.py',
+        'tests/test_ops',
+    ),
+    'steps': (
+        'tests/test_models/test_no_sync.py',
+        'tests/test_models/test_amp.py',
+        'tests/test_models/test_sync_bn.py',
+    ),
+    'runs': ('tests/test_tools/test_gpu_run.py',),
+}
+
+
+class Step(NamedTuple):
+    """One process of a part."""
+
+    name: str
+    limit: float  # seconds
+    words: list[str]  # after the interpreter
+    collect: Callable[[], dict] | None = None  # reads its figures
+
+
+# ---- part a: tests --------------------------------------------------------
+
+
+def tests(args: argparse.Namespace, scratch: Path) -> list[Step]:
+    """Return a run of pytest for each group of tests."""
+    steps = []
+    for name, files in TESTS.items():
+        xml = scratch / f'{name}.xml'
+        words = ['-m', 'pytest', '-m', 'gpu', '--no-header', '-rfE', *files]
+        words += ['-p', 'no:cacheprovider', f'--junitxml={xml}']
+        steps.append(
+            Step(name, 240, [sys.executable, *words], partial(read_tests, xml))
+        )
+    return steps
+
+
+def read_tests(xml: Path) -> dict:
+    """Count the tests of a JUnit file and take the messages of failures."""
+    counts = dict(passed=0, failed=0, skipped=0)
+    failures = {}
+    for case in ET.parse(xml).iter('testcase'):
+        kinds = {child.tag: child for child in case}
+        wrong = kinds.get('failure', kinds.get('error'))
+        if wrong is not None:
+            counts['failed'] += 1
+            name = f'{case.get("classname")}::{case.get("name")}'
+            failures[name] = (wrong.text or '').splitlines()[-TAIL:]
+        else:
+            counts['skipped' if 'skipped' in kinds else 'passed'] += 1
+    return dict(counts, failures=failures)
+
+
+# ---- part b: speed --------------------------------------------------------
+
+
+def speed(args: argparse.Namespace, scratch: Path) -> list[Step]:
+    """Return the measurements, the most important ones first."""
+    photographs = args.data or make_photographs(scratch, args)
+    source = ['--data', str(photographs)]
+    small = []
+    if args.small:
+        small = ['--device', 'cpu', '--rounds', '1', '--batch', '2']
+        small += ['--queue', '64']
+    dtypes = ['float32'] if args.small else ['float16', 'bfloat16']
+    batches = [2] if args.small else [256, 128, 64, 512]
+    workers = [0] if args.small else [16, 8]
+    model = ['--size', '64', '--depth', '18'] if args.small else []
+    steps = []
+
+    def add(limit: int, *words: str) -> None:
+        path = scratch / f'{len(steps)}.json'
+        command = [sys.executable, 'tools/benchmark.py', *words, *small]
+        command += ['--json', str(path)]
+        name = ' '.join(w for w in words if w not in (*source, *model))
+        steps.append(Step(name, limit, command, partial(read_json, path)))
+
+    def step(batch: int, dtype: str, *more: str, limit: int = 60) -> None:
+        words = ('--batch', str(batch), '--dtype', dtype)
+        add(limit, 'step', *words, *model, *more)
+
+    first = dtypes[0]
+    step(batches[0], first)
+    add(60, 'kernels', '--dtype', first, *model)
+    for dtype in dtypes:
+        add(60, 'loss', '--dtype', dtype, *(['--cells', '4'] * args.small))
+    few = ['--iters', '1'] if args.small else ['--rounds', '3']
+    for count in workers:
+        more = ['--workers', str(count), *few]
+        add(90, 'train', '--dtype', first, *source, *model, *more)
+    for count in workers:
+        sizes = ['--size', '64', '--images', '4'] if args.small else []
+        more = ['--workers', str(count), *sizes]
+        add(60, 'data', '--dtype', first, *source, *more)
+    for dtype in dtypes:
+        for batch in batches:
+            if (batch, dtype) != (batches[0], first):
+                step(batch, dtype)
+    if not args.small:
+        for dtype in dtypes:
+            step(batches[0], dtype, '--compile', limit=180)
+        for batch in batches[1:]:
+            step(batch, first, '--compile', limit=180)
+    return steps
+
+
+def read_json(path: Path) -> dict:
+    """Read the figures of a benchmark."""
+    return json.loads(path.read_text())
+
+
+def make_scenes(folder: Path, train: int, val: int) -> Path:
+    """Compose the demo's labelled scenes in a folder."""
+    words = ['--out', folder, '--train', train, '--val', val]
+    subprocess.run(
+        [sys.executable, 'tools/make_demo_data.py', *map(str, words)],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return folder
+
+
+def make_photographs(scratch: Path, args: argparse.Namespace) -> Path:
+    """Write images of 640 x 480, COCO's usual size: four scenes each."""
+    scenes = make_scenes(scratch / 'scenes', 8 if args.small else 256, 1)
+    folder = scratch / 'photographs'
+    folder.mkdir()
+    images = [
+        cv2.imread(str(path)) for path in sorted(scenes.glob('train2017/*'))
+    ]
+    for index, image in enumerate(images):
+        right, below, across = (
+            images[(index + shift) % len(images)] for shift in (1, 3, 7)
+        )
+        whole = np.vstack(
+            [np.hstack([image, right]), np.hstack([below, across])]
+        )
+        cv2.imwrite(str(folder / f'{index:06d}.jpg'), whole)
+    return folder
+
+
+# ---- part c: training -----------------------------------------------------
+
+
+def training(args: argparse.Namespace, scratch: Path) -> list[Step]:
+    """Return a pre-training and two fine-tunings from it."""
+    scenes = (16, 4) if args.small else (256, 64)
+    labelled = make_scenes(scratch / 'demo', *scenes)
+    batch, iterations, epochs = (4, 4, 2) if args.small else (256, 300, 5)
+    images = repeat_images(
+        Path(args.data or labelled / 'train2017'),
+        scratch / 'many',
+        batch * iterations // epochs,
+    )
+    length = 2 if args.small else 100
+
+    def launch(
+        name: str, limit: int, config: str, *words: str, options: list[str]
+    ) -> Step:
+        work_dir = scratch / name
+        command = ['bash', 'tools/dist_train.sh', f'configs/{config}.py', '1']
+        command += ['--work-dir', str(work_dir), *words]
+        command += ['--cfg-options', *options]
+        return Step(name, limit, command, partial(read_run, work_dir))
+
+    pretraining = [
+        f'data_root={images}',
+        f'train_dataloader.batch_size={batch}',
+        f'default_hooks.checkpoint.interval={epochs}',
+        f'default_hooks.logger.interval={1 if args.small else 10}',
+        f'train_dataloader.num_workers={0 if args.small else 14}',
+    ]
+    fine_tuning = [
+        f'data_root={labelled}/',
+        f'train_cfg.max_iters={length}',
+        f'train_cfg.val_interval={length}',
+        f'default_hooks.checkpoint.interval={length}',
+        f'default_hooks.logger.interval={length // 10 or 1}',
+    ]
+    recipe = 'pixcon_r18_demo' if args.small else 'pixcon_r50_coco'
+    steps = [
+        launch(
+            'pretrain',
+            240,
+            f'pretrain/{recipe}',
+            *('--epochs', str(epochs), '--auto-scale-lr'),
+            options=pretraining,
+        )
+    ]
+    file = scratch / 'pretrain' / f'epoch_{epochs}.pth'
+    for name, config, change in (
+        ('mask-rcnn', 'detection/mask-rcnn_r18-fpn_demo', MASK_RCNN),
+        ('fcn', 'segmentation/fcn_r18_demo', FCN),
+    ):
+        more = SMALL_BATCH if args.small else change
+        steps.append(
+            launch(
+                name,
+                130,
+                config,
+                *('--pretrained', str(file)),
+                options=[*fine_tuning, *more],
+            )
+        )
+    return steps
+
+
+def repeat_images(source: Path, folder: Path, count: int) -> Path:
+    """Link the images of a folder until there are ``count``.
+
+    A data set that is too small would spend its time on starts of epochs.
+    """
+    files = sorted(path for path in source.rglob('*') if path.is_file())
+    if not files:
+        raise UserError(f'{source} has no files: --data names the images.')
+    folder.mkdir()
+    for index in range(count):
+        file = files[index % len(files)].resolve()
+        (folder / f'{index:06d}{file.suffix}').symlink_to(file)
+    return folder
+
+
+def read_run(work_dir: Path) -> dict:
+    """Summarise a run's log: losses, speed, and the metrics at its end."""
+    records = read_records(work_dir)
+    # The first tenth warms up.
+    warm = records[len(records) // 10 :]
+    figures = dict(
+        iterations=records[-1]['step'],
+        loss_start=records[0]['loss'],
+        loss_end=records[-1]['loss'],
+        seconds=statistics.median(row['time'] for row in warm),
+        waiting=statistics.median(row['data_time'] for row in warm),
+        memory_mb=records[-1].get('memory'),
+    )
+    return dict(figures, metrics=read_metrics(work_dir))
+
+
+def read_metrics(work_dir: Path) -> dict[str, float]:
+    """Return the metrics of the last validation, if there was one."""
+    metrics: dict[str, float] = {}
+    for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in file.read_text().splitlines():
+            record = json.loads(line)
+            if 'loss' not in record:
+                metrics = record
+    return {
+        name: value
+        for name, value in metrics.items()
+        if name not in ('step', 'time', 'data_time', 'epoch', 'iter')
+    }
+
+
+PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Step]]] = dict(
+    a=tests, b=speed, c=training
+)

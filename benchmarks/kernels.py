@@ -1,0 +1,145 @@
+"""Where the time of a training step goes, kernel by kernel."""
+
+import argparse
+import re
+from functools import partial
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmpretrain.registry import TRANSFORMS
+from rich.console import Console
+from rich.table import Table
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+
+import pixcon_mm.datasets  # noqa: F401, registers the transforms
+from benchmarks.measure import Call, seconds
+from benchmarks.report import Report
+from benchmarks.step import (
+    MAIN,
+    PRETRAIN,
+    fused_sgd,
+    ours,
+    random_batch,
+    sizes,
+    train_step,
+    wrap,
+)
+
+TOP = 15
+# By names of kernels on CUDA and of operators on the CPU; the first that
+# matches counts.
+KINDS = {
+    'attention': r'flash|fmha|attention',
+    'norms': r'batch_?norm|bn_|bnfwd|bnbwd|welford',
+    'optimiser and momentum encoder': r'multi_tensor|foreach|fused_sgd',
+    'convolutions and products': r'conv|gemm|nvjet|cutlass|cudnn|xmma|addmm'
+    r'|aten::b?mm|splitk|wgrad|dgrad',
+    'copies': r'memcpy|memset|copy',
+}
+
+
+class KernelReport(Report):
+    """A report whose rows are kernels: ``name``, ``seconds``, ``calls``."""
+
+    def show(self) -> None:
+        """Print the largest kernels and the ratios."""
+        table = Table('kernel', 'ms', 'calls', title=self.title)
+        for row in self.rows:
+            table.add_row(
+                row['name'], f'{1e3 * row["seconds"]:.2f}', f'{row["calls"]}'
+            )
+        Console(width=max(Console().width, 100)).print(table)
+        for name, value in self.ratios.items():
+            print(f'{name}: {value:.3g}')
+
+
+def kernels(args: argparse.Namespace) -> Report:
+    """Profile our step: its largest kernels, and shares of its parts."""
+    model = ours(args)
+    batch = augmented_batch(args)
+    step = partial(train_step, model, wrap(args, fused_sgd(model)), batch)
+    augment = partial(model.data_preprocessor, batch, training=True)
+    for call in (step, augment, step):
+        call()
+    times = [seconds(step, args.device) for _ in range(args.rounds)]
+    wall = sorted(times)[len(times) // 2]
+    rows, colours = run_profiled(step), run_profiled(augment)
+    busy = sum(row['seconds'] for row in rows)
+    ratios = {
+        'kernels a step': sum(row['calls'] for row in rows),
+        'of them, augmentation': sum(row['calls'] for row in colours),
+        'ms a step': 1e3 * wall,
+        # Under the profiler a CPU is slower, and this exceeds 1.
+        'share of it that kernels run': busy / wall,
+        'share of augmentation': sum(r['seconds'] for r in colours) / busy,
+        **shares_of(rows),
+    }
+    title = f'Kernels of a training step, {sizes(args)}, queue {args.queue}'
+    return KernelReport(title, rows[:TOP], '', args.batch, ratios)
+
+
+def augmented_batch(args: argparse.Namespace) -> dict:
+    """Return a random batch with the main recipe's numbers for colours."""
+    cfg = Config.fromfile(PRETRAIN / f'{MAIN}.py').train_dataloader.dataset
+    (transform,) = (
+        step for step in cfg.pipeline if step.type == 'SamplePhotometrics'
+    )
+    np.random.seed(0)
+    sample = TRANSFORMS.build(transform)
+    numbers = [sample({})['photometrics'] for _ in range(args.batch)]
+    batch = random_batch(args)
+    batch['data_samples']['photometrics'] = default_collate(numbers)
+    return batch
+
+
+def run_profiled(call: Call) -> list[dict]:
+    """Run a call once; return its kernels, the longest first.
+
+    On CUDA these are kernels and copies, on CPU operators without those that
+    they call.
+
+    Returns:
+        list[dict]: ``name``, ``seconds`` of all calls together, ``calls``.
+    """
+    cuda = torch.cuda.is_available()
+    activity = ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU
+    with profile(activities=[activity]) as result:
+        call()
+        if cuda:
+            torch.cuda.synchronize()
+    wanted = DeviceType.CUDA if cuda else DeviceType.CPU
+    rows = []
+    for event in result.key_averages():
+        own = (
+            event.self_device_time_total
+            if cuda
+            else (event.self_cpu_time_total)
+        )
+        if event.device_type == wanted and own > 0:
+            rows.append(
+                dict(name=event.key, seconds=own / 1e6, calls=event.count)
+            )
+    return sorted(rows, key=lambda row: -row['seconds'])
+
+
+def shares_of(rows: list[dict]) -> dict[str, float]:
+    """Return the share of the kernels' time by kind.
+
+    Example:
+        >>> flash = dict(name='flash_fwd', seconds=1)
+        >>> shares = shares_of([flash, dict(name='other', seconds=3)])
+        >>> shares['share of attention']
+        0.25
+    """
+    total = sum(row['seconds'] for row in rows)
+    shares = dict.fromkeys([*KINDS, 'the rest'], 0.0)
+    for row in rows:
+        kind = next(
+            (k for k, p in KINDS.items() if re.search(p, row['name'], re.I)),
+            'the rest',
+        )
+        shares[kind] += row['seconds'] / total
+    return {f'share of {kind}': share for kind, share in shares.items()}

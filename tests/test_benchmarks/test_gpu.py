@@ -1,0 +1,178 @@
+"""The command for the first GPU: it goes on, keeps what it got, reports."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import gpu as module
+from benchmarks.gpu_parts import TESTS, Step, read_tests
+from benchmarks.gpu_report import PAGE, PLACE, TABLES
+from benchmarks.main import main
+from pixcon_mm.errors import UserError
+from tests import ROOT
+
+
+def python(name, code, limit=60, collect=None):
+    return Step(name, limit, [sys.executable, '-c', code], collect)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run some steps as part b; returns the record and the report."""
+
+    def _run(*steps):
+        parts = dict(module.PARTS, b=lambda args, scratch: list(steps))
+        monkeypatch.setattr(module, 'PARTS', parts)
+        monkeypatch.setattr(module, 'PATIENCE', 1)
+        main(['gpu', '--small', '--out', str(tmp_path), '--part', 'b'])
+
+    def record():
+        report = (tmp_path / 'report.md').read_text()
+        return json.loads((tmp_path / 'b.json').read_text()), report
+
+    return _run, record
+
+
+def test_goes_on_after_failures_and_shows_them(run):
+    go, record = run
+    with pytest.raises(UserError, match='3 steps .* b breaks, b hangs, b '):
+        go(
+            python('breaks', 'print("so far"); 1 / 0'),
+            python('hangs', 'import time; print("here"); time.sleep(60)', 1),
+            python('empty', '', collect=lambda: json.loads('')),
+            python('works', '', collect=lambda: dict(settings={})),
+        )
+    steps = record()[0]['steps']
+    assert [s['status'].split()[0] for s in steps] == [
+        *('failed', 'stopped', 'failed', 'ok')
+    ]
+    assert steps[0]['tail'][0] == 'so far'
+    assert steps[0]['tail'][-1].startswith('ZeroDivisionError')
+    assert steps[1]['tail'] == ['here']
+    assert steps[1]['seconds'] < 20
+    assert steps[2]['error'].startswith('no figures')
+    assert 'ZeroDivisionError' in record()[1]
+
+
+def test_writes_after_every_step(run, tmp_path):
+    go, record = run
+    copy = f'import shutil; shutil.copy({str(tmp_path / "b.json")!r}, '
+    go(
+        python('first', ''),
+        python('second', f'{copy}{str(tmp_path / "then.json")!r})'),
+    )
+    then = json.loads((tmp_path / 'then.json').read_text())
+    assert [step['name'] for step in then['steps']] == ['first']
+    assert [step['name'] for step in record()[0]['steps']] == [
+        'first',
+        'second',
+    ]
+
+
+def test_a_part_without_time_says_so(run, monkeypatch):
+    go, record = run
+    monkeypatch.setattr(module, 'LEAST', 1e6)
+    with pytest.raises(UserError, match='had no time: b late'):
+        go(python('late', ''))
+    assert 'no time left' in record()[1]
+
+
+def test_without_a_gpu_it_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(UserError, match='--small'):
+        main(['gpu', '--out', str(tmp_path)])
+
+
+def test_counts_tests(tmp_path):
+    (tmp_path / 'a.xml').write_text(
+        '<testsuites><testsuite>'
+        '<testcase classname="t" name="a"/>'
+        '<testcase classname="t" name="b"><skipped/></testcase>'
+        '<testcase classname="t" name="c"><failure>x\ny</failure></testcase>'
+        '<testcase classname="t" name="d"><error>z</error></testcase>'
+        '</testsuite></testsuites>'
+    )
+    assert read_tests(tmp_path / 'a.xml') == dict(
+        passed=1,
+        failed=2,
+        skipped=1,
+        failures={'t::c': [*'xy'], 't::d': ['z']},
+    )
+
+
+def test_all_tests_for_a_gpu_are_run():
+    paths = [ROOT / path for group in TESTS.values() for path in group]
+    files = {
+        file
+        for path in paths
+        for file in ([path] if path.is_file() else path.glob('test_*.py'))
+    }
+    for file in (ROOT / 'tests').rglob('test_*.py'):
+        text = file.read_text()
+        marked = 'mark.gpu' in text or 'import DEVICES' in text
+        assert file in {*files, Path(__file__)} or not marked, file
+    assert all(path.exists() for path in paths)
+
+
+MACHINE = dict(gpu='NVIDIA H100', cores=16, torch='2.11.0', python='3.12.3')
+ROWS = {
+    'ours': 0.2,
+    "the release's formulation": 0.3,
+    "MMPretrain's DenseCL, one direction": 0.15,
+    'limit: backbone passes alone': 0.19,
+}
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """Figures as a GPU would give them; returns their folder."""
+    step = dict(
+        settings=dict(
+            command='step', batch=256, dtype='float16', compile=False
+        ),
+        rows=[
+            dict(name=name, seconds=s, bytes=10**10)
+            for name, s in ROWS.items()
+        ],
+        ratios={'share of the limit': 0.95},
+    )
+    steps = [dict(name='step', status='ok', seconds=1, figures=step)]
+    record = dict(part='b', small=False, machine=MACHINE, steps=steps)
+    (tmp_path / 'b.json').write_text(json.dumps(record))
+    return tmp_path
+
+
+def test_figures_go_into_the_marked_places(measured, tmp_path):
+    page = tmp_path / 'speed.md'
+    page.write_text(PAGE.read_text())
+    for _ in range(2):  # the second time replaces the first
+        main(['docs', str(measured), '--page', str(page)])
+        text = page.read_text()
+        start, end = (mark.format('step') for mark in PLACE)
+        place = text.partition(start)[2].partition(end)[0]
+        assert place.count('| 256, float16 | 200 | 190 | 1280 | 0.95 |') == 1
+        assert place.startswith('\nNVIDIA H100, 16 CPU cores')
+    assert text.count('Not measured yet.') == len(TABLES) - 1
+    assert text.partition(start)[0] == PAGE.read_text().partition(start)[0]
+
+
+@pytest.mark.parametrize(
+    'change', [dict(small=True), dict(machine=dict(MACHINE, gpu=None))]
+)
+def test_figures_of_a_cpu_do_not(measured, change):
+    record = json.loads((measured / 'b.json').read_text())
+    (measured / 'b.json').write_text(json.dumps(record | change))
+    with pytest.raises(UserError, match='not measured on a GPU'):
+        main(['docs', str(measured)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('part', 'abc')
+def test_parts_in_small(part, tmp_path):
+    main(['gpu', '--small', '--out', str(tmp_path), '--part', part])
+    record = json.loads((tmp_path / f'{part}.json').read_text())
+    assert {step['status'] for step in record['steps']} == {'ok'}
+    report = (tmp_path / 'report.md').read_text()
+    assert report.count('Nothing measured.') < len(TABLES)
