@@ -178,6 +178,20 @@ def test_a_damaged_mask(check, tmp_path):
     assert f'{path}, cannot be read' in check([None])['stop'][0]
 
 
+def test_a_mask_that_pillow_reports_in_its_own_way(check, tmp_path):
+    check([filled(0, 1, 2)])
+    path = tmp_path / 'masks/0.png'
+    content = bytearray(path.read_bytes())
+    content[8:12] = (8).to_bytes(4, 'big')  # a header that is too short
+    path.write_bytes(content)
+    assert 'cannot be read (ValueError: ' in check([None])['stop'][0]
+
+
+def test_a_mask_of_more_pixels_than_pillow_opens(check, monkeypatch):
+    monkeypatch.setattr('pixcon_mm.datasets.labels.masks.MOST_PIXELS', 95)
+    assert 'cut image and mask' in check([filled(0, 1, 2)])['stop'][0]
+
+
 def test_masks_of_another_size(check, tmp_path):
     masks = [filled(0, 1, 2), filled(0, 1, 2)[:5]]
     (sentence,) = check(masks)['stop']
