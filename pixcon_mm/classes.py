@@ -8,7 +8,7 @@ and finds values that disagree.
 """
 
 import colorsys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -92,6 +92,12 @@ def check_names(cfg: Config) -> None:
         )
     if cfg.get('default_scope') != 'mmseg':
         return
+    if len(cfg.classes) == 1:
+        raise UserError(
+            f'{cfg.filename} has the one class {cfg.classes[0]!r}, so every '
+            'pixel would be of it: name what is around it as a class, too, '
+            f'as in classes=background,{cfg.classes[0]} (docs/your_data.md).'
+        )
     for place, dataset in datasets(cfg):
         kind = DATASETS.get(f'mmseg.{dataset.type}')
         known = (kind.METAINFO if kind else {}).get('classes')
@@ -154,6 +160,40 @@ def find_disagreement(cfg: Config) -> str | None:
                 f'{_count(names)}. {fix}'
             )
     return _evaluator_disagreement(cfg)
+
+
+def compare_trained(
+    cfg: Config, trained: Sequence[str], origin: str
+) -> str | None:
+    """Compare the class names of a config with those of a checkpoint.
+
+    Args:
+        cfg (Config): One with ``classes``; others are not compared.
+        trained (Sequence[str]): Names in the checkpoint, perhaps none.
+        origin (str): The checkpoint, for the sentence.
+
+    Returns:
+        str | None: A warning if the names differ.
+
+    Raises:
+        UserError: If they are the same in another order, under which the
+            outputs of the model would get wrong names.
+    """
+    names, trained = tuple(cfg.get('classes') or ()), tuple(trained)
+    pairs = enumerate(zip(names, trained, strict=False))
+    number = next((i for i, (a, b) in pairs if a != b), None)
+    if not names or number is None:
+        return None
+    sentence = (
+        f'Class {number} is {trained[number]!r} in {origin} and '
+        f'{names[number]!r} in the config'
+    )
+    if sorted(names) != sorted(trained):
+        return f'{sentence}: values of classes go by the names of the config.'
+    raise UserError(
+        f'{sentence}, which has the same names in another order: order its '
+        f'classes as the checkpoint does, {", ".join(trained)}.'
+    )
 
 
 def _evaluator_disagreement(cfg: Config) -> str | None:

@@ -4,7 +4,6 @@ import ast
 import contextlib
 import copy
 import inspect
-import re
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,11 +48,26 @@ class OptionsAction(DictAction):
         for word in values:
             key, text = word.split('=', maxsplit=1)
             if key == 'classes':
-                names = re.sub(r'[()\[\]\'"]', '', text).split(',')
-                options[key] = tuple(n.strip() for n in names if n.strip())
+                options[key] = parse_names(text)
             else:
                 options[key] = parse_value(text)
         setattr(namespace, self.dest, options)
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Parse class names: a Python list, or words between commas.
+
+    Example:
+        >>> parse_names("['hat, hard', 'vest']"), parse_names('vest, hard hat')
+        (('hat, hard', 'vest'), ('vest', 'hard hat'))
+    """
+    if text[:1] in ('(', '['):
+        with contextlib.suppress(ValueError, SyntaxError):
+            names = ast.literal_eval(text)
+            names = (names,) if isinstance(names, str) else names
+            return tuple(map(str, names))
+    words = [word.strip(' \'"') for word in text.strip('()[]').split(',')]
+    return tuple(filter(None, words))
 
 
 def parse_value(text: str) -> Any:
@@ -88,8 +102,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     value, keys of any name if the value is a tuple, a list or a dict and, if
     it is a folder that ends with a slash, every path below it. A list becomes
     a tuple where one was. For ``classes``, see
-    :mod:`pixcon_mm.classes`. A file that builds on another may change these
-    two, ``data_root`` and ``classes``, in the same way.
+    :mod:`pixcon_mm.classes`. A file that builds on another may change
+    ``data_root``, ``classes`` and ``mask_values`` in the same way.
 
     Args:
         path (str): Config file, or the name of a recipe that an installed
@@ -117,8 +131,9 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         ) from error
     except SyntaxError as error:
         raise UserError(f'Config file {path!r}: {error}') from error
-    for old in _earlier_values(path, 'data_root'):
-        _pass_on(cfg, 'data_root', old)
+    for name in {'data_root', 'mask_values'} & {*cfg}:
+        for old in _earlier_values(path, name):
+            _pass_on(cfg, name, old)
     if 'classes' in cfg:
         cfg.classes = as_names(cfg.classes)
         for old in _earlier_values(path, 'classes'):

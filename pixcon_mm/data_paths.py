@@ -26,7 +26,9 @@ def check_data(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
         for dataset in leaves((cfg.get(name) or {}).get('dataset') or {}):
             root = dataset.get('data_root')
             # Object stores are not for Path.
-            if not isinstance(root, str) or '://' in root:
+            if not isinstance(root, str) or any(
+                '://' in part for part in (root, *parts(dataset))
+            ):
                 continue
             wanted = [Path(root) / part for part in parts(dataset)]
             missing = [path for path in wanted if not path.exists()]

@@ -19,6 +19,9 @@ from torch.utils.data import DataLoader
 from pixcon_mm.machine_errors import explain_machine
 from pixcon_mm.processes import SIGNALS, kill_workers
 
+# Seconds by which the first process of a machine may be slower to start.
+WAIT = 10
+
 
 class UserError(RuntimeError):
     """A mistake that the user can correct.
@@ -68,7 +71,7 @@ def run_tool(main: Callable[[], None]) -> None:
         # ends the others. One that is still running after that failed alone.
         is_own = getattr(error, 'is_own', False)
         if int(os.environ.get('LOCAL_RANK', 0)) > 0 and not is_own:
-            time.sleep(2)
+            time.sleep(WAIT)
         sentence = explain(error)
         if sentence is None or os.environ.get('PIXCON_MM_TRACEBACK'):
             raise

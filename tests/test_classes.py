@@ -3,9 +3,10 @@
 import mmdet.datasets  # noqa: F401
 import mmseg.datasets  # noqa: F401
 import pytest
+from mmengine.config import Config
 
 from pixcon_mm import cli
-from pixcon_mm.classes import as_names, colours, datasets
+from pixcon_mm.classes import as_names, colours, compare_trained, datasets
 from pixcon_mm.config import load_config
 from pixcon_mm.errors import UserError
 from tests import ROOT
@@ -157,6 +158,8 @@ def arguments(*words):
         ('classes=hard hat, safety vest', ('hard hat', 'safety vest')),
         ("classes=('1', '2')", ('1', '2')),
         ('classes=[1,true]', ('1', 'true')),
+        ("classes=['hat, hard', 'vest']", ('hat, hard', 'vest')),
+        ("classes=it's,x", ("it's", 'x')),
         ('data_root=/my images/', '/my images/'),
         ('a=/my images/, /b', ['/my images/', '/b']),
         ('a=[(1, 2), (3.5, None)]', [(1, 2), (3.5, None)]),
@@ -179,7 +182,7 @@ def prepare(name, **options):
 def test_own_data_need_names(name):
     with pytest.raises(UserError, match='has no class names yet'):
         prepare(name, data_root='/x/')
-    assert prepare(name, classes='a').classes == ('a',)
+    assert prepare(name, classes='a,b').classes == ('a', 'b')
 
 
 def test_masks_of_a_benchmark_have_its_classes():
@@ -189,6 +192,36 @@ def test_masks_of_a_benchmark_have_its_classes():
         prepare(name, classes='wall,helmet')
     assert 'helmet is none of them' in str(caught.value)
     assert 'fcn_r50-d8_custom.py' in str(caught.value)
+
+
+def test_one_class_can_be_detected_and_not_segmented():
+    name = 'detection/mask-rcnn_r50-fpn_custom_coco'
+    assert prepare(name, classes='a').classes == ('a',)
+    with pytest.raises(UserError, match='classes=background,crack'):
+        prepare('segmentation/fcn_r50-d8_custom', classes='crack')
+
+
+def test_mask_values_of_a_child_config_reach_the_data_sets(tmp_path):
+    base = path_of('segmentation/fcn_r50-d8_custom')
+    path = tmp_path / 'rooms.py'
+    path.write_text(
+        f"_base_ = '{base}'\nclasses = ('a', 'b')\nmask_values = (7, 9)\n"
+    )
+    for options, values in (({}, (7, 9)), (dict(mask_values=[1, 2]), (1, 2))):
+        cfg = load_config(str(path), options)
+        for loader in (cfg.train_dataloader, cfg.test_dataloader):
+            assert loader.dataset.mask_values == values
+
+
+def test_names_of_a_checkpoint_in_another_order_stop():
+    cfg = Config(dict(classes=('a', 'b')))
+    assert compare_trained(cfg, ('a', 'b'), 'FILE') is None
+    assert compare_trained(cfg, (), 'FILE') is None
+    assert compare_trained(Config(), ('a',), 'FILE') is None
+    warning = compare_trained(cfg, ('a', 'c'), 'FILE')
+    assert "Class 1 is 'c' in FILE and 'b' in the config" in warning
+    with pytest.raises(UserError, match='checkpoint does, b, a'):
+        compare_trained(cfg, ['b', 'a'], 'FILE')
 
 
 def test_names_and_colours():

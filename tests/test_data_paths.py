@@ -3,7 +3,7 @@
 import pytest
 
 from pixcon_mm.config import load_config
-from pixcon_mm.data_paths import check_data
+from pixcon_mm.data_paths import LOADERS, check_data
 from pixcon_mm.errors import UserError
 from tests import ROOT, benchmarks
 
@@ -41,4 +41,10 @@ def test_what_is_missing_is_named(name, path, tmp_path):
 
 def test_pretraining_and_object_stores_are_not_looked_at(tmp_path):
     check_data(load('pretrain/pixcon_r50_coco', f'{tmp_path}/none'))
-    check_data(load('detection/mask-rcnn_r50-fpn_1x_coco', 's3://coco/'))
+    cfg = load('detection/mask-rcnn_r50-fpn_1x_coco', 's3://coco/')
+    check_data(cfg)
+    for name in LOADERS:
+        cfg[name].dataset.update(
+            data_root='', data_prefix=dict(img='s3://coco/')
+        )
+    check_data(cfg)

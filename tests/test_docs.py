@@ -89,8 +89,13 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize(
     ('page', 'code'), EXAMPLES, ids=[page for page, _ in EXAMPLES]
 )
-def test_python_examples_run(page, code, tmp_path, monkeypatch):
+def test_python_examples_run(page, code, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
+    if 'Inferencer' in code:
+        name = 'detector' if 'DetInferencer' in code else 'segmentor'
+        for path in request.getfixturevalue(name):
+            shutil.copy(path, path.name)
+        shutil.copy(ROOT / 'docs/method_picture.jpg', 'photo.jpg')
     (tmp_path / 'configs').symlink_to(CONFIGS)
     for name in re.findall(r"'((?:data|work_dirs)/[^']+)'", code):
         path = tmp_path / name

@@ -54,12 +54,13 @@ def parse(tool, arguments, monkeypatch):
     def parse_args(self, args=None, namespace=None):
         raise Parsed(original(self, args, namespace))
 
-    monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', parse_args)
     monkeypatch.setattr(sys, 'argv', [str(tool), *arguments])
     monkeypatch.setenv('OMP_WAIT_POLICY', 'PASSIVE')  # train.py sets it
     monkeypatch.chdir(ROOT)
-    with pytest.raises(Parsed) as caught:
-        runpy.run_path(str(ROOT / tool), run_name='__main__')
+    with monkeypatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, 'parse_args', parse_args)
+        with pytest.raises(Parsed) as caught:
+            runpy.run_path(str(ROOT / tool), run_name='__main__')
     return caught.value.args[0]
 
 

@@ -30,8 +30,8 @@ def load_strict(
 
     Raises:
         UserError: If a tensor of the model would not be filled, a new one
-            belongs into a part that has no place for it, shapes differ, or a
-            value is not finite.
+            belongs into a part that has no place for it, shapes differ,
+            integers are to be weights, or a value is not finite.
 
     Example:
         >>> model = {'fc.weight': torch.zeros(2)}
@@ -56,9 +56,23 @@ def load_strict(
                 f'{part}: {problem} {origin}, the first is {names[0]}: '
                 f'{_likely_cause(model, tensors)}.'
             )
-    infinite = [n for n in model if not _is_finite(tensors.get(n))]
+    odd = [n for n in model if n in tensors and _is_odd(tensors[n], model[n])]
+    if odd:
+        kind = f'{tensors[odd[0]].dtype}, {tensors[odd[0]].layout}'
+        raise UserError(
+            f'{part}: {len(odd)} {count} are no dense arrays of floats in '
+            f'{origin}, the first is {odd[0]} ({kind}): weights '
+            'that were quantised or made sparse cannot be trained on, so '
+            'take the original ones.'
+        )
+    infinite = [
+        name
+        for name, tensor in model.items()
+        if name in tensors
+        and not tensors[name].to(tensor.dtype).isfinite().all()
+    ]
     if infinite:
-        values = tensors[infinite[0]]
+        values = tensors[infinite[0]].to(model[infinite[0]].dtype)
         bad = int((~values.isfinite()).sum())
         raise UserError(
             f'{part}: {len(infinite)} {count} hold NaN or infinite values in '
@@ -142,5 +156,8 @@ def _likely_cause(model: StateDict, tensors: StateDict) -> str:
     return 'they belong to another model'
 
 
-def _is_finite(tensor: Tensor | None) -> bool:
-    return tensor is None or bool(tensor.isfinite().all())
+def _is_odd(tensor: Tensor, own: Tensor) -> bool:
+    """Check for what a copy would change without a word, or cannot read."""
+    is_dense = tensor.layout == torch.strided and not tensor.is_meta
+    is_float = tensor.is_floating_point() or not own.is_floating_point()
+    return not (is_dense and is_float)

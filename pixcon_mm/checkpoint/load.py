@@ -18,7 +18,7 @@ from pixcon_mm.wording import listed
 
 # Where training scripts put the network's weights beside other things.
 MAIN_PLACES = ('', 'state_dict', 'model')
-# Deeper than any script nests its weights; a pickle may contain itself.
+# Deeper than any script nests its weights.
 MAX_DEPTH = 8
 # What a failed download leaves in place of a file, by its first bytes.
 NOT_WEIGHTS = {
@@ -142,21 +142,31 @@ def _load_content(path: Path) -> Any:
         raise cannot_unpickle(path, error) from error
 
 
-def _state_dicts(
-    content: Any, place: tuple[str, ...] = ()
-) -> dict[str, StateDict]:
-    """Find the dicts with tensors in a file, by their path of keys."""
-    if not isinstance(content, dict) or len(place) > MAX_DEPTH:
-        return {}
-    items = {k: v for k, v in content.items() if isinstance(k, str)}
-    tensors: StateDict = {}
-    for name, value in items.items():
-        tensor = value.tensor() if isinstance(value, SavedArray) else value
-        if isinstance(tensor, Tensor):
-            tensors[name] = tensor
-    found = {'.'.join(place): tensors} if tensors else {}
-    for name, value in items.items():
-        found |= _state_dicts(value, (*place, name))
+def _state_dicts(content: Any) -> dict[str, StateDict]:
+    """Find the dicts with tensors in a file, by their path of keys.
+
+    A dict that several places share, or that contains itself, counts once,
+    at the shortest path.
+    """
+    found: dict[str, StateDict] = {}
+    seen = {id(content)}
+    places: list[tuple[tuple[str, ...], Any]] = [((), content)]
+    for place, node in places:  # which grows
+        if not isinstance(node, dict):
+            continue
+        tensors: StateDict = {}
+        for name, value in node.items():
+            if not isinstance(name, str):
+                continue
+            is_array = isinstance(value, SavedArray)
+            tensor = value.tensor() if is_array else value
+            if isinstance(tensor, Tensor):
+                tensors[name] = tensor
+            elif len(place) < MAX_DEPTH and id(value) not in seen:
+                seen.add(id(value))
+                places.append(((*place, name), value))
+        if tensors:
+            found['.'.join(place)] = tensors
     return found
 
 

@@ -3,6 +3,7 @@
 import errno
 import pickle
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,11 @@ def load_torch_file(path: Path, mmap: bool = False) -> Any:
     # A list: torch walks it again to forget them at the end.
     stand_ins: list[Any] = [*make_stand_ins().values()]
     try:
-        with torch.serialization.safe_globals(stand_ins):
+        with (
+            torch.serialization.safe_globals(stand_ins),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter('ignore')  # errors follow them
             return torch.load(
                 path, map_location='cpu', weights_only=True, mmap=mmap or None
             )
@@ -50,6 +55,21 @@ def load_torch_file(path: Path, mmap: bool = False) -> Any:
         raise  # of the machine, not of the file
     except Exception as error:
         raise cannot_unpickle(path, error) from error
+
+
+def dataset_meta(path: str | Path) -> dict[str, Any]:
+    """Return what a checkpoint notes of its data set: class names, colours.
+
+    Returns:
+        dict: Empty if the file notes nothing, or is no ZIP archive.
+    """
+    with open(path, 'rb') as file:
+        if file.read(2) != b'PK':
+            return {}
+    content = load_torch_file(Path(path), mmap=True)
+    meta = content.get('meta') if isinstance(content, dict) else None
+    found = meta.get('dataset_meta') if isinstance(meta, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def find_damage(path: Path, skip_tensors: bool = False) -> str | None:
@@ -110,6 +130,11 @@ def cannot_unpickle(path: Path, error: Exception) -> UserError:
             refused means code; damaged bytes raise almost anything.
     """
     text = str(error)
+    if 'TorchScript' in text:
+        return UserError(
+            f'{path} is a TorchScript program, which would have to run to '
+            "give its weights: save the model's state_dict()."
+        )
     if isinstance(error, pickle.UnpicklingError) and (
         'GLOBAL' in text or 'persistent' in text
     ):

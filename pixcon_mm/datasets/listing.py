@@ -4,7 +4,8 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -177,7 +178,16 @@ def images_by_stem(folder: str) -> dict[str, str]:
         UserError: If two images differ in their suffix alone.
     """
     found: dict[str, str] = {}
-    for place, _, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, followlinks=True):
+        # A link to a folder above it would be followed in circles.
+        above = os.path.realpath(place) + os.sep
+        folders[:] = [
+            name
+            for name in folders
+            if not above.startswith(
+                os.path.realpath(os.path.join(place, name)) + os.sep
+            )
+        ]
         for name in names:
             stem, suffix = os.path.splitext(name)
             if name[0] == '.' or suffix.lower() not in OPENCV_SUFFIXES:
@@ -211,6 +221,33 @@ def missing_files(paths: Iterable[str]) -> set[str]:
     return missing
 
 
+@contextmanager
+def any_size() -> Iterator[None]:
+    """Let Pillow open images of more pixels than it takes for an attack."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Image.Image]:
+    """Open an image with Pillow.
+
+    Raises:
+        OSError: If the file is missing, not an image, or damaged, for which
+            Pillow raises several other errors.
+    """
+    try:
+        with Image.open(path) as picture:
+            yield picture
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise OSError(f'{type(error).__name__}: {error}') from error
+
+
 def image_size(path: str) -> tuple[int, int]:
     """Return width and height of an image as OpenCV would decode it.
 
@@ -221,7 +258,7 @@ def image_size(path: str) -> tuple[int, int]:
         UserError: If the file is missing or not an image.
     """
     try:
-        with Image.open(path) as picture:
+        with opened(path) as picture:
             width, height = picture.size
             is_turned = picture.getexif().get(ORIENTATION, 1) >= 5
     except OSError as error:

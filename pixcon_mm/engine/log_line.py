@@ -184,7 +184,9 @@ def is_readable(record: logging.LogRecord) -> bool:
     message = record.getMessage()
     if record.levelno >= logging.ERROR:
         return True
-    if 'deprecated' in message or message.startswith(NOISE):
+    # MMDetection repeats COCO's metrics in a line to copy.
+    noise = ('deprecated', '_copypaste: ')
+    if any(word in message for word in noise) or message.startswith(NOISE):
         return False
     is_table = message.strip().startswith('+-')
     is_line = '\n' not in message.strip()

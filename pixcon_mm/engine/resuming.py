@@ -22,6 +22,7 @@ from pixcon_mm.checkpoint.run_checkpoint import (
     newest_checkpoint,
     read_progress,
 )
+from pixcon_mm.classes import compare_trained
 from pixcon_mm.engine.log_line import batch_size
 from pixcon_mm.engine.model_state import unwrap
 from pixcon_mm.engine.schedules import restore_schedulers
@@ -97,6 +98,8 @@ def restore_run(runner: Runner, path: Path) -> None:
     runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
     meta, scale = checkpoint['meta'], scale_of(runner)
     _restore_model(runner.model, checkpoint['state_dict'], path)
+    trained = (meta.get('dataset_meta') or {}).get('classes') or ()
+    renamed = compare_trained(runner.cfg, trained, str(path))
     notes = _restore_position(runner, meta, scale)
     _restore_seed(runner, meta.get('seed'))
     runner.message_hub.load_state_dict(checkpoint['message_hub'])
@@ -107,7 +110,7 @@ def restore_run(runner: Runner, path: Path) -> None:
         runner, checkpoint.get('param_schedulers'), scale['epoch_length']
     )
     runner.logger.info(f'The run resumes from {path}')
-    for note in notes:
+    for note in filter(None, [renamed, *notes]):
         runner.logger.warning(note)
     if runner.rank == 0:
         _leave_behind(runner, path)

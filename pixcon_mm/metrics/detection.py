@@ -1,5 +1,8 @@
 """COCO's and VOC's metrics with the average precision of each class."""
 
+from contextlib import redirect_stdout
+from io import StringIO
+
 import numpy as np
 from mmdet.evaluation.functional import eval_map
 from mmdet.evaluation.metrics import CocoMetric, VOCMetric
@@ -43,7 +46,13 @@ class PerClassCocoMetric(CocoMetric):
             # One by one: the classes of both have the same keys.
             for self.metrics in [[metric] for metric in metrics]:
                 self.classwise = True
-                found = super().compute_metrics(results)
+                # Print COCO's own table to the log file: the terminal gets
+                # the table of classes and, at the end, of all metrics.
+                with redirect_stdout(StringIO()) as printed:
+                    found = super().compute_metrics(results)
+                MMLogger.get_current_instance().info(
+                    '\n%s', printed.getvalue()
+                )
                 classes = [key for key in found if key.endswith('_precision')]
                 self.per_class[f'{self.metrics[0]}_mAP'] = {
                     key.removesuffix('_precision'): float(found.pop(key))

@@ -26,7 +26,7 @@ from mmengine.registry import DATASETS
 from torch import nn
 
 from pixcon_mm.checkpoint.load import load_tensors
-from pixcon_mm.checkpoint.torch_file import load_torch_file
+from pixcon_mm.checkpoint.torch_file import dataset_meta
 from pixcon_mm.classes import check_names
 from pixcon_mm.cli import (
     IRRELEVANT,
@@ -167,12 +167,8 @@ def build_inferencer(
 
 def class_names(cfg: Config, checkpoint: str) -> dict[str, Any]:
     """Return ``classes`` and ``palette``, of the checkpoint or the config."""
-    content: Any = {}
-    if not checkpoint.endswith('.safetensors'):
-        content = load_torch_file(Path(checkpoint), mmap=True)
-    meta = content.get('meta') if isinstance(content, dict) else None
-    found = meta.get('dataset_meta') if isinstance(meta, dict) else None
-    if not found or not found.get('classes'):
+    found = dataset_meta(checkpoint)
+    if not found.get('classes'):
         found = DATASETS.build(
             dict(cfg.test_dataloader.dataset, lazy_init=True)
         ).metainfo

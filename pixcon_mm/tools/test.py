@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from torch import nn
 
 from pixcon_mm.checkpoint.fill import load_strict
 from pixcon_mm.checkpoint.load import StateDict, load_tensors, sha256_of
+from pixcon_mm.checkpoint.torch_file import dataset_meta
+from pixcon_mm.classes import compare_trained
 from pixcon_mm.cli import (
     build_runner,
     config_errors,
@@ -117,6 +120,10 @@ def main(argv: list[str] | None = None) -> None:
     cfg = prepare(args)
     out = args.out or Path(cfg.work_dir) / 'metrics.json'
     tensors = load_tensors(args.checkpoint)
+    trained = dataset_meta(args.checkpoint).get('classes') or ()
+    warning = compare_trained(cfg, trained, args.checkpoint)
+    if warning and rank_and_size(args.launcher)[0] == 0:
+        print(f'warning: {warning}', file=sys.stderr)
     check_data(cfg, ('test_dataloader',))
     if not args.no_label_check and rank_and_size(args.launcher)[0] == 0:
         check_labels(cfg, ('test_dataloader',))

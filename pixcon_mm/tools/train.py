@@ -1,27 +1,28 @@
 """Train whatever a config describes: pre-training or fine-tuning."""
 
 import argparse
+import copy
 import sys
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from pixcon_mm.checkpoint.load import load_tensors
 from pixcon_mm.cli import (
     build_runner,
     config_errors,
     end_process_group,
     parse,
     prepare_config,
+    quiet,
     rank_and_size,
     set_epochs,
 )
 from pixcon_mm.data_paths import check_data
 from pixcon_mm.datasets.labels import check_labels
-from pixcon_mm.engine.hooks.pretrained_hook import WHERE_FROM
+from pixcon_mm.engine.hooks.pretrained_hook import WHERE_FROM, fill_from
 from pixcon_mm.engine.hooks.stop_signal_hook import (
     StoppedBySignal,
     exit_stopped,
@@ -34,6 +35,7 @@ from pixcon_mm.metrics.table import metric_table
 from pixcon_mm.processes import die_with_parent, kill_workers
 from pixcon_mm.quick import make_quick
 from pixcon_mm.visualization.predictions import VISUALIZER, write_sheet
+from pixcon_mm.wording import counted
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -148,6 +150,23 @@ def set_pretrained(cfg: Config, source: str | None) -> None:
         raise UserError(f'{cfg.filename} fine-tunes: {WHERE_FROM}.')
 
 
+def check_pretrained(cfg: Config) -> None:
+    """Fill a model for trial, before labels are read and folders moved.
+
+    Raises:
+        UserError: If the weights are not there or do not fit.
+    """
+    source = (cfg.default_hooks.get('pretrained') or {}).get('source')
+    if source in (None, 'none') or cfg.get('resume') or cfg.get('load_from'):
+        return
+    model = copy.deepcopy(cfg.model)
+    if cfg.get('data_preprocessor'):
+        model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    scope = DefaultScope.overwrite_default_scope(cfg.get('default_scope'))
+    with config_errors(cfg), scope, quiet():
+        fill_from(source, MODELS.build(model))
+
+
 def share_batch(cfg: Config, total: int, processes: int) -> None:
     """Set the batch of a process so that a step sees ``total`` images."""
     steps = cfg.optim_wrapper.get('accumulative_counts', 1)
@@ -176,7 +195,7 @@ def show_result(runner: Runner) -> None:
         print(metric_table(metrics))
     path = Path(runner.work_dir) / 'predictions.jpg'
     try:
-        write_sheet(
+        count = write_sheet(
             unwrap(runner.model), evaluated(runner), runner.cfg, path, count=4
         )
     except Exception as error:
@@ -187,7 +206,8 @@ def show_result(runner: Runner) -> None:
             file=sys.stderr,
         )
     else:
-        print(f'four predictions beside the truth in {path}', flush=True)
+        shown = counted(count, 'prediction')
+        print(f'{shown} beside the truth in {path}', flush=True)
 
 
 def evaluated(runner: Runner) -> Dataset:
@@ -207,11 +227,12 @@ def main(argv: list[str] | None = None) -> None:
     if args.launcher == 'pytorch':
         die_with_parent()  # torchrun, which may be killed
     cfg = prepare(args)
-    if args.pretrained not in (None, 'torchvision', 'none'):
-        load_tensors(args.pretrained)  # better now than after loading data
+    is_first = rank_and_size(args.launcher)[0] == 0
+    if is_first:
+        check_pretrained(cfg)
     loaders = ('train_dataloader', 'val_dataloader')
     check_data(cfg, loaders)
-    if rank_and_size(args.launcher)[0] == 0:
+    if is_first:
         if not args.no_label_check:
             check_labels(cfg, loaders)
         # The lock holds as long as the file is open: until the end.

@@ -197,12 +197,16 @@ def write_pairs(
 
 def write_sheet(
     model: nn.Module, dataset: Dataset, cfg: Config, path: Path, count: int
-) -> None:
+) -> int:
     """Write one picture of several truths and predictions, one a row.
 
     Args: as of :func:`write_pairs`, with the file in place of the folder.
+    Images with objects come before others.
+
+    Returns:
+        int: Images shown.
     """
-    indices = spread(count, len(dataset))
+    indices = choose(dataset, count)
     rows = [
         mmcv.imrescale(
             picture, min(np.divide(ROW, picture.shape[1::-1]).tolist())
@@ -215,6 +219,24 @@ def write_sheet(
         for row in rows
     ]
     write_picture(path, np.vstack(rows))
+    return len(indices)
+
+
+def choose(dataset: Dataset, count: int) -> list[int]:
+    """Choose images that are spread over a data set, with objects if possible.
+
+    All images of a segmentor count as images with objects.
+    """
+    good, empty = [], []
+    for index in range(len(dataset)):
+        objects = dataset.get_data_info(index).get('instances')
+        if objects is None:
+            return spread(count, len(dataset))
+        is_empty = all(each.get('ignore_flag') for each in objects)
+        (empty if is_empty else good).append(index)
+    chosen = [good[i] for i in spread(count, len(good))]
+    more = spread(count - len(chosen), len(empty))
+    return chosen + [empty[i] for i in more]
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:

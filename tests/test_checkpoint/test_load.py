@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torchvision.models import resnet18, resnet50, resnet101
 
 from pixcon_mm.checkpoint.fill import load_strict
-from pixcon_mm.checkpoint.load import load_tensors, sha256_of
+from pixcon_mm.checkpoint.load import load_tensors, load_weights, sha256_of
 from pixcon_mm.errors import UserError
 
 TENSORS = dict(a=torch.arange(3.0), b=torch.ones(2, 2))
@@ -165,6 +165,25 @@ def test_files_without_weights(content, problem, tmp_path):
         load_tensors(path)
 
 
+def test_a_torchscript_program_is_no_file_of_weights(tmp_path):
+    path = tmp_path / 'program.pt'
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+    with pytest.raises(UserError, match='TorchScript program'):
+        load_tensors(path)
+
+
+def test_containers_in_circles_count_once(tmp_path):
+    tensors = {'fc.weight': torch.ones(2)}
+    content = dict(tensors, state=dict(tensors))
+    for number in range(8):  # eight to the eighth paths
+        content['state'][f'again{number}'] = content
+    torch.save(content, tmp_path / 'weights.pth')
+    assert load_weights(tmp_path / 'weights.pth').places.keys() == {
+        '',
+        'state',
+    }
+
+
 def test_sha256(tmp_path):
     (tmp_path / 'file').write_bytes(b'abc')
     known = 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
@@ -242,6 +261,24 @@ def test_classifier_and_absent_stage_are_left_out(resnets):
             lambda weights: weights['conv1.weight'].fill_(float('nan')),
             r'1 of 3 tensors hold NaN .* in FILE, .* conv1.weight '
             r'\(6 of its 6 values\): .* diverged',
+        ),
+        (
+            lambda weights: weights.update(
+                {'conv1.weight': 1e300 * torch.ones(2, 3).double()}
+            ),
+            r'1 of 3 tensors hold NaN or infinite .*in FILE',
+        ),
+        (
+            lambda weights: weights.update(
+                {'conv1.weight': torch.ones(2, 3, dtype=torch.int8)}
+            ),
+            r'1 of 3 tensors are no dense .* \(torch.int8.*quantised',
+        ),
+        (
+            lambda weights: weights.update(
+                {'conv1.weight': torch.ones(2, 3).to_sparse()}
+            ),
+            r'1 of 3 tensors are no dense .*sparse_coo',
         ),
         (
             lambda weights: weights.update({'conv1.bias': torch.ones(2)}),

@@ -115,3 +115,16 @@ def test_boxes_of_voc_beside_images_of_any_suffix(tmp_path):
     (images / '000002.jpg').unlink()
     with pytest.raises(UserError, match='lists 000002, and there is no image'):
         XMLFolderDataset(**arguments)
+
+
+def test_links_in_circles_are_not_followed(tmp_path):
+    (tmp_path / 'images/a').mkdir(parents=True)
+    (tmp_path / 'other').mkdir()
+    for path in ('images/a/x.jpg', 'images/y.png', 'other/z.jpg'):
+        (tmp_path / path).touch()
+    (tmp_path / 'images/a/up').symlink_to('..')
+    (tmp_path / 'images/here').symlink_to('.')
+    (tmp_path / 'images/link').symlink_to(tmp_path / 'other')
+    (tmp_path / 'other/above').symlink_to(tmp_path)
+    found = images_by_stem(str(tmp_path / 'images'))
+    assert [*found] == ['a/x', 'link/z', 'y']

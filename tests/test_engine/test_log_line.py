@@ -35,6 +35,7 @@ def record(message, level=logging.INFO):
         ('Something\nis wrong', logging.WARNING, True),
         ('"FileClient" will be deprecated', logging.WARNING, False),
         ('Exp name: x_2026', logging.INFO, False),
+        ('bbox_mAP_copypaste: 0.1 0.2', logging.INFO, False),
     ],
 )
 def test_dumps_stay_off_the_terminal(message, level, is_shown):

@@ -55,7 +55,7 @@ def written(monkeypatch):
 
 def test_schedule_queues_and_monitors(tmp_path):
     """Features that count as collapsed are warned of once."""
-    runner, records = run(tmp_path, collapse_below=99, patience=2)
+    runner, records = run(tmp_path, collapse_below=99, patience=2, after=3)
     assert runner.model.image_queue.count == 12
     assert len(records) == 6
     momenta = [record['mon_momentum'] for record in records]
@@ -73,6 +73,12 @@ def test_schedule_queues_and_monitors(tmp_path):
         values = [record[f'mon_{name}'] for record in records]
         assert len(set(values)) > 1, name
     assert log_of(runner).count('Features have collapsed') == 1
+
+
+def test_similar_features_of_random_weights_are_no_collapse(tmp_path):
+    runner, records = run(tmp_path, collapse_below=99, patience=2)
+    assert len(records) == 6
+    assert 'Features have collapsed' not in log_of(runner)
 
 
 def test_accumulation_updates_once_an_optimizer_step(tmp_path, monkeypatch):

@@ -271,6 +271,19 @@ def test_what_cannot_follow_is_refused(tmp_path, change, words):
     assert '\n' not in text
 
 
+def test_class_names_in_another_order_are_refused(tmp_path):
+    whole, _ = train(config(tmp_path, 'whole'))
+
+    def name_classes(content):
+        content['meta']['dataset_meta'] = dict(classes=('cat', 'dog'))
+
+    path = edited(checkpoint(whole, 'iter_4'), name_classes)
+    cfg = config(tmp_path, 'refused')
+    cfg.classes = ('dog', 'cat')
+    with pytest.raises(UserError, match='the same names in another order'):
+        resume(cfg, path)
+
+
 @pytest.mark.parametrize('name', ['gone.pth', 'https://host/epoch_1.pth'])
 def test_what_is_no_local_file_is_refused(tmp_path, name):
     with pytest.raises(UserError, match='There is no checkpoint'):

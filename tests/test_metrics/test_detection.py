@@ -1,14 +1,17 @@
 """COCO's and VOC's metrics against MMDetection's, and of each class."""
 
 import json
+import logging
 import math
 
 import numpy as np
 import pytest
 import torch
 from mmdet.evaluation.metrics import CocoMetric, VOCMetric
+from mmengine.logging import MMLogger
 from pycocotools import mask as rle
 
+from pixcon_mm.engine.log_line import is_readable
 from pixcon_mm.metrics import with_classes
 from pixcon_mm.metrics.detection import PerClassCocoMetric, PerClassVOCMetric
 
@@ -87,6 +90,19 @@ def test_coco_is_mmdetections_with_nan_for_minus_one(annotations):
     assert metric.per_class['segm_mAP'] == pytest.approx(
         dict(cat=1, dog=0, cow=math.nan), nan_ok=True
     )
+
+
+def test_coco_prints_to_the_log_alone(annotations, monkeypatch, capsys):
+    logger = MMLogger.get_current_instance()
+    records = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    monkeypatch.setattr(logger, 'handlers', [handler])
+    monkeypatch.setattr(logger, 'level', logging.INFO)
+    coco(PerClassCocoMetric, annotations, TRUTH)
+    (_, shown) = [r for r in records if '(AP)' in r.getMessage()]
+    assert not is_readable(shown)
+    assert '(AP)' not in capsys.readouterr().out
 
 
 def test_coco_of_nothing_is_zero(annotations):

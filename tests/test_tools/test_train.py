@@ -4,6 +4,7 @@ import re
 import sys
 
 import pytest
+import torch
 from mmengine.config import Config
 from PIL import Image
 
@@ -278,7 +279,7 @@ def test_a_fine_tuning_ends_with_metrics_and_a_picture(
     assert re.fullmatch(r'aAcc +\d+\.\d\d', accuracy)
     assert re.fullmatch(r'mIoU +\d+\.\d\d', iou)
     picture = tmp_path / 'predictions.jpg'
-    assert last == f'four predictions beside the truth in {picture}'
+    assert last == f'4 predictions beside the truth in {picture}'
     assert Image.open(picture).size[1] > 1000
 
 
@@ -305,5 +306,20 @@ def test_two_processes_draw_one_picture(segmentor, tmp_path):
         CUDA_VISIBLE_DEVICES='',
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count('four predictions beside the truth in') == 1
+    assert result.stdout.count('4 predictions beside the truth in') == 1
     assert (tmp_path / 'predictions.jpg').is_file()
+
+
+@pytest.mark.parametrize('name', ['missing.pth', 'other.pth'])
+def test_weights_that_do_not_fit_leave_the_work_dir_alone(
+    name, segmentor, tmp_path
+):
+    torch.save({'other.weight': torch.zeros(2, 2)}, tmp_path / 'other.pth')
+    work = tmp_path / 'work'
+    work.mkdir()
+    (work / 'iter_1.pth').touch()
+    source = str(tmp_path / name)
+    words = [segmentor[0], '--pretrained', source, '--work-dir', work]
+    with pytest.raises(UserError, match=name):
+        train.main([*map(str, words), '--overwrite'])
+    assert [path.name for path in work.iterdir()] == ['iter_1.pth']

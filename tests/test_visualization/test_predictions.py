@@ -145,13 +145,29 @@ def test_files_are_named_by_index_and_image(tmp_path):
     assert predictions.write_pairs(Finds(), images, cfg, out, 3) == 3
     names = sorted(path.name for path in out.iterdir())
     assert names == [f'{i:05d}_photo{i}.jpg' for i in (0, 2, 4)]
-    predictions.write_sheet(Finds(), images, cfg, out / 'sheet.jpg', 4)
-    sheet = np.array(Image.open(out / 'sheet.jpg'))
+    sheet = out / 'sheet.jpg'
+    assert predictions.write_sheet(Finds(), images, cfg, sheet, 4) == 4
+    sheet = np.array(Image.open(sheet))
     height, width = predictions.ROW[1] + predictions.GAP, predictions.ROW[0]
     assert sheet.shape[0] == 4 * height
     assert width / 2 < sheet.shape[1] <= width
     for row in range(4):
         assert (sheet[(row + 1) * height - 3] > 240).all()  # white between
+
+
+@pytest.mark.parametrize(
+    ('count', 'chosen'), [(2, [1, 4]), (3, [1, 3, 4]), (9, [1, 3, 4, 0, 2])]
+)
+def test_images_with_objects_come_first(tmp_path, monkeypatch, count, chosen):
+    crowd = dict(bbox=BOX, bbox_label=0, ignore_flag=1)
+    objects = [[], [dict(crowd, ignore_flag=0)], [crowd]]
+    images = Images(tmp_path, 'mmdet')
+    monkeypatch.setattr(
+        images,
+        'get_data_info',
+        lambda index: dict(instances=objects[(0, 1, 2, 1, 1)[index]]),
+    )
+    assert predictions.choose(images, count) == chosen
 
 
 def test_other_models_have_no_pictures(tmp_path):

@@ -22,6 +22,7 @@ from pixcon_mm.datasets.labels.report import (
 )
 from pixcon_mm.datasets.labels.sources import Source, find_sources
 from pixcon_mm.datasets.labels.voc import check_voc
+from pixcon_mm.datasets.listing import any_size
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line, whole_file
 from pixcon_mm.wording import counted, listed
@@ -146,9 +147,10 @@ def _different_orders(checked: Checked) -> Iterator[tuple[str, str]]:
 
 def _check_or_remember(source: Source) -> Report:
     """Check a data set, unless its files are as they were last time."""
-    record = cache_folder() / f'labels/{_digest(source)}.json'
+    folder = cache_folder()
+    record = folder and folder / f'labels/{_digest(source)}.json'
     try:
-        known = Report(**json.loads(record.read_text()))
+        known = Report(**json.loads(record.read_text() if record else ''))
         known.found = [(level, text) for level, text in known.found]
         if all(state_of(p) == state for p, state in known.files.items()):
             return known
@@ -156,9 +158,13 @@ def _check_or_remember(source: Source) -> Report:
         pass  # none yet, or damaged
     report = Report()
     try:
-        CHECKS[source.kind](source, report)
+        with any_size():
+            CHECKS[source.kind](source, report)
     except UserError as error:
         report.found.append((STOP, str(error)))
+    if not record or STOP in dict(report.found):
+        # A file that could not be read may be readable next time, unchanged.
+        return report
     try:
         record.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(record) as file:
@@ -168,10 +174,13 @@ def _check_or_remember(source: Source) -> Report:
     return report
 
 
-def cache_folder() -> Path:
-    """Return the folder of what can be computed again."""
+def cache_folder() -> Path | None:
+    """Return the folder of what can be computed again, if there is one."""
     named = os.environ.get('PIXCON_MM_CACHE')
-    return Path(named) if named else Path.home() / '.cache/pixcon_mm'
+    try:
+        return Path(named) if named else Path.home() / '.cache/pixcon_mm'
+    except RuntimeError:  # a user without a home, as in many containers
+        return None
 
 
 def _digest(source: Source) -> str:

@@ -12,6 +12,7 @@ from pixcon_mm.datasets.labels.coco_file import (
     ABSENT,
     ANNOTATION_KEYS,
     LISTS,
+    CocoAnnotation,
     CocoCategory,
     CocoFile,
     read_coco,
@@ -71,6 +72,8 @@ def check_coco(source: Source, report: Report) -> None:
         lambda a: f'id {a.id}',
     )
     _check_ids(content, report)
+    if not source.trains:
+        _check_scored_ids(annotations, report)
     labels = _match_categories(content.categories, source.classes, report)
     if not labels:
         return  # what follows would name every annotation
@@ -139,6 +142,35 @@ def _check_ids(content: CocoFile, report: Report) -> None:
             )
 
 
+def _check_scored_ids(
+    annotations: list[CocoAnnotation], report: Report
+) -> None:
+    """Report ids that pycocotools cannot keep, or takes for no object.
+
+    It notes the ids of matched objects in an array of floats, where 0 means
+    that a detection has no match.
+    """
+    ids = [a.id for a in annotations]
+    report.add_cases(
+        STOP,
+        [i for i in ids if isinstance(i, str) and not i.isdecimal()],
+        len(ids),
+        'annotation',
+        'has a text as id',
+        'pycocotools cannot score it, so number them from 1',
+        repr,
+    )
+    report.add_cases(
+        WARNING,
+        [i for i in ids if i in (0, '0')],
+        len(ids),
+        'annotation',
+        'has the id 0',
+        'pycocotools counts every detection of this object as wrong, so '
+        'number them from 1',
+    )
+
+
 def _match_categories(
     categories: list[CocoCategory], classes: tuple[str, ...], report: Report
 ) -> dict[Any, str]:
@@ -180,11 +212,13 @@ def _match_categories(
             f' Is {name!r} the {match!r} of the file?'
             for name, match in [*similar.items()][:1]
         )
-        option = shlex.quote('classes=' + ','.join(map(str, own)))
+        option = f'--cfg-options {shlex.quote("classes=" + ",".join(own))}'
+        if any(',' in name for name in own):
+            option = f'classes = {tuple(own)!r} in a config'
         report.wrong_names = (
             f'{problem}.{is_it} In the categories of the file: '
             f'{listed(names)}; class names of the config: {listed(classes)}. '
-            f'To take the names of the file: --cfg-options {option}'
+            f'To take the names of the file: {option}'
         )
     elif others:
         count = share(len(others), len(names), 'category', 'is left out')

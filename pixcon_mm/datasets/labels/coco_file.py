@@ -13,6 +13,8 @@ from pixcon_mm.files import as_line
 from pixcon_mm.wording import share
 
 ABSENT: Any = msgspec.UNSET
+UNMARKED = (ABSENT, None)
+PACKED = (b'\x1f\x8b', b'PK\x03\x04')  # gzip and ZIP
 LISTS = ('images', 'annotations', 'categories')
 BOMS = {
     codecs.BOM_UTF8: 'utf-8-sig',
@@ -31,8 +33,10 @@ KEYS: dict[str, tuple[tuple[type, ...], str]] = dict(
     height=(NUMBER, 'the height of the image in pixels'),
     area=(NUMBER, 'the area of the object in pixels'),
     iscrowd=((int, bool), '0 for single objects, 1 for crowds'),
+    name=((str,), 'the name of the class, as text'),
     bbox=((list,), '[x, y, width, height] in pixels'),
 )
+CATEGORY_KEYS = ('id', 'name')
 IMAGE_KEYS = ('id', 'file_name', 'height', 'width')
 ANNOTATION_KEYS = ('id', 'image_id', 'category_id', 'bbox', 'area')
 
@@ -109,24 +113,31 @@ def read_coco(
             f'{name} is not in the format of COCO, an object with the lists '
             f'"images", "annotations" and "categories": {error}.'
         ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise UserError(f'{name} {_damage(text)}') from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f'{name} {_damage(text, str(error))}') from None
     for key in LISTS:
         if getattr(content, key) is ABSENT:
             raise UserError(
                 f'{name} has no list {key!r}: COCO-style annotations have '
                 '"images", "annotations" and "categories".'
             )
-    if not content.images:
-        raise UserError(f"{name} is empty: its list 'images' has no entry.")
+    for key in ('images', 'categories'):
+        if not getattr(content, key):
+            raise UserError(f'{name} is empty: its list {key!r} has no entry.')
     _check_keys(content.images, IMAGE_KEYS, name, 'image')
     _check_keys(content.annotations, needed, name, 'annotation')
+    # Data sets read a missing mark as 0, but a text as 1, even '0'.
+    marked = [a for a in content.annotations if a.iscrowd not in UNMARKED]
+    _check_keys(marked, ('iscrowd',), name, 'annotation')
+    _check_keys(content.categories, CATEGORY_KEYS, name, 'category')
     return content
 
 
 def _check_start(name: str, text: bytes) -> None:
     if not text.strip():
         raise UserError(f'{name} is empty: write or copy it again.')
+    if text.startswith(PACKED):
+        raise UserError(f'{name} is compressed: unpack it.')
     if text.startswith(b'version https://git-lfs'):
         raise UserError(
             f'{name} is a pointer of Git LFS and not the file: fetch it with '
@@ -143,11 +154,14 @@ def _check_start(name: str, text: bytes) -> None:
             )
 
 
-def _damage(content: bytes) -> str:
-    """Explain why a text is not JSON."""
+def _damage(content: bytes, reason: str) -> str:
+    """Explain why a text is not JSON, or give msgspec's reason."""
+    constants: list[str] = []
     try:
         text = content.decode()
-        json.loads(text)
+        json.loads(text, parse_constant=constants.append)
+    except RecursionError:
+        constants.clear()
     except UnicodeDecodeError as error:
         return f'is not UTF-8 (byte {error.start:,}): save it as UTF-8.'
     except json.JSONDecodeError as error:
@@ -160,6 +174,8 @@ def _damage(content: bytes) -> str:
             f'is not JSON: line {error.lineno}, column {error.colno}: '
             f'{error.msg}. Write it again.'
         )
+    if not constants:
+        return f'cannot be read as JSON: {reason}. Write it again.'
     return (
         'holds NaN or Infinity, which JSON does not allow, and no box or size '
         'should have: remove these entries.'

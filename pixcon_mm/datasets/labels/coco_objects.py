@@ -12,6 +12,8 @@ from pixcon_mm.errors import UserError
 from pixcon_mm.progress import with_progress
 
 TOLERANCE = 2.0  # pixels that a box may reach beyond its image
+# Characters of lists of numbers.
+NUMBERS = b'[]0123456789.,+-eE \n\r\t'
 # Problems of segmentations, and what to do.
 NONE = 'has no segmentation'
 SHORT = 'has a polygon of fewer than three points'
@@ -163,6 +165,8 @@ def _problem(
         swapped = ': swapped' if size == [width, height] else ''
         image = f'in an image of height {height} and width {width}'
         return SIZE, f', size {size} {image}{swapped}', True
+    if isinstance(counts, list) and {*map(type, counts)} - {int, float}:
+        return OTHER, ', "counts" that are no numbers', True
     if isinstance(counts, list) and sum(counts) != height * width:
         image = f'in an image of {height * width}'
         return SIZE, f', counts of {sum(counts)} pixels {image}', True
@@ -178,6 +182,8 @@ def count_numbers(text: bytes) -> list[int] | None:
         >>> count_numbers(b'[[1, 2.5, 3], [4]]'), count_numbers(b'[1]')
         ([3, 1], None)
     """
+    if text.translate(None, NUMBERS):
+        return None  # a text, null or an object among them
     counts = []
     for polygon in text[1:-1].split(b']'):
         before, bracket, numbers = polygon.partition(b'[')

@@ -106,7 +106,8 @@ def _hint(values: np.ndarray, total: int, dataset: Any) -> str:
     classes = [int(v) for v in values if v != 255]
     steps = {*np.diff(values).tolist()}
     listed = f'mask_values={",".join(map(str, values))}'
-    if len(values) == total and getattr(dataset, 'mask_values', 0) is None:
+    takes_values = getattr(dataset, 'mask_values', 0) is None
+    if takes_values and len(values) == total:
         return f' If these are the {total} classes: --cfg-options {listed}'
     if [*values] == [0, 255]:
         return (
@@ -126,7 +127,7 @@ def _hint(values: np.ndarray, total: int, dataset: Any) -> str:
             ' If 0 is not a class, set reduce_zero_label=True in the data '
             'set; if it is one, add a class name for it.'
         )
-    if len(values) > 2 and len(steps) == 1 and steps != {1}:
+    if not takes_values and len(values) > 2 and len(steps) == 1 != max(steps):
         return (
             f' They look like shades for {len(values)} classes: divide them '
             f'by {steps.pop()} '
@@ -137,6 +138,13 @@ def _hint(values: np.ndarray, total: int, dataset: Any) -> str:
         return (
             ' So many values come from resizing with interpolation or from '
             'JPEG: make the masks again, as PNG.'
+        )
+    if takes_values:
+        some = ','.join(map(str, values[:total]))
+        return (
+            ' Name the values of the classes in mask_values, in the order of '
+            f'the {total} class names; others are ignored. For example: '
+            f'--cfg-options mask_values={some}'
         )
     return ' Give each pixel the number of a class, or 255 to ignore it.'
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from pixcon_mm.datasets.labels.mask_values import check_values
 from pixcon_mm.datasets.labels.report import NOTE, STOP, WARNING, Report
@@ -19,6 +18,7 @@ from pixcon_mm.datasets.listing import (
     PICTURES,
     image_size,
     missing_files,
+    opened,
     spread,
 )
 from pixcon_mm.errors import UserError
@@ -27,6 +27,12 @@ from pixcon_mm.progress import with_progress
 from pixcon_mm.wording import counted, listed
 
 THREADS = 4
+# Pillow, with which MMSegmentation opens masks, raises an error above.
+MOST_PIXELS = 178_956_970
+TOO_LARGE = (
+    f'has more than {MOST_PIXELS:,} pixels, which cannot be loaded: cut image '
+    'and mask into tiles'
+)
 
 
 @dataclass(frozen=True)
@@ -77,11 +83,11 @@ def check_masks(source: Source, report: Report) -> None:
         return  # the runner stops at empty data sets; some have no labels
     missing = _check_files(pairs, source, report)
     there = [pair for pair in pairs if not missing & {*pair}]
-    opened = [there[i] for i in spread(source.sample, len(there))]
-    report.depends_on(path for pair in opened for path in pair)
+    chosen = [there[i] for i in spread(source.sample, len(there))]
+    report.depends_on(path for pair in chosen for path in pair)
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-        found = pool.map(_read, opened)
-        masks = [*with_progress(found, len(opened), 'masks')]
+        found = pool.map(_read, chosen)
+        masks = [*with_progress(found, len(chosen), 'masks')]
     wrong = [mask for mask in masks if mask.problem]
     report.add_cases(
         STOP,
@@ -105,14 +111,14 @@ def check_masks(source: Source, report: Report) -> None:
     if counts.any() and not wrong:
         label_map = dataset.data_list[0].get('label_map') or {}
         check_values(masks, counts, label_map, source, report)
-    report.is_whole = len(opened) == len(pairs)
+    report.is_whole = len(chosen) == len(there)
     extent = (
         'all opened'
         if report.is_whole
-        else f'{len(opened):,} of them opened (tools/check_data.py --all '
+        else f'{len(chosen):,} of them opened (tools/check_data.py --all '
         'opens every one)'
     )
-    report.add(NOTE, f'{counted(len(pairs), "mask")}, {extent}.')
+    report.add(NOTE, f'{counted(len(there), "mask")}, {extent}.')
 
 
 def _check_suffix(dataset: Any, report: Report) -> None:
@@ -187,7 +193,9 @@ def _read(pair: tuple[str, str]) -> Mask:
     image, path = pair
     counts = np.zeros(256, np.int64)
     try:
-        with Image.open(path) as picture:
+        with opened(path) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                return Mask(path, counts, TOO_LARGE)
             labels = np.squeeze(np.array(picture))
     except OSError as error:
         return Mask(path, counts, f'cannot be read ({error})')

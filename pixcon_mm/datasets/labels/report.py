@@ -21,7 +21,7 @@ class Report:
         found (list[tuple[str, str]]): Levels and sentences. ``stop``: the run
             would fail or compute nonsense; ``warning``: probably a mistake;
             ``note``: counts.
-        files (dict[str, list[int]]): Size in bytes and time of change in
+        files (dict[str, list[int]]): Size in bytes and times of change in
             nanoseconds of the files and folders that were read.
         order (list[str]): Class names in the order of their numbers, where
             the file of annotations sets it.
@@ -76,9 +76,13 @@ class Report:
 
 
 def state_of(path: str) -> list[int]:
-    """Return size (bytes) and time of change (ns), zeros if missing."""
+    """Return size (bytes) and times of change (ns), zeros if missing.
+
+    A copy may keep the time of its original; the second time, of the file's
+    entry in the file system, it cannot keep.
+    """
     try:
         found = os.stat(path)
     except OSError:
-        return [0, 0]
-    return [found.st_size, found.st_mtime_ns]
+        return [0, 0, 0]
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]

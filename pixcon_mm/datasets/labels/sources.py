@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
-from pixcon_mm.data_paths import class_of, leaves
+from pixcon_mm.data_paths import class_of, leaves, parts
 from pixcon_mm.errors import UserError, dicts_in
 
 # Data sets that read their labels in another way are not checked.
@@ -117,8 +117,8 @@ def _kind_of(leaf: dict, scope: str | None) -> str | None:
 def _is_remote(leaf: dict) -> bool:
     """Tell object stores from files."""
     backend = (leaf.get('backend_args') or {}).get('backend', 'local')
-    paths = [leaf.get('data_root'), leaf.get('ann_file')]
-    return backend != 'local' or any('://' in (path or '') for path in paths)
+    paths = [leaf.get('data_root') or '', *parts(leaf)]
+    return backend != 'local' or any('://' in path for path in paths)
 
 
 def _build(leaf: dict, loader: str) -> Any:

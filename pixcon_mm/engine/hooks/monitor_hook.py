@@ -45,15 +45,23 @@ class MonitorHook(Hook):
         collapse_below (float): ``mon_feature_std`` that counts as collapse;
             it is 1 for features spread over the sphere, 0 when all are equal.
         patience (int): Logged values in a row below it before the warning.
+        after (int): Iterations without a warning: random weights map all
+            images to similar features.
     """
 
     # Before LoggerHook (BELOW_NORMAL) reads the message hub, and after the
     # key encoder's update (NORMAL) has set its momentum.
     priority = 55
 
-    def __init__(self, collapse_below: float = 0.05, patience: int = 3):
+    def __init__(
+        self,
+        collapse_below: float = 0.05,
+        patience: int = 3,
+        after: int = 100,
+    ):
         self.collapse_below = collapse_below
         self.patience = patience
+        self.after = after
         self._low = 0
         self._maps: list[Tensor] = []
         self._listener: Any = None
@@ -91,8 +99,8 @@ class MonitorHook(Hook):
             return
         for name, value in monitors.items():
             runner.message_hub.update_scalar(f'train/mon_{name}', value)
-        if self._low == self.patience:
-            return  # the warning was given
+        if self._low == self.patience or runner.iter < self.after:
+            return  # the warning was given, or is too early
         feature_std = float(monitors['feature_std'])
         self._low = self._low + 1 if feature_std < self.collapse_below else 0
         if self._low == self.patience:

@@ -60,16 +60,7 @@ class PretrainedHook(Hook):
             runner.logger.info('backbone: random weights (--pretrained none)')
             return
         model = unwrap(runner.model)
-        if self.source == 'torchvision':
-            lines = fill_model(model, *download(model.backbone))
-        else:
-            weights = load_weights(self.source)
-            origin = f'{self.source} (sha256 {sha256_of(self.source)[:16]})'
-            try:
-                lines = fill_model(model, weights.tensors, origin)
-            except UserError as error:
-                raise UserError(f'{error} {weights.describe()}') from error
-        for line in lines:
+        for line in fill_from(self.source, model):
             runner.logger.info(line)
         if getattr(model.backbone, 'style', 'pytorch') == 'caffe':
             runner.logger.warning(
@@ -77,6 +68,22 @@ class PretrainedHook(Hook):
                 'convolutions), which no tensor shows: weights of torchvision '
                 "or of this project's pre-training need style='pytorch'."
             )
+
+
+def fill_from(source: str, model: nn.Module) -> list[str]:
+    """Fill a model from ``'torchvision'`` or a file; see :func:`fill_model`.
+
+    Raises:
+        UserError: If the weights are not there or do not fit.
+    """
+    if source == 'torchvision':
+        return fill_model(model, *download(model.backbone))
+    weights = load_weights(source)
+    origin = f'{source} (sha256 {sha256_of(source)[:16]})'
+    try:
+        return fill_model(model, weights.tensors, origin)
+    except UserError as error:
+        raise UserError(f'{error} {weights.describe()}') from error
 
 
 def fill_model(model: nn.Module, tensors: StateDict, origin: str) -> list[str]:

@@ -95,6 +95,10 @@ def test_wrappers_are_opened_and_joined(tmp_path):
 def test_other_data_sets_are_left_alone(tmp_path):
     cfg = load(COCO, 's3://coco/')
     assert find_problems(cfg, TRAIN) == []
+    cfg.train_dataloader.dataset.update(
+        data_root='', data_prefix=dict(img='s3://coco/train2017/')
+    )
+    assert find_problems(cfg, TRAIN) == []
     cfg = load('pretrain/pixcon_r18_demo', f'{tmp_path}')
     assert find_problems(cfg, TRAIN) == []
     cfg = load(COCO, f'{tmp_path}')
@@ -186,6 +190,39 @@ def test_findings_are_cached_until_a_file_changes(
     assert count_checks()[0] == 1
 
 
+def test_a_copy_with_the_time_of_the_original_is_another_file(
+    coco, annotations
+):
+    path = annotations(lambda content: None)
+    find_problems(coco, TRAIN)
+    state, text = path.stat(), path.read_text()
+    path.write_text(text.replace('"person"', '"pirate"'))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert path.stat().st_size == state.st_size
+    assert 'pirate' in str(find_problems(coco, TRAIN))
+
+
+def test_a_data_set_that_stops_a_run_is_checked_again(coco, monkeypatch):
+    """A storage that was away does not change its files."""
+
+    def fail(*_):
+        raise UserError('the storage is away')
+
+    with monkeypatch.context() as patch:
+        patch.setitem(check.CHECKS, 'coco', fail)
+        assert 'away' in str(find_problems(coco, TRAIN))
+    assert 'stop' not in dict(find_problems(coco, TRAIN))
+
+
+def test_a_user_without_a_home(coco, monkeypatch):
+    def fail():
+        raise RuntimeError('Could not determine home directory.')
+
+    monkeypatch.delenv('PIXCON_MM_CACHE')
+    monkeypatch.setattr(check.Path, 'home', fail)
+    assert 'stop' not in dict(find_problems(coco, TRAIN))
+
+
 def test_a_cache_that_cannot_be_written_is_no_failure(
     coco, monkeypatch, tmp_path
 ):
@@ -265,7 +302,8 @@ def start(request, words, tmp_path, monkeypatch):
     if tool is train:
         config = [config, '--pretrained', 'none']
     else:
-        monkeypatch.setattr(tool, 'load_tensors', lambda path: {})
+        for name in ('load_tensors', 'dataset_meta'):
+            monkeypatch.setattr(tool, name, lambda path: {})
         config = [config, 'x.pth']
     config += ['--work-dir', str(tmp_path / 'work')]
     return lambda *more: tool.main([*config, *more, *options])

@@ -180,8 +180,14 @@ def put(segmentation):
         (put([[1, 2, 3, 4, 5, 6, 7]]), 'warning', 'of 7 numbers'),
         (put([[1, 2, 9, 4, 5, 6], []]), 'warning', 'of 0 numbers'),
         (put([1, 2, 3, 4, 5, 6]), 'stop', 'no list of lists'),
+        (put([['1', '2', '3', '4', '5', '6']]), 'stop', 'no list of lists'),
         (put('polygon'), 'stop', 'neither polygons nor RLE'),
         (put(dict(counts='abc')), 'stop', 'neither polygons nor RLE'),
+        (
+            put(dict(size=[10, 20], counts=['a'])),
+            'stop',
+            'that are no numbers',
+        ),
         (
             put(dict(size=[20, 10], counts='abc')),
             'stop',
@@ -384,3 +390,76 @@ def test_annotations_of_unknown_images(check):
     for annotation in data['annotations']:
         annotation['image_id'] = str(annotation['image_id'])
     assert "the first: id 11, image_id '1'" in check(data)['stop'][0]
+
+
+@pytest.mark.parametrize(
+    ('entry', 'words'),
+    [
+        (dict(id=3), "1 of 2 categories has no 'name'"),
+        (dict(name='cat'), "1 of 2 categories has no 'id'"),
+        (dict(id=[3], name='cat'), "has a wrong 'id'"),
+        (dict(id=3, name=['cat']), "has a wrong 'name'"),
+        (None, "its list 'categories' has no entry"),
+    ],
+)
+def test_categories_without_an_id_or_a_name(check, entry, words):
+    data = content()
+    data['categories'] = [entry, data['categories'][1]] if entry else []
+    (sentence,) = check(data)['stop']
+    assert words in sentence
+
+
+@pytest.mark.parametrize(
+    ('first', 'level'), [(0, 'warning'), ('0', 'warning'), ('a-1', 'stop')]
+)
+def test_ids_that_pycocotools_cannot_score(check, first, level):
+    data = content()
+    data['annotations'][0]['id'] = first
+    assert check(data)['stop'] == check(data)['warning'] == []
+    found = check(data, loader='val_dataloader')
+    (sentence,) = found.pop(level)
+    assert 'pycocotools' in sentence
+    assert not found.get('stop')
+    assert not found.get('warning')
+
+
+def test_a_crowd_marked_by_a_text(check):
+    data = content()
+    data['annotations'][1]['iscrowd'] = '0'  # true, for MMDetection
+    (sentence,) = check(data)['stop']
+    assert "has a wrong 'iscrowd' (the first: id 12, '0')" in sentence
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        (b'\x1f\x8b\x08', 'is compressed'),
+        (
+            b'{"images": [{"file_name": "\\ud800.png, an image"}]}',
+            'utf-16 surrogate',
+        ),
+        (
+            b'{"annotations": [{"segmentation": %s1%s}]}'
+            % (b'[' * 5000, b']' * 5000),
+            'recursion',
+        ),
+    ],
+)
+def test_odd_json(check, text, words):
+    (sentence,) = check(text)['stop']
+    assert words in sentence
+    assert 'NaN' not in sentence
+
+
+def test_advice_about_names_with_commas(check):
+    data = content()
+    data['categories'][0]['name'] = 'cat, large'
+    data['categories'][1]['name'] = 'dog, large'
+    (sentence,) = check(data)['stop']
+    assert "classes = ('cat, large', 'dog, large') in a config" in sentence
+
+
+def test_an_image_of_more_pixels_than_pillow_likes(check, monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', WIDTH * HEIGHT // 3)
+    assert check(content())['stop'] == []
+    assert Image.MAX_IMAGE_PIXELS == WIDTH * HEIGHT // 3

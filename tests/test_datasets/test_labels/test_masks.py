@@ -47,18 +47,21 @@ def filled(*values):
 
 
 @pytest.mark.parametrize(
-    ('given', 'level', 'words'),
+    ('values', 'given', 'level', 'words'),
     [
-        (None, 'stop', '--cfg-options mask_values=0,85,255'),
-        ((0, 85, 255), 'note', '1 mask, all opened'),
-        ((0, 85, 99), 'warning', '33.3% of the pixels are ignored, as their'),
-        ((0, 85), 'stop', 'give each class one value'),
+        ((0, 85, 255), None, 'stop', '--cfg-options mask_values=0,85,255'),
+        ((0, 20, 85, 255), None, 'stop', 'cfg-options mask_values=0,20,85'),
+        ((0, 85, 170, 255), None, 'stop', 'cfg-options mask_values=0,85,170'),
+        ((0, 255), None, 'stop', 'mask_values=0,255 (docs/your_data.md)'),
+        ((0, 85, 255), (0, 85, 255), 'note', '1 mask, all opened'),
+        ((0, 85, 7), (0, 85, 99), 'warning', '33.3% of the pixels are ignor'),
+        ((0, 85, 255), (0, 85), 'stop', 'give each class one value'),
     ],
 )
 def test_values_that_the_config_lists(
-    check, tmp_path, sentences, given, level, words
+    check, tmp_path, sentences, values, given, level, words
 ):
-    check([filled(0, 85, 255)])
+    check([filled(*values)])
     dataset = MaskFolderDataset(
         data_root=str(tmp_path),
         data_prefix=dict(img_path='images', seg_map_path='masks'),
@@ -66,8 +69,6 @@ def test_values_that_the_config_lists(
         mask_values=given,
         lazy_init=True,
     )
-    if level == 'warning':
-        Image.fromarray(filled(0, 85, 7)).save(tmp_path / 'masks/0.png')
     found = sentences('masks', dataset)
     assert words in found[level][0]
 
@@ -175,6 +176,20 @@ def test_a_damaged_mask(check, tmp_path):
     path = tmp_path / 'masks/0.png'
     path.write_bytes(path.read_bytes()[:40])
     assert f'{path}, cannot be read' in check([None])['stop'][0]
+
+
+def test_a_mask_that_pillow_reports_in_its_own_way(check, tmp_path):
+    check([filled(0, 1, 2)])
+    path = tmp_path / 'masks/0.png'
+    content = bytearray(path.read_bytes())
+    content[8:12] = (8).to_bytes(4, 'big')  # a header that is too short
+    path.write_bytes(content)
+    assert 'cannot be read (ValueError: ' in check([None])['stop'][0]
+
+
+def test_a_mask_of_more_pixels_than_pillow_opens(check, monkeypatch):
+    monkeypatch.setattr('pixcon_mm.datasets.labels.masks.MOST_PIXELS', 95)
+    assert 'cut image and mask' in check([filled(0, 1, 2)])['stop'][0]
 
 
 def test_masks_of_another_size(check, tmp_path):
