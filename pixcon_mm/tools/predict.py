@@ -127,8 +127,11 @@ def find_fault(path: Path) -> str | None:
         decode_whole(path.read_bytes())
     except (OSError, ValueError) as error:
         return getattr(error, 'strerror', None) or str(error)
-    if mmcv.imread(path) is None:
+    image = mmcv.imread(path)
+    if image is None:
         return 'OpenCV cannot read this kind: convert it to JPEG or PNG'
+    if image.shape[:2] == (1, 1):
+        return 'it is a single pixel, which MMSegmentation cannot draw'
     return None
 
 

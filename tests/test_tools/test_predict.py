@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -110,6 +111,14 @@ def test_names_of_the_config_where_the_file_has_none(detector):
     found = tool.class_names(cfg, str(checkpoint))
     assert found['classes'][0] == 'class0'
     assert found['palette'][7] == (7, 7, 7)
+
+
+def test_a_single_pixel_is_skipped(tmp_path):
+    for height, fault in ((1, 'it is a single pixel'), (2, None)):
+        cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((height, 1, 3)))
+        found = tool.find_fault(tmp_path / 'a.png')
+        assert (found or '').startswith(fault or '')
+        assert bool(found) == bool(fault)
 
 
 def test_names_are_unique(tmp_path):
