@@ -139,10 +139,10 @@ class PixConRunner(Runner):
 
         OpenMMLab's tools need a ``name`` in the config, and visualisers of
         one name are one object, which would write into the first run's
-        folder.
+        folder. Runs that start in the same second share an experiment name.
         """
         if isinstance(visualizer, dict):
-            visualizer = dict(visualizer, name=self._experiment_name)
+            visualizer = dict(visualizer, name=self._log_dir)
         return super().build_visualizer(visualizer)
 
     def build_evaluator(self, evaluator) -> Evaluator:

@@ -114,7 +114,7 @@ def test_probe_survives_noise_errors_and_crashes(packages, capfd):
 
 def test_nothing_is_installed(tmp_path, monkeypatch, capsys):
     bare = tmp_path / 'python'
-    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
     bare.chmod(0o755)
     monkeypatch.setattr(sys, 'executable', str(bare))
     assert check_env.main() == 1
