@@ -133,6 +133,7 @@ def test_an_epoch_is_continued_in_its_middle(tmp_path, workers):
         assert_continues(seen, expected, start)
 
 
+@pytest.mark.slow
 def test_a_loader_that_runs_already_starts_over(tmp_path):
     """Old versions of MMEngine start it when they build the loop."""
 
@@ -174,7 +175,11 @@ def small(case, folder, name, workers=0):
 
 
 @pytest.mark.parametrize(
-    ('case', 'workers'), [('mask_rcnn_fpn', 0), ('fcn', 2)]
+    ('case', 'workers'),
+    [
+        pytest.param('mask_rcnn_fpn', 0, marks=pytest.mark.slow),
+        ('fcn', 2),
+    ],
 )
 def test_models_end_the_same(tmp_path, case, workers):
     """As MMDetection and MMSegmentation make samples and batches."""
