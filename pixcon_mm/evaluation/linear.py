@@ -13,12 +13,8 @@ from torch import Tensor, nn
 from pixcon_mm.evaluation.backbones import FrozenBackbone
 from pixcon_mm.evaluation.dense_data import DenseData
 from pixcon_mm.evaluation.features import batches, collate, feature_batches
-from pixcon_mm.evaluation.metrics import (
-    IGNORE,
-    confusion_matrix,
-    segmentation_metrics,
-)
-from pixcon_mm.evaluation.nearest_neighbors import label_map, shrink
+from pixcon_mm.evaluation.metrics import IGNORE, segmentation_metrics
+from pixcon_mm.evaluation.nearest_neighbors import compare, shrink
 
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
 HELD_OUT = 0.1  # share of the training images that choose the rate
@@ -202,10 +198,7 @@ def segment(
     for maps, masks in feature_batches(backbone, data, indices, **loading):
         logits = heads(maps)
         for place, head in enumerate(chosen):
-            for scores, mask in zip(logits[head], masks, strict=True):
-                mask = shrink(mask, mask_size)
-                label = label_map(scores, mask.shape)
-                total[place] += confusion_matrix(label, mask, num_classes)
+            total[place] += compare(logits[head], masks, mask_size)
     return list(total)
 
 

@@ -229,12 +229,30 @@ def segment(
         )
         shares = nearest_labels(rows, memory, k, temperature)
         shares = shares.view(len(maps), -1, num_classes).transpose(1, 2)
-        for scores, mask in zip(shares, masks, strict=True):
-            mask = shrink(mask, mask_size)
-            predicted = label_map(
-                scores.view(num_classes, *maps.shape[2:]), mask.shape
-            )
-            confusion += confusion_matrix(predicted, mask, num_classes)
+        scores = shares.unflatten(2, maps.shape[2:])
+        confusion += compare(scores, masks, mask_size)
+    return confusion
+
+
+def compare(
+    scores: Tensor, masks: Sequence[Tensor], mask_size: int | None
+) -> Tensor:
+    """Count the pixels of each pair of true and best class in a batch.
+
+    Args:
+        scores (Tensor): Of the classes, for each cell. Shape (B, C, h, w).
+        masks (Sequence[Tensor]): Classes or ``IGNORE``, of B shapes (H, W).
+        mask_size (int, optional): As in :func:`segment`.
+
+    Returns:
+        Tensor: Confusion matrix, on the CPU. Shape (C, C).
+    """
+    num_classes = scores.shape[1]
+    confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
+    for image_scores, mask in zip(scores, masks, strict=True):
+        mask = shrink(mask, mask_size)
+        predicted = label_map(image_scores, mask.shape)
+        confusion += confusion_matrix(predicted, mask, num_classes)
     return confusion
 
 
