@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, kernel by kernel."""
+"""Time of a training step, kernel by kernel."""
 
 import argparse
 import re

@@ -38,7 +38,7 @@ def choose(count: int, wanted: int | None, seed: int) -> list[int]:
 
 
 class Setting:
-    """What the protocols with labels have in common.
+    """Data and settings that the protocols with labels share.
 
     Args:
         args (argparse.Namespace): Settings of the command line.

@@ -1,4 +1,4 @@
-"""What a model in pre-training sees, matches and weighs, as arrays.
+"""Views, matches and weights of a model in pre-training, as arrays.
 
 All of it is computed by the parts that training uses: the pipeline, the
 preprocessor, both encoders, and the head's own matching; in eval mode.

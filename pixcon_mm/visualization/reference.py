@@ -43,7 +43,7 @@ class Reference(NamedTuple):
 
 
 class Band(NamedTuple):
-    """Where a curve of another run is expected. Shapes (T, )."""
+    """Range in which another run's curve is expected. Shapes (T, )."""
 
     low: np.ndarray
     mean: np.ndarray

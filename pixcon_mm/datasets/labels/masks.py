@@ -37,7 +37,7 @@ TOO_LARGE = (
 
 @dataclass(frozen=True)
 class Mask:
-    """What a label map holds.
+    """Content of a label map.
 
     Args:
         path (str): The file.
