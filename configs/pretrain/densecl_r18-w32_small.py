@@ -7,7 +7,7 @@ _base_ = [
     '../_base_/models/densecl_r50.py',
     '../_base_/models/resnet18_w32.py',
     '../_base_/datasets/coco_moco_views.py',
-    '../_base_/schedules/sgd_cosine_100e_small.py',
+    '../_base_/schedules/sgd_cosine_75e_small.py',
     '../_base_/pretrain_runtime.py',
 ]
 data_root = 'data/small/pool/'
@@ -32,5 +32,5 @@ train_dataloader = dict(
 )
 default_hooks = dict(
     logger=dict(interval=16),
-    checkpoint=dict(interval=10, max_keep_ckpts=-1),
+    checkpoint=dict(interval=5, max_keep_ckpts=-1),
 )

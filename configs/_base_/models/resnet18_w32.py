@@ -5,7 +5,7 @@ Source: this project. Pre-training, evaluation and transfer share it.
 
 # Of every convolution: 'zeros' or 'reflect'. With zeros, features of small
 # images tell their place in the grid (docs/method.md, section 12).
-padding_mode = 'zeros'
+padding_mode = 'reflect'
 small_backbone = dict(
     depth=18,
     stem_channels=32,

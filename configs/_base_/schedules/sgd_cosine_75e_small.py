@@ -1,9 +1,9 @@
-"""SGD over 100 epochs of some thousand images: 5 of warm-up, cosine over all.
+"""SGD over 75 epochs of some thousand images: 5 of warm-up, cosine over all.
 
 The rate is that of sgd_cosine_800e.py for a total batch of 128.
 """
 
-epochs, warmup = 100, 5
+epochs, warmup = 75, 5
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     # Half the time of float32 on a CPU that has it; others compute in float32.
