@@ -19,6 +19,7 @@ from pixcon_mm import __version__
 from pixcon_mm.checkpoint.load import load_weights
 from pixcon_mm.cli import IRRELEVANT, import_framework, quiet
 from pixcon_mm.config import load_config
+from pixcon_mm.datasets.loading import readable_images
 from pixcon_mm.datasets.transforms import resize
 from pixcon_mm.engine.hooks.pretrained_hook import fill_model
 from pixcon_mm.errors import UserError, run_tool
@@ -154,7 +155,10 @@ def read_config(path: str) -> Config:
 def choose_images(
     args: argparse.Namespace, cfg: Config | None
 ) -> dict[Path, str]:
-    """List the images to draw, with a name for each."""
+    """List the images to draw, with a name for each.
+
+    Damaged ones are left out, with a warning.
+    """
     if args.images:
         names = list_images(args.images)
     elif cfg is None or not cfg.get('train_dataloader'):
@@ -169,9 +173,8 @@ def choose_images(
             [Path(dataset.get_data_info(i)['img_path']) for i in chosen]
         )
     paths = list(names)
-    return {
-        paths[i]: names[paths[i]] for i in spread(args.max_images, len(paths))
-    }
+    chosen = [paths[i] for i in spread(args.max_images, len(paths))]
+    return {path: names[path] for path in readable_images(chosen)}
 
 
 def browse(
