@@ -87,6 +87,24 @@ class FrozenBackbone(nn.Module):
         )
 
 
+def find_device(name: str | None) -> str:
+    """Return a device; by default CUDA if there is one, else the CPU.
+
+    Raises:
+        UserError: If this machine has no device of that name.
+    """
+    name = name or ('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        torch.empty(0, device=name)
+    # Without CUDA in the build, PyTorch asserts.
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f'--device {name} cannot be used here: {reason}'
+        ) from error
+    return name
+
+
 def load_backbone(
     arch: str,
     pretrained: str | Path,

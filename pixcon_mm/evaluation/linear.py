@@ -217,7 +217,7 @@ def evaluate(
     """
     title = loading.pop('title', '')
     held_out = max(round(HELD_OUT * len(indices)), 1)
-    used = indices[:-held_out] or indices
+    used = indices[:-held_out]
     heads = train_heads(
         backbone, train, used, rates, epochs, seed, title=title, **loading
     )

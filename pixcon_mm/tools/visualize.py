@@ -23,7 +23,11 @@ from pixcon_mm.datasets.loading import readable_images
 from pixcon_mm.datasets.transforms import resize
 from pixcon_mm.engine.hooks.pretrained_hook import fill_model
 from pixcon_mm.errors import UserError, run_tool
-from pixcon_mm.evaluation.backbones import FrozenBackbone, load_backbone
+from pixcon_mm.evaluation.backbones import (
+    FrozenBackbone,
+    find_device,
+    load_backbone,
+)
 from pixcon_mm.evaluation.clustering import check_faiss, cluster
 from pixcon_mm.evaluation.dense_data import read_image
 from pixcon_mm.evaluation.features import dense_features
@@ -111,8 +115,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('--point takes shares from 0 to below 1')
     if min(args.max_images, args.clusters, args.side) < 1:
         parser.error('--max-images, --clusters and --side are at least 1')
-    if args.device is None:
-        args.device = 'cuda' if torch.cuda.is_available() else 'cpu'
     return args
 
 
@@ -122,6 +124,7 @@ def main(argv: list[str] | None = None) -> None:
     for message in IRRELEVANT:
         warnings.filterwarnings('ignore', message)
     check_out(args.out / 'index.html')
+    args.device = find_device(args.device)
     cfg = read_config(args.arch) if args.arch.endswith('.py') else None
     names = choose_images(args, cfg)
     facts = dict(config=args.arch, images=', '.join(map(str, names)))
