@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -14,6 +16,7 @@ from pixcon_mm.files import as_line
 
 # Uncompressed, 16 bits in four channels; and room for metadata.
 BYTES_A_PIXEL, METADATA = 8, 64 * 2**20
+Name = TypeVar('Name', str, Path)
 
 
 class BrokenImageError(ValueError):
@@ -70,7 +73,9 @@ class LoadSceneImage(BaseTransform):
             raise BrokenImageError(f'{as_line(path)}: {error}') from error
 
 
-def readable_images(paths: Iterable[str], count: int | None = None) -> list:
+def readable_images(
+    paths: Iterable[Name], count: int | None = None
+) -> list[Name]:
     """Return the images that can be read, and name the others on stderr.
 
     Args:
@@ -83,7 +88,8 @@ def readable_images(paths: Iterable[str], count: int | None = None) -> list:
     Raises:
         UserError: If none can be read.
     """
-    load, found, broken = LoadSceneImage(), [], 0
+    load, broken = LoadSceneImage(), 0
+    found: list[Name] = []
     for path in paths:
         if len(found) == count:
             break
