@@ -122,7 +122,9 @@ def linear_head(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
         seed=args.seed,
         **loading(args, 'linear'),
     )
-    print(f'linear: mIoU {found["miou"]:.2f} (learning rate {found["rate"]})')
+    rate = found['rate']
+    note = ', the largest' if rate == max(linear.RATES) else ''
+    print(f'linear: mIoU {found["miou"]:.2f} (learning rate {rate}{note})')
     return dict(setting.describe(), **found)
 
 
