@@ -243,6 +243,7 @@ def draw_curves(
                 values = smooth(values, smoothing(len(values)))
                 add_line(axes, titles, name, curve['epoch'], values)
         axes.set_title(title, fontsize=9)
+        axes.set_visible(bool(axes.lines))
     return with_legend(figure)
 
 

@@ -6,7 +6,7 @@ from pixcon_mm.config import load_config
 from pixcon_mm.tools.evaluate_dense import parse_args
 from reproduction.frozen import arguments
 from reproduction.plan import read_plan
-from reproduction.runs import runs_of, select
+from reproduction.runs import runs_of, select, settings_of
 from tests import ROOT
 
 PLAN = read_plan(ROOT / 'plans/small.yaml')
@@ -49,3 +49,59 @@ def test_classes_are_those_of_the_finetuning():
         assert tuple(args.classes) == tuple(classes)
     detection = load_config(str(ROOT / PLAN.benchmarks['detection'].config))
     assert tuple(detection.classes) == tuple(classes)[1:]
+
+
+ABLATIONS = read_plan(ROOT / 'plans/small_ablations.yaml')
+HEAD = 'model.head.'
+# How the settings of a pre-training differ from PixCon-SR's. Without weights
+# both of their settings are gone.
+UNWEIGHTED = {
+    HEAD + 'reweight': None,
+    HEAD + 'reweight.power': ...,
+    HEAD + 'reweight.use_mask': ...,
+}
+CHANGES = {
+    'mocov2plus': {'model.loss_lambda': 0},
+    'pixcon-sim': UNWEIGHTED,
+    'pixcon-coord': {**UNWEIGHTED, HEAD + 'matching': 'coordinate'},
+    'pixcon-coord-weights': {HEAD + 'matching': 'coordinate'},
+    'power1': {HEAD + 'reweight.power': 1},
+    'power4': {HEAD + 'reweight.power': 4},
+    'no-mask': {HEAD + 'reweight.use_mask': False},
+    'mask-floor': {HEAD + 'mask_rule': 'floor'},
+    'lambda0.3': {'model.loss_lambda': 0.3},
+    'lambda0.7': {'model.loss_lambda': 0.7},
+    'lambda1': {'model.loss_lambda': 1.0},
+}
+
+
+def test_an_ablation_changes_one_thing(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    pretrains = {
+        run.method: settings_of(run)
+        for run in select(runs_of(ABLATIONS).values(), kind='pretrain')
+    }
+    base = pretrains.pop('pixcon-sr')
+    changes = {
+        method: {
+            key: own.get(key, ...)
+            for key in {*base, *own}
+            if own.get(key, ...) != base.get(key, ...)
+        }
+        for method, own in pretrains.items()
+    }
+    assert changes == CHANGES
+    full = select(RUNS, kind='pretrain', method='pixcon-sr', seed=0)
+    schedule = {'train_cfg.max_epochs', 'param_scheduler.1.end'}
+    longer = settings_of(full[0])
+    assert {k for k in {*base, *longer} if base.get(k) != longer.get(k)} == {
+        *schedule,
+        'param_scheduler.1.T_max',
+    }
+
+
+def test_ablations_are_evaluated_as_the_study():
+    for name, benchmark in ABLATIONS.benchmarks.items():
+        assert benchmark == PLAN.benchmarks[name]
+    assert ABLATIONS.data.items() <= PLAN.data.items()
+    assert ABLATIONS.pretrain_sets == PLAN.pretrain_sets
