@@ -3,7 +3,8 @@
     python docs/study/make.py plans/small.yaml
 
 PLAN.md has the tables, PLAN.json every number behind them, PLAN_curves.json
-and .png the training curves, PLAN_epochs.png what probe.py has measured.
+and .png the training curves, PLAN_epochs.png what probe.py has measured;
+pictures of pictures.py are shown.
 Nothing runs; what has no result is said to be not run yet.
 """
 
@@ -82,7 +83,8 @@ def main(argv: list[str] | None = None) -> None:
         if figure is not None:
             figure.savefig(out / f'{name}_{kind}.png', dpi=90)
             drawn.add(kind)
-    page = write_page(status, tables, name, plan_file, drawn)
+    matches = [path.name for path in sorted(out.glob(f'{name}_matches_*.jpg'))]
+    page = write_page(status, tables, plan_file, drawn, matches)
     atomic_write(out / f'{name}.md', page.encode())
     pilots = out / 'pilots.json'
     if pilots.is_file():
@@ -307,11 +309,12 @@ def write_json(path: Path, sections: Sections) -> None:
 def write_page(
     status: PlanStatus,
     tables: list[Table],
-    name: str,
     plan_file: str,
     drawn: set[str],
+    matches: list[str],
 ) -> str:
     """Write the page of results in Markdown."""
+    name = Path(plan_file).stem
     has_scores = any(
         cell.values
         for table in tables
@@ -348,6 +351,18 @@ def write_page(
             lines += [text, '', f'![{title}]({name}_{kind}.png)', '']
         else:
             lines += [NOT_YET]
+    lines += ['## Matches and weights', '']
+    if matches:
+        lines += [
+            'Of two photographs, by [pictures.py](pictures.py): the same two '
+            'crops in each row, with the matches of the cells in their '
+            'overlap (dashed), the cosine of each match, and its weight. '
+            'Photographs: Rachel Michetti and Stefan van der Walt, CC0.',
+            '',
+        ]
+        lines += [f'![Matches and weights]({file})\n' for file in matches]
+    else:
+        lines += [NOT_YET]
     return '\n'.join(lines).rstrip() + '\n'
 
 

@@ -1,13 +1,15 @@
 """Draw matches and weights at the start, middle and end of a pre-training.
 
-    python docs/study/pictures.py CONFIG none RUN/epoch_40.pth RUN/epoch_75.pth
+    python docs/study/pictures.py plans/small.yaml --epochs 0 40 75
 
-Writes matches_coffee.jpg and matches_cat.jpg, of two photographs that come
-with scikit-image (CC0: Rachel Michetti, Stefan van der Walt). The crops are
-the same in each row, and so are the matches' colours in each picture.
+Writes PLAN_matches_coffee.jpg and PLAN_matches_cat.jpg, for make.py, of two
+photographs that come with scikit-image (CC0: Rachel Michetti, Stefan van der
+Walt). Epoch 0 is random weights. Crops and colours are the same in all rows
+of a picture.
 """
 
 import argparse
+import os
 import tempfile
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from skimage.data import chelsea, coffee
 
 from pixcon_mm.checkpoint.load import load_weights
 from pixcon_mm.engine.hooks.pretrained_hook import fill_model
-from pixcon_mm.errors import run_tool
+from pixcon_mm.errors import UserError, run_tool
 from pixcon_mm.tools.visualize import read_config
 from pixcon_mm.visualization.matching import (
     MatchedViews,
@@ -36,45 +38,53 @@ from pixcon_mm.visualization.panels import (
     draw_overlap,
     show,
 )
+from reproduction.plan import read_plan
+from reproduction.runs import select
+from reproduction.status import PlanStatus
 
+ROOT = Path(__file__).resolve().parents[2]
 PHOTOGRAPHS = dict(coffee=coffee, cat=chelsea)
-OUT = Path(__file__).parent
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Draw a picture for each photograph, a row for each checkpoint."""
+    """Draw a picture for each photograph, a row for each epoch."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='of a PixCon with a dense loss')
-    parser.add_argument(
-        'weights', nargs='+', help='checkpoints; none is random weights'
-    )
-    parser.add_argument('--seed', type=int, default=0, help='of crops')
-    parser.add_argument('--out', type=Path, default=OUT)
+    parser.add_argument('plan')
+    parser.add_argument('--epochs', type=int, nargs='+', required=True)
+    parser.add_argument('--method', default='pixcon-sr')
+    parser.add_argument('--out', type=Path, default=ROOT / 'docs/study')
     args = parser.parse_args(argv)
-    config = read_config(args.config)
+    plan_file, out = os.path.relpath(args.plan, ROOT), args.out.resolve()
+    os.chdir(ROOT)
+    status = PlanStatus(read_plan(plan_file))
+    runs = status.runs.values()
+    found = select(runs, kind='pretrain', method=args.method)
+    if not found:
+        raise UserError(f'{plan_file} has no pre-training {args.method}.')
+    run = found[0]
+    config = read_config(run.config)
     rows: dict[str, list[MatchedViews]] = {}
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, f'{name}.png') for name in PHOTOGRAPHS]
         for path, load in zip(paths, PHOTOGRAPHS.values(), strict=True):
             imageio.v3.imwrite(path, load())
-        for weights in args.weights:
-            # All start from the same weights, those of the first row.
-            model, pipeline = build_model(config, args.seed)
-            title = 'random weights'
-            if weights != 'none':
+        for epoch in args.epochs:
+            model, pipeline = build_model(config, run.seed)
+            if epoch:
+                weights = status.run_dir(run).path / f'epoch_{epoch}.pth'
                 tensors = load_weights(weights).tensors
-                for line in fill_model(model, tensors, weights):
+                for line in fill_model(model, tensors, str(weights)):
                     print(line)
-                title = Path(weights).stem.replace('_', ' ')
-            rows[title] = match_photographs(model, pipeline, paths, args.seed)
+            title = f'epoch {epoch}' if epoch else 'random weights'
+            rows[title] = match_photographs(model, pipeline, paths, run.seed)
     for index, name in enumerate(PHOTOGRAPHS):
-        figure = draw({title: found[index] for title, found in rows.items()})
-        out = args.out / f'matches_{name}.jpg'
-        figure.savefig(out, dpi=80, pil_kwargs=dict(quality=85))
-        print(f'Drawn to {out}')
+        figure = draw({title: views[index] for title, views in rows.items()})
+        path = out / f'{Path(plan_file).stem}_matches_{name}.jpg'
+        figure.savefig(path, dpi=80, pil_kwargs=dict(quality=85))
+        print(f'Drawn to {path}')
 
 
 def draw(rows: dict[str, MatchedViews]) -> Figure:

@@ -105,3 +105,51 @@ def test_ablations_are_evaluated_as_the_study():
         assert benchmark == PLAN.benchmarks[name]
     assert ABLATIONS.data.items() <= PLAN.data.items()
     assert ABLATIONS.pretrain_sets == PLAN.pretrain_sets
+
+
+GPU = read_plan(ROOT / 'plans/small_gpu.yaml')
+GPU_RUNS = list(runs_of(GPU).values())
+
+
+def test_the_plan_for_a_gpu_has_the_same_runs_and_data():
+    assert [run.name for run in GPU_RUNS] == [run.name for run in RUNS]
+    assert (GPU.data, GPU.pretrain_sets) == (PLAN.data, PLAN.pretrain_sets)
+    assert GPU.tables == PLAN.tables
+    for name, benchmark in GPU.benchmarks.items():
+        ours = PLAN.benchmarks[name]
+        assert benchmark.metrics == ours.metrics
+        assert benchmark.labels == ours.labels
+        if ours.evaluate is not None:
+            assert benchmark.evaluate == {**ours.evaluate, 'stride': 16}
+
+
+@pytest.mark.parametrize('benchmark', [None, 'fcn-5', 'fcn-100', 'detection'])
+def test_networks_for_a_gpu_are_one_resnet_50(benchmark):
+    for run in select(GPU_RUNS, benchmark=benchmark, seed=0):
+        if run.kind not in ('pretrain', 'finetune'):
+            continue
+        cfg = load_config(run.config, GPU.with_roots(run.options))
+        backbone = cfg.model.backbone
+        assert backbone.depth == 50
+        assert backbone.get('base_channels', 64) == 64
+        assert backbone.get('stem_channels', 64) == 64
+        padding = (backbone.get('conv_cfg') or {}).get('padding_mode', 'zeros')
+        assert padding == 'zeros'
+        batch = cfg.train_dataloader.batch_size
+        assert cfg.auto_scale_lr.base_batch_size == batch
+        if run.kind == 'pretrain':
+            assert (batch, cfg.model.queue_len) == (256, 1024)
+            assert cfg.train_cfg.max_epochs == 200
+            (warmup, cosine) = cfg.param_scheduler
+            assert warmup.end < cosine.end == cosine.T_max == 200
+        elif benchmark == 'detection':
+            assert cfg.train_cfg.max_epochs == 6
+            assert cfg.param_scheduler[1].milestones == [4]
+        else:
+            crop = cfg.train_dataloader.dataset.pipeline[3]
+            assert tuple(crop.crop_size) == (224, 224)
+            assert cfg.train_cfg.max_iters == cfg.param_scheduler[0].end
+        if benchmark:
+            classes = cfg.train_dataloader.dataset.metainfo.classes
+            small = load_config(str(ROOT / PLAN.benchmarks[benchmark].config))
+            assert tuple(classes) == tuple(small.classes)

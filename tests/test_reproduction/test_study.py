@@ -48,15 +48,15 @@ def write_pages(plan, out):
 def test_before_and_after_the_runs(tmp_path, plan, fake_tools):
     out = tmp_path / 'out'
     results, page = write_pages(plan, out)
-    assert page.count('not run yet') == 3
+    assert page.count('not run yet') == 4
     assert results['runs'] == results['over epochs'] == {}
     assert not [*out.glob('*.png')]
     status = PlanStatus(read_plan(plan))
     assert execute(status, Selection(), lambda _: None)
     status.forget()
     results, page = write_pages(plan, out)
-    # Only the probe is still to come.
-    assert page.count('not run yet') == 1
+    # Only the probe and the pictures are still to come.
+    assert page.count('not run yet') == 2
     curves = json.loads((out / 'plan_curves.json').read_text())['curves']
     assert curves[PRETRAINED] == dict(epoch=[1, 2, 3], loss_image=[3, 2, 1])
     assert (out / 'plan_curves.png').exists()
@@ -126,8 +126,16 @@ def test_kept_checkpoints_are_measured_once(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_pictures_of_matches(tmp_path):
-    config = 'configs/pretrain/pixcon_r18-w32_small.py'
-    done = run('docs/study/pictures.py', config, 'none', '--out', tmp_path)
+    plan, out = write_plan(tmp_path), tmp_path / 'out'
+    out.mkdir()
+    words = ['docs/study/pictures.py', plan, '--out', out, '--epochs', 0]
+    done = run(*words, '--method', 'sr')
     assert done.returncode == 0, done.stderr
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {'matches_coffee.jpg', 'matches_cat.jpg'}
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ['plan_matches_cat.jpg', 'plan_matches_coffee.jpg']
+    _, page = write_pages(plan, out)
+    assert all(f']({name})' in page for name in names)
+    # A checkpoint that is not there, a method without one.
+    done = run(*words, 7, '--method', 'sr')
+    assert 'epoch_7.pth' in done.stderr
+    assert 'Traceback' not in done.stderr
