@@ -218,7 +218,8 @@ def to_markdown(tables: list[Table]) -> str:
         lines += [f'- {_escape(note)}' for note in notes_of(table)]
         lines += [f'- [{n}] {_escape(s)}' for s, n in table.sources.items()]
         for comparison in comparisons_of(table):
-            lines += ['', f'### Difference from {_escape(comparison.reference)}', '']
+            reference = _escape(comparison.reference)
+            lines += ['', f'### Difference from {reference}', '']
             lines += _markdown_grid(difference_grid(table, comparison))
         costs = cost_grid(table)
         if len(costs) > 1:
