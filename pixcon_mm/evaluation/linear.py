@@ -13,8 +13,12 @@ from torch import Tensor, nn
 from pixcon_mm.evaluation.backbones import FrozenBackbone
 from pixcon_mm.evaluation.dense_data import DenseData
 from pixcon_mm.evaluation.features import batches, collate, feature_batches
-from pixcon_mm.evaluation.metrics import IGNORE, segmentation_metrics
-from pixcon_mm.evaluation.nearest_neighbors import compare, shrink
+from pixcon_mm.evaluation.metrics import (
+    IGNORE,
+    compare,
+    segmentation_metrics,
+    shrink,
+)
 
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
 HELD_OUT = 0.1  # share of the training images that choose the rate

@@ -88,7 +88,8 @@ def difference(backbone: FrozenBackbone, content: bytes) -> float:
         content, providers=['CPUExecutionProvider']
     )
     generator, worst = torch.Generator().manual_seed(0), 0.0
-    for batch, rows, columns in ((2, 3, 5), (1, 6, 2)):
+    # Mirrored padding takes more cells than it adds: two with dilation.
+    for batch, rows, columns in ((2, 3, 5), (1, 6, 3)):
         shape = (batch, 3, rows * backbone.stride, columns * backbone.stride)
         images = 255 * torch.rand(shape, generator=generator)
         (found,) = session.run(None, dict(images=images.numpy()))

@@ -121,7 +121,13 @@ def free_port() -> int:
 
 def compare(cases: list[dict], folder: Path) -> None:
     """Train all cases on two processes and on one, and compare."""
-    mp.spawn(two_processes, (cases, str(folder), free_port()), nprocs=2)
+    # A new interpreter imports for seconds, but CUDA cannot be forked.
+    mp.start_processes(
+        two_processes,
+        (cases, str(folder), free_port()),
+        nprocs=2,
+        start_method='spawn' if torch.cuda.is_available() else 'fork',
+    )
     wrong = []
     for index, case in enumerate(cases):
         alone = folder / f'{index}-alone'
