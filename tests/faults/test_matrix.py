@@ -40,15 +40,6 @@ TOLERANCE = 2e-4
 RESNET = dict(tiny.RESNET, stem_channels=16, base_channels=16)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Layers this small only wait for a second one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def config(case: dict, work_dir: str, processes: int) -> Config:
     """Fit the main recipe to a tiny model and one case's options."""
     cfg = Config.fromfile(ROOT / 'configs/pretrain/pixcon_r50_coco.py')
