@@ -119,10 +119,15 @@ def write_segmentation(dataset, kind, folder, num_classes):
     ]
     # Any suffix, where a data set asks for none.
     images = [suffixes[0]] if suffixes[0] else ['.jpg', '.PNG']
+    values = [min(k + 1, num_classes) for k in range(len(BOXES))]
+    stock = kind.METAINFO.get('classes', ())
+    names = dataset.get('metainfo', {}).get('classes', stock)
+    if {*names} < {*stock}:  # masks have the numbers of all classes
+        values = [stock.index(name) for name in names[1 : len(BOXES) + 1]]
     for i in range(COUNT):
         labels = np.zeros((HEIGHT, WIDTH), np.uint8)
-        for k, (x, y, w, h) in enumerate(BOXES):
-            labels[y : y + h, x : x + w] = min(k + 1, num_classes)
+        for value, (x, y, w, h) in zip(values, BOXES, strict=True):
+            labels[y : y + h, x : x + w] = value
         for prefix, suffix, content in (
             (
                 dataset.data_prefix.img_path,

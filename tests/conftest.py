@@ -3,6 +3,7 @@
 import gc
 import os
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
@@ -16,6 +17,8 @@ from tests import toy
 # The same examples in every run; a slow machine is no failure.
 settings.register_profile('repeatable', derandomize=True, deadline=None)
 settings.load_profile('repeatable')
+# Layers as small as those here only wait for a second thread.
+torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items):
@@ -46,6 +49,7 @@ def _own_cache(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
+    np.random.seed(0)
 
 
 @pytest.fixture(autouse=True)

@@ -148,7 +148,15 @@ def run(cfg):
     return runner, log.read_text().splitlines()
 
 
-@pytest.mark.parametrize('case', CASES)
+# A stage of C4's width in the head takes five seconds.
+@pytest.mark.parametrize(
+    'case',
+    [
+        'mask-rcnn-fpn',
+        pytest.param('faster-rcnn-c4', marks=pytest.mark.slow),
+        'fcn',
+    ],
+)
 def test_trains_and_evaluates_from_a_pretraining_checkpoint(
     case, tmp_path, checkpoints
 ):

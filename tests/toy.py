@@ -86,6 +86,16 @@ def write_config(folder):
     return path
 
 
+class Code:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder / 'code was run'),)
+
+
 @MODELS.register_module()
 class ToyModel(BaseModel):
     """One linear layer and a SyncBN."""

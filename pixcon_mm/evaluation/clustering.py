@@ -15,8 +15,7 @@ from pixcon_mm.errors import UserError
 from pixcon_mm.evaluation.backbones import FrozenBackbone
 from pixcon_mm.evaluation.dense_data import DenseData
 from pixcon_mm.evaluation.features import feature_batches
-from pixcon_mm.evaluation.metrics import IGNORE
-from pixcon_mm.evaluation.nearest_neighbors import shrink
+from pixcon_mm.evaluation.metrics import IGNORE, shrink
 
 PCA, MASK = 50, 100  # dimensions; side of the masks in pixels
 ITERATIONS = 50  # of k-means

@@ -4,7 +4,6 @@ Simeoni et al., LOST, BMVC 2021: the cell that resembles the fewest others is
 part of an object, and so is what resembles it.
 """
 
-import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from scipy.ndimage import label
 from torch import Tensor
 
 from pixcon_mm.datasets.labels.coco_file import ABSENT, read_coco
+from pixcon_mm.datasets.labels.voc_file import read_voc
 from pixcon_mm.errors import UserError
 
 EXPANSION = 100  # cells of low degree that may join the seed
@@ -107,21 +107,10 @@ def read_objects(root: Path) -> list[tuple[Path, Boxes]]:
 
 
 def _read_xml(root: Path, name: str) -> Boxes:
-    path = root / f'Annotations/{name}.xml'
-    try:
-        places = [
-            [
-                float(place.findtext(side, 'nan'))
-                for side in ('xmin', 'ymin', 'xmax', 'ymax')
-            ]
-            for place in ET.parse(path).iterfind('object/bndbox')
-        ]
-    except (OSError, ET.ParseError, ValueError) as error:
-        raise UserError(
-            f'The boxes of {path} cannot be read ({error}): replace the file.'
-        ) from error
+    objects = read_voc(root / f'Annotations/{name}.xml').objects
+    boxes = np.array([corners for _, corners in objects]).reshape(-1, 4)
     # VOC counts pixels from 1, and the last one belongs to the box.
-    return np.array(places).reshape(-1, 4) - [1, 1, 0, 0]
+    return boxes - [1, 1, 0, 0]
 
 
 def _read_coco(path: Path) -> list[tuple[Path, Boxes]]:

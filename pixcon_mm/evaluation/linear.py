@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from pixcon_mm.evaluation.backbones import FrozenBackbone
 from pixcon_mm.evaluation.dense_data import DenseData
 from pixcon_mm.evaluation.features import feature_batches
-from pixcon_mm.evaluation.metrics import IGNORE, segmentation_metrics
-from pixcon_mm.evaluation.nearest_neighbors import compare
+from pixcon_mm.evaluation.metrics import IGNORE, compare, segmentation_metrics
 from pixcon_mm.evaluation.training_views import (
     MASK,
     VIEWS,

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pixcon_mm.errors import UserError
 
 IGNORE = 255  # label of pixels that do not count
+CLASSES = 16  # whose scores exist in full resolution at a time
 
 
 def confusion_matrix(
@@ -36,6 +38,62 @@ def confusion_matrix(
     pairs = target[counts] * num_classes + predicted[counts]
     matrix = torch.bincount(pairs, minlength=num_classes**2)
     return matrix.view(num_classes, num_classes)
+
+
+def label_map(scores: Tensor, size: tuple[int, int]) -> Tensor:
+    """Upsample scores bilinearly and return the best class of each pixel.
+
+    The scores of a few classes exist in full size at a time.
+
+    Args:
+        scores (Tensor): Shape (C, h, w).
+        size (tuple[int, int]): Height and width, in pixels.
+
+    Returns:
+        Tensor: Classes, int64, on the CPU. Shape (H, W).
+    """
+    best = torch.full(size, -torch.inf, device=scores.device)
+    label = torch.zeros(size, dtype=torch.long, device=scores.device)
+    for start in range(0, len(scores), CLASSES):
+        part = F.interpolate(
+            scores[None, start : start + CLASSES], size, mode='bilinear'
+        )[0]
+        value, index = part.max(dim=0)
+        is_better = value > best
+        best = torch.where(is_better, value, best)
+        label = torch.where(is_better, index + start, label)
+    return label.cpu()
+
+
+def compare(
+    scores: Tensor, masks: Sequence[Tensor], mask_size: int | None
+) -> Tensor:
+    """Count the pixels of each pair of true and best class in a batch.
+
+    Args:
+        scores (Tensor): Of the classes, for each cell. Shape (B, C, h, w).
+        masks (Sequence[Tensor]): Classes or ``IGNORE``, of B shapes (H, W).
+        mask_size (int, optional): Side that masks are resized to, square;
+            None compares in the masks' own size.
+
+    Returns:
+        Tensor: Confusion matrix, on the CPU. Shape (C, C).
+    """
+    num_classes = scores.shape[1]
+    confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
+    for image_scores, mask in zip(scores, masks, strict=True):
+        mask = shrink(mask, mask_size)
+        predicted = label_map(image_scores, mask.shape)
+        confusion += confusion_matrix(predicted, mask, num_classes)
+    return confusion
+
+
+def shrink(mask: Tensor, size: int | None) -> Tensor:
+    """Resize a mask to a square by nearest neighbours; None leaves it."""
+    if size is None:
+        return mask
+    shape = (size, size)
+    return F.interpolate(mask[None, None], shape, mode='nearest-exact')[0, 0]
 
 
 def segmentation_metrics(

@@ -15,11 +15,10 @@ from pixcon_mm.errors import UserError
 from pixcon_mm.evaluation.backbones import FrozenBackbone
 from pixcon_mm.evaluation.dense_data import DenseData
 from pixcon_mm.evaluation.features import feature_batches
-from pixcon_mm.evaluation.metrics import IGNORE, confusion_matrix
+from pixcon_mm.evaluation.metrics import IGNORE, compare
 
 # Sizes of what exists at a time: queries x keys similarities.
 QUERIES, KEYS = 1024, 16384
-CLASSES = 16  # whose scores exist in full resolution at a time
 
 
 class Memory(NamedTuple):
@@ -170,31 +169,6 @@ def _search(queries: Tensor, keys: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return best, index
 
 
-def label_map(scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """Upsample scores bilinearly and return the best class of each pixel.
-
-    The scores of a few classes exist in full size at a time.
-
-    Args:
-        scores (Tensor): Shape (C, h, w).
-        size (tuple[int, int]): Height and width, in pixels.
-
-    Returns:
-        Tensor: Classes, int64, on the CPU. Shape (H, W).
-    """
-    best = torch.full(size, -torch.inf, device=scores.device)
-    label = torch.zeros(size, dtype=torch.long, device=scores.device)
-    for start in range(0, len(scores), CLASSES):
-        part = F.interpolate(
-            scores[None, start : start + CLASSES], size, mode='bilinear'
-        )[0]
-        value, index = part.max(dim=0)
-        is_better = value > best
-        best = torch.where(is_better, value, best)
-        label = torch.where(is_better, index + start, label)
-    return label.cpu()
-
-
 def segment(
     backbone: FrozenBackbone,
     data: DenseData,
@@ -241,33 +215,3 @@ def segment(
         scores = shares.unflatten(2, maps.shape[2:])
         confusion += compare(scores, masks, mask_size)
     return confusion
-
-
-def compare(
-    scores: Tensor, masks: Sequence[Tensor], mask_size: int | None
-) -> Tensor:
-    """Count the pixels of each pair of true and best class in a batch.
-
-    Args:
-        scores (Tensor): Of the classes, for each cell. Shape (B, C, h, w).
-        masks (Sequence[Tensor]): Classes or ``IGNORE``, of B shapes (H, W).
-        mask_size (int, optional): As in :func:`segment`.
-
-    Returns:
-        Tensor: Confusion matrix, on the CPU. Shape (C, C).
-    """
-    num_classes = scores.shape[1]
-    confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
-    for image_scores, mask in zip(scores, masks, strict=True):
-        mask = shrink(mask, mask_size)
-        predicted = label_map(image_scores, mask.shape)
-        confusion += confusion_matrix(predicted, mask, num_classes)
-    return confusion
-
-
-def shrink(mask: Tensor, size: int | None) -> Tensor:
-    """Resize a mask to a square by nearest neighbours; None leaves it."""
-    if size is None:
-        return mask
-    shape = (size, size)
-    return F.interpolate(mask[None, None], shape, mode='nearest-exact')[0, 0]

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from pixcon_mm.evaluation.backbones import FrozenBackbone
 from pixcon_mm.evaluation.dense_data import DenseData
 from pixcon_mm.evaluation.features import feature_batches
-from pixcon_mm.evaluation.nearest_neighbors import shrink
+from pixcon_mm.evaluation.metrics import shrink
 
 VIEWS = 4  # crops of an image, which the epochs take in turn
 AREA = (0.8, 1.0)  # of a crop, as a share of the image

@@ -16,7 +16,6 @@ import json
 import os
 import shlex
 import signal
-import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -25,19 +24,11 @@ from multiprocessing import parent_process
 from pathlib import Path
 from statistics import mean
 
-from rich.progress import track
-
-from pixcon_mm.datasets.listing import (
-    list_images,
-    readable_suffixes,
-)
+from pixcon_mm.datasets.listing import list_images, readable_suffixes
 from pixcon_mm.errors import UserError, run_tool
 from pixcon_mm.files import atomic_write
-from pixcon_mm.tools.reencode import (
-    decode_times,
-    output_names,
-    reencode,
-)
+from pixcon_mm.progress import with_progress
+from pixcon_mm.tools.reencode import decode_times, output_names, reencode
 
 RECORD = 'reencode.json'
 UNITS = ((1e9, 'GB'), (1e6, 'MB'), (1e3, 'kB'))
@@ -183,14 +174,7 @@ def run_all(convert, pairs: list[Paths], workers: int) -> list[str | None]:
     """Convert all; return why each failed, or None."""
 
     def watch(results):
-        return list(
-            track(
-                results,
-                're-encoding',
-                total=len(pairs),
-                disable=not sys.stdout.isatty(),
-            )
-        )
+        return list(with_progress(results, len(pairs), 're-encoding'))
 
     workers = min(workers, len(pairs))
     if workers <= 1:

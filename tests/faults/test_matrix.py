@@ -40,15 +40,6 @@ TOLERANCE = 2e-4
 RESNET = dict(tiny.RESNET, stem_channels=16, base_channels=16)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Layers this small only wait for a second one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def config(case: dict, work_dir: str, processes: int) -> Config:
     """Fit the main recipe to a tiny model and one case's options."""
     cfg = Config.fromfile(ROOT / 'configs/pretrain/pixcon_r50_coco.py')
@@ -121,7 +112,13 @@ def free_port() -> int:
 
 def compare(cases: list[dict], folder: Path) -> None:
     """Train all cases on two processes and on one, and compare."""
-    mp.spawn(two_processes, (cases, str(folder), free_port()), nprocs=2)
+    # A new interpreter imports for seconds, but CUDA cannot be forked.
+    mp.start_processes(
+        two_processes,
+        (cases, str(folder), free_port()),
+        nprocs=2,
+        start_method='spawn' if torch.cuda.is_available() else 'fork',
+    )
     wrong = []
     for index, case in enumerate(cases):
         alone = folder / f'{index}-alone'

@@ -22,7 +22,9 @@ from pixcon_mm.errors import UserError
 PLAIN_ONLY = [name for name in SUFFIXES if name != 'mmlab']
 
 
-@pytest.fixture(scope='module', params=[18, 50])
+@pytest.fixture(
+    scope='module', params=[pytest.param(18, marks=pytest.mark.slow), 50]
+)
 def backbone(request):
     """A ResNet in evaluation mode, with statistics as after training."""
     torch.manual_seed(request.param)

@@ -1,7 +1,6 @@
 """Files of weights are loaded safely, and fill a model completely."""
 
 import argparse
-import os
 import pickle
 from pathlib import Path
 
@@ -15,19 +14,10 @@ from torchvision.models import resnet18, resnet50, resnet101
 from pixcon_mm.checkpoint.fill import load_strict
 from pixcon_mm.checkpoint.load import load_tensors, load_weights, sha256_of
 from pixcon_mm.errors import UserError
+from tests import toy
 
 TENSORS = dict(a=torch.arange(3.0), b=torch.ones(2, 2))
 ARRAYS = {name: tensor.numpy() for name, tensor in TENSORS.items()}
-
-
-class Code:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.folder / 'code was run'),)
 
 
 def check_tensors(path):
@@ -121,11 +111,13 @@ def test_damaged_pickles(tmp_path):
 @pytest.mark.parametrize('zipped', [True, False])
 def test_code_is_refused_and_not_run(zipped, tmp_path):
     path = tmp_path / 'weights.pth'
-    content = dict(state_dict=TENSORS, extra=Code(tmp_path))
+    content = dict(state_dict=TENSORS, extra=toy.Code(tmp_path))
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(UserError, match=r'mkdir.*could run code.*not loaded'):
         load_tensors(path)
-    path.write_bytes(pickle.dumps(dict(model=ARRAYS, extra=Code(tmp_path))))
+    path.write_bytes(
+        pickle.dumps(dict(model=ARRAYS, extra=toy.Code(tmp_path)))
+    )
     with pytest.raises(UserError, match=r'mkdir.*could run code.*not loaded'):
         load_tensors(path)
     assert not (tmp_path / 'code was run').exists()

@@ -17,7 +17,7 @@ from pixcon_mm.checkpoint.run_checkpoint import (
     write_checkpoint,
 )
 from pixcon_mm.errors import UserError
-from tests.test_checkpoint.test_load import Code
+from tests.toy import Code
 
 
 def content(epoch=1, iteration=4, length=4, **parts):

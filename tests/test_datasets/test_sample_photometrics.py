@@ -3,17 +3,10 @@
 import numpy as np
 import pytest
 
-from pixcon_mm.datasets import (
-    SamplePhotometrics,
-)
+from pixcon_mm.datasets import SamplePhotometrics
 from pixcon_mm.datasets.sample_photometrics import DEFAULTS, sample
 from pixcon_mm.errors import UserError
 from pixcon_mm.models.photometrics import NO_OPERATION
-
-
-@pytest.fixture(autouse=True)
-def _seeded_numpy():
-    np.random.seed(0)
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,6 @@ from pixcon_mm.models.geometry import Geometry, cell_centers, overlap_boxes
 from tests.test_datasets.pictures import picture
 
 
-@pytest.fixture(autouse=True)
-def _seeded_numpy():
-    np.random.seed(0)
-
-
 def bgr(seed=0, width=64, height=48):
     return np.asarray(picture(seed, width, height))[..., ::-1].copy()
 

@@ -1,6 +1,5 @@
 """One command on any machine; batch and rate are logged, once."""
 
-import os
 import socket
 from pathlib import Path
 from types import SimpleNamespace
@@ -183,23 +182,13 @@ def test_only_float16_is_scaled(monkeypatch, dtype):
     assert built[0]['loss_scale'] == expected
 
 
-class Code:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.folder / 'code was run'),)
-
-
 def test_code_in_a_checkpoint_is_refused(cfg, tmp_path):
     runner, _ = train(cfg)
     content = torch.load(
         Path(runner.work_dir) / 'epoch_2.pth', weights_only=True
     )
     path = tmp_path / 'epoch_9.pth'
-    torch.save(dict(content, extra=Code(tmp_path)), path)
+    torch.save(dict(content, extra=toy.Code(tmp_path)), path)
     cfg.load_from = str(path)
     runner = build(cfg)
     for call in (

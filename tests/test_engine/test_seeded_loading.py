@@ -32,15 +32,6 @@ CAN_SKIP = hasattr(_InfiniteDataloaderIterator, 'skip_iter')
 KILLED_AT, END = 3, 5
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Layers this small only wait for a second one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def endless(folder, name, workers=0, batch_sampler=True, **options):
     """Configure a run as detectors and segmentors have it."""
     loop = dict(train_cfg=dict(max_iters=END))

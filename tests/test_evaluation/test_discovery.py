@@ -16,8 +16,8 @@ from pixcon_mm.evaluation.discovery import (
 
 XML = """<annotation>{}</annotation>"""
 OBJECT = (
-    '<object><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax>'
-    '<ymax>{}</ymax></bndbox></object>'
+    '<object><name>cat</name><bndbox><xmin>{}</xmin><ymin>{}</ymin>'
+    '<xmax>{}</xmax><ymax>{}</ymax></bndbox></object>'
 )
 
 

@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from pixcon_mm.evaluation.metrics import (
     IGNORE,
     confusion_matrix,
     effective_rank,
+    label_map,
     segmentation_metrics,
 )
 
@@ -34,6 +36,12 @@ def test_metrics_equal_a_count_of_pixels():
     assert found['miou'] == pytest.approx(sum(iou) / 3)
     right = (predicted == target)[counts].double().mean()
     assert found['pixel_accuracy'] == pytest.approx(100 * right)
+
+
+def test_label_map_is_the_best_of_all_upsampled_scores():
+    scores = torch.randn(40, 3, 4)
+    full = F.interpolate(scores[None], (13, 21), mode='bilinear')[0]
+    assert torch.equal(label_map(scores, (13, 21)), full.argmax(dim=0))
 
 
 def test_effective_rank_counts_directions():

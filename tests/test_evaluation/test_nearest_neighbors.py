@@ -16,7 +16,6 @@ from pixcon_mm.evaluation.nearest_neighbors import (
     Memory,
     build_memory,
     cell_labels,
-    label_map,
     nearest_labels,
     segment,
 )
@@ -62,12 +61,6 @@ def test_cell_labels_equal_a_count_of_pixels():
             for label in range(2):
                 expected = (known == label).float().mean()
                 assert shares[index, label] == pytest.approx(expected)
-
-
-def test_label_map_is_the_best_of_all_upsampled_scores():
-    scores = torch.randn(40, 3, 4)
-    full = F.interpolate(scores[None], (13, 21), mode='bilinear')[0]
-    assert torch.equal(label_map(scores, (13, 21)), full.argmax(dim=0))
 
 
 class Colours(torch.nn.Module):

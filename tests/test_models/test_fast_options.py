@@ -1,6 +1,7 @@
 """Twenty steps with the fast options and without give the same model."""
 
 import shutil
+from functools import cache
 
 import pytest
 import torch
@@ -73,9 +74,9 @@ def train(make, dtype):
     return torch.stack(losses), model.state_dict()
 
 
-@pytest.fixture(scope='module')
-def slowly():
-    return {dtype: train(slow, dtype) for dtype in SETTINGS}
+@cache
+def slowly(dtype):
+    return train(slow, dtype)
 
 
 def kind(name):
@@ -99,23 +100,32 @@ def assert_same(actual, expected, dtype):
         assert (ours - theirs).norm() < tolerance * theirs.norm(), part
 
 
+# Both losses and all options at once; the tests of each alone are slow.
+QUICK = ('chunked_loss', 'all')
+
+
 @pytest.mark.parametrize(
-    'dtype',
+    ('option', 'dtype'),
     [
-        torch.float64,
-        pytest.param(torch.float32, marks=pytest.mark.slow),
+        pytest.param(
+            *(option, dtype),
+            marks=()
+            if option in QUICK and dtype == torch.float64
+            else pytest.mark.slow,
+        )
+        for option in OPTIONS
+        for dtype in SETTINGS
     ],
     ids=str,
 )
-@pytest.mark.parametrize('option', OPTIONS)
-def test_an_option_changes_nothing(slowly, option, dtype):
-    assert_same(train(OPTIONS[option], dtype), slowly[dtype], dtype)
+def test_an_option_changes_nothing(option, dtype):
+    assert_same(train(OPTIONS[option], dtype), slowly(dtype), dtype)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(
     shutil.which('g++') is None, reason='torch.compile needs a C++ compiler'
 )
-def test_compiling_changes_nothing(slowly):
+def test_compiling_changes_nothing():
     compiled = train(fast('auto', compile_backbone=True), torch.float32)
-    assert_same(compiled, slowly[torch.float32], torch.float32)
+    assert_same(compiled, slowly(torch.float32), torch.float32)

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixcon_mm.errors import UserError
+from reproduction import cli, commands
 from reproduction.execute import Selection, execute
 from reproduction.plan import read_plan
 from reproduction.runs import runs_of
 from reproduction.slurm import directive, job_script, submit
 from tests import ROOT
-from tests.commands import run as run_tool
 from tests.test_reproduction.conftest import (
     PRETRAINED,
     TEST,
@@ -245,21 +245,21 @@ def test_redo_reaches_the_jobs(tmp_path, box, fake_tools):
     assert found[TEST][1]
 
 
-def test_dry_run_of_the_paper_plan(box, tmp_path):
+def test_dry_run_of_the_paper_plan(box, tmp_path, capsys):
     """Scripts and commands are files; the terminal gets a summary."""
     text = (ROOT / 'plans/paper.yaml').read_text()
     work_dir = 'work_dirs/plan_paper'
     plan = tmp_path / 'paper.yaml'
     plan.write_text(text.replace(work_dir, str(tmp_path / 'runs')))
-    result = run_tool('tools/reproduce.py', 'submit', plan, '--dry-run')
-    assert result.returncode == 0, result.stderr
+    commands.call(cli.parse_args(['submit', str(plan), '--dry-run']))
+    shown = capsys.readouterr().out
     assert list(box.iterdir()) == []  # nothing was submitted
-    assert len(result.stdout.splitlines()) < 20
+    assert len(shown.splitlines()) < 20
     runs = runs_of(read_plan(plan))
-    assert f'{len(runs)} runs are not complete' in result.stdout
-    assert 'there is no folder' in result.stdout or Path('data').exists()
-    commands = (tmp_path / 'runs/jobs.txt').read_text().splitlines()
-    for command, (name, run) in zip(commands, runs.items(), strict=True):
+    assert f'{len(runs)} runs are not complete' in shown
+    assert 'there is no folder' in shown or Path('data').exists()
+    lines = (tmp_path / 'runs/jobs.txt').read_text().splitlines()
+    for command, (name, run) in zip(lines, runs.items(), strict=True):
         script = (tmp_path / f'runs/{name}.sh').read_text()
         assert command.endswith(f'runs/{name}.sh')
         assert f'#SBATCH --job-name={name}\n' in script

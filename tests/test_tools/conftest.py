@@ -8,6 +8,12 @@ from tests import test_transfer, toy
 
 
 @pytest.fixture
+def config(tmp_path):
+    """Return the toy recipe."""
+    return toy.write_config(tmp_path)
+
+
+@pytest.fixture
 def call(monkeypatch, capsys):
     """Run a tool's main here; returns its status, output and errors."""
     monkeypatch.delenv('PIXCON_MM_TRACEBACK', raising=False)

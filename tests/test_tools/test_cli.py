@@ -16,7 +16,6 @@ from pixcon_mm import cli
 from pixcon_mm.engine import PixConRunner
 from pixcon_mm.errors import UserError
 from tests import ROOT
-from tests.commands import run
 
 RECIPE = ROOT / 'configs/pretrain/pixcon_r50_coco.py'
 
@@ -25,16 +24,6 @@ def options(*words):
     parser = argparse.ArgumentParser()
     parser.add_argument('config')
     return cli.parse(parser, ['c.py', *words])
-
-
-def test_importing_the_project_loads_no_framework():
-    code = (
-        'import sys, pixcon_mm\n'
-        "heavy = ('pixcon_mm.cli', 'mmpretrain', 'mmdet', 'mmseg')\n"
-        'print([name for name in heavy if name in sys.modules])'
-    )
-    shown = run(sys.executable, '-c', code)
-    assert shown.stdout == '[]\n', shown.stderr
 
 
 def test_spaces_around_the_sign_of_equality(capsys):

@@ -9,13 +9,14 @@ import pytest
 from pycocotools.coco import COCO
 
 from tests import ROOT
-from tests.commands import run
+from tests.commands import load_tool
 
 
 def make(out, train):
-    options = '--out', out, '--train', train, '--val', 6
-    done = run('tools/make_demo_data.py', *options)
-    assert done.returncode == 0, done.stderr
+    words = ['', '--out', out, '--train', train, '--val', 6]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('sys.argv', [str(word) for word in words])
+        load_tool('make_demo_data').main()
     return out
 
 

@@ -8,17 +8,12 @@ import sys
 
 import pytest
 
-from tests import ROOT, toy
+from tests import ROOT
 from tests.commands import run
 
 DEMO = 'configs/pretrain/pixcon_r18_demo.py'
 CHOICES = ('PYTHON', 'VIRTUAL_ENV', 'CONDA_PREFIX')
 NODES = ('NNODES', 'NODE_RANK', 'MASTER_ADDR', 'MASTER_PORT', 'PORT')
-
-
-@pytest.fixture
-def config(tmp_path):
-    return toy.write_config(tmp_path)
 
 
 def executable(path, text):

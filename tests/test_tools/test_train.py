@@ -10,16 +10,11 @@ from PIL import Image
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.tools import train
-from tests import ROOT, toy
+from tests import ROOT
 from tests.commands import run
 from tests.test_datasets.pictures import write_pictures
 
 DEMO = 'configs/pretrain/pixcon_r18_demo.py'
-
-
-@pytest.fixture
-def config(tmp_path):
-    return toy.write_config(tmp_path)
 
 
 @pytest.fixture

@@ -1,19 +1,18 @@
 """Check of VOC's XML files: names and boxes of objects."""
 
 import os
-import xml.etree.ElementTree as ET
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from pixcon_mm.datasets.labels.report import NOTE, STOP, WARNING, Report
 from pixcon_mm.datasets.labels.sources import Source
+from pixcon_mm.datasets.labels.voc_file import read_voc
 from pixcon_mm.datasets.listing import image_size, missing_files, spread
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
 from pixcon_mm.progress import with_progress
 from pixcon_mm.wording import counted, listed, share
 
-CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 # Problems of boxes, and what to do.
 FLAT, OUTSIDE, ZERO = 'has no area', 'lies partly outside', 'starts at 0'
 ADVICE = {
@@ -119,14 +118,7 @@ def _read(
     path: str, image: str | None, source: Source, found: _Objects
 ) -> None:
     """Read the objects of a file; compare its size with its image's."""
-    where = as_line(path)
-    try:
-        root = ET.parse(path).getroot()
-    except ET.ParseError as error:
-        raise UserError(
-            f'{where} is not complete XML ({error}): write it again.'
-        ) from error
-    size = _size(root, where)
+    where, (size, objects) = as_line(path), read_voc(path)
     if image is not None:
         true_size = image_size(image)
         if size and size != true_size:
@@ -134,8 +126,8 @@ def _read(
             found.sizes.append(f'{where}, {sizes}')
         size = true_size
     used = 0
-    for node in root.findall('object'):
-        name, box = _object(node, where)
+    for name, corners in objects:
+        box = [int(corner) for corner in corners]  # as MMDetection
         found.names[name] += 1
         if name in source.classes:
             used += 1
@@ -146,40 +138,6 @@ def _read(
                 found.problems[problem].append(text)
     found.used += used
     found.empty += not used
-
-
-def _size(root: ET.Element, where: str) -> tuple[int, int] | None:
-    """Return width and height, None if the file has none."""
-    size = root.find('size')
-    if size is None:
-        return None
-    try:
-        width, height = (
-            int(size.findtext(key, '')) for key in ('width', 'height')
-        )
-    except ValueError as error:
-        raise UserError(
-            f'{where} has a size without whole numbers for width and height: '
-            'write them, or remove the size.'
-        ) from error
-    return width, height
-
-
-def _object(node: ET.Element, where: str) -> tuple[str, list[int]]:
-    """Return name and corners of an object."""
-    name = node.findtext('name')
-    try:
-        corners = [
-            int(float(node.findtext(f'bndbox/{key}', ''))) for key in CORNERS
-        ]
-    except (ValueError, OverflowError) as error:
-        raise UserError(
-            f'{where}: the object {name!r} has no bndbox with numbers for '
-            'xmin, ymin, xmax and ymax: correct it.'
-        ) from error
-    if not name:
-        raise UserError(f'{where}: an object has no name: correct it.')
-    return name, corners
 
 
 def _problem(box: list[int], size: tuple[int, int] | None) -> str | None:

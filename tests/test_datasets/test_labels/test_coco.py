@@ -142,7 +142,7 @@ def test_missing_keys(check, part, key, first):
     assert f'{one} (the first: {first}): write ' in sentence
 
 
-def testcount_numbers_as_text(check):
+def test_numbers_as_text(check):
     data = content()
     data['images'][1]['width'] = '20'
     (sentence,) = check(data)['stop']
@@ -225,7 +225,7 @@ def test_short_polygons_cannot_be_scored(check, polygon):
     [[], [[]], [[1, 2.5, -3], [4e-5]], [[1] * 8, [2] * 6, [3]]],
 )
 @pytest.mark.parametrize('indent', [None, 2])
-def testcount_numbers_of_polygons_are_counted(polygons, indent):
+def test_numbers_of_polygons_are_counted(polygons, indent):
     text = json.dumps(polygons, indent=indent).encode()
     assert count_numbers(text) == [len(polygon) for polygon in polygons]
 

@@ -1,0 +1,83 @@
+"""Read VOC's XML file of an image: its size, names and boxes of objects."""
+
+import math
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import NamedTuple
+
+from pixcon_mm.errors import UserError
+from pixcon_mm.files import as_line
+
+CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
+
+
+class VocFile(NamedTuple):
+    """Content of an XML file.
+
+    Attributes:
+        size (tuple[int, int], optional): Width and height, if it has them.
+        objects (list[tuple[str, list[float]]]): Name and corners (xmin,
+            ymin, xmax, ymax) of each; pixels count from 1.
+    """
+
+    size: tuple[int, int] | None
+    objects: list[tuple[str, list[float]]]
+
+
+def read_voc(path: str | Path) -> VocFile:
+    """Read an XML file.
+
+    Raises:
+        UserError: If it is not there, or lacks what an object needs.
+    """
+    where = as_line(path)
+    try:
+        root = ET.parse(path).getroot()
+    except FileNotFoundError as error:
+        raise UserError(
+            f'There is no {where}: put it there, or remove the image from '
+            'the list.'
+        ) from error
+    except ET.ParseError as error:
+        raise UserError(
+            f'{where} is not complete XML ({error}): write it again.'
+        ) from error
+    objects = [_object(node, where) for node in root.iterfind('object')]
+    return VocFile(_size(root, where), objects)
+
+
+def _size(root: ET.Element, where: str) -> tuple[int, int] | None:
+    size = root.find('size')
+    if size is None:
+        return None
+    try:
+        width, height = (
+            int(size.findtext(key, '')) for key in ('width', 'height')
+        )
+    except ValueError as error:
+        raise UserError(
+            f'{where} has a size without whole numbers for width and height: '
+            'write them, or remove the size.'
+        ) from error
+    return width, height
+
+
+def _object(node: ET.Element, where: str) -> tuple[str, list[float]]:
+    name = node.findtext('name')
+    corners = [_number(node.findtext(f'bndbox/{key}')) for key in CORNERS]
+    if not all(map(math.isfinite, corners)):
+        raise UserError(
+            f'{where}: the object {name!r} has no bndbox with numbers for '
+            'xmin, ymin, xmax and ymax: correct it.'
+        )
+    if not name:
+        raise UserError(f'{where}: an object has no name: correct it.')
+    return name, corners
+
+
+def _number(text: str | None) -> float:
+    """Return a number; NaN for what is none."""
+    try:
+        return float(text or 'nan')
+    except ValueError:
+        return math.nan
