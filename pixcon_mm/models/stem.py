@@ -10,7 +10,11 @@ aten = torch.ops.aten
 
 
 def window_starts(
-    grid: torch.Size, width: int, stride: int, padding: int, device
+    grid: torch.Size,
+    width: int,
+    stride: int,
+    padding: int,
+    device: torch.device,
 ) -> Tensor:
     """Return the number of the pixel at which each window starts.
 
@@ -91,8 +95,6 @@ def pool_before_relu(backbone: nn.Module) -> None:
     """
     is_resnet = getattr(type(backbone), 'forward', None) is ResNet.forward
     if is_resnet and not backbone.deep_stem:
-        pool = backbone.maxpool
         backbone.relu = nn.Identity()
-        backbone.maxpool = MaxPoolReLU(
-            pool.kernel_size, pool.stride, pool.padding
-        )
+        # The window of every ResNet of MMPretrain.
+        backbone.maxpool = MaxPoolReLU(kernel_size=3, stride=2, padding=1)
