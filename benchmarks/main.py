@@ -7,6 +7,7 @@
     python tools/benchmark.py train --data FOLDER  # loader and step together
     python tools/benchmark.py scale                # two processes against one
     python tools/benchmark.py kernels              # a profile of our step
+    python tools/benchmark.py memory               # a trace, without a GPU
     python tools/benchmark.py gpu --out FOLDER     # all that a first GPU shows
     python tools/benchmark.py docs FOLDER          # its figures, into the docs
 
@@ -27,6 +28,7 @@ from benchmarks.gpu import PART_LIMIT, PARTS, gpu
 from benchmarks.gpu_report import PAGE, docs
 from benchmarks.kernels import kernels
 from benchmarks.loss import loss, queue
+from benchmarks.memory import memory
 from benchmarks.report import Report
 from benchmarks.scale import scale
 from benchmarks.step import step
@@ -79,6 +81,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         if call is scale:
             add('--processes', type=int, default=2)
             add('--port', type=int, default=29611)
+    # The recipe's sizes everywhere: nothing is computed.
+    add = command(memory)
+    add('--depth', type=int, default=50)
+    add('--size', type=int, default=224)
+    recipe = dict(device='cpu', dtype='float16', batch=256, compile=False)
+    commands.choices['memory'].set_defaults(**recipe)
     add = command(data)
     add('--data', required=True, help='folder of images')
     add('--size', type=int, default=224)

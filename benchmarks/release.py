@@ -3,11 +3,14 @@
 Equal in result, as the tests show (docs/method.md, section 11).
 """
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from pixcon_mm.models.data_preprocessor import TwoViewDataPreprocessor
 from pixcon_mm.models.info_nce import InfoNCE
 from pixcon_mm.models.key_encoder import KeyEncoder, cosine_momentum
 
@@ -62,8 +65,17 @@ class ReleaseKeyEncoder(KeyEncoder):
         return 1 - momentum
 
 
+class ReleasePreprocessor(TwoViewDataPreprocessor):
+    """A preprocessor that gives views in float32."""
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """See :meth:`TwoViewDataPreprocessor.forward`."""
+        with torch.autocast(self.device.type, enabled=False):
+            return super().forward(data, training)
+
+
 def as_released(model_cfg: dict) -> nn.Module:
-    """Build a PixCon whose loss and key encoder are the release's.
+    """Build a PixCon whose loss, stem, inputs and key encoder are plain.
 
     Args:
         model_cfg (dict): Config of :class:`PixCon`.
@@ -71,6 +83,10 @@ def as_released(model_cfg: dict) -> nn.Module:
     model = MODELS.build(
         dict(model_cfg, channels_last=False, compile_backbone=False)
     )
+    model.backbone = MODELS.build(model_cfg['backbone'])
+    model.key_encoder.backbone = copy.deepcopy(model.backbone)
+    model.key_encoder.requires_grad_(False)
+    model.data_preprocessor.__class__ = ReleasePreprocessor
     model.head.loss_module = ReleaseInfoNCE(model.head.loss_module.temperature)
     model.key_encoder.__class__ = ReleaseKeyEncoder
     return model

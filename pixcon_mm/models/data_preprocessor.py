@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import torch
 from mmpretrain.models import SelfSupDataPreprocessor
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.models.geometry import Geometry
+from pixcon_mm.models.info_nce import autocast_dtype
 from pixcon_mm.models.photometrics import augment
 
 ADVICE = (
@@ -24,7 +26,17 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
     Where the pipeline has ``SamplePhotometrics``, colours are changed here,
     for the whole batch on the device. Takes the arguments of mmpretrain's
     SelfSupDataPreprocessor.
+
+    Views are computed in float32 and given in the dtype and memory format in
+    which the first convolution reads them, once for all passes over them: a
+    float32 copy would stay in memory for the whole step.
+
+    Attributes:
+        memory_format (torch.memory_format): Of the views; :class:`PixCon`
+            sets its own.
     """
+
+    memory_format = torch.contiguous_format
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Move a collated batch to the device and finish its views.
@@ -40,7 +52,8 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
                 and ``data_samples``, a list.
 
         Returns:
-            dict: ``inputs``, two normalised batches of that shape, and
+            dict: ``inputs``, two normalised batches of that shape, of
+            autocast's dtype where it is on and float32 elsewhere, and
             ``geometry``, a :class:`Geometry`: what :meth:`PixCon.loss`
             takes.
 
@@ -64,7 +77,8 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
                 images = images.flip(1)
             if self._enable_normalize:
                 images = images.sub_(self.mean).div_(self.std)
-            inputs.append(images)
+            dtype = autocast_dtype(images)
+            inputs.append(images.to(dtype, memory_format=self.memory_format))
         return dict(inputs=inputs, geometry=geometry)
 
 

@@ -192,9 +192,10 @@ class PixConHead(BaseModule):
         Takes the arguments of :meth:`image_loss`; the loss is the sum of
         both directions' weighted means over the cells of the batch.
         """
+        # Matching first: it needs memory for a moment, predictions keep it.
+        matches = [self.match(pair) for pair in pairs]
         # Query and positive have shape (2, B, N, C).
         query = torch.stack([self._predict_cells(pair) for pair in pairs])
-        matches = [self.match(pair) for pair in pairs]
         positives = []
         for pair, match in zip(pairs, matches, strict=True):
             assert pair.key.cells is not None

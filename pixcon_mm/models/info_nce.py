@@ -127,11 +127,11 @@ class _QueueInfoNCE(torch.autograd.Function):
         return grad * grad_loss[:, None], None, None, None, None, None
 
 
-def product_dtype(query: Tensor) -> torch.dtype:
-    """Return the dtype of products with the queue: autocast's if it is on."""
-    device = query.device.type
+def autocast_dtype(tensor: Tensor) -> torch.dtype:
+    """Return the dtype of products with a tensor: autocast's if it is on."""
+    device = tensor.device.type
     is_autocast = torch.is_autocast_enabled(device)
-    return torch.get_autocast_dtype(device) if is_autocast else query.dtype
+    return torch.get_autocast_dtype(device) if is_autocast else tensor.dtype
 
 
 def info_nce(
@@ -161,7 +161,7 @@ def info_nce(
         >>> torch.allclose(loss, torch.nn.functional.softplus(z - s))
         True
     """
-    dtype = product_dtype(query)
+    dtype = autocast_dtype(query)
     positive, queue = positive.detach(), queue.detach()
     is_fused = backend == 'fused' or (
         backend == 'auto' and has_fused_kernel(query, dtype)

@@ -33,7 +33,14 @@ def rescale_extremes(vectors: Tensor) -> Tensor:
     """Scale vectors whose squares would overflow or vanish to a peak of 1.
 
     All others stay as they are, bit for bit. Shape (B, D, N), along D.
+
+    Returns:
+        Tensor: In float32 or wider.
     """
+    wide = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+    if vectors.dtype == torch.float16:
+        return wide  # no square of these is too large or too small there
+    vectors = wide
     peak = vectors.abs().amax(dim=1, keepdim=True)
     is_ordinary = (peak > TINY) & (peak < HUGE)
     peak.clamp_(min=torch.finfo(peak.dtype).tiny)
@@ -60,9 +67,7 @@ def cell_similarity(query: Tensor, key: Tensor) -> Tensor:
                  [0., 1.]]])
     """
     with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
-        wide = torch.promote_types(query.dtype, torch.float32)
-        query = rescale_extremes(query.detach().to(wide))
-        key = rescale_extremes(key.detach().to(wide))
+        query, key = rescale_extremes(query), rescale_extremes(key)
         product = torch.bmm(query.transpose(1, 2), key)
         # Norms divide N x M numbers here instead of N x D there.
         query_norm = query.norm(dim=1).clamp_(min=TINY)

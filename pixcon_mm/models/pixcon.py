@@ -14,6 +14,7 @@ from pixcon_mm.models.geometry import Geometry
 from pixcon_mm.models.head import pair_views
 from pixcon_mm.models.key_encoder import KeyEncoder
 from pixcon_mm.models.memory_format import safe_memory_format
+from pixcon_mm.models.stem import pool_before_relu
 
 
 def pick_view_to_enqueue(enqueued: int, pending: int) -> int:
@@ -94,6 +95,7 @@ class PixCon(BaseSelfSupervisor):
             init_cfg=init_cfg,
         )
         self.loss_lambda = loss_lambda
+        pool_before_relu(self.backbone)
         self.key_encoder = KeyEncoder(
             self.backbone, self.neck, base_momentum, end_momentum
         )
@@ -106,6 +108,7 @@ class PixCon(BaseSelfSupervisor):
             self,
             torch.channels_last if channels_last else torch.contiguous_format,
         )
+        self.data_preprocessor.memory_format = self.memory_format
         if compile_backbone:
             # In place, so that the names of the weights stay.
             self.backbone.compile()

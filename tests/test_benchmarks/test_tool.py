@@ -7,6 +7,7 @@ import torch
 
 from benchmarks import measure
 from benchmarks.main import main
+from benchmarks.memory import Tracker
 from pixcon_mm.errors import UserError
 from tests.test_datasets.pictures import write_pictures
 
@@ -66,6 +67,32 @@ def test_step(run):
     assert ratios['the same per direction'] == 2 * dense / ours
     assert ratios['share of the limit'] == limit / ours
     assert f'share of the limit: {limit / ours:.3g}' in shown
+
+
+@pytest.mark.slow
+def test_memory(run):
+    sizes = ['--batch', '2', '--queue', '64', *MODEL]
+    record, shown = run('memory', *sizes)
+    ours, release = (row['peak'] for row in record['rows'])
+    share = record['ratios']["share of the release's formulation"]
+    assert 0 < ours < release
+    assert share == ours / release
+    assert f'{share:.3g}' in shown
+
+
+def test_tracked_storages_live_until_they_are_freed():
+    held = torch.ones(100)
+    with Tracker([held]) as tracker:
+        half = held * 2  # 400 more bytes
+        view = half[10:]
+        del half
+        assert tracker.now == 800
+        third = view + 1
+        assert tracker.now == tracker.peak == 1160
+        del view, third
+    assert (tracker.now, tracker.peak) == (400, 1160)
+    assert tracker.operations == 2
+    assert tracker.moved == 4 * (100 + 100 + 90 + 90)
 
 
 @pytest.mark.slow
