@@ -24,8 +24,9 @@ PLAN = 'plans/demo.yaml'
 DATA = Path('data/demo')
 WORK_DIR = Path('work_dirs/demo')  # the plan's
 CURVE = WORK_DIR / 'curve.png'
-# Of the validation: with a cat or a person.
-SCENES = ('000001', '000004', '000011')
+# Of the validation, with cat and person; the point is on the first one's cat.
+SCENES = ('000000', '000002', '000015')
+POINT = ('0.65', '0.75')
 FIGURES = ('matches', 'weights', 'similarity', 'pca')
 PROCESSES = 2  # the two seeds side by side
 REPORT = 20.0  # seconds between two reports of progress
@@ -97,7 +98,7 @@ def draw(status: PlanStatus) -> None:
     looks = [
         start(
             *('tools/visualize.py', runs[0].config, '--pretrained', source),
-            *('--images', *scenes, '--figures', *FIGURES),
+            *('--images', *scenes, '--figures', *FIGURES, '--point', *POINT),
             *('--out', str(WORK_DIR / f'look_{name}')),
         )
         for name, source in weights.items()
