@@ -30,8 +30,9 @@ POINT = ('0.65', '0.75')
 FIGURES = ('matches', 'weights', 'similarity', 'pca')
 PROCESSES = 2  # the two seeds side by side
 REPORT = 20.0  # seconds between two reports of progress
-HIGHER, LOWER = 'Higher with every seed', 'Lower with every seed'
-MIXED, NONE = 'Not the same with every seed', 'Without a number'
+CLEAR = 1.0  # points: what the difference of each pair must reach to count
+HIGHER, LOWER = 'Higher with both seeds', 'Lower with both seeds'
+OPEN, NONE = 'No clear difference', 'Without a number'
 
 
 def start(*command: str) -> subprocess.Popen:
@@ -138,7 +139,7 @@ def differences(before: tables.Cell, after: tables.Cell) -> list[float]:
 def conclude(table: tables.Table) -> str:
     """Say what the numbers of a table show, one sentence a line."""
     random, pixcon = table.rows
-    found: dict[str, list[str]] = {HIGHER: [], LOWER: [], MIXED: [], NONE: []}
+    found: dict[str, list[str]] = {HIGHER: [], LOWER: [], OPEN: [], NONE: []}
     for column in table.columns:
         pairs = differences(random.cell(column), pixcon.cell(column))
         name = f'{column.benchmark}: {column.metric}'
@@ -159,9 +160,9 @@ def judge(pairs: list[float]) -> str:
     """Name the direction that the differences of all pairs have."""
     if not pairs:
         return NONE
-    if min(pairs) > 0:
+    if min(pairs) >= CLEAR:
         return HIGHER
-    return LOWER if max(pairs) < 0 else MIXED
+    return LOWER if max(pairs) <= -CLEAR else OPEN
 
 
 def main(argv: list[str] | None = None) -> None:
