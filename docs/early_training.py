@@ -3,8 +3,7 @@ r"""Measure how queries, keys and queue lie in the first steps of a run.
     python docs/early_training.py configs/pretrain/pixcon_r18-w32_small.py \
         --iterations 192 --cfg-options data_root=/path/to/images
     ... --negatives cells    # a cell of each view in the queue, not its mean
-    ... --cfg-options model.backbone.conv_cfg.type=Conv2d \
-        model.backbone.conv_cfg.padding_mode=reflect
+    ... --cfg-options padding_mode=zeros    # the recipe mirrors the borders
 
 Prints a table for docs/method.md, section 12, and trains as the recipe does;
 nothing is saved. R is the length of the mean of unit vectors; all other values

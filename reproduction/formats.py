@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from reproduction import charts
+from reproduction.differences import Comparison, comparisons_of
 from reproduction.tables import Column, Row, Table, number
 
 TEMPLATE = Path(__file__).with_name('page.html.j2')
@@ -44,6 +45,17 @@ def score_grid(table: Table, with_published: bool = True) -> Grid:
                 line.append(', '.join(marks))
         grid.append(line)
     return grid
+
+
+def difference_grid(table: Table, comparison: Comparison) -> Grid:
+    """Return the differences of a table's rows from one method."""
+    head = ['method', 'pre-trained on']
+    head += [f'{c.benchmark}, {c.metric}' for c in table.columns]
+    lines = [
+        [*_titles(row), *(str(found[c.key]) for c in table.columns)]
+        for row, found in comparison.rows
+    ]
+    return [head, *lines]
 
 
 def cost_grid(table: Table) -> Grid:
@@ -113,6 +125,15 @@ def notes_of(table: Table) -> list[str]:
             'Seeds share pre-trainings, so that the deviation may be less '
             f'than with a pre-training for each: {", ".join(shared)}.'
         )
+    if table.references:
+        notes.append(
+            'A difference is row minus reference, seed by seed: the mean over '
+            'the seeds that both have, its 95 % confidence interval '
+            "(Student's t, not corrected for the number of comparisons), and "
+            'the number of seeds. Two seeds give an interval that reaches 6.4 '
+            'times as far to each side as the two are apart; one seed gives '
+            'none.'
+        )
     published = [item for _, cell in cells for item in cell.published]
     if published:
         notes.append(
@@ -128,8 +149,9 @@ def notes_of(table: Table) -> list[str]:
 def to_csv(tables: list[Table]) -> str:
     """Write a line for each cell of each table, for other programs."""
     lines = [
-        _csv_line(table, row, column)
+        _csv_line(table, row, column, comparisons)
         for table in tables
+        for comparisons in [comparisons_of(table)]
         for row in table.rows
         for column in table.columns
     ]
@@ -141,11 +163,20 @@ def to_csv(tables: list[Table]) -> str:
     return text.getvalue()
 
 
-def _csv_line(table: Table, row: Row, column: Column) -> dict[str, Any]:
+def _csv_line(
+    table: Table, row: Row, column: Column, comparisons: list[Comparison]
+) -> dict[str, Any]:
     cell, cost, fine = row.cell(column), row.pretrain, row.finetune
     published = [number(p.value) or 'n/a' for p in cell.published]
     # A semicolon within a source would make two of one.
     sources = [p.source.replace(';', ',') for p in cell.published]
+    differences = {
+        comparison.reference.replace(';', ','): found[column.key]
+        for comparison in comparisons
+        for other, found in comparison.rows
+        if other is row
+    }
+    intervals = [d.interval or (None, None) for d in differences.values()]
     return dict(
         table=table.name,
         **row.key._asdict(),
@@ -158,6 +189,13 @@ def _csv_line(table: Table, row: Row, column: Column) -> dict[str, Any]:
         wanted=cell.wanted,
         pretrainings=cell.pretrainings,
         values=';'.join(map(number, cell.values)),
+        compared_with=';'.join(differences),
+        difference=';'.join(number(d.mean) for d in differences.values()),
+        difference_low=';'.join(number(low) for low, _ in intervals),
+        difference_high=';'.join(number(high) for _, high in intervals),
+        difference_n=';'.join(
+            str(len(d.values)) for d in differences.values()
+        ),
         published=';'.join(published),
         published_source=';'.join(sources),
         pretrain_device_hours=number(cost and cost.device_hours),
@@ -179,6 +217,10 @@ def to_markdown(tables: list[Table]) -> str:
         lines += [*_markdown_grid(score_grid(table)), '']
         lines += [f'- {_escape(note)}' for note in notes_of(table)]
         lines += [f'- [{n}] {_escape(s)}' for s, n in table.sources.items()]
+        for comparison in comparisons_of(table):
+            reference = _escape(comparison.reference)
+            lines += ['', f'### Difference from {reference}', '']
+            lines += _markdown_grid(difference_grid(table, comparison))
         costs = cost_grid(table)
         if len(costs) > 1:
             lines += ['', '### Cost', '', *_markdown_grid(costs)]
@@ -239,6 +281,10 @@ def to_html(
                 table=table,
                 notes=notes_of(table),
                 scores=score_grid(table),
+                differences={
+                    comparison.reference: difference_grid(table, comparison)
+                    for comparison in comparisons_of(table)
+                },
                 costs=cost_grid(table),
                 bars=_pictures(table, charts.draw_bars, styles),
                 cost_charts=_pictures(table, charts.draw_costs, styles),

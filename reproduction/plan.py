@@ -146,6 +146,8 @@ class TablePlan(Section):
     title: str
     rows: list[RowGroup]
     benchmarks: list[str]
+    # Methods of its rows that the others are compared with, seed by seed.
+    compare: list[str] = []
 
 
 class Plan(Section):
@@ -183,6 +185,13 @@ class Plan(Section):
             for group in table.rows:
                 self._check_known(where, 'methods', group.methods)
                 self._check_known(where, 'pretrain_sets', group.pretrain_sets)
+            methods = {name for group in table.rows for name in group.methods}
+            self._check_known(where, 'methods', table.compare)
+            absent = [name for name in table.compare if name not in methods]
+            if absent:
+                raise ValueError(
+                    f'{where}: compare: {absent[0]} has no row in the table'
+                )
         return self
 
     def _check_known(self, where: str, section: str, names: list[str]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pixcon_mm.visualization.curves import Records
-from reproduction.plan import Benchmark, Options
+from reproduction.plan import Benchmark, Options, Plan
 from reproduction.published import (
     PublishedNumber,
     RowKey,
@@ -24,6 +24,8 @@ from reproduction.runs import (
     table_rows,
 )
 from reproduction.status import PlanStatus, State
+
+RowName = tuple[str, str | None]  # method and pre-training set, in the plan
 
 
 def number(value: float | None) -> str:
@@ -56,6 +58,7 @@ class Cell:
     wanted: int = 0  # number of seeds of the plan
     pretrainings: int = 0  # how many different ones are behind the values
     published: list[PublishedNumber] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)  # of the values
 
     @property
     def mean(self) -> float | None:
@@ -127,6 +130,8 @@ class Table:
     title: str
     columns: list[Column]
     rows: list[Row]
+    # By title of a reference method: rows, each with its reference row.
+    references: dict[str, list[tuple[Row, Row]]] = field(default_factory=dict)
 
     @property
     def sources(self) -> dict[str, int]:
@@ -163,10 +168,11 @@ def collect_tables(status: PlanStatus) -> list[Table]:
             for key, bench in benchmarks.items()
             for metric, spec in bench.metrics.items()
         ]
-        rows = [
-            _row(status, method, pretrain_set, benchmarks, numbers)
-            for method, pretrain_set in table_rows(plan, name)
-        ]
+        ours = {
+            names: _row(status, *names, benchmarks, numbers)
+            for names in table_rows(plan, name)
+        }
+        rows = [*ours.values()]
         known = [row.key for row in rows]
         for row in find_other_rows(numbers, benchmarks.values(), known):
             cells = {
@@ -175,8 +181,32 @@ def collect_tables(status: PlanStatus) -> list[Table]:
                 for metric, spec in b.metrics.items()
             }
             rows.append(Row(row, cells, is_ours=False))
-        tables.append(Table(name, table.title, columns, rows))
+        references = _references(plan, table.compare, ours)
+        tables.append(Table(name, table.title, columns, rows, references))
     return tables
+
+
+def _references(
+    plan: Plan, compare: list[str], rows: dict[RowName, Row]
+) -> dict[str, list[tuple[Row, Row]]]:
+    """Find the row of each reference method that a row is compared with.
+
+    It is the one of the same pre-training set, or else the only one.
+    """
+    references = {}
+    for index, reference in enumerate(compare):
+        theirs = {key: row for key, row in rows.items() if key[0] == reference}
+        only = next(iter(theirs.values())) if len(theirs) == 1 else None
+        pairs = [
+            (row, theirs.get((reference, pretrain_set), only))
+            for (method, pretrain_set), row in rows.items()
+            # Once for each pair of methods.
+            if method not in compare[: index + 1]
+        ]
+        references[plan.methods[reference].title] = [
+            (row, other) for row, other in pairs if other is not None
+        ]
+    return references
 
 
 def _row(
@@ -209,6 +239,7 @@ def _row(
                 len(tests),
                 len({parent.name for parent in parents if parent}),
                 find(numbers, benchmark, column, key),
+                [t.seed for t in done],
             )
     metrics = [status.status(run).metrics for run in pretrains]
     return Row(

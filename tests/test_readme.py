@@ -20,7 +20,7 @@ from reproduction.runs import runs_of
 from tests import ROOT
 from tests.commands import run
 
-PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('**/*.md'))]
 BLOCKS = [
     block.replace('\\\n', ' ')
     for page in PAGES

@@ -50,6 +50,7 @@ done = int(sys.argv[6].split('_')[-1][:-4]) if sys.argv[6] else 0
 for epoch in range(done + 1, 4):
     with open(log / 'scalars.json', 'a') as file:
         file.write(json.dumps(dict(step=epoch, loss=4.0 - epoch,
+                   epoch=epoch, loss_image=4.0 - epoch,
                    images_per_second=10.0, memory=2048)) + '\\n')
     name = folder / f'epoch_{epoch}.pth'
     name.write_text(f'{kind} {start} {seed} {epoch}')

@@ -52,6 +52,7 @@ def test_a_seed_without_pretraining_takes_the_first(tmp_path):
 def changed(folder, *path, value):
     """Return the plan with a value at a path; without it if that is None."""
     plan = plan_dict(folder)
+    plan['tables']['main']['compare'] = ['random']
     node = plan
     for key in path[:-1]:
         node = node[key]
@@ -87,6 +88,13 @@ def changed(folder, *path, value):
         (('methods', 'sr'), 'PixCon', 'methods: sr: .*dictionary'),
         (('benchmarks', 'seg', 'data'), ['toys'], "'toys'.*mean 'toy'"),
         (('tables', 'main', 'benchmarks'), ['sag'], "main.*mean 'seg'"),
+        (('tables', 'main', 'compare'), ['rendom'], "main.*mean 'random'"),
+        (('tables', 'main', 'compare'), 'random', 'compare: .*list'),
+        (
+            ('tables', 'main', 'rows', 0, 'methods'),
+            ['sr'],
+            'main: compare: random has no row',
+        ),
         (
             ('benchmarks', 'seg', 'metrics', 'mIoU', 'scale'),
             'high',

@@ -1,0 +1,370 @@
+"""Write what the runs of a plan have given so far into docs/study/.
+
+    python docs/study/make.py plans/small.yaml
+
+PLAN.md has the tables, PLAN.json every number behind them, PLAN_curves.json
+and .png the training curves, PLAN_epochs.png what probe.py has measured;
+pictures of pictures.py are shown.
+Nothing runs; what has no result is said to be not run yet.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pixcon_mm.errors import run_tool
+from pixcon_mm.files import atomic_write
+from pixcon_mm.visualization.curves import smooth, smoothing
+from reproduction.charts import COLORS
+from reproduction.commands import summary
+from reproduction.differences import comparisons_of
+from reproduction.formats import to_markdown
+from reproduction.plan import read_plan
+from reproduction.runs import select, settings_of
+from reproduction.status import PlanStatus, State
+from reproduction.tables import Table, collect_tables
+
+ROOT = Path(__file__).resolve().parents[2]
+CURVES = {
+    'loss_image': 'loss of the images, times 1 - lambda',
+    'loss_dense': 'loss of the cells, times lambda',
+    'mon_pos_sim': 'cosine of positives',
+    'mon_pos_margin': "cosine of positives, less that of another image's",
+    'mon_feature_std': 'standard deviation of embeddings',
+    'mon_effective_rank': 'effective rank of features',
+}
+PROBES = {
+    'recall_at_1': 'correspondence: recall at 1',
+    'recall_within_1_cell': 'correspondence: within one cell',
+    'dense_knn': 'nearest neighbours: mIoU, %',
+}
+NOT_YET = 'not run yet\n'
+Sections = dict[str, Mapping[str, Any]]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Collect, draw and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('plan')
+    parser.add_argument('--out', type=Path, default=ROOT / 'docs/study')
+    args = parser.parse_args(argv)
+    out, name = args.out.resolve(), Path(args.plan).stem
+    plan_file = os.path.relpath(args.plan, ROOT)
+    os.chdir(ROOT)
+    status = PlanStatus(read_plan(plan_file))
+    tables, curves = collect_tables(status), curves_of(status)
+    probes = read_probes(status)
+    results = {
+        'runs': runs_of(status),
+        'tables': {table.name: cells_of(table) for table in tables},
+        'over epochs': probes,
+        'settings': settings(status),
+    }
+    write_json(out / f'{name}.json', results)
+    write_json(out / f'{name}_curves.json', {'curves': curves})
+    methods = {
+        run.name: status.plan.methods[run.method].title
+        for run in select(status.runs.values(), kind='pretrain')
+    }
+    drawn = set()
+    for kind, figure in (
+        ('curves', draw_curves(curves, methods)),
+        ('epochs', draw_probes(probes, methods)),
+    ):
+        if figure is not None:
+            figure.savefig(out / f'{name}_{kind}.png', dpi=90)
+            drawn.add(kind)
+    matches = [path.name for path in sorted(out.glob(f'{name}_matches_*.jpg'))]
+    page = write_page(status, tables, plan_file, drawn, matches)
+    atomic_write(out / f'{name}.md', page.encode())
+    pilots = out / 'pilots.json'
+    if pilots.is_file():
+        known = json.loads(pilots.read_text(encoding='utf-8'))['curves']
+        figure = draw_curves(known, {label: label for label in known})
+        figure.savefig(out / 'pilots.png', dpi=90)
+    print(f'{out / name}.md: {summary(status)}')
+
+
+def runs_of(status: PlanStatus) -> dict[str, Any]:
+    """Describe the runs that have begun: state, metrics, origin, cost."""
+    found = {}
+    for name, run in status.runs.items():
+        own, attempts = status.status(run), status.run_dir(run).attempts()
+        if not attempts:
+            continue
+        metrics = own.metrics or {}
+        checkpoint, cost = metrics.get('checkpoint'), metrics.get('cost', {})
+        found[name] = dict(
+            state=own.state.value,
+            seed=run.seed,
+            config=run.config,
+            options=run.options,
+            labels=run.labels,
+            metrics=rounded(metrics.get('metrics', {})),
+            checkpoint=checkpoint and checkpoint['name'],
+            sha256=checkpoint and checkpoint['sha256'],
+            started_from_sha256=metrics.get('parent_sha256'),
+            wall_seconds=round(sum(a['seconds'] for a in attempts)),
+            attempts=len(attempts),
+            device=attempts[-1]['device'],
+            images_per_second=rounded(cost.get('images_per_second')),
+            memory_gib=rounded(cost.get('memory_gib')),
+            version=attempts[-1]['version'],
+        )
+    return found
+
+
+def rounded(value: Any) -> Any:
+    """Round floats to six significant digits, also those within."""
+    if isinstance(value, dict):
+        return {key: rounded(child) for key, child in value.items()}
+    return float(f'{value:.6g}') if isinstance(value, float) else value
+
+
+def settings(status: PlanStatus) -> dict[str, Any]:
+    """Collect the settings of complete runs, once for all of their seeds."""
+    found = {}
+    for run in status.runs.values():
+        if status.status(run).state is State.COMPLETE:
+            name = run.benchmark or f'{run.method}-{run.pretrain_set}'
+            found[f'{run.kind}/{name}'] = {
+                key: value
+                for key, value in settings_of(run).items()
+                # Its own, not those of what it started from.
+                if key not in ('seed', 'weights')
+                and not key.startswith(('pretrain.', 'finetune.'))
+            }
+    return found
+
+
+def cells_of(table: Table) -> list[dict[str, Any]]:
+    """List the cells of a table, with their differences from references."""
+    differences: dict[tuple, dict] = {}
+    for reference, rows in comparisons_of(table):
+        for row, found in rows:
+            for key, difference in found.items():
+                if difference.values:
+                    differences.setdefault((row.key, key), {})[reference] = (
+                        dict(
+                            mean=rounded(difference.mean),
+                            interval=[*map(rounded, difference.interval or ())]
+                            or None,
+                            values=[*map(rounded, difference.values)],
+                        )
+                    )
+    return [
+        dict(
+            method=row.key.method,
+            column=column.key,
+            mean=rounded(cell.mean),
+            deviation=rounded(cell.std),
+            seeds=cell.seeds,
+            values=[*map(rounded, cell.values)],
+            difference_from=differences.get((row.key, column.key), {}),
+        )
+        for row in table.rows
+        for column in table.columns
+        for cell in [row.cell(column)]
+        if cell.values
+    ]
+
+
+def curves_of(status: PlanStatus) -> dict[str, Any]:
+    """Read a value an epoch of each curve of each pre-training."""
+    found = {}
+    for run in select(status.runs.values(), kind='pretrain'):
+        # A stale run's files are those of other settings.
+        if status.status(run).state is State.STALE:
+            continue
+        records = status.run_dir(run).records()
+        last = {r['epoch']: r for r in records if 'epoch' in r}
+        if last:
+            found[run.name] = {
+                'epoch': [*last],
+                **{
+                    key: [float(f'{r[key]:.4g}') for r in last.values()]
+                    for key in CURVES
+                    if all(key in r for r in last.values())
+                },
+            }
+    return found
+
+
+def read_probes(status: PlanStatus) -> dict[str, Any]:
+    """Read what probe.py has measured, by pre-training and epoch."""
+    found = {}
+    folder = Path(status.plan.work_dir) / 'probe'
+    for run in select(status.runs.values(), kind='pretrain'):
+        own = folder / run.name.partition('/')[2]
+        by_epoch = {
+            int(path.stem.partition('_')[2]): path
+            for path in own.glob('epoch_*.json')
+        }
+        start = folder / f'random-seed{run.seed}' / 'epoch_0.json'
+        if by_epoch and start.exists():
+            by_epoch[0] = start
+        for epoch, path in sorted(by_epoch.items()):
+            report = json.loads(path.read_text(encoding='utf-8'))
+            results = report['results']
+            values = dict(results['correspondence'])
+            values['dense_knn'] = results['knn']['shares']['1/1']['miou']
+            found[f'{run.name}, epoch {epoch}'] = dict(
+                run=run.name,
+                epoch=epoch,
+                sha256=report['backbone'].get('sha256'),
+                **{key: rounded(values[key]) for key in PROBES},
+            )
+    return found
+
+
+def draw_curves(
+    curves: dict[str, Any], titles: dict[str, str]
+) -> Figure | None:
+    """Draw smoothed curves over epochs, a line for each run.
+
+    Runs of one title have one colour.
+    """
+    if not curves:
+        return None
+    figure = Figure(figsize=(11, 6), layout='constrained')
+    for axes, (key, title) in zip(
+        figure.subplots(2, 3).flat, CURVES.items(), strict=True
+    ):
+        for name, curve in curves.items():
+            if key in curve:
+                values = np.array(curve[key], float)  # None is nan
+                values = smooth(values, smoothing(len(values)))
+                add_line(axes, titles, name, curve['epoch'], values)
+        axes.set_title(title, fontsize=9)
+        axes.set_visible(bool(axes.lines))
+    return with_legend(figure)
+
+
+def draw_probes(
+    probes: dict[str, Any], titles: dict[str, str]
+) -> Figure | None:
+    """Draw correspondence and nearest neighbours over epochs."""
+    if not probes:
+        return None
+    figure = Figure(figsize=(11, 3.8), layout='constrained')
+    for axes, (key, title) in zip(
+        figure.subplots(1, 3), PROBES.items(), strict=True
+    ):
+        for name in dict.fromkeys(probe['run'] for probe in probes.values()):
+            points = [p for p in probes.values() if p['run'] == name]
+            epochs = [p['epoch'] for p in points]
+            values = [p[key] for p in points]
+            add_line(axes, titles, name, epochs, values, marker='.')
+        axes.set_title(title, fontsize=9)
+    return with_legend(figure)
+
+
+def add_line(axes, titles, name, epochs, values, **style) -> None:
+    """Draw the line of a run in the colour of its title."""
+    color = COLORS[[*dict.fromkeys(titles.values())].index(titles[name])]
+    axes.plot(epochs, values, color=color, lw=1, label=titles[name], **style)
+    axes.set_xlabel('epoch', fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.3)
+
+
+def with_legend(figure: Figure) -> Figure:
+    """Name each method once, below the panels."""
+    lines = {
+        line.get_label(): line for axes in figure.axes for line in axes.lines
+    }
+    figure.legend(
+        lines.values(),
+        lines.keys(),
+        loc='outside lower center',
+        ncols=6,
+        frameon=False,
+    )
+    return figure
+
+
+def write_json(path: Path, sections: Sections) -> None:
+    """Write JSON with a line for each entry, for small differences in git."""
+    parts = []
+    for name, content in sections.items():
+        lines = [
+            f'  {json.dumps(key)}: {json.dumps(value, sort_keys=True)}'
+            for key, value in content.items()
+        ]
+        inside = ',\n'.join(lines)
+        parts.append(f' {json.dumps(name)}: {{\n{inside}\n }}')
+    text = ',\n'.join(parts)
+    atomic_write(path, f'{{\n{text}\n}}\n'.encode())
+
+
+def write_page(
+    status: PlanStatus,
+    tables: list[Table],
+    plan_file: str,
+    drawn: set[str],
+    matches: list[str],
+) -> str:
+    """Write the page of results in Markdown."""
+    name = Path(plan_file).stem
+    has_scores = any(
+        cell.values
+        for table in tables
+        for row in table.rows
+        for cell in row.cells.values()
+    )
+    plan_link = f'[{plan_file}](../../{plan_file})'
+    lines = [
+        f'# {status.plan.title}',
+        '',
+        f'Written by `python docs/study/make.py {plan_file}` from the runs of '
+        f'{plan_link}; numbers: [{name}.json]({name}.json).',
+        '',
+        summary(status),
+        '',
+        to_markdown(tables) if has_scores else f'## Tables\n\n{NOT_YET}',
+    ]
+    for kind, title, text in (
+        (
+            'curves',
+            'Training curves',
+            f'A line for each pre-training; [{name}_curves.json]'
+            f'({name}_curves.json).',
+        ),
+        (
+            'epochs',
+            'Over the training',
+            'Checkpoints that were kept, measured by [probe.py](probe.py); '
+            'epoch 0 is random weights of the same seed.',
+        ),
+    ):
+        lines += [f'## {title}', '']
+        if kind in drawn:
+            lines += [text, '', f'![{title}]({name}_{kind}.png)', '']
+        else:
+            lines += [NOT_YET]
+    lines += ['## Matches and weights', '']
+    if matches:
+        lines += [
+            'Of two photographs, by [pictures.py](pictures.py): the same two '
+            'crops in each row, with the matches of the cells in their '
+            'overlap (dashed), the cosine of each match, and its weight. '
+            'Photographs: Rachel Michetti and Stefan van der Walt, CC0.',
+            '',
+        ]
+        lines += [f'![Matches and weights]({file})\n' for file in matches]
+    else:
+        lines += [NOT_YET]
+    return '\n'.join(lines).rstrip() + '\n'
+
+
+if __name__ == '__main__':
+    run_tool(main)

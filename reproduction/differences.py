@@ -1,0 +1,100 @@
+"""Paired differences of a table's rows, with confidence intervals."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from scipy.special import stdtrit
+
+from reproduction.tables import Cell, Row, Table, number
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Differences of two cells, one for each seed that both have.
+
+    The interval is Student's t of paired values: it takes the seeds for a
+    sample from a normal distribution, and is not corrected for the number
+    of comparisons in a table.
+
+    Example:
+        >>> print(Difference([1.0, 2.0, 3.0]), Difference([1.0]))
+        +2.0 [-0.5, +4.5] (3) +1.0 (1)
+    """
+
+    values: list[float]
+
+    @property
+    def mean(self) -> float | None:
+        """Mean of the values; None without any."""
+        return statistics.fmean(self.values) if self.values else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Ends of the 95 % confidence interval; None below two values."""
+        n = len(self.values)
+        if n < 2:
+            return None
+        quantile = float(stdtrit(n - 1, (1 + LEVEL) / 2))
+        half = quantile * statistics.stdev(self.values) / math.sqrt(n)
+        return self.mean - half, self.mean + half
+
+    def __str__(self) -> str:
+        """Write mean, interval and number of seeds."""
+        if self.mean is None:
+            return '–'
+        ends = ''
+        if self.interval:
+            ends = f' [{", ".join(map(signed, self.interval))}]'
+        return f'{signed(self.mean)}{ends} ({len(self.values)})'
+
+
+def signed(value: float) -> str:
+    """Round to one decimal, as the scores, and write the sign.
+
+    Example:
+        >>> signed(1.26), signed(-0.01), signed(-2.0)
+        ('+1.3', '+0.0', '-2.0')
+    """
+    return f'{round(float(number(value)), 1) + 0.0:+.1f}'
+
+
+def paired_difference(cell: Cell, reference: Cell) -> Difference:
+    """Subtract a reference seed by seed, for the seeds that both have."""
+    theirs = dict(zip(reference.seeds, reference.values, strict=True))
+    ours = zip(cell.seeds, cell.values, strict=True)
+    return Difference([x - theirs[seed] for seed, x in ours if seed in theirs])
+
+
+class Comparison(NamedTuple):
+    """Differences of a table's rows from those of one method."""
+
+    reference: str  # title of the method
+    rows: list[tuple[Row, dict[str, Difference]]]  # by key of the column
+
+
+def comparisons_of(table: Table) -> list[Comparison]:
+    """Compare a table's rows with its references, as its plan says."""
+    return [
+        Comparison(
+            title,
+            [
+                (
+                    row,
+                    {
+                        column.key: paired_difference(
+                            row.cell(column), reference.cell(column)
+                        )
+                        for column in table.columns
+                    },
+                )
+                for row, reference in pairs
+            ],
+        )
+        for title, pairs in table.references.items()
+    ]

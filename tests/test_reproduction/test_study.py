@@ -1,0 +1,141 @@
+"""The pages of docs/study/ have the numbers of the runs, or none."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from reproduction.execute import Selection, execute
+from reproduction.plan import read_plan
+from reproduction.status import PlanStatus
+from tests import ROOT
+from tests.commands import run
+from tests.test_reproduction.conftest import (
+    PRETRAINED,
+    TEST,
+    metrics_of,
+    plan_dict,
+    write_plan,
+)
+from tests.test_reproduction.test_frozen import knn
+
+
+def load(name):
+    path = ROOT / f'docs/study/{name}.py'
+    spec = importlib.util.spec_from_file_location(f'study_{name}', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+make, probe = load('make'), load('probe')
+
+
+@pytest.fixture
+def plan(tmp_path):
+    tables = plan_dict(tmp_path)['tables']
+    tables['main']['compare'] = ['random']
+    return write_plan(tmp_path, tables=tables)
+
+
+def write_pages(plan, out):
+    make.main([str(plan), '--out', str(out)])
+    results = json.loads((out / 'plan.json').read_text())
+    return results, (out / 'plan.md').read_text()
+
+
+def test_before_and_after_the_runs(tmp_path, plan, fake_tools):
+    out = tmp_path / 'out'
+    results, page = write_pages(plan, out)
+    assert page.count('not run yet') == 4
+    assert results['runs'] == results['over epochs'] == {}
+    assert not [*out.glob('*.png')]
+    status = PlanStatus(read_plan(plan))
+    assert execute(status, Selection(), lambda _: None)
+    status.forget()
+    results, page = write_pages(plan, out)
+    # Only the probe and the pictures are still to come.
+    assert page.count('not run yet') == 2
+    curves = json.loads((out / 'plan_curves.json').read_text())['curves']
+    assert curves[PRETRAINED] == dict(epoch=[1, 2, 3], loss_image=[3, 2, 1])
+    assert (out / 'plan_curves.png').exists()
+    assert results['runs'].keys() == status.runs.keys()
+    test, pretrained = results['runs'][TEST], results['runs'][PRETRAINED]
+    assert test['metrics'] == metrics_of(status, TEST)['metrics']
+    known = metrics_of(status, PRETRAINED)['checkpoint']
+    assert pretrained['sha256'] == known['sha256']
+    assert pretrained['attempts'] == 1
+    random, ours = results['tables']['main']
+    assert ours['values'][0] == test['metrics']['mIoU']
+    (difference,) = ours['difference_from'].values()
+    assert difference['values'] == pytest.approx(
+        [a - b for a, b in zip(ours['values'], random['values'], strict=True)],
+        abs=1e-3,
+    )
+    settings = results['settings']['pretrain/sr-toy']
+    assert settings['model.type'] == 'PixCon'
+    assert 'seed' not in settings
+
+
+def test_kept_checkpoints_are_measured_once(tmp_path, monkeypatch):
+    folder = tmp_path / 'runs/pretrain/sr-toy-seed1'
+    folder.mkdir(parents=True)
+    for epoch in (5, 10, 15, 20):
+        (folder / f'epoch_{epoch}.pth').write_text(f'weights {epoch}')
+    benchmarks = {
+        'near': {**knn(k=7), 'data': ['toy']},
+        'pairs': knn(crop_size=64, protocols='correspondence'),
+    }
+    tables = plan_dict(tmp_path)['tables']
+    tables['main']['benchmarks'] = ['near', 'pairs']
+    plan = write_plan(tmp_path, benchmarks=benchmarks, tables=tables)
+    measured = []
+
+    def measure(line, **_):
+        """Write the report of tools/evaluate_dense.py."""
+        words = dict(zip(line, line[1:], strict=False))
+        weights, out = words['--pretrained'], Path(words['--out'])
+        assert (words['--k'], words['--crop-size']) == ('7', '64')
+        sha256 = None if weights == 'none' else probe.sha256_of(Path(weights))
+        measured.append(weights if sha256 is None else Path(weights).name)
+        pairs = dict(recall_at_1=0.5, recall_within_1_cell=0.75)
+        shares = {'1/1': dict(miou=10.0 + len(measured))}
+        report = dict(
+            backbone=dict(sha256=sha256) if sha256 else {},
+            results=dict(correspondence=pairs, knn=dict(shares=shares)),
+        )
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(report))
+
+    monkeypatch.setattr(probe.subprocess, 'run', measure)
+    words = [str(plan), '--every', '10', '--benchmarks', 'near', 'pairs']
+    probe.main([*words, '--only', '*-seed1'])
+    probe.main([*words, '--only', '*-seed1'])
+    assert measured == ['none', 'epoch_10.pth', 'epoch_20.pth']
+    # Another checkpoint under a known name.
+    (folder / 'epoch_20.pth').write_text('other weights')
+    probe.main([*words, '--only', '*-seed1'])
+    assert measured[3:] == ['epoch_20.pth']
+    results, page = write_pages(plan, tmp_path / 'out')
+    points = results['over epochs'].values()
+    assert [point['epoch'] for point in points] == [0, 10, 20]
+    assert [point['dense_knn'] for point in points] == [11.0, 12.0, 14.0]
+    assert 'plan_epochs.png' in page
+
+
+@pytest.mark.slow
+def test_pictures_of_matches(tmp_path):
+    plan, out = write_plan(tmp_path), tmp_path / 'out'
+    out.mkdir()
+    words = ['docs/study/pictures.py', plan, '--out', out, '--epochs', 0]
+    done = run(*words, '--method', 'sr')
+    assert done.returncode == 0, done.stderr
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ['plan_matches_cat.jpg', 'plan_matches_coffee.jpg']
+    _, page = write_pages(plan, out)
+    assert all(f']({name})' in page for name in names)
+    # A checkpoint that is not there, a method without one.
+    done = run(*words, 7, '--method', 'sr')
+    assert 'epoch_7.pth' in done.stderr
+    assert 'Traceback' not in done.stderr
