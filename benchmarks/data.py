@@ -19,6 +19,7 @@ from benchmarks.measure import Call, compare, row_of
 from benchmarks.report import Report
 from benchmarks.step import MAIN, PRETRAIN
 from pixcon_mm.datasets import SceneImageDataset, decoding
+from pixcon_mm.datasets.loading import readable_images
 
 OURS = 'ours: decode, crop, flip'
 OPENCV = 'ours, OpenCV decodes'
@@ -104,15 +105,20 @@ def data_calls(args: argparse.Namespace) -> dict[str, Call]:
     """Return calls that load images by each pipeline, in one thread.
 
     MMPretrain's is called without a data set around it, ours with its own,
-    which seeds each sample and skips broken images.
+    which seeds each sample. Broken images are left out, with a warning.
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     np.random.seed(0)
     main, on_cpu = scenes(args), scenes(args, 'pixcon_r50_cpu-aug_coco')
     byol = Compose(pipeline_of_mmpretrain('byol', args.size))
-    indices = range(len(main))
-    paths = [main.get_data_info(index)['img_path'] for index in indices]
+    all_paths = {
+        main.get_data_info(index)['img_path']: index
+        for index in range(len(main))
+    }
+    # As many as are loaded at most: compare() has a round to warm up.
+    paths = readable_images(all_paths, args.images * (args.rounds + 1))
+    indices = [all_paths[path] for path in paths]
 
     def each(load, items) -> Call:
         endless = itertools.cycle(items)

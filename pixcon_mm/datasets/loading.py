@@ -1,15 +1,22 @@
 """The first transform of a pipeline: from a path to an image."""
 
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
 
 from pixcon_mm.datasets.decoding import MAX_PIXELS, decode_whole
 from pixcon_mm.datasets.storage import PATIENCE, read_file
+from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
 
 # Uncompressed, 16 bits in four channels; and room for metadata.
 BYTES_A_PIXEL, METADATA = 8, 64 * 2**20
+Name = TypeVar('Name', str, Path)
 
 
 class BrokenImageError(ValueError):
@@ -64,3 +71,43 @@ class LoadSceneImage(BaseTransform):
             raise BrokenImageError(f'{as_line(path)}: {reason}') from error
         except (OSError, ValueError) as error:
             raise BrokenImageError(f'{as_line(path)}: {error}') from error
+
+
+def readable_images(
+    paths: Iterable[Name], count: int | None = None
+) -> list[Name]:
+    """Return the images that can be read, and name the others on stderr.
+
+    Args:
+        paths (Iterable[str | Path]): Image files.
+        count (int, optional): Stop at this many readable ones.
+
+    Returns:
+        list[str | Path]: A part of the paths, in their order.
+
+    Raises:
+        UserError: If none can be read.
+    """
+    load, broken = LoadSceneImage(), 0
+    found: list[Name] = []
+    for path in paths:
+        if len(found) == count:
+            break
+        try:
+            load.read(str(path))
+        except BrokenImageError as error:
+            broken += 1
+            print(f'warning: {error}', file=sys.stderr)
+        else:
+            found.append(path)
+    if not found:
+        raise UserError(
+            f'None of the images can be read: {broken} are damaged. '
+            'docs/data.md says what counts as damaged.'
+        )
+    if broken:
+        print(
+            f'warning: {broken} of {broken + len(found)} images are left out',
+            file=sys.stderr,
+        )
+    return found

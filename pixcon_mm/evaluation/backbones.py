@@ -60,15 +60,18 @@ class FrozenBackbone(nn.Module):
             Tensor: float32. Shape (B, D, H / stride, W / stride).
 
         Raises:
-            UserError: If the network takes images of one size only, and
-                these have another.
+            UserError: If the network does not take images of this size.
         """
         images = images.float()
         if self.bgr:
             images = images.flip(1)
         try:
             return self.read((images - self.mean) / self.std).float()
-        except AssertionError as error:  # of timm, for windows and positions
+        # timm asserts, for windows and positions; mirroring has a least size.
+        except (AssertionError, RuntimeError) as error:
+            is_size = 'Padding size' in str(error)
+            if isinstance(error, RuntimeError) and not is_size:
+                raise
             height, width = images.shape[2:]
             raise UserError(
                 f'The backbone takes no images of {height} x {width} pixels '
@@ -85,6 +88,24 @@ class FrozenBackbone(nn.Module):
             std=self.std.flatten().tolist(),
             channel_order='BGR' if self.bgr else 'RGB',
         )
+
+
+def find_device(name: str | None) -> str:
+    """Return a device; by default CUDA if there is one, else the CPU.
+
+    Raises:
+        UserError: If this machine has no device of that name.
+    """
+    name = name or ('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        torch.empty(0, device=name)
+    # Without CUDA in the build, PyTorch asserts.
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f'--device {name} cannot be used here: {reason}'
+        ) from error
+    return name
 
 
 def load_backbone(

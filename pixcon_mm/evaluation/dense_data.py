@@ -68,7 +68,7 @@ class DenseData(Dataset):
 
     Raises:
         UserError: If the folder is no such tree, an image has no mask, or
-            there is no class of a name.
+            there is no class of a name, or it is named twice.
     """
 
     def __init__(
@@ -96,6 +96,8 @@ class DenseData(Dataset):
                 )
         self.classes = list(classes or names)
         for name in self.classes:
+            if self.classes.count(name) > 1:
+                raise UserError(f'The class {name!r} is named twice.')
             if name not in names:
                 raise UserError(
                     f'{self.kind} has no class {name!r}.{suggest(name, names)}'
@@ -185,11 +187,12 @@ def tree_of(root: Path) -> str:
     for kind, mark in marks.items():
         if (root / mark).exists():
             return kind
-    what = 'has none of the trees' if root.is_dir() else 'does not exist'
+    what = 'is no labelled tree' if root.is_dir() else 'is no folder'
+    what = what if root.exists() else 'does not exist'
     trees = ''.join(
         f'\n  {kind}: {", ".join(parts)}' for kind, parts in TREES.items()
     )
-    raise UserError(f'{root} {what} that --data can read:{trees}')
+    raise UserError(f'{root} {what}. These are read:{trees}')
 
 
 def _expected(kind: str) -> str:

@@ -84,7 +84,7 @@ def read_objects(root: Path) -> list[tuple[Path, Boxes]]:
     (``annotations/instances_val2017.json``, ``val2017/``, without crowds).
 
     Raises:
-        UserError: If the folder has neither.
+        UserError: If the folder has neither, or no box.
     """
     names = root / 'ImageSets/Main/trainval.txt'
     coco = root / 'annotations/instances_val2017.json'
@@ -100,7 +100,10 @@ def read_objects(root: Path) -> list[tuple[Path, Boxes]]:
             f'CorLoc needs boxes, and {root} has neither {names} (VOC) nor '
             f'{coco} (COCO).'
         )
-    return [(path, boxes) for path, boxes in found if len(boxes)]
+    found = [(path, boxes) for path, boxes in found if len(boxes)]
+    if not found:
+        raise UserError(f'No image of {root} has a box, which CorLoc needs.')
+    return found
 
 
 def _read_xml(root: Path, name: str) -> Boxes:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pixcon_mm.errors import UserError
+
 IGNORE = 255  # label of pixels that do not count
 
 
@@ -52,12 +54,20 @@ def segmentation_metrics(
         dict[str, Any]: ``miou``, ``mean_accuracy``, ``pixel_accuracy``, and
         by class ``iou`` and ``accuracy`` (None if there is none).
 
+    Raises:
+        UserError: If no pixel was counted.
+
     Example:
         >>> counts = torch.tensor([[3, 1], [0, 4]])
         >>> found = segmentation_metrics(counts, ['sky', 'sea'])
         >>> found['iou'], found['miou']
         ({'sky': 75.0, 'sea': 80.0}, 77.5)
     """
+    if not confusion.any():
+        raise UserError(
+            'None of the pixels that were to be compared has one of the '
+            f'classes {", ".join(classes)}: take more images or classes.'
+        )
     counts = confusion.double()
     hits, actual = counts.diagonal(), counts.sum(dim=1)
     union = actual + counts.sum(dim=0) - hits

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pixcon_mm.errors import UserError
 from pixcon_mm.evaluation.backbones import FrozenBackbone
 from pixcon_mm.evaluation.dense_data import DenseData
 from pixcon_mm.evaluation.features import feature_batches
@@ -220,8 +221,16 @@ def segment(
 
     Returns:
         Tensor: Confusion matrix, on the CPU. Shape (C, C).
+
+    Raises:
+        UserError: If the memory is empty.
     """
     num_classes = len(data.classes)
+    if not len(memory.features):
+        raise UserError(
+            'No cell of the training images that were taken has one of the '
+            f'classes {", ".join(data.classes)}: take more images or classes.'
+        )
     confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
     for maps, masks in feature_batches(backbone, data, indices, **loading):
         rows = F.normalize(

@@ -64,6 +64,11 @@ class Setting:
                 args.data, args.train_split, self.size, args.classes
             )
             self.order = choose(len(self.train), args.train_images, args.seed)
+        if protocol == 'linear' and len(self.order) < 2:
+            raise UserError(
+                'A linear head needs two training images or more: one is held '
+                'out, to choose the learning rate.'
+            )
 
     def describe(self) -> Results:
         """Return what a result file says about the data."""
@@ -117,7 +122,9 @@ def linear_head(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
         seed=args.seed,
         **loading(args, 'linear'),
     )
-    print(f'linear: mIoU {found["miou"]:.2f} (learning rate {found["rate"]})')
+    rate = found['rate']
+    note = ', the largest' if rate == max(linear.RATES) else ''
+    print(f'linear: mIoU {found["miou"]:.2f} (learning rate {rate}{note})')
     return dict(setting.describe(), **found)
 
 

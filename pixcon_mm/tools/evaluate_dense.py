@@ -9,7 +9,7 @@ import torch
 
 from pixcon_mm import __version__
 from pixcon_mm.errors import run_tool
-from pixcon_mm.evaluation.backbones import load_backbone
+from pixcon_mm.evaluation.backbones import find_device, load_backbone
 from pixcon_mm.files import atomic_write, check_out
 
 NAMES = ('knn', 'linear', 'cluster', 'corloc', 'correspondence')
@@ -105,8 +105,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if len(args.size or ()) > 2:
         parser.error('--size takes one number, or height and width')
-    if args.device is None:
-        args.device = 'cuda' if torch.cuda.is_available() else 'cpu'
     at_least = dict(k=1, memory=0, crop_size=1, batch_size=1, workers=0)
     for name in ('linear_epochs', 'clusters', 'cluster_seeds', 'mask_size'):
         at_least[name] = 1
@@ -127,6 +125,7 @@ def main(argv: list[str] | None = None) -> None:
     name = 'none' if args.pretrained == 'none' else Path(args.pretrained).stem
     out = args.out or Path('work_dirs') / f'dense_{name}.json'
     check_out(out)
+    args.device = find_device(args.device)
     backbone = load_backbone(
         *(args.arch, args.pretrained, args.stride, args.prefix, args.seed)
     ).to(args.device)

@@ -19,10 +19,15 @@ from pixcon_mm import __version__
 from pixcon_mm.checkpoint.load import load_weights
 from pixcon_mm.cli import IRRELEVANT, import_framework, quiet
 from pixcon_mm.config import load_config
+from pixcon_mm.datasets.loading import readable_images
 from pixcon_mm.datasets.transforms import resize
 from pixcon_mm.engine.hooks.pretrained_hook import fill_model
 from pixcon_mm.errors import UserError, run_tool
-from pixcon_mm.evaluation.backbones import FrozenBackbone, load_backbone
+from pixcon_mm.evaluation.backbones import (
+    FrozenBackbone,
+    find_device,
+    load_backbone,
+)
 from pixcon_mm.evaluation.clustering import check_faiss, cluster
 from pixcon_mm.evaluation.dense_data import read_image
 from pixcon_mm.evaluation.features import dense_features
@@ -110,8 +115,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('--point takes shares from 0 to below 1')
     if min(args.max_images, args.clusters, args.side) < 1:
         parser.error('--max-images, --clusters and --side are at least 1')
-    if args.device is None:
-        args.device = 'cuda' if torch.cuda.is_available() else 'cpu'
     return args
 
 
@@ -121,6 +124,7 @@ def main(argv: list[str] | None = None) -> None:
     for message in IRRELEVANT:
         warnings.filterwarnings('ignore', message)
     check_out(args.out / 'index.html')
+    args.device = find_device(args.device)
     cfg = read_config(args.arch) if args.arch.endswith('.py') else None
     names = choose_images(args, cfg)
     facts = dict(config=args.arch, images=', '.join(map(str, names)))
@@ -154,7 +158,10 @@ def read_config(path: str) -> Config:
 def choose_images(
     args: argparse.Namespace, cfg: Config | None
 ) -> dict[Path, str]:
-    """List the images to draw, with a name for each."""
+    """List the images to draw, with a name for each.
+
+    Damaged ones are left out, with a warning.
+    """
     if args.images:
         names = list_images(args.images)
     elif cfg is None or not cfg.get('train_dataloader'):
@@ -169,9 +176,8 @@ def choose_images(
             [Path(dataset.get_data_info(i)['img_path']) for i in chosen]
         )
     paths = list(names)
-    return {
-        paths[i]: names[paths[i]] for i in spread(args.max_images, len(paths))
-    }
+    chosen = [paths[i] for i in spread(args.max_images, len(paths))]
+    return {path: names[path] for path in readable_images(chosen)}
 
 
 def browse(

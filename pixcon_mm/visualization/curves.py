@@ -141,7 +141,7 @@ def plot_curves(runs: dict[str, Records], path: str | Path) -> None:
                 # A probe's few values are seen as points.
                 style = '.-' if key in PROBES else '-'
                 axes.plot(*zip(*points, strict=True), style)
-        axes.set_title(textwrap.fill(title, 24), fontsize=9)
+        axes.set_title(textwrap.fill(title, 120 // columns), fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pixcon_mm.errors import UserError
 from pixcon_mm.models.matching import cell_similarity, normalize
 
 
@@ -43,15 +44,22 @@ def principal_colors(
     """Project unit features of a set of images to three colours.
 
     Args:
-        maps (Sequence[Tensor]): Features, (D, h, w) each; four cells or more
-            in all.
+        maps (Sequence[Tensor]): Features, (D, h, w) each.
 
     Returns:
         tuple: Colours in [0, 1] for each image, (h, w, 3), each component
         from its 1st to its 99th percentile; and the components' shares of
         the variance. The sign of a component is that of its largest weight.
+
+    Raises:
+        UserError: If there are fewer than four cells in all.
     """
     rows = torch.cat([unit_rows(features) for features in maps]).cpu()
+    if len(rows) < 4:
+        raise UserError(
+            f'Three components need 4 cells or more, and these images have '
+            f'{len(rows)}: take more or larger images.'
+        )
     rows = rows - rows.mean(dim=0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # of the first guess

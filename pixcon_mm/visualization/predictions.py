@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from pixcon_mm.classes import colours
 from pixcon_mm.datasets.listing import spread
 from pixcon_mm.errors import UserError
+from pixcon_mm.evaluation.metrics import IGNORE
 
 # The visualiser of a framework, where a config has none.
 VISUALIZER = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer')
@@ -28,6 +29,7 @@ AT_LEAST = 3  # detections drawn where none has that score
 GAP = 8  # pixels between truth and prediction
 ROW = (1000, 400)  # largest width and height in a sheet, pixels
 WHITE = (255, 255, 255)
+SEARCHED = 100  # images of a segmentor that are looked at, at most
 
 
 def pairs(
@@ -225,18 +227,37 @@ def write_sheet(
 def choose(dataset: Dataset, count: int) -> list[int]:
     """Choose images that are spread over a data set, with objects if possible.
 
-    All images of a segmentor count as images with objects.
+    Of a segmentor, at most ``SEARCHED`` images are looked at.
     """
+    has_boxes = 'instances' in dataset.get_data_info(0)
     good, empty = [], []
-    for index in range(len(dataset)):
-        objects = dataset.get_data_info(index).get('instances')
-        if objects is None:
-            return spread(count, len(dataset))
-        is_empty = all(each.get('ignore_flag') for each in objects)
-        (empty if is_empty else good).append(index)
+    for index in spread(None if has_boxes else SEARCHED, len(dataset)):
+        is_good = has_box if has_boxes else has_segment
+        (good if is_good(dataset, index) else empty).append(index)
     chosen = [good[i] for i in spread(count, len(good))]
     more = spread(count - len(chosen), len(empty))
     return chosen + [empty[i] for i in more]
+
+
+def has_box(dataset: Dataset, index: int) -> bool:
+    """Tell whether an image of a detector has an object that counts."""
+    objects = dataset.get_data_info(index)['instances']
+    return not all(each.get('ignore_flag') for each in objects)
+
+
+def has_segment(dataset: Dataset, index: int) -> bool:
+    """Tell whether an image of a segmentor shows more than background.
+
+    True where no class is called so, or the image has no mask.
+    """
+    names = [name.lower() for name in dataset.metainfo['classes']]
+    if 'background' not in names:
+        return True
+    sample = dataset[index]['data_samples']
+    if 'gt_sem_seg' not in sample:
+        return True
+    others = {IGNORE, names.index('background')}
+    return not {*sample.gt_sem_seg.data.unique().tolist()} <= others
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:

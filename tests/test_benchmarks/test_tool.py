@@ -71,6 +71,7 @@ def test_step(run):
 @pytest.mark.slow
 def test_data_and_train(run, tmp_path):
     folder = write_pictures(tmp_path / 'scenes', 6, width=160, height=120)
+    (folder / 'broken.jpg').write_bytes(b'no image')
     source = ['--data', str(folder)]
     record, _ = run('data', *SMALL, *source, '--size', '32', '--images', '3')
     assert len(times(record)) == 4

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pixcon_mm.datasets import LoadSceneImage, loading
-from pixcon_mm.datasets.loading import BrokenImageError
+from pixcon_mm.datasets.loading import BrokenImageError, readable_images
+from pixcon_mm.errors import UserError
 from tests.test_datasets.pictures import broken_files, encode, picture
 
 
@@ -65,3 +66,18 @@ def test_a_bug_of_ours_breaks_no_image(tmp_path, monkeypatch):
     monkeypatch.setattr(loading, 'decode_whole', lambda: None)
     with pytest.raises(TypeError):
         load(path)
+
+
+def test_readable_images_are_kept_and_others_named(tmp_path, capsys):
+    paths = [tmp_path / name for name in ('a.png', 'b.png', 'c.png', 'd.png')]
+    for path in paths:
+        path.write_bytes(encode(picture(3)))
+    paths[1].write_bytes(b'')
+    assert readable_images(paths) == [paths[0], *paths[2:]]
+    first, last = capsys.readouterr().err.splitlines()
+    assert 'b.png' in first
+    assert '1 of 4 images' in last
+    assert readable_images(paths, 1) == paths[:1]
+    assert not capsys.readouterr().err
+    with pytest.raises(UserError, match='None of the images'):
+        readable_images(paths[1:2])

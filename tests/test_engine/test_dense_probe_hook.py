@@ -33,16 +33,12 @@ def images(tmp_path_factory):
 
 @pytest.fixture
 def config(images, tmp_path):
-    """A recipe that inherits the probe, with the tiny model."""
+    """A recipe with the probe, as of the command line, with the tiny model."""
 
     def build(**probe):
-        path = tmp_path / 'probed.py'
-        configs = ROOT / 'configs'
-        path.write_text(
-            f'_base_ = ["{configs}/pretrain/pixcon_r50_coco.py", '
-            f'"{configs}/_base_/dense_probe.py"]\n'
-        )
-        cfg = load_config(str(path))
+        recipe = ROOT / 'configs/pretrain/pixcon_r50_coco.py'
+        option = {'default_hooks.dense_probe.type': 'DenseProbeHook'}
+        cfg = load_config(str(recipe), option)
         cfg.model = tiny.model_config()
         cfg.train_dataloader.update(
             batch_size=4, num_workers=0, persistent_workers=False
@@ -54,7 +50,7 @@ def config(images, tmp_path):
         cfg.train_cfg.max_epochs = 3
         cfg.default_hooks.logger.interval = 1
         cfg.default_hooks.checkpoint.update(interval=1, **CHECKPOINT)
-        cfg.custom_hooks[0].update(
+        cfg.default_hooks.dense_probe.update(
             interval=2, num_images=6, crop_size=64, size=64, **probe
         )
         return cfg
@@ -79,7 +75,8 @@ def records(work_dir):
 def test_a_probed_run_is_the_same_and_keeps_its_best(config, tmp_path):
     cfg = config(data_root=str(make_voc(tmp_path / 'voc', train=3, val=2)))
     found = train(cfg, tmp_path / 'with')
-    plain = Config(dict(cfg.to_dict(), custom_hooks=[]))
+    plain = Config(cfg.to_dict())
+    del plain.default_hooks['dense_probe']
     del plain.default_hooks.checkpoint['save_best']
     without = train(plain, tmp_path / 'without')
     assert [r['loss'] for r in found if 'loss' in r] == [
@@ -122,7 +119,7 @@ def test_a_probed_run_is_the_same_and_keeps_its_best(config, tmp_path):
 )
 def test_mistakes_are_found_at_the_start(probe, sentence, config, tmp_path):
     cfg = config()
-    cfg.custom_hooks[0].update(probe)
+    cfg.default_hooks.dense_probe.update(probe)
     with pytest.raises(UserError, match=sentence):
         train(cfg, tmp_path / 'run')
     assert not records(tmp_path / 'run')
@@ -141,7 +138,7 @@ def test_two_processes_share_the_images_and_a_resumed_run_goes_on(
 ):
     voc = make_voc(tmp_path / 'voc', train=3, val=2)
     cfg = config(data_root=str(voc))
-    cfg.custom_hooks[0].interval = 1
+    cfg.default_hooks.dense_probe.interval = 1
     cfg.dump(tmp_path / 'dumped.py')
     work_dir = tmp_path / 'run'
     words = ['bash', 'tools/dist_train.sh', tmp_path / 'dumped.py', 2]

@@ -1,6 +1,7 @@
 """Pictures during a real pre-training, in all backends of its visualizer."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -17,18 +18,29 @@ from pixcon_mm.engine import PixConRunner
 from pixcon_mm.errors import UserError
 from tests import ROOT
 from tests.test_datasets.pictures import write_pictures
+from tests.test_evaluation.trees import make_voc
 from tests.test_models import tiny
 
-FRAGMENT = ROOT / 'configs/_base_/match_pictures.py'
+# Of docs/evaluation.md, for every recipe.
+LINES = next(
+    block
+    for block in re.findall(
+        r'^```python\n(.*?)^```$',
+        (ROOT / 'docs/evaluation.md').read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    if 'MatchPictureHook' in block
+)
 
 
 @pytest.fixture
 def config(tmp_path):
-    """A recipe that inherits the hook, with the tiny model."""
+    """A recipe with the hook and the probe, with the tiny model."""
+    voc = make_voc(tmp_path / 'voc', train=2, val=1)
     folder = write_pictures(tmp_path / 'images', 8, width=80, height=60)
     path = tmp_path / 'drawn.py'
     recipe = ROOT / 'configs/pretrain/pixcon_r50_coco.py'
-    path.write_text(f'_base_ = ["{recipe}", "{FRAGMENT}"]\n')
+    path.write_text(LINES.replace('./pixcon_r50_coco.py', str(recipe)))
     cfg = load_config(str(path), dict(data_root=str(folder)))
     cfg.model = tiny.model_config()
     cfg.train_dataloader.update(
@@ -39,7 +51,10 @@ def config(tmp_path):
             step['scale'] = 64
     cfg.train_cfg.max_epochs = 2
     cfg.default_hooks.logger.interval = 1
-    cfg.custom_hooks[0].update(interval=1, num_images=1)
+    cfg.default_hooks.match_pictures.update(interval=1, num_images=1)
+    cfg.default_hooks.dense_probe.update(
+        interval=1, num_images=2, crop_size=64, size=64, data_root=str(voc)
+    )
     return cfg
 
 
@@ -53,7 +68,10 @@ def train(cfg, work_dir):
 
 def test_a_run_with_pictures_is_the_same(config, tmp_path):
     data, losses = train(config, tmp_path / 'with')
-    plain = Config(dict(config.to_dict(), custom_hooks=[]))
+    plain = Config(config.to_dict())
+    del plain.default_hooks['match_pictures']
+    del plain.default_hooks['dense_probe']
+    del plain.default_hooks.checkpoint['save_best']
     assert train(plain, tmp_path / 'without')[1] == losses
     last = [
         load_checkpoint(tmp_path / name / 'epoch_2.pth')['state_dict']
@@ -62,6 +80,8 @@ def test_a_run_with_pictures_is_the_same(config, tmp_path):
     for name, tensor in last[0].items():
         assert torch.equal(tensor, last[1][name]), name
 
+    # The probe of the same recipe kept the best epoch.
+    assert len([*(tmp_path / 'with').glob('best_probe_*.pth')]) == 1
     # After each epoch of 2 iterations.
     names = ['crops_1', 'matches_1', 'weights_1']
     files = {path.name for path in (data / 'vis_image').iterdir()}
@@ -84,7 +104,7 @@ def test_a_run_with_pictures_is_the_same(config, tmp_path):
     ],
 )
 def test_impossible_settings(change, sentence, config, tmp_path):
-    config.custom_hooks[0].update(change)
+    config.default_hooks.match_pictures.update(change)
     with pytest.raises(UserError, match=sentence):
         train(config, tmp_path / 'run')
 
@@ -94,6 +114,7 @@ def test_other_methods_are_refused(config, tmp_path):
         str(ROOT / 'configs/pretrain/densecl_r18-w32_small.py')
     )
     config.model = other.model
-    config.default_hooks.pop('key_encoder')
+    for name in ('key_encoder', 'dense_probe'):
+        config.default_hooks.pop(name)
     with pytest.raises(UserError, match='this model is a DenseCL'):
         train(config, tmp_path / 'run')

@@ -6,16 +6,16 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from pixcon_mm.evaluation import linear
+from pixcon_mm.evaluation import linear, training_views
 from pixcon_mm.evaluation.dense_data import DenseData
 from pixcon_mm.evaluation.linear import (
     LinearHeads,
     evaluate,
-    pixel_loss,
-    random_crop,
+    loss_gradient,
     train_heads,
 )
 from pixcon_mm.evaluation.metrics import IGNORE
+from pixcon_mm.evaluation.training_views import VIEWS, Views, random_crop
 from tests.test_evaluation.test_nearest_neighbors import Colours
 from tests.test_evaluation.trees import COLOURS, make_voc, save
 
@@ -92,22 +92,67 @@ def test_heads_of_several_rates_train_as_if_alone(separable):
         )
 
 
+def test_features_that_do_not_fit_give_the_same_heads(separable, monkeypatch):
+    train, _ = separable
+
+    def fit():
+        heads = train_heads(
+            *(Colours(), train, range(5), (0.1,)), epochs=5, batch_size=2
+        )
+        return heads.heads[0].weight
+
+    seen = []
+    get = DenseData.__getitem__
+    monkeypatch.setattr(
+        DenseData, '__getitem__', lambda d, i: seen.append(i) or get(d, i)
+    )
+    kept = fit()
+    assert len(seen) == VIEWS * 5
+    seen.clear()
+    monkeypatch.setattr(training_views, 'CACHE', 0)
+    torch.testing.assert_close(fit(), kept)
+    assert sorted(seen) == sorted(5 * [*range(5)])  # each once an epoch
+
+
 def test_crops_take_image_and_mask_alike():
-    generator = torch.Generator().manual_seed(0)
+    generator = np.random.default_rng(0)
     mask = torch.arange(200).reshape(1, 200).repeat(200, 1).to(torch.uint8)
     image = mask[None].repeat(3, 1, 1)
-    for _ in range(8):
-        view, small = random_crop(image, mask, generator)
+    crops = [random_crop(image, mask, generator) for _ in range(8)]
+    for view, small in crops:
         assert (view.shape, small.shape) == ((3, 200, 200), (100, 100))
         shrunk = F.interpolate(view[None], (100, 100), mode='area')[0, 0]
         assert (shrunk - small.float()).abs().max() <= 2
+    mirrored = {bool(view[0, 0, 0] > view[0, 0, -1]) for view, _ in crops}
+    assert mirrored == {True, False}
 
 
-def test_loss_is_the_mean_over_labelled_pixels():
-    logits = torch.randn(2, 3, 4, 4)
-    targets = torch.randint(3, (2, 4, 4))
+def test_crops_follow_from_seed_image_and_number(separable):
+    train, _ = separable
+    crops = Views(train, [7, 2], seed=3)
+    assert len(crops) == 2 * VIEWS
+    again = Views(train, [2], seed=3)
+    for number in range(VIEWS):
+        assert torch.equal(again[number][0], crops[VIEWS + number][0])
+
+
+def test_gradient_is_that_of_the_mean_over_labelled_pixels():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(
+        *(2, 3, 4, 5, 6), generator=generator, dtype=torch.float64
+    ).requires_grad_()
+    targets = torch.randint(4, (2, 11, 13), generator=generator).byte()
     targets[0, :2] = IGNORE
-    expected = F.cross_entropy(logits, targets, ignore_index=IGNORE)
-    torch.testing.assert_close(pixel_loss(logits, targets), expected)
+    loss = sum(
+        F.cross_entropy(
+            F.interpolate(logits[:, head], (11, 13), mode='bilinear'),
+            targets.long(),
+            ignore_index=IGNORE,
+        )
+        for head in range(3)
+    )
+    loss.backward()
+    found = loss_gradient(logits.detach(), targets)
+    torch.testing.assert_close(found, logits.grad)
     nothing = torch.full_like(targets, IGNORE)
-    assert pixel_loss(logits, nothing) == 0
+    assert not loss_gradient(logits.detach(), nothing).any()

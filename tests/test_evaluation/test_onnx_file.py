@@ -27,12 +27,14 @@ def test_any_batch_and_size(arch, stride, channels):
     content, error = to_onnx(backbone)
     assert error < 1e-5
     session = onnxruntime.InferenceSession(content)
-    images = torch.randint(256, (3, 3, 5 * stride, 2 * stride)).float()
+    images = torch.randint(256, (3, 3, 5 * stride, 3 * stride)).float()
     (found,) = session.run(['features'], dict(images=images.numpy()))
-    assert found.shape == (3, channels, 5, 2)
+    assert found.shape == (3, channels, 5, 3)
     expected = backbone(images)
+    # Sums of a thousand products in another order, layer after layer.
+    least = 1e-5 * expected.abs().max().item()
     torch.testing.assert_close(
-        torch.from_numpy(found), expected, rtol=1e-4, atol=1e-5
+        torch.from_numpy(found), expected, rtol=1e-4, atol=least
     )
 
 

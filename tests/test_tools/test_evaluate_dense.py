@@ -93,14 +93,18 @@ def test_shares_are_nested():
         (('--classes', 'cats'), "Did you mean 'cat'"),
         (('--pretrained', 'no.pth'), 'no file of weights'),
         (('--data', '/no'), 'does not exist'),
+        (('--classes', 'cat', 'cat'), 'named twice'),
+        (('--device', 'gpu'), '--device gpu cannot be used'),
+        (('--classes', 'sofa'), 'No cell of the training images'),
+        (('--protocols', 'linear', '--train-images', '1'), 'two training'),
+        (('--protocols', 'linear', '--classes', 'sofa'), 'None of the pixels'),
     ],
 )
 def test_mistakes_are_sentences(words, sentence, voc, tmp_path):
-    usual = {'--pretrained': 'none', '--data': str(voc), '--workers': '0'}
-    usual['--out'] = str(tmp_path / 'a.json')
-    usual.update([words])
+    usual = ['--pretrained', 'none', '--data', str(voc), *SMALL]
+    usual += ['--linear-epochs', '1', '--out', str(tmp_path / 'a.json')]
     with pytest.raises(UserError, match=sentence):
-        main(['resnet18', *(w for pair in usual.items() for w in pair)])
+        main(['resnet18', *usual, *words])
     assert not (tmp_path / 'a.json').exists()
 
 

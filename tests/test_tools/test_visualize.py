@@ -1,5 +1,7 @@
 """The pictures and the page, through the tool's main."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -77,6 +79,27 @@ def test_figures_of_other_backbones(call, folder):
     )
     assert status == 0
     assert len([*out.glob('*.png')]) == 3
+
+
+@pytest.mark.parametrize(
+    'words', [['--browse'], ['--pretrained', 'none', '--figures', 'pca']]
+)
+def test_damaged_images_are_left_out_and_named(call, folder, tmp_path, words):
+    images = tmp_path / 'images'
+    shutil.copytree(folder / 'images', images)
+    content = (images / '001.png').read_bytes()
+    (images / '001.png').write_bytes(content[: len(content) // 2])
+    words = [*words, '--out', tmp_path / 'out', '--side', '64']
+    status, _, error = call(main, SMALL, '--images', images, *words)
+    assert status == 0
+    assert '001.png' in error
+    assert '1 of 3 images' in error
+    assert (tmp_path / 'out/index.html').is_file()
+    status, _, error = call(
+        main, SMALL, '--images', images / '001.png', *words
+    )
+    assert status == 1
+    assert 'None of the images can be read' in error
 
 
 def test_browse_shows_what_the_model_gets(call, folder, monkeypatch):

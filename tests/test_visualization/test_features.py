@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from pixcon_mm.errors import UserError
 from pixcon_mm.visualization.features import principal_colors, similarity_map
 
 
@@ -37,3 +38,8 @@ def test_principal_colors_are_those_of_an_exact_decomposition():
         low, high = np.quantile(part, [0.01, 0.99])
         expected = np.clip((part - low) / (high - low), 0, 1)
         np.testing.assert_allclose(found[:, i], expected, atol=1e-3)
+
+
+def test_too_few_cells_for_three_components():
+    with pytest.raises(UserError, match='have 3: take more'):
+        principal_colors([torch.randn(6, 1, 2), torch.randn(6, 1, 1)])

@@ -170,6 +170,29 @@ def test_images_with_objects_come_first(tmp_path, monkeypatch, count, chosen):
     assert predictions.choose(images, count) == chosen
 
 
+@pytest.mark.parametrize(
+    ('classes', 'chosen'),
+    [(('background', 'dog'), [1, 4, 0]), (('cat', 'dog'), [0, 2, 4])],
+    ids=['background', 'none'],
+)
+def test_images_with_more_than_background_come_first(
+    tmp_path, monkeypatch, classes, chosen
+):
+    images = Images(tmp_path, 'mmseg')
+    monkeypatch.setattr(images, 'metainfo', dict(classes=classes))
+    get = Images.__getitem__
+
+    def empty_but_two(self, index):
+        sample = get(self, index)
+        if index not in (1, 4):
+            labels = sample['data_samples'].gt_sem_seg.data
+            labels[labels == 1] = 0
+        return sample
+
+    monkeypatch.setattr(Images, '__getitem__', empty_but_two)
+    assert predictions.choose(images, 3) == chosen
+
+
 def test_other_models_have_no_pictures(tmp_path):
     cfg = Config(dict(default_scope='mmpretrain'))
     with pytest.raises(UserError, match='no detector or segmentor'):
