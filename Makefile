@@ -14,7 +14,7 @@ READY := $(VENV)/.installed
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
-demo: $(READY)  ## Make scenes, pre-train a ResNet-18 on them, transfer it
+demo: $(READY)  ## Pre-train a small ResNet-18, compare it with random weights
 	@"$(BIN)/python" tools/demo.py
 
 test: $(READY)  ## Run the tests (README: `python -m pytest`)
@@ -51,7 +51,7 @@ format: $(READY)  ## Correct style
 	@"$(BIN)/ruff" format .
 
 clean:  ## Remove the environments and the demo's files
-	rm -rf .venv .venv-original build data/demo work_dirs/demo work_dirs/plan_demo
+	rm -rf .venv .venv-original build data/demo work_dirs/demo
 
 # The stamp is written last: an interrupted install starts again.
 $(READY): pyproject.toml setup.py $(wildcard requirements/*.txt) tools/install.sh

@@ -20,16 +20,18 @@ from pixcon_mm.visualization.curves import read_records
 ROOT = Path(__file__).resolve().parents[1]
 TAIL = 30  # lines of a failed step's output that are kept
 # What puts a ResNet-50 into the demo's fine-tunings, or shortens them.
+R50 = [
+    'model.backbone.depth=50',
+    'model.backbone.stem_channels=64',
+    'model.backbone.base_channels=64',
+    'model.backbone.conv_cfg=None',
+    'train_dataloader.num_workers=8',
+]
 MASK_RCNN = [
-    'model.backbone.depth=50',
+    *R50,
     'model.neck.in_channels=[256,512,1024,2048]',
-    'train_dataloader.num_workers=8',
 ]
-FCN = [
-    'model.backbone.depth=50',
-    'model.decode_head.in_channels=2048',
-    'train_dataloader.num_workers=8',
-]
+FCN = [*R50, 'model.decode_head.in_channels=2048']
 SMALL_BATCH = ['train_dataloader.batch_size=2', 'custom_hooks=[]']
 # Groups of tests, a process each: one that hangs does not take the others.
 TESTS = {

@@ -103,13 +103,14 @@ def execute(
             and selection.wants(status, run, status.status(run))
         ]
         ready = [run for run in wanted if fits(selection.processes(run))]
+        # As judged with what is wanted: a run that another process has just
+        # left is running in both, or interrupted in both.
+        states = {status.status(run).state for run in selected}
         for run in ready:
             if _run_if_free(status, run, selection, log):
                 tried.add(run.name)
                 break
         else:
-            status.forget()
-            states = {status.status(run).state for run in selected}
             if State.RUNNING not in states and not ready:
                 break
             time.sleep(WAIT)

@@ -62,9 +62,10 @@ def test_notebook_runs_after_the_demo(tmp_path, monkeypatch, capsys):
     (tmp_path / 'configs').symlink_to(ROOT / 'configs')
     scenes = ('--train', '8', '--val', '50')
     config = ('configs/pretrain/pixcon_r18_demo.py', '--quick')
+    folder = 'work_dirs/demo/pretrain/pixcon-sr-demo-seed0'
     for command in (
         (ROOT / 'tools/make_demo_data.py', *scenes),
-        (ROOT / 'tools/train.py', *config, '--work-dir', 'work_dirs/demo'),
+        (ROOT / 'tools/train.py', *config, '--work-dir', folder),
     ):
         process = run(*command, cwd=tmp_path)
         assert process.returncode == 0, process.stderr
@@ -78,5 +79,5 @@ def test_notebook_runs_after_the_demo(tmp_path, monkeypatch, capsys):
     for cell in cells:
         exec(''.join(cell['source']), names)
     shown = capsys.readouterr().out
-    assert 'torch.Size([512, 30, 40])' in shown
+    assert 'torch.Size([256, 15, 20])' in shown
     assert all(f'{name} weights: mIoU' in shown for name in names['predicted'])

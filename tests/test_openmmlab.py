@@ -67,7 +67,7 @@ def test_features_of_a_pretrained_backbone(image, tmp_path):
             cfg, pretrained=str(tmp_path / 'a.pth'), device='cpu'
         )
         ((features,),) = extract(image)
-    assert features.shape == (512, 7, 7)
+    assert features.shape == (256, 14, 14)
     assert features.std() > 0
 
 

@@ -1,135 +1,175 @@
 #!/usr/bin/env python
-"""Make scenes, pre-train a ResNet-18 on them, transfer it."""
+"""Show on a CPU that pre-training helps: run a plan, draw, sum up."""
 
 import argparse
-import json
 import os
-import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from pixcon_mm.checkpoint.run_checkpoint import newest_checkpoint
 from pixcon_mm.errors import UserError, run_tool
-from pixcon_mm.visualization.curves import (
-    plot_curves,
-    read_records,
-    summarize,
-)
+from pixcon_mm.visualization.curves import plot_curves
+from reproduction import tables
+from reproduction.plan import read_plan
 from reproduction.run_dir import RunDir
+from reproduction.runs import select
+from reproduction.status import PlanStatus
 
 ROOT = Path(__file__).resolve().parents[1]
+PLAN = 'plans/demo.yaml'
 DATA = Path('data/demo')
-WORK_DIR = Path('work_dirs/demo')
+WORK_DIR = Path('work_dirs/demo')  # the plan's
 CURVE = WORK_DIR / 'curve.png'
-# The metrics that the table shows, all in percent.
-TASKS = {
-    'configs/segmentation/fcn_r18_demo.py': {'mIoU': ('mIoU', 1)},
-    'configs/detection/mask-rcnn_r18-fpn_demo.py': {
-        'coco/bbox_mAP': ('box AP', 100),
-        'coco/segm_mAP': ('mask AP', 100),
-    },
-}
+# Of the validation, with cat and person; the point is on the first one's cat.
+SCENES = ('000000', '000002', '000015')
+POINT = ('0.65', '0.75')
+FIGURES = ('matches', 'weights', 'similarity', 'pca')
+PROCESSES = 2  # the two seeds side by side
+REPORT = 20.0  # seconds between two reports of progress
+CLEAR = 1.0  # points: what the difference of each pair must reach to count
+HIGHER, LOWER = 'Higher with both seeds', 'Lower with both seeds'
+OPEN, NONE = 'No clear difference', 'Without a number'
 
 
-def step(title: str, *command: str) -> None:
-    """Run a tool of this repository, as a user would."""
-    print(f'\n== {title}\n   python {" ".join(command)}', flush=True)
-    # The tool inherits the lock: it may outlive this process.
-    line = [sys.executable, *command]
-    subprocess.run(line, cwd=ROOT, check=True, close_fds=False)
-
-
-def pretrain() -> None:
-    """Pre-train; fail if the loss did not fall."""
-    # A resumed or doubled log would blur the curve.
-    shutil.rmtree(ROOT / WORK_DIR, ignore_errors=True)
-    step(
-        'Pre-training ResNet-18 with PixCon-SR (about 4 minutes on 2 cores)',
-        'tools/train.py',
-        'configs/pretrain/pixcon_r18_demo.py',
-        '--work-dir',
-        str(WORK_DIR),
+def start(*command: str) -> subprocess.Popen:
+    """Start a tool of this repository on its share of the cores."""
+    cores = len(os.sched_getaffinity(0))
+    threads = str(max(cores // PROCESSES, 1))
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={**os.environ, 'OMP_NUM_THREADS': threads},
+        # The tool inherits the lock: it may outlive this process.
+        close_fds=False,
     )
-    records = read_records(ROOT / WORK_DIR)
-    plot_curves({'PixCon-SR, ResNet-18': records}, ROOT / CURVE)
-    loss = summarize(records)
-    print(f"""
-   The loss began at {loss['start']:.2f}, rose to {loss['peak']:.2f} at \
-iteration {loss['peak_step']:.0f} and ended at {loss['end']:.2f}.
-   It rises first because real keys, harder to tell apart, replace the random
-   ones of the queue; then it falls, at first because queries learn to tell
-   cells from the means in the queue (docs/method.md, section 12). The spread
-   of the features should rise from its low point: near 0 means collapse.""")
-    if not loss['end'] < 0.95 * loss['peak']:
-        raise UserError(
-            f'The loss ended at {loss["end"]:.2f}, less than 5 % below its '
-            f'peak of {loss["peak"]:.2f}: this run has not learned.'
+
+
+def finish(tools: list[subprocess.Popen], report=lambda: None) -> None:
+    """Wait for tools; report now and then.
+
+    Raises:
+        subprocess.CalledProcessError: If one of them failed.
+    """
+    try:
+        reported = time.monotonic()
+        while any(tool.poll() is None for tool in tools):
+            time.sleep(0.2)
+            if time.monotonic() - reported > REPORT:
+                report()
+                reported = time.monotonic()
+    except BaseException:
+        for tool in tools:
+            tool.terminate()  # it saves what it has
+        for tool in tools:
+            tool.wait()
+        raise
+    for tool in tools:
+        if tool.returncode:
+            raise subprocess.CalledProcessError(tool.returncode, tool.args)
+
+
+def run_plan(status: PlanStatus) -> None:
+    """Run what is not complete, two runs at a time."""
+
+    def report() -> None:
+        for run in status.runs.values():
+            folder = status.run_dir(run)
+            if run.kind in ('pretrain', 'finetune') and folder.is_running():
+                print(f'   {run.name}: {folder.last_line():.90}', flush=True)
+
+    line = ('tools/reproduce.py', 'run', PLAN, '--only', '*', '--redo')
+    print(f'\n== The plan, by {PROCESSES} processes\n   python', *line)
+    finish([start(*line) for _ in range(PROCESSES)], report)
+
+
+def draw(status: PlanStatus) -> None:
+    """Draw the curves, and what a random and a trained network see."""
+    runs = select(status.runs.values(), kind='pretrain')
+    records = {
+        f'seed {run.seed}': status.run_dir(run).records() for run in runs
+    }
+    plot_curves(records, ROOT / CURVE)
+    weights = dict(random='none', pixcon=str(status.checkpoint(runs[0])))
+    scenes = [str(DATA / f'val2017/{name}.jpg') for name in SCENES]
+    print('\n== Pictures\n   python tools/visualize.py ...', flush=True)
+    looks = [
+        start(
+            *('tools/visualize.py', runs[0].config, '--pretrained', source),
+            *('--images', *scenes, '--figures', *FIGURES, '--point', *POINT),
+            *('--out', str(WORK_DIR / f'look_{name}')),
         )
+        for name, source in weights.items()
+    ]
+    finish(looks)
 
 
-def work_dir(config: str, start: str) -> Path:
-    """Return the folder of a fine-tuning from some weights."""
-    return WORK_DIR / f'{Path(config).stem}_{start}'
-
-
-def transfer(weights: str) -> dict[str, float]:
-    """Fine-tune both tasks from some weights; return their metrics."""
-    metrics = {}
-    for config, columns in TASKS.items():
-        start = 'random' if weights == 'none' else 'PixCon'
-        folder = work_dir(config, start)
-        step(
-            f'Fine-tuning {Path(config).stem} from {start} weights',
-            'tools/train.py',
-            config,
-            *('--pretrained', weights),
-            *('--work-dir', str(folder)),
-            '--no-validate',
+def show(table: tables.Table) -> None:
+    """Print a line for each metric: random weights and PixCon by seed."""
+    random, pixcon = table.rows
+    shown = Table(title=f'{table.title}, by seed', title_justify='left')
+    shown.add_column('')
+    for heading in ('random', 'PixCon-SR', 'difference'):
+        shown.add_column(heading, justify='right')
+    for column in table.columns:
+        before, after = random.cell(column), pixcon.cell(column)
+        values = [
+            ' '.join(f'{value:5.1f}' for value in cell.values)
+            for cell in (before, after)
+        ]
+        pairs = ' '.join(
+            f'{value:+.1f}' for value in differences(before, after)
         )
-        checkpoint, _ = newest_checkpoint(ROOT / folder)
-        step(
-            'Evaluating it',
-            'tools/test.py',
-            config,
-            str(Path(checkpoint).relative_to(ROOT)),
-            *('--work-dir', str(folder)),
-        )
-        found = json.loads((ROOT / folder / 'metrics.json').read_text())
-        for name, (title, scale) in columns.items():
-            metrics[title] = scale * found['metrics'][name]
-    return metrics
-
-
-def show(rows: dict[str, dict[str, float]]) -> None:
-    """Print the table."""
-    table = Table(title='Transfer to the demo scenes, in percent')
-    table.add_column('backbone from')
-    for title in next(iter(rows.values())):
-        table.add_column(title, justify='right')
-    for name, metrics in rows.items():
-        table.add_row(name, *(f'{value:.1f}' for value in metrics.values()))
+        shown.add_row(f'{column.benchmark}: {column.metric}', *values, pairs)
     print()
-    Console().print(table)
+    Console().print(shown)
 
 
-def pictures() -> str:
-    """List the pictures of predictions, one a line."""
-    return '\n'.join(
-        f'   {work_dir(config, "PixCon")}/predictions.jpg   '
-        'truth left, prediction right'
-        for config in TASKS
-    )
+def differences(before: tables.Cell, after: tables.Cell) -> list[float]:
+    """Return the differences of pairs of seeds; none if a value is missing."""
+    if min(len(before.values), len(after.values)) < before.wanted:
+        return []
+    pairs = zip(before.values, after.values, strict=True)
+    return [after - before for before, after in pairs]
+
+
+def conclude(table: tables.Table) -> str:
+    """Say what the numbers of a table show, one sentence a line."""
+    random, pixcon = table.rows
+    found: dict[str, list[str]] = {HIGHER: [], LOWER: [], OPEN: [], NONE: []}
+    for column in table.columns:
+        pairs = differences(random.cell(column), pixcon.cell(column))
+        name = f'{column.benchmark}: {column.metric}'
+        if pairs:
+            name += f' ({sum(pairs) / len(pairs):+.1f})'
+        found[judge(pairs)].append(name)
+    helped, total = len(found[HIGHER]), len(table.columns)
+    first = 'Pre-training does not help in this run'
+    if helped:
+        first = f'Pre-training helps in {helped} of {total} measures'
+    lines = [
+        f'{kind}: {"; ".join(names)}' for kind, names in found.items() if names
+    ]
+    return '\n'.join(f'   {line}.' for line in [first, *lines])
+
+
+def judge(pairs: list[float]) -> str:
+    """Name the direction that the differences of all pairs have."""
+    if not pairs:
+        return NONE
+    if min(pairs) >= CLEAR:
+        return HIGHER
+    return LOWER if max(pairs) <= -CLEAR else OPEN
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run all steps, unless another demo is running."""
     parser = argparse.ArgumentParser(
-        description=f'{__doc__} It takes about 20 minutes on two cores and '
-        f'begins by removing the results of an earlier one in {WORK_DIR}.'
+        description=f'{__doc__} It continues an interrupted demo in '
+        f'{WORK_DIR}; what is complete there is not repeated.'
     )
     parser.parse_args(argv)
     with RunDir(ROOT / WORK_DIR).locked() as lock:
@@ -144,32 +184,34 @@ def main(argv: list[str] | None = None) -> None:
 
 def run_steps() -> None:
     """Run all steps."""
-    step(
-        'Composing scenes from photographs',
-        'tools/make_demo_data.py',
-        *('--preview', str(DATA / 'preview.jpg')),
-    )
-    pretrain()
-    checkpoint, _ = newest_checkpoint(ROOT / WORK_DIR)
-    show(
-        {
-            'random weights': transfer('none'),
-            'PixCon': transfer(str(checkpoint.relative_to(ROOT))),
-        }
-    )
+    os.chdir(ROOT)
+    plan = read_plan(PLAN)
+    run_plan(PlanStatus(plan))
+    status = PlanStatus(plan)
+    draw(status)
+    (table,) = tables.collect_tables(status)
+    show(table)
+    finetuned = WORK_DIR / 'finetune'
     print(f"""
-   Both rows have the same budget, a minute or two, and one seed: it shows
-   that the parts work together, not how good the method is.
+== What it shows
+{conclude(table)}
+   Frozen: the backbone as it is. Segmentation, detection: fine-tuned for a
+   minute from it. The scenes are collages of a dozen photographs: this shows
+   that the network learns from images without labels, not how good it would
+   be on yours.
 
 == What to look at
    {DATA}/preview.jpg   some of the scenes
-   {CURVE}   the loss and its monitors
-{pictures()}
-   {WORK_DIR}   checkpoints; TensorBoard: tensorboard --logdir {WORK_DIR}""")
+   {CURVE}   the losses and their monitors
+   {WORK_DIR}/look_random/index.html   matches, weights and features: random
+   {WORK_DIR}/look_pixcon/index.html   the same after pre-training
+   {finetuned}/segmentation/pixcon-sr-demo-seed0/predictions.jpg
+   {finetuned}/detection/pixcon-sr-demo-seed0/predictions.jpg
+                           truth left, prediction right""")
 
 
 if __name__ == '__main__':
     try:
         run_tool(main)
     except subprocess.CalledProcessError as error:
-        sys.exit(error.returncode)  # the step has reported it
+        sys.exit(error.returncode)  # the tool has reported it

@@ -7,6 +7,7 @@ options give the same images. Layout, below --out:
 
     train2017/ val2017/                          images (JPEG)
     annotations/instances_{train,val}2017.json   boxes and masks (RLE)
+    annotations/panoptic_{train,val}2017.json    segments; in a folder, PNG
     semantic/train2017/ semantic/val2017/        labels (PNG): 0 ground, 1-7
     README.txt                                   where the photographs are from
 """
@@ -23,6 +24,7 @@ from pycocotools import mask as rle
 PHOTOS = Path(skimage.__file__).parent / 'data'
 WIDTH, HEIGHT = 320, 240
 CLASSES = ('person', 'cat', 'cup', 'motorcycle', 'coin', 'retina', 'logo')
+GROUND = len(CLASSES) + 1  # number of its category
 GROUNDS = (
     'grass.png',
     'gravel.png',
@@ -219,13 +221,30 @@ def annotate(label: int, mask: np.ndarray) -> dict:
     )
 
 
+def draw_segments(instances: list) -> tuple[np.ndarray, list[dict]]:
+    """Draw COCO's panoptic segments: the ground is 1, objects count from 2.
+
+    Returns:
+        tuple: Picture (H, W, 3), BGR with the segment's number in the red
+            channel, and the description of the segments.
+    """
+    picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    picture[..., 2] = 1
+    segments = [dict(id=1, category_id=GROUND)]
+    for number, (label, mask) in enumerate(instances, 2):
+        picture[mask] = (0, 0, number)
+        segments.append(dict(id=number, category_id=label + 1))
+    return picture, segments
+
+
 def write_split(out: Path, split: str, size: int, seed: int) -> list:
     """Compose and write a split; return its images."""
     objects = cut_outs()
     grounds = [read(name) for name in GROUNDS]
-    for folder in (split, f'semantic/{split}', 'annotations'):
+    panoptic = f'annotations/panoptic_{split}'
+    for folder in (split, f'semantic/{split}', panoptic):
         (out / folder).mkdir(parents=True, exist_ok=True)
-    images, annotations, scenes = [], [], []
+    images, annotations, scenes, segmented = [], [], [], []
     for index in range(size):
         # Every scene has a seed of its own: more scenes change none.
         rng = np.random.default_rng([seed, split == 'val2017', index])
@@ -243,18 +262,31 @@ def write_split(out: Path, split: str, size: int, seed: int) -> list:
         cv2.imwrite(
             str(out / 'semantic' / split / f'{index:06d}.png'), semantic
         )
+        picture, segments = draw_segments(instances)
+        cv2.imwrite(str(out / panoptic / f'{index:06d}.png'), picture)
+        segmented.append(
+            dict(
+                image_id=index,
+                file_name=f'{index:06d}.png',
+                segments_info=segments,
+            )
+        )
         images.append(
             dict(id=index, file_name=name, width=WIDTH, height=HEIGHT)
         )
         scenes.append(scene)
+    things = [
+        dict(id=i + 1, name=name, isthing=1) for i, name in enumerate(CLASSES)
+    ]
     record = dict(
         info=dict(description='composed scenes', photographs='scikit-image'),
         images=images,
         annotations=annotations,
-        categories=[
-            dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)
-        ],
+        categories=things,
     )
+    ground = dict(id=GROUND, name='ground', isthing=0)
+    whole = dict(record, annotations=segmented, categories=[ground, *things])
+    (out / f'{panoptic}.json').write_text(json.dumps(whole))
     # Written last: a split with annotations is complete.
     target = out / 'annotations' / f'instances_{split}.json'
     target.write_text(json.dumps(record))
@@ -268,7 +300,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--out', type=Path, default=Path('data/demo'))
-    parser.add_argument('--train', type=int, default=512)
+    parser.add_argument('--train', type=int, default=2048)
     parser.add_argument('--val', type=int, default=96)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--preview', type=Path, help='write a picture of 20')

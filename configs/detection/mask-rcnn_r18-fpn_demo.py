@@ -1,9 +1,10 @@
-# Mask R-CNN R18-FPN on the demo's scenes, sized for two CPU cores.
+# Mask R-CNN R18-FPN of half width on the demo's scenes, for two CPU cores.
 # Source: this project (`make demo`); fine-tuning in a minute or two.
 # 1 process x 4 = 4 images. Expected: the demo prints what comes out; it is
 # a trial of the software, not a benchmark.
 _base_ = [
     '../_base_/models/mask-rcnn_r50-fpn.py',
+    '../_base_/models/resnet18_w32.py',
     '../_base_/datasets/coco_instance.py',
     '../_base_/schedules/detection_1x.py',
     '../_base_/detection_runtime.py',
@@ -14,9 +15,12 @@ metainfo = dict(classes=classes)
 norm_cfg = dict(type='BN', requires_grad=True)
 channels = 64
 model = dict(
-    backbone=dict(depth=18, norm_cfg=norm_cfg),
+    # The stride of 32 that the pyramid needs, with the same weights.
+    backbone=dict(
+        _base_.small_backbone, strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1)
+    ),
     neck=dict(
-        in_channels=[64, 128, 256, 512],
+        in_channels=[32, 64, 128, 256],
         out_channels=channels,
         norm_cfg=norm_cfg,
     ),

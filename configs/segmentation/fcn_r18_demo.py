@@ -1,9 +1,10 @@
-# FCN with ResNet-18 on the demo's scenes, sized for two CPU cores.
+# FCN with ResNet-18 of half width on the demo's scenes, for two CPU cores.
 # Source: this project (`make demo`); fine-tuning in a minute or two.
 # 1 process x 16 = 16 images. Expected: the demo prints what comes out; it is
 # a trial of the software, not a benchmark.
 _base_ = [
     '../_base_/models/fcn-d6_r50-d16.py',
+    '../_base_/models/resnet18_w32.py',
     '../_base_/datasets/segmentation.py',
     '../_base_/schedules/segmentation_poly_40k.py',
     '../_base_/segmentation_runtime.py',
@@ -36,9 +37,9 @@ metainfo = dict(
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     data_preprocessor=dict(size=crop_size),
-    backbone=dict(depth=18, norm_cfg=norm_cfg),
+    backbone=dict(_base_.small_backbone, contract_dilation=False),
     decode_head=dict(
-        in_channels=512,
+        in_channels=256,
         channels=128,
         num_classes=len(classes),
         norm_cfg=norm_cfg,

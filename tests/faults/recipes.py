@@ -53,14 +53,10 @@ class Recipe:
         cfg = Config.fromfile(ROOT / 'configs' / self.base)
         changes = {**COMMON, **self.changes}
         # Replaced as a whole, not merged.
-        replaced = {
-            key: changes.pop(key)
-            for key in ('train_cfg', 'param_scheduler')
-            if key in changes
-        }
+        for key in ('train_cfg', 'param_scheduler', 'optim_wrapper'):
+            if key in changes:
+                cfg[key] = changes.pop(key)
         cfg.merge_from_dict(changes)
-        for key, value in replaced.items():
-            cfg[key] = value
         path = folder / f'{self.name.replace(" ", "-").replace(",", "")}.py'
         path.write_text(cfg.dump().replace('data/demo/', f'{data}/'))
         return path
@@ -97,6 +93,13 @@ def cosine(iterations: int) -> list[dict]:
 
 
 PIXCON = {
+    # In float32: two_processes.py compares steps in double precision.
+    'optim_wrapper': dict(
+        type='OptimWrapper',
+        optimizer=dict(
+            type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-4, fused=True
+        ),
+    ),
     'model.queue_len': 64,
     'model.neck.in_channels': 8 * BASE,
     'model.neck.hid_channels': 32,

@@ -10,8 +10,8 @@ from pixcon_mm import dense_features, load_backbone
 from pixcon_mm.errors import UserError
 from tests import ROOT
 
-OURS = str(ROOT / 'configs/pretrain/pixcon_r18_demo.py')
-FCN = str(ROOT / 'configs/segmentation/fcn_r18_demo.py')
+OURS = str(ROOT / 'configs/pretrain/pixcon_r18_100e_coco.py')
+FCN = str(ROOT / 'configs/segmentation/fcn-d6_r50-d16_30k_voc12aug.py')
 VIT = """
 model = dict(
     type='ImageClassifier',

@@ -1,4 +1,4 @@
-"""The small study's plan: complete, paired, of one backbone."""
+"""The small study's plan and the demo's: complete, paired, of one backbone."""
 
 import pytest
 
@@ -11,7 +11,26 @@ from tests import ROOT
 
 PLAN = read_plan(ROOT / 'plans/small.yaml')
 RUNS = list(runs_of(PLAN).values())
-CONFIGS = sorted({run.config for run in RUNS})
+DEMO = list(runs_of(read_plan(ROOT / 'plans/demo.yaml')).values())
+CONFIGS = sorted({run.config for run in RUNS + DEMO})
+
+
+def test_the_demo_compares_pairs_of_seeds():
+    for run in select(DEMO, method='pixcon-sr'):
+        assert run.pretraining.seed == run.seed
+    names = {
+        method: [
+            run.name.replace(f'{name}-seed', 'seed')
+            for run in select(DEMO, method=method)
+            if run.kind != 'pretrain'
+        ]
+        for method, name in (
+            ('random', 'random'),
+            ('pixcon-sr', 'pixcon-sr-demo'),
+        )
+    }
+    assert names['random'] == names['pixcon-sr']
+    assert len(names['random']) == 2 * (1 + 2 + 2)
 
 
 def test_runs_are_paired():

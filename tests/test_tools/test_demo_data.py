@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from pixcon_mm.evaluation.dense_data import DenseData
 from tests import ROOT
 from tests.commands import load_tool
 
@@ -70,6 +71,18 @@ def test_boxes_masks_and_labels_agree(data, split):
             assert (x, y) == (columns.min(), rows.min())
             assert (x + w, y + h) == (columns.max() + 1, rows.max() + 1)
         assert np.array_equal(seen, semantic)
+
+
+def test_it_is_a_tree_of_coco_panoptic(data):
+    found = DenseData(data, 'val', (24, 32))
+    assert found.kind == 'COCO-panoptic'
+    assert found.classes[0] == 'ground'
+    assert len(found) == 6
+    for (_, mask), (path, _) in zip(found, found.pairs, strict=True):
+        semantic = cv2.imread(
+            str(data / f'semantic/val2017/{path.stem}.png'), -1
+        )
+        assert np.array_equal(mask, semantic)
 
 
 def test_every_photograph_has_its_source(data):

@@ -121,7 +121,7 @@ def test_the_tool_saves_and_compares(tmp_path, capsys):
 def test_the_repository_has_the_curves_of_the_demo(name):
     reference = load_reference(name)
     assert reference.recipe == RECIPE
-    assert reference.steps[-1] == 127
+    assert reference.steps[-1] == 256
     for curve in ('loss', 'mon_feature_std', 'mon_effective_rank'):
         assert len(reference.curves[curve]) >= 3
     # A run of the recipe is in its own band.
