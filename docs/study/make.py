@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from pixcon_mm.checkpoint.load import sha256_of
 from pixcon_mm.errors import run_tool
 from pixcon_mm.files import atomic_write
 from pixcon_mm.visualization.curves import smooth, smoothing
@@ -200,10 +201,16 @@ def curves_of(status: PlanStatus) -> dict[str, Any]:
 
 
 def read_probes(status: PlanStatus) -> dict[str, Any]:
-    """Read what probe.py has measured, by pre-training and epoch."""
+    """Read what probe.py has measured, by pre-training and epoch.
+
+    Reports of other weights than those that are there now are left out: the
+    run has been repeated since.
+    """
     found = {}
     folder = Path(status.plan.work_dir) / 'probe'
     for run in select(status.runs.values(), kind='pretrain'):
+        if status.status(run).state is State.STALE:
+            continue
         own = folder / run.name.partition('/')[2]
         by_epoch = {
             int(path.stem.partition('_')[2]): path
@@ -214,13 +221,17 @@ def read_probes(status: PlanStatus) -> dict[str, Any]:
             by_epoch[0] = start
         for epoch, path in sorted(by_epoch.items()):
             report = json.loads(path.read_text(encoding='utf-8'))
+            sha256 = report['backbone'].get('sha256')
+            weights = status.run_dir(run).path / f'epoch_{epoch}.pth'
+            if weights.is_file() and sha256_of(weights) != sha256:
+                continue
             results = report['results']
             values = dict(results['correspondence'])
             values['dense_knn'] = results['knn']['shares']['1/1']['miou']
             found[f'{run.name}, epoch {epoch}'] = dict(
                 run=run.name,
                 epoch=epoch,
-                sha256=report['backbone'].get('sha256'),
+                sha256=sha256,
                 **{key: rounded(values[key]) for key in PROBES},
             )
     return found
@@ -231,7 +242,7 @@ def draw_curves(
 ) -> Figure | None:
     """Draw smoothed curves over epochs, a line for each run.
 
-    Runs of one title have one colour.
+    Runs of one title have one colour and dashing.
     """
     if not curves:
         return None
@@ -269,9 +280,11 @@ def draw_probes(
 
 
 def add_line(axes, titles, name, epochs, values, **style) -> None:
-    """Draw the line of a run in the colour of its title."""
-    color = COLORS[[*dict.fromkeys(titles.values())].index(titles[name])]
-    axes.plot(epochs, values, color=color, lw=1, label=titles[name], **style)
+    """Draw the line of a run in the style of its title."""
+    place = [*dict.fromkeys(titles.values())].index(titles[name])
+    repeats, place = divmod(place, len(COLORS))
+    style.update(color=COLORS[place], linestyle='--' if repeats else '-')
+    axes.plot(epochs, values, lw=1, label=titles[name], **style)
     axes.set_xlabel('epoch', fontsize=8)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.3)

@@ -110,4 +110,7 @@ def is_measured(report: Path, weights: str) -> bool:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    try:
+        run_tool(main)
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)  # the tool has reported it

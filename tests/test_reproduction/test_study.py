@@ -117,11 +117,21 @@ def test_kept_checkpoints_are_measured_once(tmp_path, monkeypatch):
     (folder / 'epoch_20.pth').write_text('other weights')
     probe.main([*words, '--only', '*-seed1'])
     assert measured[3:] == ['epoch_20.pth']
+    # One that has not been measured since it changed.
+    (folder / 'epoch_10.pth').write_text('other weights')
     results, page = write_pages(plan, tmp_path / 'out')
     points = results['over epochs'].values()
-    assert [point['epoch'] for point in points] == [0, 10, 20]
-    assert [point['dense_knn'] for point in points] == [11.0, 12.0, 14.0]
+    assert [point['epoch'] for point in points] == [0, 20]
+    assert [point['dense_knn'] for point in points] == [11.0, 14.0]
     assert 'plan_epochs.png' in page
+
+
+def test_many_methods_have_lines_of_their_own():
+    curves = {f'run {n}': dict(epoch=[1], loss_image=[1]) for n in range(14)}
+    figure = make.draw_curves(curves, {name: name for name in curves})
+    lines = figure.axes[0].lines
+    styles = {(line.get_color(), line.get_linestyle()) for line in lines}
+    assert len(styles) == len(lines) == 14
 
 
 @pytest.mark.slow
