@@ -14,6 +14,7 @@ from rich.table import Table
 from pixcon_mm.errors import UserError, run_tool
 from pixcon_mm.visualization.curves import plot_curves
 from reproduction import tables
+from reproduction.differences import paired_difference
 from reproduction.plan import read_plan
 from reproduction.run_dir import RunDir
 from reproduction.runs import select
@@ -130,10 +131,8 @@ def show(table: tables.Table) -> None:
 
 def differences(before: tables.Cell, after: tables.Cell) -> list[float]:
     """Return the differences of pairs of seeds; none if a value is missing."""
-    if min(len(before.values), len(after.values)) < before.wanted:
-        return []
-    pairs = zip(before.values, after.values, strict=True)
-    return [after - before for before, after in pairs]
+    pairs = paired_difference(after, before).values
+    return pairs if len(pairs) == before.wanted else []
 
 
 def conclude(table: tables.Table) -> str:

@@ -75,7 +75,11 @@ def table(*columns):
         Row(
             RowKey(title, '-', None),
             {
-                name: Cell(column[index], wanted=2)
+                name: Cell(
+                    column[index],
+                    wanted=2,
+                    seeds=[*range(len(column[index]))],
+                )
                 for name, column in zip(names, columns, strict=True)
             },
         )
