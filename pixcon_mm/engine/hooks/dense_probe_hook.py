@@ -94,9 +94,7 @@ class DenseProbeHook(Hook):
             size = (self.size, self.size)
             if self.data_root is not None:
                 check_size(size, backbone.stride, 'DenseProbeHook: size')
-        paths = readable_images(
-            runner.train_dataloader.dataset, self.num_images
-        )
+        paths = sample_images(runner.train_dataloader.dataset, self.num_images)
         self._pairs = CropPairs(paths, self.crop_size)
         self._labelled = None
         names = ['probe_recall_at_1', 'probe_recall_within_1_cell']
@@ -230,8 +228,8 @@ def _frozen(runner: Runner) -> Iterator[nn.Module]:
             buffer.copy_(value)
 
 
-def readable_images(dataset, count: int) -> list[Path]:
-    """Draw images of the training set, the same in every run and process.
+def sample_images(dataset, count: int) -> list[Path]:
+    """Sample images of the training set, the same in every run and process.
 
     Damaged ones are left out, as in training.
 

@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from pixcon_mm.engine.hooks.dense_probe_hook import readable_images
+from pixcon_mm.engine.hooks.dense_probe_hook import sample_images
 from pixcon_mm.engine.model_state import unwrap
 from pixcon_mm.errors import UserError
 
@@ -46,7 +46,7 @@ class MatchPictureHook(Hook):
                 f'is a {type(unwrap(runner.model)).__name__}: leave it out.'
             )
         dataset = runner.train_dataloader.dataset
-        self._paths = readable_images(dataset, self.num_images)
+        self._paths = sample_images(dataset, self.num_images)
 
     @master_only
     def after_train_epoch(self, runner: Runner) -> None:
