@@ -97,7 +97,9 @@ class DenseData(Dataset):
         self.classes = list(classes or names)
         for name in self.classes:
             if self.classes.count(name) > 1:
-                raise UserError(f'The class {name!r} is named twice.')
+                raise UserError(
+                    f'The class {name!r} is named twice: name it once.'
+                )
             if name not in names:
                 raise UserError(
                     f'{self.kind} has no class {name!r}.{suggest(name, names)}'

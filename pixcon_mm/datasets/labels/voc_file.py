@@ -28,7 +28,7 @@ def read_voc(path: str | Path) -> VocFile:
     """Read an XML file.
 
     Raises:
-        UserError: If it is not there, or lacks what an object needs.
+        UserError: If it cannot be read, or lacks what an object needs.
     """
     where = as_line(path)
     try:
@@ -37,6 +37,10 @@ def read_voc(path: str | Path) -> VocFile:
         raise UserError(
             f'There is no {where}: put it there, or remove the image from '
             'the list.'
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f'{where} cannot be read ({error.strerror}): correct it.'
         ) from error
     except ET.ParseError as error:
         raise UserError(
