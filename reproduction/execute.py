@@ -103,8 +103,9 @@ def execute(
             and selection.wants(status, run, status.status(run))
         ]
         ready = [run for run in wanted if fits(selection.processes(run))]
-        # As judged with what is wanted: a run that another process has just
-        # left is running in both, or interrupted in both.
+        # From the same look at the runs as `wanted`. After a second look, a
+        # run that another process has left in between would be neither
+        # wanted nor running, and nobody would continue it.
         states = {status.status(run).state for run in selected}
         for run in ready:
             if _run_if_free(status, run, selection, log):

@@ -130,9 +130,9 @@ def notes_of(table: Table) -> list[str]:
             'A difference is row minus reference, seed by seed: the mean over '
             'the seeds that both have, its 95 % confidence interval '
             "(Student's t, not corrected for the number of comparisons), and "
-            'the number of seeds. Two seeds give an interval that reaches 6.4 '
-            'times as far to each side as the two are apart; one seed gives '
-            'none.'
+            'the number of seeds. With two seeds, each half of the interval '
+            'is 6.4 times as long as the distance of their two differences; '
+            'with one seed there is none.'
         )
     published = [item for _, cell in cells for item in cell.published]
     if published:

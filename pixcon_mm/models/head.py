@@ -192,7 +192,8 @@ class PixConHead(BaseModule):
         Takes the arguments of :meth:`image_loss`; the loss is the sum of
         both directions' weighted means over the cells of the batch.
         """
-        # Matching first: it needs memory for a moment, predictions keep it.
+        # Matching comes first, because it frees its memory at once, and
+        # predictions keep theirs until the backward pass.
         matches = [self.match(pair) for pair in pairs]
         # Query and positive have shape (2, B, N, C).
         query = torch.stack([self._predict_cells(pair) for pair in pairs])

@@ -16,7 +16,7 @@ def window_starts(
     padding: int,
     device: torch.device,
 ) -> Tensor:
-    """Return the number of the pixel at which each window starts.
+    """Return the index of the pixel at which each window starts.
 
     Returns:
         Tensor: y * width + x, negative in the padding. Shape ``grid``.
@@ -29,11 +29,11 @@ def window_starts(
 
 
 class _MaxPool(torch.autograd.Function):
-    """Max pooling that keeps nothing but where each window's maximum is.
+    """Max pooling that keeps only the place of each window's maximum.
 
-    As int16, from the start of the window. PyTorch's keeps its input, and
-    the places as int64: together eight times as many bytes, if the input is
-    of half precision.
+    Places are counted from the start of the window, which fits into int16.
+    PyTorch's max pooling keeps its input, and places as int64: together eight
+    times as many bytes, if the input is of half precision.
     """
 
     @staticmethod
@@ -75,8 +75,9 @@ class _MaxPool(torch.autograd.Function):
 class MaxPoolReLU(nn.MaxPool2d):
     """Max pooling, then ReLU: the same as ReLU, then max pooling.
 
-    The same bits, forward and backward, of a quarter as many numbers that
-    pass the ReLU, and without one that autograd keeps for it.
+    Results and gradients are the same bits. ReLU works in place on a quarter
+    as many numbers, and autograd keeps its small result in place of a map of
+    full size.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
