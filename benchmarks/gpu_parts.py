@@ -38,6 +38,7 @@ TESTS = {
     'kernels': (
         'tests/test_models/test_info_nce.py',
         'tests/test_models/test_photometrics.py',
+        'tests/test_models/test_stem.py',
         'tests/test_ops',
     ),
     'steps': (

@@ -126,7 +126,7 @@ def test_what_makes_an_evaluation_stale(tmp_path, fake_tools):
     methods = plan_dict(tmp_path)['methods']
     methods['sr']['options'] = {'train_cfg.max_epochs': 3}
     assert state(knn(), methods=methods).state is State.STALE
-    other = dict(knn(), config='configs/pretrain/pixcon_r18-w32_small.py')
+    other = dict(knn(), config='configs/pretrain/pixcon_r18_100e_coco.py')
     stale = state(other)
     assert stale.state is State.STALE
     assert 'model.backbone' in stale.why
