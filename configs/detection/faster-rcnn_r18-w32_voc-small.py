@@ -5,34 +5,20 @@
 # 1 process x 8 = 8 images. Expected result: docs/study/.
 _base_ = [
     './faster-rcnn_r50-fpn_48e_voc12.py',
-    '../_base_/models/resnet18_w32.py',
+    '../_base_/models/rcnn_r18-w32-fpn.py',
 ]
 classes = ('cat', 'cow', 'dog', 'horse', 'person', 'sheep')
 metainfo = dict(classes=classes)
-norm_cfg = dict(type='BN', requires_grad=True)
-epochs, channels = 6, 64
+epochs = 6
 model = dict(
-    backbone=dict(
-        _base_.small_backbone, strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1)
-    ),
-    neck=dict(
-        in_channels=[32, 64, 128, 256],
-        out_channels=channels,
-        norm_cfg=norm_cfg,
-    ),
-    rpn_head=dict(in_channels=channels, feat_channels=channels),
+    _base_.small_rcnn,
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=channels),
+        bbox_roi_extractor=_base_.small_extractor,
         bbox_head=dict(
-            in_channels=channels,
-            conv_out_channels=channels,
+            _base_.small_head,
             fc_out_channels=256,
             num_classes=len(classes),
-            norm_cfg=norm_cfg,
         ),
-    ),
-    train_cfg=dict(
-        rpn_proposal=dict(max_per_img=200), rcnn=dict(sampler=dict(num=64))
     ),
     test_cfg=dict(rpn=dict(max_per_img=200), rcnn=dict(max_per_img=50)),
 )

@@ -4,7 +4,7 @@
 # a trial of the software, not a benchmark.
 _base_ = [
     '../_base_/models/mask-rcnn_r50-fpn.py',
-    '../_base_/models/resnet18_w32.py',
+    '../_base_/models/rcnn_r18-w32-fpn.py',
     '../_base_/datasets/coco_instance.py',
     '../_base_/schedules/detection_1x.py',
     '../_base_/detection_runtime.py',
@@ -12,38 +12,17 @@ _base_ = [
 data_root = 'data/demo/'
 classes = ('person', 'cat', 'cup', 'motorcycle', 'coin', 'retina', 'logo')
 metainfo = dict(classes=classes)
-norm_cfg = dict(type='BN', requires_grad=True)
-channels = 64
 model = dict(
-    # The stride of 32 that the pyramid needs, with the same weights.
-    backbone=dict(
-        _base_.small_backbone, strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1)
-    ),
-    neck=dict(
-        in_channels=[32, 64, 128, 256],
-        out_channels=channels,
-        norm_cfg=norm_cfg,
-    ),
-    rpn_head=dict(in_channels=channels, feat_channels=channels),
+    _base_.small_rcnn,
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=channels),
+        bbox_roi_extractor=_base_.small_extractor,
         bbox_head=dict(
-            in_channels=channels,
-            conv_out_channels=channels,
+            _base_.small_head,
             fc_out_channels=256,
             num_classes=len(classes),
-            norm_cfg=norm_cfg,
         ),
-        mask_roi_extractor=dict(out_channels=channels),
-        mask_head=dict(
-            in_channels=channels,
-            conv_out_channels=channels,
-            num_classes=len(classes),
-            norm_cfg=norm_cfg,
-        ),
-    ),
-    train_cfg=dict(
-        rpn_proposal=dict(max_per_img=200), rcnn=dict(sampler=dict(num=64))
+        mask_roi_extractor=_base_.small_extractor,
+        mask_head=dict(_base_.small_head, num_classes=len(classes)),
     ),
     test_cfg=dict(rpn=dict(max_per_img=100), rcnn=dict(max_per_img=30)),
 )

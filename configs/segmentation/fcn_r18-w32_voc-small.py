@@ -4,9 +4,8 @@
 # CPU. The backbone is that of the pre-training, in stride and dilation, too.
 # 1 process x 16 = 16 images. Expected result: docs/study/.
 _base_ = [
-    '../_base_/models/fcn-d6_r50-d16.py',
-    '../_base_/models/resnet18_w32.py',
-    '../_base_/datasets/segmentation.py',
+    '../_base_/models/fcn-d6_r18-w32.py',
+    '../_base_/datasets/voc12aug.py',
     '../_base_/schedules/segmentation_poly_40k.py',
     '../_base_/segmentation_runtime.py',
 ]
@@ -18,13 +17,7 @@ scale, crop_size = (896, 224), (128, 128)
 iterations = 1000
 model = dict(
     data_preprocessor=dict(size=crop_size),
-    backbone=dict(_base_.small_backbone, contract_dilation=False),
-    decode_head=dict(
-        in_channels=256,
-        channels=128,
-        num_classes=len(classes),
-        norm_cfg=dict(type='BN', requires_grad=True),
-    ),
+    decode_head=dict(num_classes=len(classes)),
 )
 test_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -36,6 +29,7 @@ train_dataloader = dict(
     batch_size=16,
     num_workers=1,
     dataset=dict(
+        _delete_=True,
         type='PascalVOCDataset',
         data_root=data_root,
         metainfo=metainfo,
@@ -53,17 +47,7 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    num_workers=1,
-    dataset=dict(
-        type='PascalVOCDataset',
-        data_root=data_root,
-        metainfo=metainfo,
-        ann_file='ImageSets/Segmentation/val.txt',
-        data_prefix=dict(
-            img_path='JPEGImages', seg_map_path='SegmentationClass'
-        ),
-        pipeline=test_pipeline,
-    ),
+    num_workers=1, dataset=dict(metainfo=metainfo, pipeline=test_pipeline)
 )
 test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(lr=0.05, weight_decay=1e-4))

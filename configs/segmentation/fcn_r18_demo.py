@@ -3,8 +3,7 @@
 # 1 process x 16 = 16 images. Expected: the demo prints what comes out; it is
 # a trial of the software, not a benchmark.
 _base_ = [
-    '../_base_/models/fcn-d6_r50-d16.py',
-    '../_base_/models/resnet18_w32.py',
+    '../_base_/models/fcn-d6_r18-w32.py',
     '../_base_/datasets/segmentation.py',
     '../_base_/schedules/segmentation_poly_40k.py',
     '../_base_/segmentation_runtime.py',
@@ -34,16 +33,9 @@ metainfo = dict(
         [70, 240, 240],
     ],
 )
-norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     data_preprocessor=dict(size=crop_size),
-    backbone=dict(_base_.small_backbone, contract_dilation=False),
-    decode_head=dict(
-        in_channels=256,
-        channels=128,
-        num_classes=len(classes),
-        norm_cfg=norm_cfg,
-    ),
+    decode_head=dict(num_classes=len(classes)),
 )
 test_pipeline = [
     dict(type='LoadImageFromFile'),
