@@ -2,7 +2,7 @@
 
 Part a runs the tests that need a GPU, part b measures speed, part c trains:
 a pre-training and two fine-tunings from it. Each step is a process with a
-time limit of its own; the parts go on after a failure. After every step
+time limit of its own; a failure does not stop the others. After every step
 ``OUT/<part>.json`` and ``OUT/report.md`` are written, so that a part which is
 stopped loses nothing. Nothing is read from a network.
 """
@@ -25,6 +25,7 @@ from benchmarks.gpu_parts import PARTS, ROOT, TAIL, Step
 from benchmarks.gpu_report import write_report
 from benchmarks.report import machine
 from pixcon_mm.errors import UserError
+from pixcon_mm.files import atomic_write
 
 PART_LIMIT = 495  # seconds; nothing starts when less than LEAST are left
 LEAST = 10
@@ -67,9 +68,7 @@ def run_part(part: str, args: argparse.Namespace, scratch: Path) -> list[str]:
             result = run_step(step, min(patience * step.limit, left), scratch)
         done.append(result)
         path = args.out / f'{part}.json'
-        # A part that is killed here keeps the file of the step before.
-        path.with_suffix('.tmp').write_text(json.dumps(record, indent=1))
-        path.with_suffix('.tmp').replace(path)
+        atomic_write(path, json.dumps(record, indent=1).encode())
         write_report(args.out)
         print(
             f'{part}  {step.name}: {result["status"]}, '

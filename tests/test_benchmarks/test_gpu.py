@@ -1,4 +1,4 @@
-"""The command for the first GPU: it goes on, keeps what it got, reports."""
+"""Test the command for the first GPU: failures, results and the report."""
 
 import json
 import sys
