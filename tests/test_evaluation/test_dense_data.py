@@ -74,11 +74,11 @@ def grey(path, change):
         ),
         (
             lambda m, i: grey(m, lambda mask: np.full_like(mask, 33)),
-            ['train0.png', 'label 33', '21 classes'],
+            ['train0.png', 'label 33', '0 to 20'],
         ),
         (
             lambda m, i: grey(m, lambda mask: np.stack([mask] * 3, -1)),
-            ['train0.png', 'mode RGB'],
+            ['train0.png', 'mode is RGB'],
         ),
         (lambda m, i: i.write_bytes(b'x'), ['train0.jpg', 'every image']),
     ],

@@ -142,7 +142,9 @@ def test_mistakes_are_explained(tmp_path):
     apart['c'] = apart['b']
     with pytest.raises(UserError, match='no iteration in common'):
         make_reference(RECIPE, apart)
-    with pytest.raises(UserError, match='a reference curve: .*pixcon_r18_demo'):
+    with pytest.raises(
+        UserError, match='a reference curve: .*pixcon_r18_demo'
+    ):
         load_reference('pixcon_r18_dem')
     (tmp_path / 'b.json').write_text('{"recipe": "b"}')
     with pytest.raises(UserError, match='holds no reference curves'):
