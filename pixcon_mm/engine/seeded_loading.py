@@ -105,7 +105,7 @@ class KeyedBatches(BatchSampler):
 
 
 class SeededLoading:
-    """Load the samples of a batch, each with its own random numbers.
+    """Loader of the samples of a batch, each with its own random numbers.
 
     An object of this class becomes the ``__getitems__`` of a dataset, which
     PyTorch's loader calls with the batches of the batch sampler.

@@ -26,7 +26,7 @@ class ReproducibleResumeHook(Hook):
 
     A resumed run keeps the checkpoint's seed, even if the config has none or
     another one. This works for loops over epochs, and for loops over
-    iterations with MMEngine's ``InfiniteSampler``; with its option
+    iterations with MMEngine's ``InfiniteSampler``; if such a loop has
     ``fast_forward_on_resume=True``, images may be repeated. Other loops are
     left as they are.
     """
