@@ -130,7 +130,7 @@ def trace(name: str, args: argparse.Namespace) -> dict:
 
 def forget_numbers(model: nn.Module) -> None:
     """Replace parameters and buffers by fake tensors of the same layout."""
-    model._is_updated = True  # skips a check that compares values
+    model._has_updated = True  # skips a check that compares values
     for module in model.modules():
         for name, p in module.named_parameters(recurse=False):
             setattr(module, name, nn.Parameter(fake(p), p.requires_grad))

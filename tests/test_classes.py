@@ -190,7 +190,7 @@ def test_masks_of_a_benchmark_have_its_classes():
     assert prepare(name, classes='wall,sky').classes == ('wall', 'sky')
     with pytest.raises(UserError) as caught:
         prepare(name, classes='wall,helmet')
-    assert 'helmet is none of them' in str(caught.value)
+    assert 'do not include helmet' in str(caught.value)
     assert 'fcn_r50-d8_custom.py' in str(caught.value)
 
 
