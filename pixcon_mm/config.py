@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 
 from pixcon_mm.classes import as_names, find_disagreement, replace_names
 from pixcon_mm.errors import UserError, suggest
+from pixcon_mm.wording import counted
 
 # Folder of the recipes, if the package was installed from a wheel.
 SHIPPED = Path(__file__).parent / '.mim/configs'
@@ -208,8 +209,8 @@ def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> Any:
         if isinstance(node, list | tuple):
             if not name.isdigit() or int(name) >= len(node):
                 raise UserError(
-                    f'--cfg-options {key}: {here!r} does not exist, as the '
-                    f'list has {len(node)} entries, from 0 on.'
+                    f'--cfg-options {key}: {here!r} does not exist: the '
+                    f'list has {counted(len(node), "entry")}, numbered from 0.'
                 )
             node = node[int(name)]
             continue
