@@ -16,8 +16,8 @@ if [ -z "${PYTHON:-}${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] &&
     python=$root/.venv/bin/python
 fi
 
-# Packages of OpenMMLab (onedl-*) come as sources, of which pip builds wheels for
-# every Python and machine. All others are downloaded as wheels.
+# Packages of OpenMMLab (onedl-*) come as sources, from which pip builds wheels
+# for every Python and machine. All others are downloaded as wheels.
 names=$(grep -v '^#' "$root/requirements/wheelhouse.txt")
 sources=$(grep '^onedl-' <<<"$names")
 binaries=$(grep -v '^onedl-' <<<"$names")
