@@ -41,21 +41,18 @@ def load_strict(
         >>> model
         {'fc.weight': tensor([1., 1.])}
     """
-    missing, misshapen, extra = _compare(model, tensors)
-    missing = [n for n in missing if not n.endswith('.num_batches_tracked')]
+    # A count of batches may be missing, and parts may be left out.
+    needed = {
+        name: tensor
+        for name, tensor in model.items()
+        if name in tensors or not name.endswith('.num_batches_tracked')
+    }
     parts = {name.split('.')[0] for name in model}
-    extra = [name for name in extra if name.split('.')[0] in parts]
+    own = {n: t for n, t in tensors.items() if n.split('.')[0] in parts}
+    problem = find_difference(needed, own, origin)
+    if problem:
+        raise UserError(f'{part}: {problem}: {_likely_cause(model, tensors)}.')
     count = f'of {len(model)} tensors'
-    for names, problem in (
-        (missing, f'{len(missing)} {count} are not in'),
-        (misshapen, f'{len(misshapen)} {count} have another shape in'),
-        (extra, f'the model has no place for {len(extra)} tensors of'),
-    ):
-        if names:
-            raise UserError(
-                f'{part}: {problem} {origin}, the first is {names[0]}: '
-                f'{_likely_cause(model, tensors)}.'
-            )
     odd = [n for n in model if n in tensors and _is_odd(tensors[n], model[n])]
     if odd:
         kind = f'{tensors[odd[0]].dtype}, {tensors[odd[0]].layout}'
@@ -85,51 +82,35 @@ def load_strict(
     return f'{part}: {len(model)}/{len(model)} tensors from {origin}'
 
 
-def describe_mismatch(model: StateDict, tensors: StateDict) -> str | None:
-    """Say where the tensors of a file are not exactly those of a model.
+def find_difference(
+    model: StateDict, tensors: StateDict, origin: str
+) -> str | None:
+    """Compare names and shapes of tensors with those of a model.
 
     Returns:
-        str | None: The first difference of each kind; None if all names and
-        shapes are the same.
+        str | None: A difference, with the first tensor that has it.
 
     Example:
-        >>> describe_mismatch({'a': torch.zeros(2)}, {})
-        '1 of 1 tensors are not in the file (a)'
+        >>> find_difference({'a': torch.zeros(2)}, {}, 'a file')
+        '1 of 1 tensors are not in a file, the first is a'
     """
-    missing, misshapen, extra = _compare(model, tensors)
-    count, problems = f'of {len(model)} tensors', []
-    if missing:
-        problems.append(
-            f'{len(missing)} {count} are not in the file ({missing[0]})'
-        )
-    if misshapen:
-        name = misshapen[0]
-        problems.append(
-            f'{len(misshapen)} {count} have another shape ({name}: '
-            f'{tuple(tensors[name].shape)} in the file, '
-            f'{tuple(model[name].shape)} in the model)'
-        )
-    if extra:
-        problems.append(
-            f'the model has no place for {len(extra)} tensors of the file '
-            f'({extra[0]})'
-        )
-    return '; '.join(problems) or None
-
-
-def _compare(
-    model: StateDict, tensors: StateDict
-) -> tuple[list[str], list[str], list[str]]:
-    """List the names that are missing, misshapen, and not in the model."""
-    return (
-        [name for name in model if name not in tensors],
-        [
-            name
-            for name, tensor in model.items()
-            if name in tensors and tensors[name].shape != tensor.shape
-        ],
-        [name for name in tensors if name not in model],
-    )
+    count = f'of {len(model)} tensors'
+    missing = [name for name in model if name not in tensors]
+    misshapen = [
+        f'{name}, {tuple(tensors[name].shape)} there and '
+        f'{tuple(tensor.shape)} in the model'
+        for name, tensor in model.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    extra = [name for name in tensors if name not in model]
+    for names, problem in (
+        (missing, f'{len(missing)} {count} are not in'),
+        (misshapen, f'{len(misshapen)} {count} have another shape in'),
+        (extra, f'the model has no place for {len(extra)} tensors of'),
+    ):
+        if names:
+            return f'{problem} {origin}, the first is {names[0]}'
+    return None
 
 
 def _likely_cause(model: StateDict, tensors: StateDict) -> str:
