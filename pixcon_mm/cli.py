@@ -88,11 +88,7 @@ def prepare_config(args: argparse.Namespace, work_dir: str) -> Config:
         args (argparse.Namespace): ``config`` and what :func:`parse` adds.
         work_dir (str): Used if neither option nor config names one.
     """
-    for message in IRRELEVANT:
-        warnings.filterwarnings('ignore', message)
-    with quiet():
-        cfg = load_config(args.config, args.cfg_options)
-        import_framework(cfg.get('default_scope'))
+    cfg = read_config(args.config, args.cfg_options)
     check_names(cfg)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or work_dir
@@ -103,6 +99,20 @@ def prepare_config(args: argparse.Namespace, work_dir: str) -> Config:
                 # Its configs rely on their own launcher for this.
                 collate = dict(type='default_collate')
                 cfg[key].setdefault('collate_fn', collate)
+    return cfg
+
+
+def read_config(
+    path: str, options: dict | None = None, scope: str | None = None
+) -> Config:
+    """Load a config and import its framework, by default that of ``scope``."""
+    for message in IRRELEVANT:
+        warnings.filterwarnings('ignore', message)
+    with quiet():
+        cfg = load_config(path, options)
+        if scope:
+            cfg.setdefault('default_scope', scope)
+        import_framework(cfg.get('default_scope'))
     return cfg
 
 

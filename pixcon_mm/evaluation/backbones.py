@@ -184,13 +184,9 @@ def _from_config(path: str) -> dict:
     """Build the backbone of an OpenMMLab config."""
     from mmengine.registry import MODELS, DefaultScope
 
-    from pixcon_mm.cli import import_framework, quiet
-    from pixcon_mm.config import load_config
+    from pixcon_mm.cli import quiet, read_config
 
-    with quiet():
-        cfg = load_config(path)
-        scope = cfg.get('default_scope') or 'mmpretrain'
-        import_framework(scope)
+    cfg = read_config(path, scope='mmpretrain')
     model = cfg.get('model') or {}
     if not model.get('backbone'):
         raise UserError(f'{path} describes no model with a backbone.')
@@ -198,7 +194,7 @@ def _from_config(path: str) -> dict:
     settings.pop('pretrained', None)
     if (settings.get('init_cfg') or {}).get('type') == 'Pretrained':
         del settings['init_cfg']  # --pretrained decides
-    with quiet(), DefaultScope.overwrite_default_scope(scope):
+    with quiet(), DefaultScope.overwrite_default_scope(cfg.default_scope):
         with MODELS.switch_scope_and_registry(None) as registry:
             kind = registry.get(settings['type'])
         if 'featmap' in getattr(kind, 'OUT_TYPES', ()):  # ViTs

@@ -11,7 +11,6 @@ import argparse
 import importlib
 import json
 import sys
-import warnings
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,7 @@ from torch import nn
 from pixcon_mm.checkpoint.load import load_tensors
 from pixcon_mm.checkpoint.torch_file import dataset_meta
 from pixcon_mm.classes import check_names
-from pixcon_mm.cli import (
-    IRRELEVANT,
-    import_framework,
-    parse_options,
-    quiet,
-)
-from pixcon_mm.config import load_config
+from pixcon_mm.cli import parse_options, quiet, read_config
 from pixcon_mm.datasets.decoding import decode_whole
 from pixcon_mm.datasets.listing import PICTURES
 from pixcon_mm.errors import UserError, run_tool
@@ -242,13 +235,9 @@ PREDICT = dict(
 def main(argv: list[str] | None = None) -> None:
     """Predict."""
     args = parse_args(argv)
-    for message in IRRELEVANT:
-        warnings.filterwarnings('ignore', message)
     names = list_images(args.images)
     check_out(args.out / 'vis' / 'picture.jpg')
-    with quiet():
-        cfg = load_config(args.config, args.cfg_options)
-        import_framework(cfg.get('default_scope'))
+    cfg = read_config(args.config, args.cfg_options)
     check_names(cfg)
     inferencer = build_inferencer(
         cfg, args.checkpoint, args.device or get_device()

@@ -4,7 +4,6 @@ OUT gets a PNG file for each figure, and index.html with all of them.
 """
 
 import argparse
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +15,10 @@ from mmengine.registry import DATASETS, DefaultScope
 from torch import Tensor
 
 from pixcon_mm import __version__
-from pixcon_mm.checkpoint.load import load_weights
-from pixcon_mm.cli import IRRELEVANT, import_framework, quiet
-from pixcon_mm.config import load_config
+from pixcon_mm.cli import read_config
 from pixcon_mm.datasets.loading import readable_images
 from pixcon_mm.datasets.transforms import resize
-from pixcon_mm.engine.hooks.pretrained_hook import fill_model
+from pixcon_mm.engine.hooks.pretrained_hook import fill_from
 from pixcon_mm.errors import UserError, run_tool
 from pixcon_mm.evaluation.backbones import (
     FrozenBackbone,
@@ -121,11 +118,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Draw the figures and write the page."""
     args = parse_args(argv)
-    for message in IRRELEVANT:
-        warnings.filterwarnings('ignore', message)
     check_out(args.out / 'index.html')
     args.device = find_device(args.device)
-    cfg = read_config(args.arch) if args.arch.endswith('.py') else None
+    cfg = None
+    if args.arch.endswith('.py'):
+        cfg = read_config(args.arch, scope='mmpretrain')
     names = choose_images(args, cfg)
     facts = dict(config=args.arch, images=', '.join(map(str, names)))
     if args.browse:
@@ -145,14 +142,6 @@ def main(argv: list[str] | None = None) -> None:
     atomic_write(args.out / 'index.html', page.encode())
     count = sum(map(len, pictures.values()))
     print(f'figures in {args.out}: {count}, all of them in index.html')
-
-
-def read_config(path: str) -> Config:
-    """Read a config, and import its framework."""
-    with quiet():
-        cfg = load_config(path)
-        import_framework(cfg.setdefault('default_scope', 'mmpretrain'))
-    return cfg
 
 
 def choose_images(
@@ -222,17 +211,12 @@ def look(
     frames = [kind for kind in OF_FEATURES if kind in wanted]
     if 'segments' in frames:
         check_faiss()
-    backbone = load_backbone(
-        args.arch, args.pretrained, args.stride, seed=args.seed
-    ).to(args.device)
     sections: Sections = {}
-    lines = [f'backbone: {backbone.origin["pretrained"]}']
+    lines = [f'backbone: {args.pretrained}']
     if pairs:
         model, pipeline = build_model(cfg, args.seed)
-        tensors = backbone.net.state_dict()
-        if 'sha256' in backbone.origin:  # a file, perhaps of all parts
-            tensors = load_weights(args.pretrained).tensors
-        lines = fill_model(model, tensors, backbone.origin['pretrained'])
+        if args.pretrained != 'none':
+            lines = fill_from(args.pretrained, model)
         found = match_photographs(
             model.to(args.device), pipeline, list(names), args.seed
         )
@@ -240,6 +224,9 @@ def look(
             figures = map(PAIR_FIGURES[kind], found)
             sections[kind] = dict(zip(names.values(), figures, strict=True))
     if frames:
+        backbone = load_backbone(
+            args.arch, args.pretrained, args.stride, seed=args.seed
+        ).to(args.device)
         inputs = *read_features(args, backbone, [*names]), [*names.values()]
         for kind in frames:
             sections[kind] = draw_features(args, kind, *inputs)

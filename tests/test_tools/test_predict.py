@@ -99,8 +99,7 @@ def test_a_weight_that_is_missing_stops(segmentor, images, tmp_path):
 
 def test_names_of_the_config_where_the_file_has_none(detector):
     config, checkpoint = detector
-    cfg = tool.load_config(str(config))
-    tool.import_framework('mmdet')
+    cfg = tool.read_config(str(config))
     init_default_scope('mmdet')
     content = torch.load(checkpoint)
     bare = checkpoint.with_name('bare.pth')
