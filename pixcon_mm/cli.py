@@ -53,8 +53,6 @@ def parse(
     """Parse a tool's own options and those of every tool with a config."""
     add = parser.add_argument
     add('--work-dir', help='folder of logs and results')
-    add('--no-pin-memory', action='store_true')
-    add('--no-persistent-workers', action='store_true')
     add('--launcher', choices=['none', *LAUNCHERS], default='none')
     add('--local_rank', '--local-rank', type=int, default=0)
     args = parse_options(parser, argv)
@@ -94,7 +92,7 @@ def prepare_config(args: argparse.Namespace, work_dir: str) -> Config:
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or work_dir
     for key in LOADERS:
         if cfg.get(key):
-            fit_loader(cfg[key], args)
+            fit_loader(cfg[key])
             if cfg.get('default_scope') == 'mmpretrain':
                 # Its configs rely on their own launcher for this.
                 collate = dict(type='default_collate')
@@ -139,18 +137,17 @@ def import_framework(scope: str | None) -> None:
             importlib.import_module(f'{scope}.{part}')
 
 
-def fit_loader(loader: dict, args: argparse.Namespace) -> None:
-    """Leave out what the machine or the options do not allow."""
+def fit_loader(loader: dict) -> None:
+    """Leave out what the machine does not allow."""
     loader.setdefault('pin_memory', True)
     loader.setdefault('persistent_workers', True)
-    if args.no_pin_memory or not torch.cuda.is_available():
+    if not torch.cuda.is_available():
         loader['pin_memory'] = False
-    if args.no_persistent_workers or not loader.get('num_workers'):
-        loader['persistent_workers'] = False
     if loader.get('num_workers'):
         # A worker that hangs must not hold the run up for ever.
         loader.setdefault('timeout', LOADER_TIMEOUT)
     else:
+        loader['persistent_workers'] = False
         loader.pop('timeout', None)
 
 

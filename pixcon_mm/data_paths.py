@@ -25,10 +25,7 @@ def check_data(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
     for name in loaders:
         for dataset in leaves((cfg.get(name) or {}).get('dataset') or {}):
             root = dataset.get('data_root')
-            # Object stores are not for Path.
-            if not isinstance(root, str) or any(
-                '://' in part for part in (root, *parts(dataset))
-            ):
+            if not isinstance(root, str) or is_remote(dataset):
                 continue
             wanted = [Path(root) / part for part in parts(dataset)]
             missing = [path for path in wanted if not path.exists()]
@@ -57,6 +54,13 @@ def class_of(dataset: dict, scope: str | None) -> type | None:
         scoped = kind if '.' in kind or not scope else f'{scope}.{kind}'
         kind = DATASETS.get(scoped)
     return kind
+
+
+def is_remote(dataset: dict) -> bool:
+    """Tell object stores from files."""
+    backend = (dataset.get('backend_args') or {}).get('backend', 'local')
+    paths = [dataset.get('data_root') or '', *parts(dataset)]
+    return backend != 'local' or any('://' in path for path in paths)
 
 
 def parts(dataset: dict) -> list[str]:

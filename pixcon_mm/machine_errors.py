@@ -47,10 +47,11 @@ RESOURCES = {
 }
 
 
+KEPT = 'Complete checkpoints are kept; continue with --resume.'
 SMALL_SHM = (
     'The shared memory (/dev/shm) is too small for the loader: enlarge it '
-    '(docker: --shm-size=8g), or lower num_workers or batch_size. Complete '
-    'checkpoints are kept; continue with --resume.'
+    '(docker: --shm-size=8g), or lower num_workers or batch_size. '
+    f'{KEPT}'
 )
 
 
@@ -78,13 +79,9 @@ def _no_resource(error: BaseException) -> str | None:
     if number == errno.ENOSPC and not name and _is_shm_full():
         return SMALL_SHM
     place = f'{os.fsdecode(name)}: ' if isinstance(name, str | bytes) else ''
-    return (
-        f'{place}{RESOURCES[number]}. Complete checkpoints are kept; continue '
-        'with --resume.'
-    )
+    return f'{place}{RESOURCES[number]}. {KEPT}'
 
 
-KEPT = 'Complete checkpoints are kept; continue with --resume.'
 LOST_WORKER = (
     'A worker of the loader {}. If nobody did that, the machine ran out of '
     'memory: lower num_workers or batch_size.'
@@ -97,10 +94,8 @@ def _lost_worker(error: BaseException) -> str | None:
     # A worker that dies while it passes a batch closes the socket of the
     # batch's memory before PyTorch finds out that it is dead. Python raises
     # EOFError without words only there.
-    is_cut = isinstance(error, ConnectionError) or (
-        isinstance(error, EOFError) and not error.args
-    )
-    if is_cut:
+    is_end = isinstance(error, EOFError) and not error.args
+    if is_end or isinstance(error, ConnectionError):
         lost, how = StoppedWorkerWatch.killed, 'ended while it passed a batch'
         return _stopped_worker(lost) or f'{LOST_WORKER.format(how)} {KEPT}'
     # A file in /dev/shm.

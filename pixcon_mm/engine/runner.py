@@ -39,7 +39,6 @@ from pixcon_mm.engine.log_line import (
 )
 from pixcon_mm.engine.model_state import (
     LayoutCheck,
-    check_batch,
     find_non_finite,
     unwrap,
 )
@@ -209,7 +208,6 @@ class PixConRunner(Runner):
                 f'{self.world_size} process(es): lower '
                 'train_dataloader.batch_size or add images.'
             )
-        check_batch(self.model, batch_size(loader), self.world_size)
         return loop
 
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:

@@ -122,7 +122,8 @@ class DenseData(Dataset):
             UserError: If a file is damaged or does not fit.
         """
         image_path, mask_path = self.pairs[index]
-        image, shape = read_image(image_path, self.size)
+        image = read_image(image_path)
+        shape = image.shape[:2]
         try:
             labels = self._decode(mask_path)
         except (OSError, ValueError, UnidentifiedImageError) as error:
@@ -142,20 +143,14 @@ class DenseData(Dataset):
                 f'and {self.kind} has {self._num_labels} classes, from 0 on, '
                 f'beside {IGNORE} for pixels that do not count.'
             )
-        return Labelled(image, torch.from_numpy(self._table[labels]))
+        if self.size != shape:
+            image = resize(image, self.size[::-1], 'bilinear')
+        pixels = torch.from_numpy(image).permute(2, 0, 1)
+        return Labelled(pixels, torch.from_numpy(self._table[labels]))
 
 
-def read_image(
-    path: Path, size: tuple[int, int] | None = None
-) -> tuple[Tensor, tuple[int, int]]:
-    """Read a photograph as RGB, resized with antialiasing.
-
-    Args:
-        path (Path): The file.
-        size (tuple[int, int], optional): Height and width.
-
-    Returns:
-        tuple: uint8 (3, H, W), and height and width of the file.
+def read_image(path: Path) -> np.ndarray:
+    """Read a photograph. RGB, uint8, shape (H, W, 3).
 
     Raises:
         UserError: If it is damaged; an evaluation leaves no image out.
@@ -167,11 +162,7 @@ def read_image(
             f'{error}: an evaluation needs every image, so replace it or '
             'take it out of the list.'
         ) from error
-    shape = image.shape[:2]
-    if size is not None and size != shape:
-        image = resize(image, size[::-1], 'bilinear')
-    rgb = np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))
-    return torch.from_numpy(rgb), shape
+    return np.ascontiguousarray(image[..., ::-1])
 
 
 def tree_of(root: Path) -> str:

@@ -7,7 +7,6 @@ part of an object, and so is what resembles it.
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy.ndimage import label
 from torch import Tensor
 
@@ -125,8 +124,3 @@ def _read_coco(path: Path) -> list[tuple[Path, Boxes]]:
         (folder / i.file_name, np.array(by_image[i.id]).reshape(-1, 4))
         for i in content.images
     ]
-
-
-def corloc(found: list[bool]) -> float:
-    """Return the share of images whose object was found, in percent."""
-    return 100 * torch.tensor(found).double().mean().item()

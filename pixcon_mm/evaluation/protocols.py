@@ -174,12 +174,12 @@ def corloc(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
     found = []
     for index in with_progress(chosen, len(chosen), 'CorLoc'):
         path, truth = objects[index]
-        image = read_image(path)[0].permute(1, 2, 0).numpy()
+        image = read_image(path)
         box = discovery.find_object(dense_features(backbone, image))
         height, width = image.shape[:2]
         scaled = [a * b for a, b in zip(box, 2 * (width, height), strict=True)]
         found.append(discovery.is_found(tuple(scaled), truth))
-    value = discovery.corloc(found)
+    value = 100 * sum(found) / len(found)
     print(f'CorLoc: {value:.2f}')
     return dict(images=len(found), corloc=value, expansion=discovery.EXPANSION)
 

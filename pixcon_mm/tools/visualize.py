@@ -241,7 +241,7 @@ def read_features(
     """Read images, resized so that cells fit, and compute their features."""
     images, maps = [], []
     for path in paths:
-        pixels = read_image(path)[0].permute(1, 2, 0).numpy()
+        pixels = read_image(path)
         scale = args.side / max(pixels.shape) / backbone.stride
         height, width = (
             max(round(side * scale), 1) * backbone.stride

@@ -21,6 +21,7 @@ from pixcon_mm.classes import colours
 from pixcon_mm.datasets.listing import spread
 from pixcon_mm.errors import UserError
 from pixcon_mm.evaluation.metrics import IGNORE
+from pixcon_mm.files import atomic_write
 
 # The visualiser of a framework, where a config has none.
 VISUALIZER = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer')
@@ -261,12 +262,6 @@ def has_segment(dataset: Dataset, index: int) -> bool:
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Write an RGB picture; raise UserError where that is impossible."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _, content = cv2.imencode('.jpg', picture[..., ::-1])
-        path.write_bytes(content.tobytes())
-    except OSError as error:
-        raise UserError(
-            f'{path} cannot be written ({error.strerror}).'
-        ) from error
+    """Write an RGB picture as JPEG."""
+    _, content = cv2.imencode('.jpg', picture[..., ::-1])
+    atomic_write(path, content.tobytes())

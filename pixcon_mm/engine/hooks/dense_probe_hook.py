@@ -231,7 +231,7 @@ def _frozen(runner: Runner) -> Iterator[nn.Module]:
 def sample_images(dataset, count: int) -> list[Path]:
     """Sample images of the training set, the same in every run and process.
 
-    Damaged ones are left out, as in training.
+    Damaged ones are left out, as in training, and named on stderr.
 
     Args:
         dataset (BaseDataset): Data set whose samples have ``img_path``.
@@ -240,7 +240,7 @@ def sample_images(dataset, count: int) -> list[Path]:
     Raises:
         UserError: If it has no paths, or no readable image.
     """
-    from pixcon_mm.datasets.loading import BrokenImageError, LoadSceneImage
+    from pixcon_mm.datasets.loading import readable_images
 
     if not hasattr(dataset, 'get_data_info'):
         raise UserError(
@@ -249,16 +249,6 @@ def sample_images(dataset, count: int) -> list[Path]:
             'them: leave these hooks out.'
         )
     generator = torch.Generator().manual_seed(0)
-    load, paths = LoadSceneImage(), []
-    for index in torch.randperm(len(dataset), generator=generator).tolist():
-        path = dataset.get_data_info(index)['img_path']
-        try:
-            load.read(path)
-        except BrokenImageError:
-            continue
-        paths.append(Path(path))
-        if len(paths) == count:
-            break
-    if not paths:
-        raise UserError('No image of the training set can be read.')
-    return paths
+    order = torch.randperm(len(dataset), generator=generator).tolist()
+    paths = (Path(dataset.get_data_info(i)['img_path']) for i in order)
+    return readable_images(paths, count)
