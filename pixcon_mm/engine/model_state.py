@@ -1,4 +1,4 @@
-"""Tensors of a model in training: finite, and laid out as its optimiser's."""
+"""Checks of a model in training: batch size, finite values, memory layout."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +12,13 @@ from pixcon_mm.errors import UserError
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return the model itself if it is wrapped, as for DDP."""
+    """Return the model inside of a wrapper such as DDP's, or the model."""
     return model.module if is_model_wrapper(model) else model
 
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put all modules in evaluation mode in here, and back as they were."""
+    """Put all modules into evaluation mode, and restore their modes after."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -64,7 +64,7 @@ def find_non_finite(tensors: dict[str, Tensor]) -> list[str]:
 def gradient_norm(optimizer: Optimizer) -> Tensor:
     """Compute the L2 norm of all gradients, without a host sync.
 
-    A factor of a loss scaler is divided out.
+    The norm is that of unscaled gradients if there is a loss scaler.
 
     Returns:
         Tensor: A scalar on the gradients' device; 0 if there are none.
@@ -84,13 +84,13 @@ def gradient_norm(optimizer: Optimizer) -> Tensor:
 
 
 class LayoutCheck:
-    """Check of an optimiser's tensors: all must lie in memory alike.
+    """Check that parameters, gradients and momenta have one memory layout.
 
-    A fused optimiser walks through parameter, gradient and momentum by their
-    addresses. If they are laid out differently, as after a change of memory
-    format that DistributedDataParallel did not see, it silently adds
-    gradients to the wrong weights. The check runs before the first step, and
-    before the second one, when there are momentum buffers.
+    A fused optimiser reads parameter, gradient and momentum in the order of
+    memory. If their strides differ, as after a change of memory format that
+    DistributedDataParallel did not see, it silently adds gradients to the
+    wrong weights. The check runs before the first step, and before the second
+    one, when there are momentum buffers.
 
     Args:
         optimizer (Optimizer): The optimiser.

@@ -1,4 +1,9 @@
-"""Monitors of what the loss does not show: similarities, weights, collapse."""
+"""Monitors of what the loss does not show: similarities, weights, collapse.
+
+The way of a value: ``PixConHead`` computes it, ``PixCon.loss`` keeps it in
+``monitors``, this hook puts it into MMEngine's message hub as ``mon_<name>``,
+and ``ReadableLogProcessor`` prints it without the prefix.
+"""
 
 from typing import Any
 
@@ -11,13 +16,13 @@ from pixcon_mm.engine.log_line import is_logging_iteration
 from pixcon_mm.engine.model_state import unwrap
 from pixcon_mm.evaluation.metrics import effective_rank
 
-RANK_CELLS = 512  # whose effective rank is monitored, at most
-# Below it, mon_feature_std counts as collapse; it is 1 for features spread
-# over the sphere, 0 when all are equal.
+RANK_CELLS = 512  # number of cells for the effective rank, at most
+# Values of mon_feature_std below this count as collapse; it is 1 for features
+# spread over the sphere, and 0 when all are equal.
 COLLAPSE = 0.05
-PATIENCE = 3  # logged values in a row below it before the warning
-# Iterations without a warning: random weights map all images to similar
-# features.
+PATIENCE = 3  # logged values in a row below that bound before the warning
+# Iterations at the start without a warning, because random weights map all
+# images to similar features.
 EARLY = 100
 
 
@@ -26,10 +31,11 @@ def evenly_spaced_cells(maps: list[Tensor], count: int) -> Tensor:
 
     Args:
         maps (list[Tensor]): Features, each of shape (B, D, h, w).
-        count (int): Most rows to take.
+        count (int): Number of rows, at most.
 
     Returns:
-        Tensor: Shape (min(count, N), D), where N is the cells of all maps.
+        Tensor: Shape (min(count, N), D), where N is the number of cells of
+        all maps.
     """
     cells = torch.cat([m.permute(0, 2, 3, 1).flatten(0, 2) for m in maps])
     taken = torch.arange(min(count, len(cells)), device=cells.device)
@@ -45,8 +51,8 @@ class MonitorHook(Hook):
 
     The effective rank (Garrido et al., RankMe, ICML 2023) is that of the
     features that enter ``model.neck``, of at most 512 cells of this
-    process's batch. It is computed for logged iterations alone, also of
-    models without monitors.
+    process's batch. It is computed only in logged iterations, and for models
+    without monitors too.
     """
 
     # Before LoggerHook (BELOW_NORMAL) reads the message hub, and after the
@@ -92,7 +98,7 @@ class MonitorHook(Hook):
         for name, value in monitors.items():
             runner.message_hub.update_scalar(f'train/mon_{name}', value)
         if self._low == PATIENCE or runner.iter < EARLY:
-            return  # the warning was given, or is too early
+            return  # too early for a warning, or it has been given
         feature_std = float(monitors['feature_std'])
         self._low = self._low + 1 if feature_std < COLLAPSE else 0
         if self._low == PATIENCE:
