@@ -1,6 +1,7 @@
 """Mistakes that a user can correct, put into a sentence."""
 
 import difflib
+import importlib.util
 import inspect
 import logging
 import os
@@ -223,14 +224,6 @@ def _missing_package(error: BaseException) -> str | None:
     )
 
 
-def describe(dataset: object) -> str:
-    """Say where a data set of OpenMMLab looked for its samples."""
-    names = ('data_prefix', 'ann_file', 'img_suffix', 'seg_map_suffix')
-    values = {n: getattr(dataset, n, None) for n in names}
-    found = ', '.join(f'{n}={v!r}' for n, v in values.items() if v)
-    return f'{type(dataset).__name__} found nothing with {found}'
-
-
 def suggest(name: str, known: list[str]) -> str:
     """Return a sentence with the closest known name, or nothing.
 
@@ -240,6 +233,16 @@ def suggest(name: str, known: list[str]) -> str:
     """
     match = difflib.get_close_matches(name, known, n=1)
     return f' Did you mean {match[0]!r}?' if match else ''
+
+
+def check_installed(what: str, extra: str, *packages: str) -> None:
+    """Stop before long work if a package of an extra is missing."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise UserError(
+                f'{what} needs {package}: pip install -c '
+                f'requirements/constraints.txt -e ".[{extra}]"'
+            )
 
 
 def dicts_in(node: object) -> Iterator[dict]:

@@ -89,12 +89,6 @@ def restore_run(runner: Runner, path: Path) -> None:
     Raises:
         UserError: If it cannot be resumed from with this config.
     """
-    if runner.rank > 0 and not path.is_file():
-        raise UserError(
-            f'There is no checkpoint {str(path)!r} for process {runner.rank}. '
-            'It must be a local file, on storage that all machines of the '
-            'run share.'
-        )
     checkpoint = load_checkpoint(path)
     runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
     meta, scale = checkpoint['meta'], scale_of(runner)

@@ -43,7 +43,7 @@ from pixcon_mm.engine.model_state import (
     unwrap,
 )
 from pixcon_mm.engine.resuming import find_start, restore_run
-from pixcon_mm.errors import UserError, describe, suggest
+from pixcon_mm.errors import UserError, suggest
 from pixcon_mm.metrics import with_classes
 from pixcon_mm.processes import WorkerStart, worker_watch
 
@@ -198,10 +198,6 @@ class PixConRunner(Runner):
                 loop['type'] = 'ResumableEpochLoop'
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
-        if len(loader.dataset) == 0:
-            raise UserError(
-                f'The training set is empty: {describe(loader.dataset)}.'
-            )
         # A loop over iterations can repeat a few images without end.
         if isinstance(loop, EpochBasedTrainLoop) and len(loader) == 0:
             raise UserError(

@@ -21,17 +21,6 @@ PCA, MASK = 50, 100  # dimensions; side of the masks in pixels
 ITERATIONS = 50  # of k-means
 
 
-def check_faiss() -> None:
-    """Stop before long work if faiss is missing."""
-    try:
-        import faiss as faiss
-    except ImportError as error:
-        raise UserError(
-            'Clustering needs faiss: pip install -c '
-            'requirements/constraints.txt -e ".[evaluation]"'
-        ) from error
-
-
 def fit_pca(
     backbone: FrozenBackbone,
     data: DenseData,

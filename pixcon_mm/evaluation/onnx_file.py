@@ -14,18 +14,6 @@ from pixcon_mm.evaluation.backbones import FrozenBackbone
 TOLERANCE = 1e-3  # of the largest feature
 
 
-def check_onnx() -> None:
-    """Stop before long work if a package is missing."""
-    try:
-        import onnx as onnx
-        import onnxruntime as onnxruntime
-    except ImportError as error:
-        raise UserError(
-            '--format onnx needs onnx and onnxruntime: pip install -c '
-            'requirements/constraints.txt -e ".[export]"'
-        ) from error
-
-
 def to_onnx(backbone: FrozenBackbone) -> tuple[bytes, float]:
     """Convert a backbone, with the normalisation of its images.
 

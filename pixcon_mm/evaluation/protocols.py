@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from pixcon_mm.datasets.listing import list_images, readable_suffixes
-from pixcon_mm.errors import UserError
+from pixcon_mm.errors import UserError, check_installed
 from pixcon_mm.evaluation import (
     clustering,
     correspondence,
@@ -226,7 +226,7 @@ def check(args: argparse.Namespace, backbone: FrozenBackbone) -> None:
         if protocol in SIZES:
             Setting(args, backbone, protocol)
     if 'cluster' in args.protocols:
-        clustering.check_faiss()
+        check_installed('Clustering', 'evaluation', 'faiss')
     if 'corloc' in args.protocols:
         discovery.read_objects(args.data)
     if 'correspondence' in args.protocols:

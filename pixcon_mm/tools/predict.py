@@ -24,8 +24,7 @@ from mmengine.infer import BaseInferencer
 from mmengine.registry import DATASETS
 from torch import nn
 
-from pixcon_mm.checkpoint.load import load_tensors
-from pixcon_mm.checkpoint.torch_file import dataset_meta
+from pixcon_mm.checkpoint.load import load_weights
 from pixcon_mm.classes import check_names
 from pixcon_mm.cli import parse_options, quiet, read_config
 from pixcon_mm.datasets.decoding import decode_whole
@@ -143,7 +142,7 @@ def build_inferencer(
             f'{cfg.filename} has no detector or segmentor with a test '
             'pipeline, so it cannot predict.'
         )
-    tensors = load_tensors(checkpoint)
+    weights = load_weights(checkpoint)
     parent = getattr(
         importlib.import_module(f'{scope}.apis'), INFERENCERS[scope]
     )
@@ -152,8 +151,8 @@ def build_inferencer(
         """Inferencer that never keeps a random weight."""
 
         def _load_weights_to_model(self, model: nn.Module, *_: Any) -> None:
-            load(model, tensors, checkpoint)
-            model.dataset_meta = class_names(cfg, checkpoint)
+            load(model, weights.tensors, checkpoint)
+            model.dataset_meta = class_names(cfg, weights.dataset_meta)
 
     with quiet():
         return StrictInferencer(
@@ -161,9 +160,8 @@ def build_inferencer(
         )
 
 
-def class_names(cfg: Config, checkpoint: str) -> dict[str, Any]:
+def class_names(cfg: Config, found: dict[str, Any]) -> dict[str, Any]:
     """Return ``classes`` and ``palette``, of the checkpoint or the config."""
-    found = dataset_meta(checkpoint)
     if not found.get('classes'):
         found = DATASETS.build(
             dict(cfg.test_dataloader.dataset, lazy_init=True)

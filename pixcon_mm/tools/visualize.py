@@ -19,13 +19,13 @@ from pixcon_mm.cli import read_config
 from pixcon_mm.datasets.loading import readable_images
 from pixcon_mm.datasets.transforms import resize
 from pixcon_mm.engine.hooks.pretrained_hook import fill_from
-from pixcon_mm.errors import UserError, run_tool
+from pixcon_mm.errors import UserError, check_installed, run_tool
 from pixcon_mm.evaluation.backbones import (
     FrozenBackbone,
     find_device,
     load_backbone,
 )
-from pixcon_mm.evaluation.clustering import check_faiss, cluster
+from pixcon_mm.evaluation.clustering import cluster
 from pixcon_mm.evaluation.dense_data import read_image
 from pixcon_mm.evaluation.features import dense_features
 from pixcon_mm.files import atomic_write, check_out
@@ -210,7 +210,7 @@ def look(
     pairs = [kind for kind in PAIR_FIGURES if kind in wanted]
     frames = [kind for kind in OF_FEATURES if kind in wanted]
     if 'segments' in frames:
-        check_faiss()
+        check_installed('Clustering', 'evaluation', 'faiss')
     sections: Sections = {}
     lines = [f'backbone: {args.pretrained}']
     if pairs:
