@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS
 
 from pixcon_mm.errors import UserError
 
@@ -45,15 +44,6 @@ def leaves(dataset: dict) -> Iterator[dict]:
         yield dataset
     for part in filter(None, inner):
         yield from leaves(part)
-
-
-def class_of(dataset: dict, scope: str | None) -> type | None:
-    """Return the class of a data set, None if nothing has its name."""
-    kind = dataset.get('type')
-    if isinstance(kind, str):
-        scoped = kind if '.' in kind or not scope else f'{scope}.{kind}'
-        kind = DATASETS.get(scoped)
-    return kind
 
 
 def is_remote(dataset: dict) -> bool:

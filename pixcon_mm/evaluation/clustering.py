@@ -18,7 +18,7 @@ from pixcon_mm.evaluation.features import feature_batches
 from pixcon_mm.evaluation.metrics import IGNORE, shrink
 
 PCA, MASK = 50, 100  # dimensions; side of the masks in pixels
-ITERATIONS = 50  # of k-means
+ITERATIONS, SEEDS = 50, 5  # of k-means
 
 
 def fit_pca(

@@ -55,9 +55,7 @@ class Setting:
         sides = args.size or [SIZES[protocol]]
         self.size = (sides[0], sides[-1])
         check_size(self.size, backbone.stride)
-        self.val = DenseData(
-            args.data, args.val_split, self.size, args.classes
-        )
+        self.val = DenseData(args.data, 'val', self.size, args.classes)
         self.tested = choose(len(self.val), args.val_images, args.seed)
         if protocol != 'cluster':
             self.train = DenseData(
@@ -144,7 +142,7 @@ def cluster(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
         ('one_to_one', len(classes), clustering.match_by_iou),
     ):
         runs = []
-        for seed in range(args.seed, args.seed + args.cluster_seeds):
+        for seed in range(args.seed, args.seed + clustering.SEEDS):
             ids = clustering.cluster(cells, k, seed)
             counts = clustering.count_pairs(ids, masks, k, len(classes))
             runs.append(segmentation_metrics(match(counts), classes))
@@ -194,7 +192,7 @@ def match_crops(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
         listed = list_images(str(args.data), readable_suffixes(), set())
         paths = [Path(path) for path in listed]
     else:
-        pairs = DenseData(args.data, args.val_split, (1, 1)).pairs
+        pairs = DenseData(args.data, 'val', (1, 1)).pairs
         paths = [image for image, _ in pairs]
     chosen = choose(len(paths), args.val_images, args.seed)
     if not chosen:

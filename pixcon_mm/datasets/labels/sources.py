@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
-from pixcon_mm.data_paths import class_of, is_remote, leaves
+from pixcon_mm.data_paths import is_remote, leaves
 from pixcon_mm.errors import UserError, dicts_in
 
 # Data sets that read their labels in another way are not checked.
@@ -100,7 +100,10 @@ def find_sources(
 
 def _kind_of(leaf: dict, scope: str | None) -> str | None:
     """Say how a data set reads its labels, by the class that defines it."""
-    kind = class_of(leaf, scope)
+    kind = leaf.get('type')
+    if isinstance(kind, str):
+        scoped = kind if '.' in kind or not scope else f'{scope}.{kind}'
+        kind = DATASETS.get(scoped)
     methods = [
         getattr(kind, name, None)
         for name in ('load_data_list', 'parse_data_info')
