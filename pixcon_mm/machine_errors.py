@@ -12,7 +12,7 @@ def explain_machine(error: BaseException) -> str | None:
     """Put an error into a sentence if the machine is its cause.
 
     Args:
-        error (BaseException): Of Python, PyTorch, gloo or NCCL.
+        error (BaseException): Of Python or PyTorch.
 
     Returns:
         str | None: What is wrong and what to do; None for another error.
@@ -21,7 +21,7 @@ def explain_machine(error: BaseException) -> str | None:
         >>> explain_machine(OSError(errno.EROFS, 'read-only', 'x.pth'))[:33]
         'x.pth: the file system is read-on'
     """
-    return _lost_worker(error) or _no_resource(error) or _lost_peer(error)
+    return _lost_worker(error) or _no_resource(error)
 
 
 # What a machine can run out of, and what helps. Checkpoints that are complete
@@ -135,16 +135,4 @@ def _stopped_worker(pids: set[int]) -> str | None:
         'A worker of the loader was stopped (SIGSTOP) and did not continue '
         'within train_dataloader.timeout, so it was killed: find out what '
         f'stops it. {KEPT}'
-    )
-
-
-def _lost_peer(error: BaseException) -> str | None:
-    # Of gloo and of NCCL.
-    lost = r'Connection (closed|reset) by peer|\[.*gloo.*\]|ncclRemoteError'
-    if not isinstance(error, RuntimeError) or not re.search(lost, str(error)):
-        return None
-    return (
-        'The connection to another process of the run is lost: that process '
-        'has ended, or its machine cannot be reached. Its own message says '
-        f'why. {KEPT}'
     )

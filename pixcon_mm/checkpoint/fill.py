@@ -44,15 +44,15 @@ def load_strict(
         >>> target
         {'fc.weight': tensor([1., 1.])}
     """
-    # A count of batches may be missing, and layers may be left out.
-    needed = {
+    # Counts of batches may be missing, and layers may be left out.
+    counts = {
         name: tensor
         for name, tensor in target.items()
-        if name in tensors or not name.endswith('.num_batches_tracked')
+        if name.endswith('.num_batches_tracked')
     }
     layers = {name.split('.')[0] for name in target}
     own = {n: t for n, t in tensors.items() if n.split('.')[0] in layers}
-    problem = find_difference(needed, own, origin)
+    problem = find_difference(target, {**counts, **own}, origin)
     if problem:
         raise UserError(
             f'{part}: {problem}: {_likely_cause(target, tensors)}.'

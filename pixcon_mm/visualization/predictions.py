@@ -180,12 +180,8 @@ def write_pairs(
 ) -> int:
     """Write a JPEG file of truth and prediction for each of some images.
 
-    Args:
-        model (nn.Module): See :func:`pairs`.
-        dataset (Dataset): See :func:`pairs`.
-        cfg (Config): See :func:`pairs`.
-        folder (Path): Gets ``INDEX_NAME.jpg``.
-        count (int): Images, spread evenly over the data set.
+    Args: as of :func:`pairs`, for ``count`` images that are spread evenly over
+    the data set. The folder gets ``INDEX_NAME.jpg``.
 
     Returns:
         int: Pictures written.
