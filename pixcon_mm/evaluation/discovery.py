@@ -7,8 +7,10 @@ part of an object, and so is what resembles it.
 from pathlib import Path
 
 import numpy as np
+import torch
 from scipy.ndimage import label
 from torch import Tensor
+from torchvision.ops import box_iou
 
 from pixcon_mm.datasets.labels.coco_file import ABSENT, read_coco
 from pixcon_mm.datasets.labels.voc_file import read_voc
@@ -67,12 +69,9 @@ def is_found(box: tuple, truth: Boxes) -> bool:
         >>> is_found((0, 0, 4, 4), np.array([[0, 0, 4, 3], [9, 9, 10, 10]]))
         True
     """
-    low = np.maximum(truth[:, :2], box[:2])
-    high = np.minimum(truth[:, 2:], box[2:])
-    shared = (high - low).clip(min=0).prod(axis=1)
-    areas = (truth[:, 2:] - truth[:, :2]).prod(axis=1)
-    own = (box[2] - box[0]) * (box[3] - box[1])
-    return bool((shared / (areas + own - shared) > OVERLAP).any())
+    boxes = torch.tensor([box], dtype=torch.float64)
+    iou = box_iou(boxes, torch.from_numpy(truth).double())
+    return bool((iou > OVERLAP).any())
 
 
 def read_objects(root: Path) -> list[tuple[Path, Boxes]]:
