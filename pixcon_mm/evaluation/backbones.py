@@ -261,6 +261,7 @@ def _from_timm(name: str) -> dict:
 def _from_torchvision(name: str) -> dict:
     """Build a CNN of torchvision without its classifier."""
     from torchvision import models
+    from torchvision.models._utils import IntermediateLayerGetter
 
     if name not in models.list_models(models):
         known = models.list_models(models)
@@ -271,15 +272,8 @@ def _from_torchvision(name: str) -> dict:
     net = models.get_model(name, weights=None)
     if isinstance(net, models.ResNet):
         net.fc = nn.Identity()
-        stages = ('conv1', 'bn1', 'relu', 'maxpool')
-        stages += tuple(f'layer{i}' for i in range(1, 5))
-
-        def read(images: Tensor) -> Tensor:
-            for stage in stages:
-                images = getattr(net, stage)(images)
-            return images
-
-        return dict(net=net, read=read)
+        stages = IntermediateLayerGetter(net, {'layer4': 'map'})
+        return dict(net=net, read=lambda images: stages(images)['map'])
     if not hasattr(net, 'features') or not hasattr(net, 'classifier'):
         raise UserError(
             f'Feature maps of torchvision are read from its CNNs, and {name} '
