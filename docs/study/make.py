@@ -3,9 +3,9 @@
     python docs/study/make.py plans/small.yaml
 
 PLAN.md has the tables, PLAN.json every number behind them, PLAN_curves.json
-and .png the training curves, and PLAN_epochs.png what probe.py has measured.
-The page also shows the pictures of pictures.py. This script starts no run;
-the page says 'not run yet' where there is no result.
+and .png the training curves, PLAN_epochs.png what probe.py has measured;
+pictures of pictures.py are shown.
+Nothing runs; what has no result is said to be not run yet.
 """
 
 import argparse
@@ -349,14 +349,14 @@ def write_page(
         (
             'curves',
             'Training curves',
-            f'Each line is a pre-training; [{name}_curves.json]'
-            f'({name}_curves.json) has the values.',
+            f'A line for each pre-training; [{name}_curves.json]'
+            f'({name}_curves.json).',
         ),
         (
             'epochs',
             'Over the training',
-            '[probe.py](probe.py) has measured the checkpoints that the '
-            'trainings kept; epoch 0 is random weights of the same seed.',
+            'Checkpoints that were kept, measured by [probe.py](probe.py); '
+            'epoch 0 is random weights of the same seed.',
         ),
     ):
         lines += [f'## {title}', '']
@@ -367,10 +367,9 @@ def write_page(
     lines += ['## Matches and weights', '']
     if matches:
         lines += [
-            '[pictures.py](pictures.py) has drawn two photographs. Each row '
-            'is a checkpoint and shows the same two crops, with the matches '
-            'of the cells in their overlap (dashed), the cosine of each '
-            'match, and its weight. '
+            'Of two photographs, by [pictures.py](pictures.py): the same two '
+            'crops in each row, with the matches of the cells in their '
+            'overlap (dashed), the cosine of each match, and its weight. '
             'Photographs: Rachel Michetti and Stefan van der Walt, CC0.',
             '',
         ]

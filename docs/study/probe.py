@@ -3,10 +3,9 @@
     python docs/study/probe.py plans/small.yaml               # every 15 epochs
     python docs/study/probe.py plans/small.yaml --only '*-seed0'
 
-Measures nearest neighbours and correspondence, with the options of two of the
-plan's benchmarks, so that the last epoch's numbers are those of the tables.
-Epoch 0 is random weights of the same seed. A checkpoint that has been measured
-is not measured again.
+Nearest neighbours and correspondence, with the options of two of the plan's
+benchmarks, so that the last epoch's numbers are those of the tables. Epoch 0
+is random weights of the same seed. What is there is not measured again.
 """
 
 import argparse
