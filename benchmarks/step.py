@@ -77,12 +77,14 @@ def sizes(args: argparse.Namespace) -> str:
 def step_calls(args: argparse.Namespace) -> dict[str, Call]:
     """Return the four steps to compare, on the same views."""
     batch = random_batch(args)
-    mine = ours(args)
+    pixcon = ours(args)
     released = prepare(as_released(model_config(MAIN, args)), args)
     dense, plain = densecl(args)
     by_parameter = sgd_by_parameter(released, **SGD)
     return {
-        OURS: partial(train_step, mine, wrap(args, fused_sgd(mine)), batch),
+        OURS: partial(
+            train_step, pixcon, wrap(args, fused_sgd(pixcon)), batch
+        ),
         RELEASE: partial(
             train_step, released, wrap(args, by_parameter), batch
         ),

@@ -195,14 +195,14 @@ def predict_detections(
     detections.sort(key=lambda one: -one['score'])
     drawn = [one for one in detections if one['score'] > min_score]
     counts = Counter(one['class'] for one in drawn).most_common(NAMED)
-    words = ', '.join(f'{count} {label}' for label, count in counts)
+    summary = ', '.join(f'{count} {label}' for label, count in counts)
     if not drawn:
-        words = f'nothing with a score above {min_score:g}'
+        summary = f'nothing with a score above {min_score:g}'
         if detections:
             best = detections[0]
-            words += f'; best is {best["class"]}, {best["score"]:.2f}'
+            summary += f'; best is {best["class"]}, {best["score"]:.2f}'
     content = json.dumps(dict(image=str(image), detections=detections))
-    return result['visualization'][0], content.encode(), words
+    return result['visualization'][0], content.encode(), summary
 
 
 def predict_segments(
@@ -219,11 +219,11 @@ def predict_segments(
     classes = inferencer.model.dataset_meta['classes']
     values, counts = np.unique(labels, return_counts=True)
     order = counts.argsort()[::-1][:NAMED]
-    words = ', '.join(
+    summary = ', '.join(
         f'{classes[values[i]]} {counts[i] / labels.size:.0%}' for i in order
     )
     content = cv2.imencode('.png', labels)[1].tobytes()
-    return result['visualization'], content, words
+    return result['visualization'], content, summary
 
 
 PREDICT = dict(
