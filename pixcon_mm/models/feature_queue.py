@@ -14,10 +14,11 @@ class FeatureQueue(nn.Module):
     """The last K keys of all ranks; new keys overwrite the oldest ones.
 
     Starts with L2-normalised Gaussian rows (docs/method.md, section 7). Every
-    rank has its own copy of the queue. The copies are equal because each rank
-    enqueues the keys of all ranks, and because the random rows come from a
-    seed that all ranks share: with ``broadcast_buffers=False``, as in our
-    configs, DDP does not copy buffers from rank 0.
+    rank has its own copy of the queue. The copies are equal, because each rank
+    enqueues the keys of all ranks, and because MMEngine's Runner broadcasts
+    the rows of rank 0 after the initialisation. DDP alone does not, with
+    ``broadcast_buffers=False``: a loop without a Runner needs one seed for
+    all ranks.
 
     Args:
         length (int): K, number of rows.
