@@ -145,19 +145,11 @@ STOPS = [
         for part in ('images', 'annotations', 'categories')
     ),
     *(
-        (
-            f'images.1.{key}',
-            DROP,
-            f'1 of 3 images has no {key!r} (the first: id 2',
-        )
+        (f'images.1.{key}', DROP, f'has no {key!r} (the first: id 2): write')
         for key in ('height', 'width', 'file_name')
     ),
     *(
-        (
-            f'annotations.1.{key}',
-            DROP,
-            f'1 of 4 annotations has no {key!r} (the fi',
-        )
+        (f'annotations.1.{key}', DROP, f'has no {key!r} (the first: id 12)')
         for key in ('bbox', 'area', 'category_id', 'image_id')
     ),
     ('images.1.id', DROP, "has no 'id' (the first: file_name '2.png'): write"),
@@ -183,25 +175,13 @@ STOPS = [
     ('categories.*.name', 'dog', "2 categories have the name 'dog'"),
 ]
 WARNINGS = [
-    (
-        BOX,
-        [2, 2, 0, 4],
-        '1 of 4 boxes has no area (the first: annotation id 12',
-    ),
+    (BOX, [2, 2, 0, 4], 'has no area (the first: annotation id 12, [2, 2, 0'),
     (BOX, [2, 2, 6, -4], '1 of 4 boxes has no area'),
-    (
-        BOX,
-        [30, 2, 6, 4],
-        'lies outside (the first: annotation id 12, [30, 2, ',
-    ),
+    (BOX, [30, 2, 6, 4], '1 of 4 boxes lies outside (the first: '),
     (BOX, [15, 2, 15, 4], 'extends beyond the image'),
     (BOX, [-9, 2, 15, 4], '[-9, 2, 15, 4], in an image of 20 x 10)'),
     ('annotations.*.bbox', [9, 4, 19, 9], 'these may be two corners'),
-    (
-        'annotations.1.image_id',
-        99,
-        '1 of 4 annotations belongs to images that',
-    ),
+    ('annotations.1.image_id', 99, 'annotations belongs to images that the'),
 ]
 
 
@@ -268,8 +248,7 @@ def test_crowds_are_needed_where_labels_are_scored(check):
 
 
 @pytest.mark.parametrize(
-    'polygons',
-    [[], [[]], [[1, 2.5, -3], [4e-5]], [[1] * 8, [2] * 6, [3]]],
+    'polygons', [[], [[]], [[1, 2.5, -3], [4e-5]], [[1] * 8, [2] * 6, [3]]]
 )
 @pytest.mark.parametrize('indent', [None, 2])
 def test_numbers_of_polygons_are_counted(polygons, indent):

@@ -5,25 +5,18 @@ from mmdet.datasets import XMLDataset
 from PIL import Image
 
 from pixcon_mm.datasets.xml_folder import XMLFolderDataset
+from tests.benchmarks import voc_object, voc_xml
 
 NAMES = ('cat', 'dog')
 WIDTH, HEIGHT = 20, 10
-BOX = '<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>'
 
 
 def item(name='cat', box=(3, 3, 8, 6)):
-    return (
-        f'<object><name>{name}</name><difficult>0</difficult><bndbox>'
-        f'{BOX.format(*box)}</bndbox></object>'
-    )
+    return voc_object(name, box)
 
 
 def annotation(*objects, size=(WIDTH, HEIGHT)):
-    width, height = size
-    return (
-        f'<annotation><size><width>{width}</width><height>{height}</height>'
-        f'</size>{"".join(objects)}</annotation>'
-    )
+    return voc_xml(*objects, size=size)
 
 
 @pytest.fixture
