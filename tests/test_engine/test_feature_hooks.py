@@ -1,6 +1,5 @@
 """Probes and pictures of features during pre-training, through real runs."""
 
-import json
 import re
 import shutil
 
@@ -20,7 +19,7 @@ from pixcon_mm.engine import PixConRunner
 from pixcon_mm.errors import UserError
 from pixcon_mm.visualization.curves import read_records
 from tests import ROOT
-from tests.commands import run
+from tests.commands import run, scalars
 from tests.test_datasets.pictures import write_pictures
 from tests.test_evaluation.trees import make_voc
 from tests.test_models import tiny
@@ -76,15 +75,7 @@ def config(folder, tmp_path):
 def train(cfg, work_dir):
     cfg = Config(dict(cfg.to_dict(), work_dir=str(work_dir)))
     PixConRunner.from_cfg(cfg).train()
-    return records(work_dir)
-
-
-def records(work_dir):
-    return [
-        json.loads(line)
-        for path in sorted(work_dir.glob('*/vis_data/scalars.json'))
-        for line in path.read_text().splitlines()
-    ]
+    return scalars(work_dir)
 
 
 def assert_equal(first, second):
@@ -159,7 +150,7 @@ def test_mistakes_are_found_at_the_start(
         del config.default_hooks.dense_probe['data_root']
     with pytest.raises(UserError, match=sentence):
         train(config, tmp_path / 'run')
-    assert not records(tmp_path / 'run')
+    assert not scalars(tmp_path / 'run')
 
 
 def test_pictures_of_other_methods_are_refused(config, tmp_path):
@@ -183,7 +174,7 @@ def test_two_processes_share_the_images_and_a_resumed_run_goes_on(
     words += ['--work-dir', work_dir]
     done = run(*words)
     assert done.returncode == 0, done.stderr
-    whole = [r for r in records(work_dir) if 'probe_miou' in r]
+    whole = [r for r in scalars(work_dir) if 'probe_miou' in r]
     assert [r['epoch'] for r in whole] == [1, 2, 3]
 
     # The same again from the first epoch on.
@@ -193,7 +184,7 @@ def test_two_processes_share_the_images_and_a_resumed_run_goes_on(
     words[-1] = broken
     done = run(*words, '--resume')
     assert done.returncode == 0, done.stderr
-    resumed = [r for r in records(broken) if 'probe_miou' in r]
+    resumed = [r for r in scalars(broken) if 'probe_miou' in r]
     for ours, theirs in zip(resumed, whole[1:], strict=True):
         del ours['probe_seconds'], theirs['probe_seconds']
         assert ours == theirs
