@@ -1,4 +1,4 @@
-"""Commands as users give them, in a process of their own or in this one."""
+"""Commands as users give them, the files around them, and what they say."""
 
 import importlib.util
 import json
@@ -84,9 +84,9 @@ def scalars(work_dir: Path) -> list[dict]:
     ]
 
 
-def load_tool(name: str) -> ModuleType:
-    """Import a file of tools/, whose name may be that of a package."""
-    path = ROOT / 'tools' / f'{name}.py'
+def load_tool(name: str, folder: str = 'tools') -> ModuleType:
+    """Import a file of a folder, whose name may be that of a package."""
+    path = ROOT / folder / f'{name}.py'
     spec = importlib.util.spec_from_file_location(f'tools_{name}', path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
