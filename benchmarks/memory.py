@@ -127,7 +127,7 @@ def trace(name: str, args: argparse.Namespace) -> dict:
 
 def forget_numbers(model: nn.Module) -> None:
     """Replace parameters and buffers by fake ones of the same layout."""
-    model._is_updated = True  # no comparison of numbers
+    model._has_updated = True  # no comparison of numbers
     for module in model.modules():
         for name, p in module.named_parameters(recurse=False):
             setattr(module, name, nn.Parameter(fake(p), p.requires_grad))

@@ -11,7 +11,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from pixcon_mm.models.data_preprocessor import TwoViewDataPreprocessor
-from pixcon_mm.models.info_nce import InfoNCE
+from pixcon_mm.models.info_nce import InfoNCETerms
 from pixcon_mm.models.key_encoder import KeyEncoder, cosine_momentum
 
 
@@ -28,7 +28,7 @@ class ReleaseInfoNCE(nn.Module):
 
     def forward(
         self, query: Tensor, positive: Tensor, queue: Tensor
-    ) -> InfoNCE:
+    ) -> InfoNCETerms:
         """Compute both directions, one by one, each on a clone of the queue.
 
         The log-sum of the negatives, which the release does not compute, is
@@ -43,7 +43,7 @@ class ReleaseInfoNCE(nn.Module):
             losses.append(F.cross_entropy(logits, target, reduction='none'))
             scores.append(logits.detach()[:, 0].clone())
         loss = torch.cat(losses)
-        return InfoNCE(loss, torch.cat(scores), torch.zeros_like(loss))
+        return InfoNCETerms(loss, torch.cat(scores), torch.zeros_like(loss))
 
 
 class ReleaseKeyEncoder(KeyEncoder):

@@ -1,1 +1,1 @@
-"""Checkpoints and files of weights: loaded, written, exported."""
+"""Loading, writing and exporting of checkpoints and files of weights."""

@@ -1,4 +1,4 @@
-"""Find the backbone among the tensors of a file, whoever has written it."""
+"""Find the backbone among the tensors of a file of any project."""
 
 import re
 from collections import Counter
@@ -10,17 +10,17 @@ from pixcon_mm.checkpoint.torch_file import StateDict
 from pixcon_mm.errors import UserError
 from pixcon_mm.wording import listed
 
-# Where checkpoints hold the trained backbone: the release's, ours and
-# OpenMMLab's. A file of a bare backbone has none, as torchvision's.
-PREFIXES = ('encoder_q.0.', 'backbone.')
+# Prefixes of the trained backbone's tensors in checkpoints: the release's, and
+# ours and OpenMMLab's. Files of a bare backbone, as torchvision's, have none.
+KNOWN_PREFIXES = ('encoder_q.0.', 'backbone.')
 # Parts of a prefix that mark a moving average of the trained network.
 # "teacher" is not among them: methods differ in whether the teacher or the
 # student is used.
 MOVING_AVERAGE = re.compile(
     r'(?:^|[._])(?:key_encoder|encoder_k|momentum|target|ema)(?=[._])'
 )
-# The layers of ``nn.Sequential(*resnet.children())``, as Lightly's examples
-# have them. Numbers between are layers without weights.
+# Names of the layers in ``nn.Sequential(*resnet.children())``, as in Lightly's
+# examples. The numbers that are left out are layers without weights.
 SEQUENTIAL = {
     'conv1': '0',
     'bn1': '1',
@@ -39,11 +39,14 @@ def _timm_name(name: str) -> str:
 
 
 def _timm_whole_name(name: str) -> str:
-    """Rename one of ``features_only=True``, where timm joins two levels."""
+    """Rename a tensor of ``features_only=True`` as timm's whole model.
+
+    There, timm has ``stages_0.blocks`` in place of ``stages.0.blocks``.
+    """
     return re.sub(r'^([a-z]+)_(\d+)\.', r'\1.\2.', _timm_name(name))
 
 
-# From a model's names to those of a file: the same, or those of a library.
+# Functions from a model's names to those that a file may have.
 NAMINGS: tuple[Callable[[str], str], ...] = (
     str,
     _timm_name,
@@ -53,15 +56,15 @@ NAMINGS: tuple[Callable[[str], str], ...] = (
 )
 
 
-class Place(NamedTuple):
-    """A backbone in a file: its tensors by the model's names."""
+class FoundBackbone(NamedTuple):
+    """A backbone that was found in a file."""
 
     prefix: str  # of its names in the file
-    tensors: StateDict
+    tensors: StateDict  # by the model's names
     left_out: tuple[str, ...] = ()  # prefixes of its moving averages
 
     def describe(self) -> str:
-        """Say where it was; nothing if the file has only a backbone."""
+        """Return its prefix, for messages; '' if the file has nothing else."""
         if not self.prefix and not self.left_out:
             return ''
         where = f'under {self.prefix!r}' if self.prefix else 'without a prefix'
@@ -73,12 +76,15 @@ class Place(NamedTuple):
 def backbone_tensors(
     tensors: StateDict, prefix: str | None = None
 ) -> StateDict:
-    """Cut the backbone out of the tensors of a file, whatever model it is.
+    """Cut the backbone out of the tensors of a file, by its prefix alone.
+
+    Needs no model to compare with, unlike :func:`find_backbone`.
 
     Args:
         tensors (dict[str, Tensor]): A full pre-training checkpoint, ours or
             the release's, or a bare backbone, or a classifier.
-        prefix (str, optional): Where a foreign file has the backbone.
+        prefix (str, optional): Prefix of the backbone's names in the file;
+            None tries those of ``KNOWN_PREFIXES``.
 
     Returns:
         dict[str, Tensor]: The backbone under bare names.
@@ -92,7 +98,7 @@ def backbone_tensors(
         >>> backbone_tensors({'f.conv1.weight': 1}, prefix='f.')
         {'conv1.weight': 1}
     """
-    for start in PREFIXES if prefix is None else (prefix,):
+    for start in KNOWN_PREFIXES if prefix is None else (prefix,):
         found = _under(start, tensors)
         if found:
             return found
@@ -104,74 +110,91 @@ def backbone_tensors(
     return dict(tensors)
 
 
-def find_backbone(tensors: StateDict, model: StateDict, origin: str) -> Place:
-    """Find the backbone in a file that has all tensors of the model's.
+def find_backbone(
+    tensors: StateDict, model: StateDict, origin: str
+) -> FoundBackbone:
+    """Find the tensors of a file that fit a model's backbone.
 
     Names may have any prefix, and may be those of torchvision, timm,
     Lightly's examples or Detectron2. If the file has a network and its
     moving average, the network is taken, as in PixCon.
 
     Args:
-        tensors (dict[str, Tensor]): Content of a file.
-        model (dict[str, Tensor]): The model's backbone.
+        tensors (dict[str, Tensor]): All tensors of the file.
+        model (dict[str, Tensor]): ``state_dict()`` of the model's backbone.
         origin (str): Where the tensors are from, for messages.
 
     Returns:
-        Place: The backbone; if none is complete, the tensors that match best.
+        FoundBackbone: The backbone. If none is complete, the tensors under
+        the prefix with the most names of the model: :func:`load_strict` then
+        says what they lack.
 
     Raises:
-        UserError: If there are several, as of a teacher and a student.
+        UserError: If several are complete, as a teacher and a student.
     """
-    places = _complete_places(tensors, model)
-    if not places:
+    complete = _complete_backbones(tensors, model)
+    if not complete:
         counts = _prefixes(tensors, {name: name for name in model})
         prefix = counts.most_common(1)[0][0] if counts else ''
-        return Place(prefix, _under(prefix, tensors))
-    prefixes = [place.prefix for place in places]
-    trained = [p for p in places if not MOVING_AVERAGE.search(p.prefix)]
-    # These names mean the same in all files that have them.
-    known = [p for start in PREFIXES for p in trained if p.prefix == start]
+        return FoundBackbone(prefix, _under(prefix, tensors))
+    prefixes = [found.prefix for found in complete]
+    trained = [f for f in complete if not MOVING_AVERAGE.search(f.prefix)]
+    # These prefixes mean the trained backbone in every file that has them.
+    known = [
+        found
+        for prefix in KNOWN_PREFIXES
+        for found in trained
+        if found.prefix == prefix
+    ]
     if known:
         trained = known[:1]
-    if len(places) > 1 and len(trained) != 1:
+    if len(complete) > 1 and len(trained) != 1:
         raise UserError(
-            f'{origin} has {len(places)} different backbones that fit, under '
-            f'{listed(prefixes)}: write the one that you want with '
+            f'{origin} has {len(complete)} different backbones that fit, '
+            f'under {listed(prefixes)}: write the one that you want with '
             "'python tools/export_backbone.py FILE --format mmlab --prefix "
             f"{prefixes[-1]}' and give that file to --pretrained."
         )
-    (chosen,) = trained or places
+    (chosen,) = trained or complete
     left_out = [prefix for prefix in prefixes if prefix != chosen.prefix]
     return chosen._replace(left_out=tuple(left_out))
 
 
-def _complete_places(tensors: StateDict, model: StateDict) -> list[Place]:
-    """List the different backbones of a file that have a model's names."""
+def _complete_backbones(
+    tensors: StateDict, model: StateDict
+) -> list[FoundBackbone]:
+    """List the different backbones of a file that have all of a model's names.
+
+    If some have the model's shapes, only those.
+    """
     for rename in NAMINGS:
+        # From the file's names to the model's.
         ours = {rename(name): name for name in model}
-        # The count of batches of a BN layer may be missing.
+        # These may be missing.
         needed = [n for n in ours if not n.endswith('.num_batches_tracked')]
-        places: list[Place] = []
+        complete: list[FoundBackbone] = []
         for prefix, count in _prefixes(tensors, ours).items():
             if count < len(needed) or any(
                 prefix + name not in tensors for name in needed
             ):
                 continue
-            found = {
+            renamed = {
                 ours.get(name, name): tensor
                 for name, tensor in _under(prefix, tensors).items()
             }
-            # Two names of one network, as in lucidrains' BYOL.
-            if not any(_are_equal(found, p.tensors, model) for p in places):
-                places.append(Place(prefix, found))
-        fitting = [p for p in places if _has_shapes(p.tensors, model)]
-        if places:
-            return fitting or places
+            # A file may have one network under two names, as lucidrains' BYOL.
+            if not any(
+                _are_equal(renamed, f.tensors, model) for f in complete
+            ):
+                complete.append(FoundBackbone(prefix, renamed))
+        fitting = [f for f in complete if _has_shapes(f.tensors, model)]
+        if complete:
+            return fitting or complete
     return []
 
 
 def _prefixes(tensors: StateDict, names: dict[str, str]) -> Counter[str]:
-    """Count the names that follow each prefix."""
+    """Count how many of the names follow each prefix in the file."""
     counts: Counter[str] = Counter()
     for name in tensors:
         starts = [0, *(match.end() for match in re.finditer(r'\.', name))]
@@ -180,6 +203,7 @@ def _prefixes(tensors: StateDict, names: dict[str, str]) -> Counter[str]:
 
 
 def _under(prefix: str, tensors: StateDict) -> StateDict:
+    """Return the tensors under a prefix, without it."""
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in tensors.items()
@@ -188,6 +212,7 @@ def _under(prefix: str, tensors: StateDict) -> StateDict:
 
 
 def _has_shapes(tensors: StateDict, model: StateDict) -> bool:
+    """Check that the shapes of common names are equal."""
     return all(
         tensors[name].shape == tensor.shape
         for name, tensor in model.items()
@@ -196,6 +221,7 @@ def _has_shapes(tensors: StateDict, model: StateDict) -> bool:
 
 
 def _are_equal(a: StateDict, b: StateDict, names: StateDict) -> bool:
+    """Check that the tensors of these names are equal, where both exist."""
     return all(
         a[name].shape == b[name].shape and bool((a[name] == b[name]).all())
         for name in names

@@ -124,7 +124,7 @@ def encode(
         >>> torch.load(io.BytesIO(file))
         {'bn1.bias': tensor([0., 0.])}
     """
-    # Copies: of a view, torch would write the whole storage.
+    # Copies, because torch would write the whole storage of a view.
     tensors = {
         name: tensor.detach().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
@@ -188,7 +188,7 @@ def _check_plain(tensors: StateDict, file_format: str) -> None:
     }
     for name in (*usual, *shapes):
         theirs, ours = usual.get(name, 'missing'), shapes.get(name, 'missing')
-        # Torch fills that counter in where it is missing.
+        # Torch sets that counter to 0 where it is missing.
         if theirs != ours and not name.endswith('num_batches_tracked'):
             raise UserError(
                 f'--format {file_format} takes the usual ResNet-{depth}; its '
@@ -198,6 +198,6 @@ def _check_plain(tensors: StateDict, file_format: str) -> None:
 
 
 def _reduce_array(array: np.ndarray) -> tuple:
-    # Of a bytearray, the array that is read is writable, as torch asks.
+    # An array that is loaded from a bytearray is writable, as torch requires.
     buffer = bytearray(array.tobytes())
     return np.ndarray, (array.shape, array.dtype.str, buffer)

@@ -10,42 +10,45 @@ from pixcon_mm.errors import UserError
 
 @torch.no_grad()
 def load_strict(
-    model: StateDict, tensors: StateDict, part: str, origin: str
+    target: StateDict, tensors: StateDict, part: str, origin: str
 ) -> str:
     """Copy weights into every tensor of a model, or into none.
 
-    The count of batches of a BN layer, which nothing reads, may be missing.
-    Whole parts that the model does not have, as a classifier or a last stage,
-    are left out.
+    Two exceptions: ``num_batches_tracked`` of a BN layer, which nothing
+    reads, may be missing from the weights and is then set to 0. Weights of
+    top-level layers that the model does not have, such as a classifier or a
+    last stage, are ignored.
 
     Args:
-        model (dict[str, Tensor]): The model's ``state_dict()``, filled in
-            place.
+        target (dict[str, Tensor]): The ``state_dict()`` of a model or of a
+            part of it. Its tensors share memory with the model's, so filling
+            them fills the model.
         tensors (dict[str, Tensor]): New values by name.
-        part (str): What is filled, for messages.
+        part (str): Name of what is filled, for messages.
         origin (str): Where the values are from, for messages.
 
     Returns:
-        str: What was filled, and from where.
+        str: A line for the log: what was filled, and from where.
 
     Raises:
-        UserError: If a tensor of the model would not be filled, a new one
-            belongs into a part that has no place for it, shapes differ,
-            integers are to be weights, or a value is not finite.
+        UserError: If a tensor of the model would not be filled, a layer of
+            the model lacks a tensor that the weights have for it, shapes
+            differ, weights are integers, quantised or sparse, or a value is
+            not finite.
 
     Example:
-        >>> model = {'fc.weight': torch.zeros(2)}
+        >>> target = {'fc.weight': torch.zeros(2)}
         >>> new = {'fc.weight': torch.ones(2)}
-        >>> load_strict(model, new, 'backbone', 'a file')
+        >>> load_strict(target, new, 'backbone', 'a file')
         'backbone: 1/1 tensors from a file'
-        >>> model
+        >>> target
         {'fc.weight': tensor([1., 1.])}
     """
-    missing, misshapen, extra = _compare(model, tensors)
+    missing, misshapen, extra = _compare(target, tensors)
     missing = [n for n in missing if not n.endswith('.num_batches_tracked')]
-    parts = {name.split('.')[0] for name in model}
-    extra = [name for name in extra if name.split('.')[0] in parts]
-    count = f'of {len(model)} tensors'
+    layers = {name.split('.')[0] for name in target}
+    extra = [name for name in extra if name.split('.')[0] in layers]
+    count = f'of {len(target)} tensors'
     for names, problem in (
         (missing, f'{len(missing)} {count} are not in'),
         (misshapen, f'{len(misshapen)} {count} have another shape in'),
@@ -54,25 +57,30 @@ def load_strict(
         if names:
             raise UserError(
                 f'{part}: {problem} {origin}, the first is {names[0]}: '
-                f'{_likely_cause(model, tensors)}.'
+                f'{_likely_cause(target, tensors)}.'
             )
-    odd = [n for n in model if n in tensors and _is_odd(tensors[n], model[n])]
-    if odd:
-        kind = f'{tensors[odd[0]].dtype}, {tensors[odd[0]].layout}'
+    unusable = [
+        name
+        for name, tensor in target.items()
+        if name in tensors and not _is_usable(tensors[name], tensor)
+    ]
+    if unusable:
+        first = tensors[unusable[0]]
         raise UserError(
-            f'{part}: {len(odd)} {count} are no dense arrays of floats in '
-            f'{origin}, the first is {odd[0]} ({kind}): weights '
+            f'{part}: {len(unusable)} {count} are no dense arrays of floats '
+            f'in {origin}, the first is {unusable[0]} '
+            f'({first.dtype}, {first.layout}): weights '
             'that were quantised or made sparse cannot be trained on, so '
             'take the original ones.'
         )
     infinite = [
         name
-        for name, tensor in model.items()
+        for name, tensor in target.items()
         if name in tensors
         and not tensors[name].to(tensor.dtype).isfinite().all()
     ]
     if infinite:
-        values = tensors[infinite[0]].to(model[infinite[0]].dtype)
+        values = tensors[infinite[0]].to(target[infinite[0]].dtype)
         bad = int((~values.isfinite()).sum())
         raise UserError(
             f'{part}: {len(infinite)} {count} hold NaN or infinite values in '
@@ -80,13 +88,18 @@ def load_strict(
             f'{values.numel()} values): the training that wrote them has '
             'diverged, so take an earlier checkpoint of it.'
         )
-    for name, tensor in model.items():
+    for name, tensor in target.items():
+        # Only num_batches_tracked can be missing here.
         tensor.copy_(tensors.get(name, torch.tensor(0)))
-    return f'{part}: {len(model)}/{len(model)} tensors from {origin}'
+    return f'{part}: {len(target)}/{len(target)} tensors from {origin}'
 
 
 def describe_mismatch(model: StateDict, tensors: StateDict) -> str | None:
-    """Say where the tensors of a file are not exactly those of a model.
+    """Describe how the tensors of a file differ from those of a model.
+
+    Args:
+        model (dict[str, Tensor]): The model's ``state_dict()``.
+        tensors (dict[str, Tensor]): Tensors of the file, by name.
 
     Returns:
         str | None: The first difference of each kind; None if all names and
@@ -156,8 +169,8 @@ def _likely_cause(model: StateDict, tensors: StateDict) -> str:
     return 'they belong to another model'
 
 
-def _is_odd(tensor: Tensor, own: Tensor) -> bool:
-    """Check for what a copy would change without a word, or cannot read."""
+def _is_usable(tensor: Tensor, target: Tensor) -> bool:
+    """Check for a dense tensor of floats, or of integers for integers."""
     is_dense = tensor.layout == torch.strided and not tensor.is_meta
-    is_float = tensor.is_floating_point() or not own.is_floating_point()
-    return not (is_dense and is_float)
+    is_float = tensor.is_floating_point() or not target.is_floating_point()
+    return is_dense and is_float

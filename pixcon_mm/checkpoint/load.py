@@ -16,22 +16,22 @@ from pixcon_mm.checkpoint.torch_file import (
 from pixcon_mm.errors import UserError
 from pixcon_mm.wording import listed
 
-# Where training scripts put the network's weights beside other things.
+# Keys under which training scripts put the network's weights.
 MAIN_PLACES = ('', 'state_dict', 'model')
 # Deeper than any script nests its weights.
 MAX_DEPTH = 8
-# What a failed download leaves in place of a file, by its first bytes.
+# First bytes of files that are often taken for weights, and what they are.
 NOT_WEIGHTS = {
     b'<': 'a web page, as after a failed download',
     b'version https://git-lfs': "Git LFS's pointer to it; run 'git lfs pull'",
     b'{': 'JSON',
 }
-# What torch.save writes first without its ZIP archive: its magic number.
+# First bytes of the files that torch.save wrote before it used ZIP archives.
 OLD_TORCH = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
 
 
 class Weights(NamedTuple):
-    """Content of a file of weights, as far as it is tensors with names."""
+    """Named tensors of a file of weights, and where the file has them."""
 
     tensors: StateDict
     keys: list[str]  # of the file's top level
@@ -69,8 +69,8 @@ def load_weights(path: str | Path) -> Weights:
     The file's first bytes decide how it is read, whatever its name: as a file
     of ``torch.save``, of safetensors, or a pickle of NumPy's arrays, such as
     Detectron2's. Tensors are found however deep the file nests them. Those at
-    the top level, in ``state_dict`` or in ``model`` keep their names, and so
-    do those of any other place that is the only one; elsewhere, names begin
+    the top level, in ``state_dict`` or in ``model`` keep their names. So do
+    those of any other place if it is the only one. Otherwise their names begin
     with the path of keys, as in ``teacher.backbone.conv1.weight``.
 
     Raises:
@@ -81,9 +81,9 @@ def load_weights(path: str | Path) -> Weights:
     content = _load_content(path)
     try:
         found = _state_dicts(content)
-    except ValueError as error:  # of an array that is not as it says
+    except ValueError as error:  # an array has not the size that it states
         raise broken(path, str(error)) from error
-    # An optimiser's or a log's tensors have no names of layers.
+    # Names of weights have a dot; those of optimisers and logs do not.
     named = {
         place: tensors
         for place, tensors in found.items()
@@ -119,14 +119,14 @@ def sha256_of(path: str | Path) -> str:
 
 
 def _load_content(path: Path) -> Any:
-    """Read a file by the way that its first bytes ask for."""
+    """Read a file in the format that its first bytes indicate."""
     if path.is_dir():
         raise UserError(f'{path} is a folder: name a file of weights in it.')
     if not path.is_file():
         raise UserError(f'There is no file of weights {str(path)!r}.')
     with path.open('rb') as file:
         head = file.read(64)
-    # The length of a header in JSON, then the header.
+    # Safetensors: eight bytes for the length of a JSON header, then that.
     if head[8:9] == b'{':
         return _load_safetensors(path)
     for start, what in NOT_WEIGHTS.items():
@@ -137,7 +137,7 @@ def _load_content(path: Path) -> Any:
     try:
         return load_pickle(path)
     except (MemoryError, OSError):
-        raise  # of the machine, not of the file
+        raise  # the machine's fault, not the file's
     except Exception as error:
         raise cannot_unpickle(path, error) from error
 
@@ -151,7 +151,7 @@ def _state_dicts(content: Any) -> dict[str, StateDict]:
     found: dict[str, StateDict] = {}
     seen = {id(content)}
     places: list[tuple[tuple[str, ...], Any]] = [((), content)]
-    for place, node in places:  # which grows
+    for place, node in places:  # the loop appends to this list
         if not isinstance(node, dict):
             continue
         tensors: StateDict = {}

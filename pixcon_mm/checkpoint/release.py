@@ -1,9 +1,9 @@
-"""Names of the tensors in the authors' release, and in this project."""
+"""Conversion of a checkpoint of the authors' release to PixCon's names."""
 
 from pixcon_mm.checkpoint.torch_file import StateDict
 
 # From the release's prefixes to ours.
-PREFIXES = {
+OUR_PREFIXES = {
     'encoder_q.0.': 'backbone.',
     'encoder_q.1.mlp.': 'neck.projector.',
     'encoder_q.1.mlp2.': 'neck.dense_projector.',
@@ -35,9 +35,9 @@ def from_release(state_dict: StateDict) -> StateDict:
     """
     renamed = {}
     for name, tensor in state_dict.items():
-        prefix = next((p for p in PREFIXES if name.startswith(p)), None)
+        prefix = next((p for p in OUR_PREFIXES if name.startswith(p)), None)
         if prefix:
-            renamed[PREFIXES[prefix] + name.removeprefix(prefix)] = tensor
+            renamed[OUR_PREFIXES[prefix] + name.removeprefix(prefix)] = tensor
         elif name in QUEUES:
             pointer = state_dict[f'{name}_ptr'].reshape(()).clone()
             renamed[f'{QUEUES[name]}.features'] = tensor.T.contiguous()

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: written, found and loaded."""
+"""Write, find and load the checkpoints of a training run."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ Checkpoint = dict[str, Any]
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a checkpoint, whole or not at all, as tensors and plain values.
+    """Write a checkpoint as tensors and plain values, whole or not at all.
 
     Args:
         checkpoint (dict): As MMEngine's Runner gathers it.
@@ -29,8 +29,8 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     Raises:
         OSError: If it cannot be written. An older file is untouched.
     """
-    # The model's tensors stay in their OrderedDict, which has the versions
-    # of its layers.
+    # The state dict stays an OrderedDict, because that has the versions of
+    # the layers as an attribute.
     plain = _plain({**checkpoint, 'state_dict': None})
     plain['state_dict'] = checkpoint['state_dict']
     with whole_file(path) as file:
@@ -95,8 +95,9 @@ def newest_checkpoint(folder: Path) -> tuple[Path | None, dict[Path, str]]:
         folder (Path): Work directory of the run.
 
     Returns:
-        tuple[Path | None, dict[Path, str]]: The checkpoint, or None; and why
-        others, damaged or of weights alone, were skipped.
+        tuple[Path | None, dict[Path, str]]: The checkpoint, or None; and the
+        reasons for which others were skipped, by path. They are damaged, or
+        hold nothing but weights.
     """
     unfit: dict[Path, str] = {}
     fit: dict[Path, tuple[int, float]] = {}
@@ -129,7 +130,8 @@ def read_progress(path: Path) -> tuple[int, float]:
     meta = content['meta']
     epoch, iteration = meta['epoch'], meta['iter']
     if 'scale' not in meta:
-        # Of MMEngine's own Runner, so older than ours of the same epoch.
+        # Written by MMEngine's own Runner. The share is negative, so it counts
+        # as older than our checkpoints of the same epoch.
         return epoch, iteration / (iteration + 1) - 1
     length = meta['scale']['epoch_length']
     return epoch, iteration / length - epoch if length else iteration
@@ -154,10 +156,10 @@ def _check_parts(checkpoint: Any, path: Path) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Turn what NumPy and MMEngine add into what torch loads safely."""
+    """Replace objects of NumPy and MMEngine by ones that torch can load."""
     if isinstance(value, HistoryBuffer):
-        # Pickled as it is, it would refer to its methods: code, which
-        # load_torch_file refuses.
+        # Its pickle would refer to its methods, and load_torch_file refuses
+        # references to code.
         values, counts = (
             torch.from_numpy(np.array(data, dtype=np.float64))
             for data in value.data

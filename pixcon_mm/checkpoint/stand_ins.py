@@ -1,4 +1,4 @@
-"""Stand-ins for what pickles refer to, so that none of their code runs."""
+"""Stand-ins for the classes in a pickle, so that none of its code runs."""
 
 import pickle
 import re
@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# What training scripts put beside their tensors: the log's history, and
-# settings. Empty objects take their places.
+# Objects that training scripts save beside their tensors: the log's history,
+# and settings. They are loaded as empty objects.
 IGNORED = (
     'mmengine.logging.history_buffer.HistoryBuffer',
     'argparse.Namespace',
@@ -28,7 +28,7 @@ IGNORED = (
     'pathlib.PosixPath',
     'typing.Any',
 )
-# Numbers, by size in bytes and order of the bytes.
+# NumPy's codes of number types: byte order, kind, and size in bytes.
 NUMBERS = re.compile(r'[<>|=]?(b1|[iu][1248]|f[248])')
 
 
@@ -49,15 +49,15 @@ class SavedDtype(Ignored):
         self.code = code
 
     def __setstate__(self, state: Any) -> None:
-        # A version, and the order of the bytes.
+        # The state is a version, then the byte order, then more.
         self.code = state[1] + self.code
 
 
 class SavedArray(Ignored):
     """Array of NumPy, as the parts that were saved.
 
-    NumPy's own unpickling trusts the file: a made-up dtype makes it read
-    memory that is not the array's.
+    NumPy's own unpickling trusts the file: a forged dtype makes it read
+    memory outside of the array.
     """
 
     shape: tuple = ()
@@ -66,7 +66,7 @@ class SavedArray(Ignored):
     data: Any = b''
 
     def tensor(self) -> Tensor | None:
-        """Return the values, or None if they are no numbers.
+        """Return the values, or None if they are not numbers.
 
         Raises:
             ValueError: If shape and number of bytes disagree.
@@ -75,7 +75,7 @@ class SavedArray(Ignored):
         if not NUMBERS.fullmatch(code):
             return None
         data = self.data
-        if isinstance(data, str):  # bytes of Python 2, decoded
+        if isinstance(data, str):  # bytes that Python 2 saved
             data = data.encode('latin1')
         dtype = np.dtype(code)
         flat = np.frombuffer(data, dtype).astype(dtype.newbyteorder('='))
@@ -115,7 +115,7 @@ class _Scalar(SavedArray):
 
 
 class _Bytes(Ignored):
-    """Made as bytes, which protocol 2 writes as text."""
+    """Bytes, which pickles of protocol 2 hold as text."""
 
     def __new__(cls, data: Any = b'', encoding: str = 'latin1') -> Any:
         text = isinstance(data, str)
@@ -136,13 +136,13 @@ for _core in ('core', '_core'):
 def make_stand_ins() -> dict[str, type]:
     """Make a class for each name that a file may refer to.
 
-    They are new for each file, so that no file changes them for the next.
+    Every file gets new classes, so that no file can change them for others.
     """
     bases = dict.fromkeys(IGNORED, Ignored) | NUMPY
     stand_ins = {}
     for full_name, base in bases.items():
         module, _, name = full_name.rpartition('.')
-        # torch recognises them by these two names.
+        # torch recognises a class by its module and name.
         stand_ins[full_name] = type(name, (base,), {'__module__': module})
     return stand_ins
 

@@ -1,4 +1,4 @@
-"""Load files of ``torch.save``: undamaged, and without running their code."""
+"""Load files of ``torch.save`` that are undamaged, without running code."""
 
 import errno
 import pickle
@@ -40,28 +40,28 @@ def load_torch_file(path: Path, mmap: bool = False) -> Any:
     damage = find_damage(path, skip_tensors=mmap)
     if damage:
         raise broken(path, damage)
-    # A list: torch walks it again to forget them at the end.
+    # A list, because torch iterates over it again when the context ends.
     stand_ins: list[Any] = [*make_stand_ins().values()]
     try:
         with (
             torch.serialization.safe_globals(stand_ins),
             warnings.catch_warnings(),
         ):
-            warnings.simplefilter('ignore')  # errors follow them
+            warnings.simplefilter('ignore')  # what matters raises an error
             return torch.load(
                 path, map_location='cpu', weights_only=True, mmap=mmap or None
             )
     except (MemoryError, OSError):
-        raise  # of the machine, not of the file
+        raise  # the machine's fault, not the file's
     except Exception as error:
         raise cannot_unpickle(path, error) from error
 
 
 def dataset_meta(path: str | Path) -> dict[str, Any]:
-    """Return what a checkpoint notes of its data set: class names, colours.
+    """Return the class names and colours of a checkpoint's data set.
 
     Returns:
-        dict: Empty if the file notes nothing, or is no ZIP archive.
+        dict: Empty if the file has none, or is not a ZIP archive.
     """
     with open(path, 'rb') as file:
         if file.read(2) != b'PK':
@@ -76,12 +76,12 @@ def find_damage(path: Path, skip_tensors: bool = False) -> str | None:
     """Compare a file with the checksums in it.
 
     ``torch.save`` writes a ZIP archive with the CRC-32 of each record, one
-    for each tensor. Files of before PyTorch 1.6 are no archives and have no
-    checksums.
+    for each tensor. Files written before PyTorch 1.6 are not archives and
+    have no checksums.
 
     Args:
         path (Path): The file.
-        skip_tensors (bool): Check only what is beside the tensors.
+        skip_tensors (bool): Check all records but the tensors.
 
     Returns:
         str | None: The damage; None if there is none, or no checksum.
@@ -101,7 +101,7 @@ def find_damage(path: Path, skip_tensors: bool = False) -> str | None:
                     while content.read(BLOCK):
                         pass  # reading to the end compares the checksum
     except OSError as error:
-        # A place outside of the file, from a damaged list of its records.
+        # A damaged list of records has led to a position outside of the file.
         if error.errno != errno.EINVAL:
             raise
         return 'its list of records is damaged'
@@ -114,7 +114,7 @@ def find_damage(path: Path, skip_tensors: bool = False) -> str | None:
 
 
 def broken(path: Path, reason: str) -> UserError:
-    """Return the error for a file that is damaged, or no file of weights."""
+    """Return the error for a damaged file, or one that has no weights."""
     return UserError(
         f'{path} is not a file of weights, or it is damaged or truncated: '
         f'copy or download it again ({reason}).'
@@ -122,12 +122,13 @@ def broken(path: Path, reason: str) -> UserError:
 
 
 def cannot_unpickle(path: Path, error: Exception) -> UserError:
-    """Return the error for a file at which an unpickler has failed.
+    """Return the error for a file that cannot be unpickled.
 
     Args:
         path (Path): The file.
-        error (Exception): Of the unpickler. One that says which name it
-            refused means code; damaged bytes raise almost anything.
+        error (Exception): Raised by the unpickler. If it names a refused
+            class or function, the file has code; damaged bytes can raise
+            almost anything.
     """
     text = str(error)
     if 'TorchScript' in text:
@@ -149,7 +150,7 @@ def cannot_unpickle(path: Path, error: Exception) -> UserError:
 
 
 def _reason(error: Exception) -> str:
-    # torch follows the reason with advice that does not fit here.
+    # After the reason, torch gives advice that does not fit here.
     text = str(error).rpartition('WeightsUnpickler error: ')[2]
     reason = re.split(r'\. |\n', text)[0]
     return f'{type(error).__name__}: {reason}'.rstrip(': ')

@@ -24,7 +24,7 @@ MAX_PIXELS = 200_000_000
 
 PNG = b'\x89PNG\r\n\x1a\n'
 JPEG, JPEG_END = b'\xff\xd8', b'\xff\xd9'
-# libjpeg's words for data that it cannot follow.
+# Beginnings of libjpeg's warnings about damaged data.
 JPEG_TROUBLE = ('Corrupt JPEG data', 'Premature end', 'Inconsistent')
 # Cameras and scanners leave some bytes between the data and a marker.
 MAX_EXTRANEOUS = 16
@@ -35,14 +35,15 @@ OPENCV_FORMATS = ('BMP', 'WEBP', 'AVIF')
 def decode_whole(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode an encoded image, raising where a decoder would guess.
 
-    The decoders are simplejpeg for JPEG, whose warnings count; OpenCV for
-    PNG, with all checksums verified, for BMP, WebP and AVIF; Pillow for
-    what is left. They give the same pixels. Grey, palette, transparent and
-    CMYK images become three channels; the EXIF orientation is ignored.
+    The decoders are simplejpeg for JPEG, whose warnings count as errors;
+    OpenCV for PNG, after all checksums are verified, and for BMP, WebP and
+    AVIF; Pillow for all other formats. They give the same pixels. Grey,
+    palette, transparent and CMYK images become three channels; the EXIF
+    orientation is ignored.
 
     Args:
         content (bytes): The whole file.
-        max_pixels (int): Most pixels that are decoded, by the header.
+        max_pixels (int): Upper limit of width times height in the header.
 
     Returns:
         np.ndarray: uint8, BGR. Shape (H, W, 3).
@@ -62,7 +63,7 @@ def decode_whole(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 
 def _decode_jpeg(content: bytes, max_pixels: int) -> np.ndarray | None:
-    """Decode, or return None for what another decoder may read."""
+    """Decode, or return None if another decoder should try."""
     if simplejpeg is None:
         _warn_once(
             'simplejpeg is not installed. JPEG files that are damaged inside '
@@ -80,7 +81,8 @@ def _decode_jpeg(content: bytes, max_pixels: int) -> np.ndarray | None:
         trouble = str(error)
     has_end = content.endswith((JPEG_END, bytes(16)))
     if 'Premature end of JPEG' in trouble and not has_end:
-        # With the marker, libjpeg finds out if data are missing, too.
+        # Only the end marker may be missing. With it, libjpeg still warns if
+        # data are missing as well.
         return _decode_jpeg(content + JPEG_END, max_pixels)
     extraneous = re.search(r'(\d+) extraneous bytes', trouble)
     if extraneous and int(extraneous[1]) <= MAX_EXTRANEOUS:
@@ -105,8 +107,8 @@ def _decode_png(content: bytes, max_pixels: int) -> np.ndarray:
 def _check_png(content: bytes) -> None:
     """Verify the checksums of all chunks that make the picture.
 
-    Some versions of OpenCV and Pillow return the upper half of a damaged
-    file without a word. What comes after the last chunk does not matter.
+    Some versions of OpenCV and Pillow silently return the upper half of a
+    damaged file. Bytes after the last chunk do not matter.
     """
     view = memoryview(content)
     start = len(PNG)
@@ -159,7 +161,8 @@ def _decode_other(content: bytes, max_pixels: int) -> np.ndarray:
         if kind == 'WEBP':
             _check_webp(content)
         has_end = content[-64:].rstrip(b'\0').endswith(JPEG_END)
-        # Without simplejpeg. OpenCV fills what is missing before the end.
+        # Only without simplejpeg, and only with an end marker, because OpenCV
+        # fills in the missing part of a truncated file.
         is_jpeg = kind in ('JPEG', 'MPO') and simplejpeg is None and has_end
         if kind in OPENCV_FORMATS or is_jpeg:
             image = _decode_with_opencv(content)
@@ -174,13 +177,13 @@ def _decode_other(content: bytes, max_pixels: int) -> np.ndarray:
 
 @contextmanager
 def _pillow() -> Iterator[None]:
-    """Let Pillow raise one error only, and know no limit of its own."""
+    """Turn Pillow's errors into ValueError, and lift its limit on pixels."""
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield
     except (MemoryError, ValueError):
         raise
-    # Its decoders are Python and stumble over damaged data in many ways.
+    # Its decoders raise many kinds of errors for damaged data.
     except Exception as error:
         raise ValueError(str(error) or repr(error)) from error
     finally:
@@ -197,15 +200,15 @@ def _decode_with_opencv(content: bytes) -> np.ndarray | None:
 
 
 def _to_bgr(picture: Image.Image) -> np.ndarray:
-    depth = picture.mode
-    # Pillow brings the values of PPM files, and only those, to 16 bits.
-    if depth.startswith('I;16') or (depth == 'I' and picture.format == 'PPM'):
+    mode = picture.mode
+    # Pillow scales the values of PPM files, and only those, to 16 bits.
+    if mode.startswith('I;16') or (mode == 'I' and picture.format == 'PPM'):
         grey = np.asarray(picture)
         _warn_of_12_bits(grey.max(), 4096)
         grey = (grey >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     # Pillow would clip their unknown range to 0..255.
-    if depth in ('I', 'F'):
+    if mode in ('I', 'F'):
         raise ValueError('32-bit images have no defined range')
     bits = getattr(picture, 'tag_v2', {}).get(258, (8,))  # of TIFF
     rgb = np.asarray(picture.convert('RGB'))

@@ -17,14 +17,14 @@ from pixcon_mm.datasets.storage import is_away, patiently
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
 
-# Pillow's names of the formats that hold photographs; the module of Pillow
-# that decodes one where not every build has it.
+# Pillow's names of the formats that hold photographs, each with the optional
+# module of Pillow that decodes it, or None if every build does.
 FORMATS = {
     **dict.fromkeys(('BMP', 'DIB', 'GIF', 'JPEG', 'MPO', 'PNG')),
     **dict.fromkeys(('PPM', 'TIFF')),
     **{'AVIF': 'avif', 'JPEG2000': 'jpg_2000', 'WEBP': 'webp'},
 }
-# Suffixes of theirs for files that are never photographs: floats.
+# Suffixes of these formats whose files hold floats, and never photographs.
 OTHERS = {'.pfm'}
 MAX_KINDS = 8
 ORIENTATION = 0x0112  # of EXIF; from 5 on, width and height are swapped
@@ -48,7 +48,7 @@ To use another folder, add --cfg-options data_root=/path/to/images"""
 def readable_suffixes() -> tuple[str, ...]:
     """Return the suffixes of image files that can be decoded here, sorted.
 
-    Pillow's build decides, for AVIF OpenCV's as well.
+    This depends on how Pillow was built, and for AVIF also on OpenCV.
     """
     known = Image.registered_extensions()
     formats = {
@@ -136,14 +136,14 @@ def list_images(
 
 
 def _read_folder(folder: str) -> tuple[list[str], list[str], list[str]]:
-    """Return paths of folders and of files in it, and what else is in it."""
+    """Return the folders and files in a folder, and kinds of other entries."""
     folders, files, others = [], [], []
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name[0] == '.':
                 continue
             try:
-                # Without asking the disk, links excepted.
+                # These calls read the disk only for links.
                 if entry.is_dir():
                     folders.append(entry.path)
                 elif entry.is_file():
@@ -223,7 +223,7 @@ def missing_files(paths: Iterable[str]) -> set[str]:
 
 @contextmanager
 def any_size() -> Iterator[None]:
-    """Let Pillow open images of more pixels than it takes for an attack."""
+    """Lift Pillow's limit on pixels, a protection against huge images."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield
@@ -270,11 +270,11 @@ def image_size(path: str) -> tuple[int, int]:
 
 
 def spread(count: int | None, total: int) -> list[int]:
-    """Choose indices that are spread evenly, the first and last among them.
+    """Choose evenly spaced indices, including the first and the last.
 
     Args:
-        count (int, optional): How many, at most; all if None.
-        total (int): Indices are smaller.
+        count (int, optional): Number of indices, at most; all if None.
+        total (int): Number of items; indices are below it.
 
     Example:
         >>> spread(3, 9), spread(4, 2)

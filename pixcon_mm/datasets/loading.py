@@ -14,7 +14,8 @@ from pixcon_mm.datasets.storage import PATIENCE, read_file
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
 
-# Uncompressed, 16 bits in four channels; and room for metadata.
+# For the largest size of a file: uncompressed pixels of four channels with 16
+# bits, and room for metadata.
 BYTES_A_PIXEL, METADATA = 8, 64 * 2**20
 Name = TypeVar('Name', str, Path)
 
@@ -39,7 +40,7 @@ class LoadSceneImage(BaseTransform):
     Args:
         max_pixels (int): Height times width above which an image counts as
             broken, before it is decoded.
-        patience (float): Seconds to wait for storage that is away.
+        patience (float): Seconds to wait for storage that does not answer.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ def readable_images(
         count (int, optional): Stop at this many readable ones.
 
     Returns:
-        list[str | Path]: A part of the paths, in their order.
+        list[str | Path]: The readable ones of the paths, in their order.
 
     Raises:
         UserError: If none can be read.

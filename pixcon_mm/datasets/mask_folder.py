@@ -23,7 +23,7 @@ class MaskFolderDataset(BaseSegDataset):
             their order; other values are ignored, as 255 is. None if the
             values are the numbers of the classes, 0, 1, 2, ...
         img_suffix (None): Not used, any image counts.
-        **kwargs: Of MMSegmentation's ``BaseSegDataset``; without
+        **kwargs: Arguments of MMSegmentation's ``BaseSegDataset``, except
             ``ann_file``.
     """
 

@@ -1,4 +1,4 @@
-"""Random numbers of the photometric augmentation, one set a view."""
+"""Random parameters of the photometric augmentation, one set per view."""
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -7,7 +7,8 @@ from mmpretrain.registry import TRANSFORMS
 from pixcon_mm.errors import UserError
 from pixcon_mm.models.photometrics import NO_OPERATION
 
-# BYOL's first view; the second has little blur, and solarisation.
+# Settings of BYOL's first view. Its second view has less blur, and
+# solarisation.
 DEFAULTS = dict(
     jitter=0.8,
     brightness=0.4,
@@ -19,7 +20,7 @@ DEFAULTS = dict(
     sigma=(0.1, 2.0),
     solarize=0.0,
 )
-# The rest are probabilities and factors, up to 1.
+# Upper bounds of settings; all others are probabilities and factors up to 1.
 HIGHEST = dict(hue=0.5)
 
 
@@ -28,36 +29,36 @@ class SamplePhotometrics(BaseTransform):
     """Sample the photometric augmentation of each view, without applying it.
 
     The numbers travel with the views, and ``TwoViewDataPreprocessor``
-    applies them to the whole batch on the model's device: about three
-    quarters of the work of a CPU pipeline. The distribution is that of
-    ``PerViewTransforms`` with RandomApply(ColorJitter), RandomGrayscale,
+    applies them to the whole batch on the model's device. That relieves the
+    CPU of about three quarters of a pipeline's work. The distribution is that
+    of ``PerViewTransforms`` with RandomApply(ColorJitter), RandomGrayscale,
     GaussianBlur and Solarize (docs/method.md, section 3.2).
 
     Added key: ``photometrics``, a dict of arrays whose first dimension is
-    V: see :func:`pixcon_mm.models.photometrics.augment`.
+    V: see :func:`sample`.
 
     Args:
-        views (list[dict]): Settings of each view over ``DEFAULTS``.
-            Probabilities ``jitter``, ``grayscale``, ``blur``, ``solarize``;
-            ``brightness``, ``contrast`` and ``saturation`` x for factors
-            within 1 - x and 1 + x, ``hue`` x for turns within -x and x;
-            ``sigma`` (low, high) of the blur in pixels.
+        views (list[dict]): Settings of each view, which replace those of
+            ``DEFAULTS``. ``jitter``, ``grayscale``, ``blur`` and ``solarize``
+            are probabilities. ``brightness``, ``contrast`` and ``saturation``
+            x give factors from 1 - x to 1 + x, ``hue`` x a rotation from -x
+            to x turns. ``sigma`` is the range (low, high) of the blur's
+            standard deviation in pixels.
     """
 
     def __init__(self, views: list[dict]):
         if len(views) != 2:
             raise UserError(
-                'SamplePhotometrics needs two sets of settings, one a view, '
+                'SamplePhotometrics needs two sets of settings, one per view, '
                 f'not {len(views)}.'
             )
-        self.views = [complete(view) for view in views]
+        self.views = [complete(settings) for settings in views]
 
     def transform(self, results: dict) -> dict:
         """Add the numbers of both views."""
-        numbers = [sample(view) for view in self.views]
+        first, second = [sample(settings) for settings in self.views]
         results['photometrics'] = {
-            name: np.stack([view[name] for view in numbers])
-            for name in numbers[0]
+            name: np.stack([first[name], second[name]]) for name in first
         }
         return results
 
@@ -66,13 +67,20 @@ class SamplePhotometrics(BaseTransform):
         return f'{type(self).__name__}(views={self.views})'
 
 
-def sample(view: dict) -> dict[str, np.ndarray]:
-    """Sample one view's numbers from numpy's global generator."""
+def sample(settings: dict) -> dict[str, np.ndarray]:
+    """Sample one view's numbers from numpy's global generator.
+
+    Returns:
+        dict[str, np.ndarray]: ``factors`` and ``order`` of the colour jitter,
+        shape (4,); ``grayscale`` and ``solarize``, bool scalars; ``sigma`` of
+        the blur in pixels, a scalar, 0 for no blur. With a leading batch
+        dimension, :func:`pixcon_mm.models.photometrics.augment` takes them.
+    """
     does_jitter, is_gray, is_blurred, is_solarized = np.random.rand(4) < [
-        view[name] for name in ('jitter', 'grayscale', 'blur', 'solarize')
+        settings[name] for name in ('jitter', 'grayscale', 'blur', 'solarize')
     ]
     reach = np.array(
-        [view[n] for n in ('brightness', 'contrast', 'saturation', 'hue')]
+        [settings[n] for n in ('brightness', 'contrast', 'saturation', 'hue')]
     )
     factors = np.random.uniform(-reach, reach) + (1, 1, 1, 0)
     order = np.random.permutation(4)
@@ -82,31 +90,31 @@ def sample(view: dict) -> dict[str, np.ndarray]:
         factors=factors.astype(np.float32),
         order=order,
         grayscale=is_gray,
-        sigma=np.float32(is_blurred * np.random.uniform(*view['sigma'])),
+        sigma=np.float32(is_blurred * np.random.uniform(*settings['sigma'])),
         solarize=is_solarized,
     )
 
 
-def complete(view: dict) -> dict:
+def complete(settings: dict) -> dict:
     """Add the defaults; raise UserError if a setting is out of range."""
-    unknown = set(view) - set(DEFAULTS)
+    unknown = set(settings) - set(DEFAULTS)
     if unknown:
         raise UserError(
             f'SamplePhotometrics has unknown settings {sorted(unknown)}; it '
             f'takes {", ".join(DEFAULTS)}.'
         )
-    view = {**DEFAULTS, **view}
-    low, high = view['sigma']
+    settings = {**DEFAULTS, **settings}
+    low, high = settings['sigma']
     if not 0 < low <= high:
         raise UserError(
             'SamplePhotometrics: sigma must be two increasing numbers of '
-            f'pixels above 0, not {view["sigma"]}.'
+            f'pixels above 0, not {settings["sigma"]}.'
         )
     for name in set(DEFAULTS) - {'sigma'}:
         highest = HIGHEST.get(name, 1)
-        if not 0 <= view[name] <= highest:
+        if not 0 <= settings[name] <= highest:
             raise UserError(
-                f'SamplePhotometrics: {name}={view[name]} must lie in '
+                f'SamplePhotometrics: {name}={settings[name]} must lie in '
                 f'[0, {highest}].'
             )
-    return view
+    return settings

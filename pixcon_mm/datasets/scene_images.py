@@ -1,4 +1,4 @@
-"""Folders of images, without labels, without annotation files."""
+"""Data set of all images in folders, without labels or annotation files."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ from pixcon_mm.errors import UserError
 
 @DATASETS.register_module()
 class SceneImageDataset(BaseDataset):
-    """All images of one or several folders, and of the folders within.
+    """All images of one or several folders and their subfolders.
 
-    Images that cannot be decoded are replaced by others and remembered in
-    ``broken``, which lives in shared memory, so that the main process sees
-    what its workers found. ``SceneDatasetHook`` reports them. Random numbers
-    come from the usual generators, which ``ReproducibleResumeHook`` seeds for
-    each sample.
+    Images that cannot be decoded are replaced by others and marked in
+    ``broken``, a uint8 tensor with one element per image. It is in shared
+    memory, so that the main process sees the marks of its workers.
+    ``SceneDatasetHook`` reports them. Random numbers come from the usual
+    generators, which ``ReproducibleResumeHook`` seeds for each sample.
 
     Args:
         data_root (str | list[str]): Folders to list. Symbolic links are
@@ -27,10 +27,11 @@ class SceneImageDataset(BaseDataset):
         pipeline (list[dict]): Transforms, beginning with ``LoadSceneImage``.
         extensions (Sequence[str], optional): Suffixes of image files, in any
             case; None for all that can be decoded here.
-        indices (int | Sequence[int], optional): Keep the first so many
-            images, or these; None for all.
-        max_refetch (int): Other images tried, in a row, when the pipeline
-            returns None.
+        indices (int | Sequence[int], optional): Indices of the images to
+            keep, or the number of images to keep from the start; None for
+            all.
+        max_refetch (int): Number of other images to try, in a row, when the
+            pipeline returns None.
         lazy_init (bool): Do not list the folders yet.
     """
 
@@ -82,7 +83,7 @@ class SceneImageDataset(BaseDataset):
         self.share_memory()
 
     def share_memory(self) -> None:
-        """Let loader workers that are started from now on report here."""
+        """Let loader workers that start after this call mark broken images."""
         self.broken.share_memory_()
 
     def load_data_list(self) -> list[dict]:
@@ -115,6 +116,8 @@ class SceneImageDataset(BaseDataset):
                 sample = self.prepare_data(idx)
                 if sample is not None:
                     return sample
+                # None for an image that is not broken: the pipeline found no
+                # two crops of it.
                 refused += not self.broken[idx]
             if self.broken.all():
                 raise UserError(
@@ -123,8 +126,8 @@ class SceneImageDataset(BaseDataset):
                     f'{self.get_data_info(idx)["img_path"]!r}): check that '
                     'the files are complete images.'
                 )
-            # Broken images may be tried again: what replaces an image must
-            # not depend on which others have been found broken so far.
+            # Chosen from all images, the broken ones included: otherwise the
+            # replacement would depend on which ones were found so far.
             idx = self._rand_another()
         raise UserError(
             f'{refused} images in a row from {folders} gave no two '

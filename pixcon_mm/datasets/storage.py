@@ -1,4 +1,4 @@
-"""Reading files from storage that may be away for a while."""
+"""Reading files from storage that may be unreachable for a while."""
 
 import errno
 import os
@@ -17,8 +17,8 @@ from pixcon_mm.files import as_line
 PATIENCE = 300.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 
-# The file may be to blame for these, if its folder can be listed. All other
-# errors come from the disk, the network or the machine.
+# Errors that may be the file's own fault, if its folder can be listed. All
+# others come from the disk, the network or the machine.
 OF_A_FILE = {
     *(errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM),
     *(errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.ENXIO),
@@ -49,14 +49,14 @@ def read_file(path: str, max_bytes: int, patience: float = PATIENCE) -> bytes:
 def patiently(
     action: Callable[[str], Result], path: str, patience: float = PATIENCE
 ) -> Result:
-    """Repeat an action on a path while the storage that it needs is away.
+    """Repeat an action on a path while its storage does not answer.
 
-    Warns on stderr when the first pause begins and when it is over. No
-    logger is used: workers call this, and what a logger writes to may belong
-    to another process (the progress bar).
+    Warns on stderr when the first pause begins and when the action succeeds.
+    It does not use a logger, because loader workers call it, and a logger may
+    write to an object of another process (the progress bar).
 
     Raises:
-        OSError: What the action raised, if the path itself is to blame.
+        OSError: The action's error, if it is the fault of the path itself.
         UserError: If the storage does not come back within ``patience``
             seconds.
     """
@@ -93,10 +93,10 @@ def patiently(
 
 
 def is_away(path: str, error: OSError) -> bool:
-    """Decide if the storage failed, and not the one file or folder.
+    """Check if an error comes from the storage, not from one file or folder.
 
-    A missing file is to blame itself only if the folder that it was in, or
-    that a link leads to, still holds something: the place where a disk was
+    A missing file counts as missing only if its folder, after links are
+    resolved, still holds something: the mount point of a disk that is not
     mounted is an empty folder.
     """
     if error.errno not in OF_A_FILE:

@@ -1,9 +1,9 @@
 """Transforms of one image into two views whose geometry is known.
 
-Between the crop and the packing, ``img`` is a list of V = 2 views. Geometry
-is ``crop_boxes`` and ``flips``; the model turns them into a
-:class:`~pixcon_mm.models.geometry.Geometry`. Source: docs/method.md, section
-3.1.
+Between the crop and the packing, ``img`` is a list of V = 2 views. Their
+geometry is ``crop_boxes`` and ``flips``. ``TwoViewDataPreprocessor`` turns the
+two into a :class:`~pixcon_mm.models.geometry.Geometry`, from which the head
+computes matches and weights. Source: docs/method.md, section 3.1.
 """
 
 import math
@@ -19,7 +19,8 @@ from mmpretrain.registry import TRANSFORMS
 
 from pixcon_mm.errors import UserError
 
-Box = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels of the image
+# x1, y1, x2, y2 in pixels of the image; x2 and y2 lie outside of the box.
+Box = tuple[int, int, int, int]
 Interpolation = Literal['bilinear', 'bicubic']
 OnNoOverlap = Literal['skip', 'center']
 
@@ -28,27 +29,31 @@ OnNoOverlap = Literal['skip', 'center']
 class TwoViewRandomResizedCrop(BaseTransform):
     """Cut two overlapping random crops and resize them.
 
-    Each is an ordinary random resized crop; the second also shares
-    ``min_overlap`` of its own area with the first. Resizing is antialiased
-    and equals Pillow's within one grey level, at a quarter of its cost.
+    Both are ordinary random resized crops. The second must also share at
+    least ``min_overlap`` of its own area with the first. Resizing is
+    antialiased and equals Pillow's within one grey level, at a quarter of its
+    cost.
 
     Required keys: ``img``. Modified keys: ``img`` (list of two uint8 arrays
-    of shape (H, W, 3), channel by channel in memory), ``img_shape``. Added
+    of shape (H, W, 3), stored channel by channel), ``img_shape``. Added
     keys: ``crop_boxes``, float32, (x1, y1, x2, y2) in pixels of the image,
     shape (V, 4).
 
     Args:
         scale (int | tuple[int, int]): Side, or width and height, of a view.
-        area_range (tuple[float, float]): Area as a share of the image's.
-        aspect_range (tuple[float, float]): Width / height, log-uniform.
-        min_overlap (float): Least intersection as a share of the area of the
-            second crop before rounding; 0 admits crops without overlap.
+        area_range (tuple[float, float]): Range of a crop's area, as a share
+            of the image's area; sampled uniformly.
+        aspect_range (tuple[float, float]): Range of a crop's width / height;
+            sampled log-uniformly.
+        min_overlap (float): Smallest intersection as a share of the area of
+            the second crop before rounding; 0 admits crops without overlap.
         max_tries (int): Tries for each crop.
         interpolation (str): ``'bilinear'`` or ``'bicubic'``.
-        on_no_overlap (str): What happens when all tries of the second crop
-            fail: one in 10,000 photographs, one in ten of aspect 8:3.
-            ``'skip'`` returns None, and the dataset takes another image;
-            ``'center'`` makes both views the central crop.
+        on_no_overlap (str): What to do when all tries of the second crop
+            fail, as for one photograph in 10,000, and for one in ten of
+            those with an aspect of 8:3. ``'skip'`` returns None, and the
+            dataset takes another image; ``'center'`` uses the central crop
+            for both views.
     """
 
     def __init__(
@@ -61,7 +66,7 @@ class TwoViewRandomResizedCrop(BaseTransform):
         interpolation: Interpolation = 'bilinear',
         on_no_overlap: OnNoOverlap = 'skip',
     ):
-        is_valid = {
+        rules = {
             f'{on_no_overlap=} must be one of {get_args(OnNoOverlap)}': (
                 on_no_overlap in get_args(OnNoOverlap)
             ),
@@ -77,7 +82,7 @@ class TwoViewRandomResizedCrop(BaseTransform):
                 0 <= min_overlap < 1
             ),
         }
-        for rule, holds in is_valid.items():
+        for rule, holds in rules.items():
             if not holds:
                 raise UserError(f'TwoViewRandomResizedCrop: {rule}.')
         self.scale = (scale, scale) if isinstance(scale, int) else scale
@@ -89,7 +94,7 @@ class TwoViewRandomResizedCrop(BaseTransform):
         self.on_no_overlap = on_no_overlap
 
     def transform(self, results: dict) -> dict | None:
-        """Replace the image by two views, or return None."""
+        """Replace the image by two views; None as ``on_no_overlap`` says."""
         image = results['img']
         boxes = self.sample_boxes(*image.shape[1::-1])
         if boxes is None:
@@ -103,7 +108,12 @@ class TwoViewRandomResizedCrop(BaseTransform):
         return results
 
     def sample_boxes(self, width: int, height: int) -> list[Box] | None:
-        """Sample both crops, or return None if they will not overlap."""
+        """Sample both crops of an image of this size in pixels.
+
+        Returns:
+            list[Box] | None: The first and the second crop. None if no try
+            of the second one overlaps and ``on_no_overlap`` is 'skip'.
+        """
         first = self._sample_box(width, height)
         if first is None:
             first = self._central_box(width, height)
@@ -117,6 +127,10 @@ class TwoViewRandomResizedCrop(BaseTransform):
     def _sample_box(
         self, width: int, height: int, partner: Box | None = None
     ) -> Box | None:
+        """Sample one crop that fits, and overlaps its partner if it has one.
+
+        Returns None if all tries fail.
+        """
         low, high = map(math.log, self.aspect_range)
         for _ in range(self.max_tries):
             area = width * height * np.random.uniform(*self.area_range)
@@ -148,7 +162,8 @@ def resize(
     image: np.ndarray, scale: tuple[int, int], interpolation: Interpolation
 ) -> np.ndarray:
     """Resize uint8 (H, W, 3) to (width, height) with antialiasing."""
-    # PyTorch's vectorised kernel wants the pixels of an image in a row.
+    # A crop is a strided part of its image, and PyTorch's vectorised kernel
+    # needs contiguous pixels.
     pixels = torch.from_numpy(np.ascontiguousarray(image))
     view = F.interpolate(
         pixels.permute(2, 0, 1)[None],
@@ -160,6 +175,7 @@ def resize(
 
 
 def _intersection(a: Box, b: Box) -> int:
+    """Return the area that two boxes share, in pixels."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     return max(width, 0) * max(height, 0)
@@ -168,6 +184,8 @@ def _intersection(a: Box, b: Box) -> int:
 @TRANSFORMS.register_module()
 class TwoViewRandomFlip(BaseTransform):
     """Mirror each view horizontally, independently of the other.
+
+    ``crop_boxes`` stay as they are, because they lie in the image.
 
     Required keys: ``img`` (list). Modified keys: ``img``. Added keys:
     ``flips``, bool, shape (V,).
@@ -180,7 +198,7 @@ class TwoViewRandomFlip(BaseTransform):
         self.prob = prob
 
     def transform(self, results: dict) -> dict:
-        """Flip the views and record which."""
+        """Mirror some views and record which."""
         flips = np.random.rand(len(results['img'])) < self.prob
         results['img'] = [
             torch.from_numpy(view).flip(1).numpy() if flip else view
@@ -192,7 +210,7 @@ class TwoViewRandomFlip(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PerViewTransforms(BaseTransform):
-    """Run one photometric pipeline for each view, in the loader.
+    """Run one photometric pipeline per view, in the loader.
 
     Slower than ``SamplePhotometrics``, but takes any transform. Unlike
     mmpretrain's ``MultiView``, it keeps the geometry of the views.
@@ -200,14 +218,14 @@ class PerViewTransforms(BaseTransform):
     Required keys: ``img`` (list). Modified keys: ``img``.
 
     Args:
-        transforms (list[list[dict]]): One pipeline a view. They may not move
-            pixels: the boxes would no longer be true.
+        transforms (list[list[dict]]): One pipeline per view. They must not
+            move pixels, because ``crop_boxes`` would no longer fit the views.
     """
 
     def __init__(self, transforms: list[list[dict]]):
         if len(transforms) != 2:
             raise UserError(
-                'PerViewTransforms needs two pipelines, one a view, not '
+                'PerViewTransforms needs two pipelines, one per view, not '
                 f'{len(transforms)}.'
             )
         # mmcv's wrappers build their children from the root registry, which
@@ -240,20 +258,26 @@ class PerViewTransforms(BaseTransform):
 class PackTwoViewInputs(BaseTransform):
     """Pack views and geometry as tensors for ``default_collate``.
 
-    Not as ``DataSample`` objects: those cannot be stacked, and every one
-    costs a worker a shared-memory handle.
+    ``data_samples`` is a plain dict, not ``DataSample`` objects: they cannot
+    be stacked, and each of them costs a worker a shared-memory handle.
 
     Required keys: ``img`` (list), ``crop_boxes``. Optional keys: ``flips``,
     ``photometrics``, ``img_path``.
+
+    The loader's ``default_collate`` (MMEngine's) stacks B of these samples:
+    ``inputs`` become a list of V batches (B, 3, H, W), ``crop_boxes`` become
+    (B, V, 4), ``flips`` (B, V), and ``img_path`` a list of B paths. This is
+    what ``TwoViewDataPreprocessor`` takes.
     """
 
     def transform(self, results: dict) -> dict:
-        """Return ``inputs`` and ``data_samples`` only.
+        """Pack one sample; all other keys are dropped.
 
         Returns:
-            dict: ``inputs``, V uint8 tensors of shape (3, H, W), and
-            ``data_samples``: ``crop_boxes`` (V, 4), ``flips`` (V, ) and,
-            where known, ``photometrics`` (V, ...) and ``img_path``.
+            dict: ``inputs``, a list of V uint8 tensors of shape (3, H, W),
+            and ``data_samples``, a dict: ``crop_boxes`` (V, 4), ``flips``
+            (V,) and, if the pipeline made them, ``photometrics``, a dict of
+            (V, ...), and ``img_path``.
         """
         views = results['img']
         flips = results.get('flips', np.zeros(len(views), dtype=bool))
@@ -262,9 +286,9 @@ class PackTwoViewInputs(BaseTransform):
             flips=torch.from_numpy(flips),
         )
         if 'photometrics' in results:
-            numbers = results['photometrics'].items()
             samples['photometrics'] = {
-                k: torch.from_numpy(v) for k, v in numbers
+                name: torch.from_numpy(values)
+                for name, values in results['photometrics'].items()
             }
         if 'img_path' in results:
             samples['img_path'] = results['img_path']

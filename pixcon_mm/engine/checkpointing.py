@@ -1,4 +1,4 @@
-"""Checkpoints of a runner: gathered, saved if finite, loaded as weights."""
+"""Gather and save a runner's checkpoint; fill a model from ``load_from``."""
 
 import time
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ def gather_checkpoint(
     """Gather what a resumed run needs.
 
     Args:
-        runner (Runner): In a training.
+        runner (Runner): A runner that is training.
         meta (dict): ``epoch`` and ``iter`` that are done.
         with_optimizer (bool): Whether to add the optimiser's state.
         with_schedulers (bool): Whether to add the schedulers' state.
@@ -47,7 +47,8 @@ def gather_checkpoint(
     if with_optimizer:
         checkpoint['optimizer'] = runner.optim_wrapper.state_dict()
     if with_schedulers and runner.param_schedulers is not None:
-        # A list: several optimisers, and so a dict of lists, are refused.
+        # A list: runs with several optimisers, which would have a dict of
+        # lists, are refused elsewhere.
         checkpoint['param_schedulers'] = [
             scheduler.state_dict() for scheduler in runner.param_schedulers
         ]
@@ -94,10 +95,12 @@ def save_finite(
     write_checkpoint(checkpoint, path)
 
 
-def load_weights(runner: Runner, filename: str) -> Checkpoint:
-    """Fill a model from a whole model's file, as far as it fits.
+def load_fitting_weights(runner: Runner, filename: str) -> Checkpoint:
+    """Fill a runner's model with the tensors of a file that fit it.
 
-    What does not fit, as heads for other classes, is named in one warning.
+    This is ``load_from=``, for files of a whole model; ``--pretrained`` fills
+    a backbone, strictly, in ``PretrainedHook``. One warning names tensors of
+    the model that are not filled, such as a head for other classes.
 
     Returns:
         dict: ``state_dict``, all tensors of the file.

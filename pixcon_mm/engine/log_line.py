@@ -9,13 +9,14 @@ from mmengine.registry import LOG_PROCESSORS
 from mmengine.runner import LogProcessor, Runner
 from torch.utils.data import DataLoader
 
-# Messages of MMEngine about its own names, and about what holds by design.
+# Beginnings of messages that are not shown in the terminal: MMEngine's about
+# its own names, and about settings that are intended here.
 NOISE = (
     'Exp name',
     'paramwise_options',
     'Gradient accumulative may slightly',
     'The prefix is not set in metric class',
-    # Our own lines say what matters of these.
+    # Our own lines contain what matters of these.
     'Checkpoints will be saved to',
     'Distributed training is not used',
 )
@@ -23,7 +24,7 @@ NOISE = (
 
 @LOG_PROCESSORS.register_module()
 class ReadableLogProcessor(LogProcessor):
-    """Log line of position, loss, time left and speed, then all the rest.
+    """Log line with position, loss, time left and speed, then all the rest.
 
     The parts are in order of importance, because a terminal shows as many as
     fit into its width (:class:`TerminalFormatter`). Adds
@@ -34,7 +35,13 @@ class ReadableLogProcessor(LogProcessor):
     def get_log_after_iter(
         self, runner: Runner, batch_idx: int, mode: str
     ) -> tuple[dict, str]:
-        """See :class:`mmengine.runner.LogProcessor`."""
+        """Return the values to log by name, and the line to print.
+
+        See :class:`mmengine.runner.LogProcessor`.
+        """
+        # MMEngine takes the values from the message hub, without 'train/':
+        # losses, grad_norm and times as means of the last iterations, all
+        # others as they are.
         tag, line = super().get_log_after_iter(runner, batch_idx, mode)
         if mode != 'train' or 'time' not in tag:
             return tag, line
@@ -72,7 +79,8 @@ def batch_size(loader: DataLoader) -> int:
 def is_logging_iteration(runner: Runner, batch_idx: int) -> bool:
     """Check if LoggerHook may write a line after this iteration.
 
-    Others can wait: what they read from the device costs a host sync.
+    Other hooks read values from the device only then, as that costs a host
+    sync.
     """
     hook = next((h for h in runner.hooks if isinstance(h, LoggerHook)), None)
     return (
@@ -99,7 +107,7 @@ def losses(tag: dict) -> str:
 
 
 def monitors(tag: dict) -> str:
-    """Write the monitors, without their prefix.
+    """Write the monitors, without the prefix that MonitorHook gives them.
 
     Example:
         >>> monitors(dict(mon_overlap=0.5914, mon_weight=0.75, loss=1.0))
@@ -140,17 +148,18 @@ def three_digits(value: float) -> str:
 
 
 class TerminalFormatter(logging.Formatter):
-    """Time and message; a line of the training fits into the terminal.
+    """Formatter that shortens a line of the training to the terminal's width.
 
-    It keeps as many of its parts, which two spaces separate, as fit. The
-    log file has them all, as has what goes to another file or a pipe.
+    Parts at the end of the line, which two spaces separate, are left out
+    until it fits. The log file gets the whole line, and so does a file or a
+    pipe in place of a terminal.
     """
 
     def __init__(self):
         super().__init__('%(asctime)s %(message)s', '%m/%d %H:%M:%S')
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record; one that is a warning says so."""
+        """Write time and message, and the level of a warning or error."""
         text = super().format(record)
         if record.levelno >= logging.WARNING:
             time, message = text[:14], text[15:]
@@ -169,17 +178,17 @@ def fit(line: str, columns: int) -> str:
         >>> fit('epoch  1/10 [  4/100]  loss 3.000  84 img/s  lr 0.1', 44)
         'epoch  1/10 [  4/100]  loss 3.000  84 img/s'
     """
-    # Other spaces align the numbers of epochs and iterations.
+    # Spaces after 'epoch' and '[' align numbers and separate no parts.
     gaps = re.finditer(r'(?<!epoch)(?<!\[)(?<! )  (?=\S)', line)
     ends = [*(gap.start() for gap in gaps), len(line)]
     return line[: max((end for end in ends if end <= columns), default=None)]
 
 
 def is_readable(record: logging.LogRecord) -> bool:
-    """Check for a message to a person at a terminal, not to the file.
+    """Check if a message is shown in the terminal.
 
-    The file alone gets dumps of many lines, except tables of results, and
-    what MMEngine says of its own names.
+    Only the log file gets dumps of many lines, except for tables of results,
+    and MMEngine's messages about its own names.
     """
     message = record.getMessage()
     if record.levelno >= logging.ERROR:

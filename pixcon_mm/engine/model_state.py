@@ -1,4 +1,4 @@
-"""Tensors of a model in training: finite, and laid out as its optimiser's."""
+"""Checks of a model in training: batch size, finite values, memory layout."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +14,13 @@ from pixcon_mm.errors import UserError
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return the model itself if it is wrapped, as for DDP."""
+    """Return the model inside of a wrapper such as DDP's, or the model."""
     return model.module if is_model_wrapper(model) else model
 
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put all modules in evaluation mode in here, and back as they were."""
+    """Put all modules into evaluation mode, and restore their modes after."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -33,13 +33,13 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 def check_batch(model: nn.Module, batch: int, processes: int) -> None:
     """Stop if a self-supervised model's projectors would get a single row.
 
-    A batch norm right behind a linear layer of its neck has one row per
-    image, over all processes under SyncBN, and needs two for a variance.
+    A batch norm after a linear layer of its neck gets one row per image, with
+    SyncBN one per image of all processes, and needs two for a variance.
 
     Args:
-        model (nn.Module): Wrapped or not.
-        batch (int): Images of a process.
-        processes (int): Processes of the run.
+        model (nn.Module): The model, wrapped or not.
+        batch (int): Number of images per process.
+        processes (int): Number of processes of the run.
 
     Raises:
         UserError: If there is only one row.
@@ -96,7 +96,7 @@ def find_non_finite(tensors: dict[str, Tensor]) -> list[str]:
 def gradient_norm(optimizer: Optimizer) -> Tensor:
     """Compute the L2 norm of all gradients, without a host sync.
 
-    A factor of a loss scaler is divided out.
+    The norm is that of unscaled gradients if there is a loss scaler.
 
     Returns:
         Tensor: A scalar on the gradients' device; 0 if there are none.
@@ -116,13 +116,13 @@ def gradient_norm(optimizer: Optimizer) -> Tensor:
 
 
 class LayoutCheck:
-    """Check of an optimiser's tensors: all must lie in memory alike.
+    """Check that parameters, gradients and momenta have one memory layout.
 
-    A fused optimiser walks through parameter, gradient and momentum by their
-    addresses. If they are laid out differently, as after a change of memory
-    format that DistributedDataParallel did not see, it silently adds
-    gradients to the wrong weights. The check runs before the first step, and
-    before the second one, when there are momentum buffers.
+    A fused optimiser reads parameter, gradient and momentum in the order of
+    memory. If their strides differ, as after a change of memory format that
+    DistributedDataParallel did not see, it silently adds gradients to the
+    wrong weights. The check runs before the first step, and before the second
+    one, when there are momentum buffers.
 
     Args:
         optimizer (Optimizer): The optimiser.

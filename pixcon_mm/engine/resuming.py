@@ -1,9 +1,9 @@
 """Put a checkpoint back into a run whose config may have changed since.
 
-What the config says now holds: length, schedule, learning rate, batch and
+The config's current values apply: length, schedule, learning rate, batch and
 number of processes may differ from those of the run that wrote the
-checkpoint. Each difference becomes a warning in the log. What cannot follow,
-as a model of other shapes, stops the run.
+checkpoint. Each difference becomes a warning in the log. Changes that cannot
+be applied, such as a model of other shapes, stop the run.
 """
 
 import contextlib
@@ -30,7 +30,8 @@ from pixcon_mm.engine.seeded_loading import ResumableEpochLoop
 from pixcon_mm.engine.work_dir import set_aside
 from pixcon_mm.errors import UserError
 
-# Settings of an optimiser that change how it computes, not what.
+# Settings of an optimiser that do not change its results, only the way in
+# which they are computed.
 IMPLEMENTATION = ('fused', 'foreach', 'capturable', 'differentiable')
 
 
@@ -79,7 +80,7 @@ def find_start(runner: Runner) -> Path | None:
 
 
 def restore_run(runner: Runner, path: Path) -> None:
-    """Put a runner where a checkpoint was taken.
+    """Restore model, optimiser and position of a runner from a checkpoint.
 
     Args:
         runner (Runner): Built, but not started.
@@ -201,9 +202,9 @@ def _restore_optimizer(
             f'it has the state of {old_name} for {len(old_sizes)} group(s) of '
             f'parameters, and the run uses {name} for {len(sizes)}',
         )
-    # With parameters of several rates, the wrapper's groups have one more
-    # than the optimiser's, which stands for the common rate. What a scheduler
-    # changes, rate or momentum, it keeps the start of as initial_.
+    # If parameters have several rates, the wrapper has one group more than
+    # the optimiser, for the common rate. A setting that a scheduler changes
+    # (rate, momentum) is left out; its initial value is in initial_<setting>.
     settings = [
         {
             key: value
@@ -214,7 +215,7 @@ def _restore_optimizer(
     ]
     state = dict(state)
     if not hasattr(wrapper, 'loss_scaler') or not state.get('loss_scaler'):
-        # One of the two runs has no use for it.
+        # Only one of the two runs scales its losses.
         state.pop('loss_scaler', None)
     wrapper.load_state_dict(state)
     _align(optimizer)
@@ -228,9 +229,9 @@ def _restore_optimizer(
 
 
 def _align(optimizer: Optimizer) -> None:
-    """Lay the buffers of an optimiser out in memory as its parameters are.
+    """Give an optimiser's buffers the memory layout of their parameters.
 
-    They come as they were saved, perhaps in another memory format.
+    They may have been saved in another memory format.
     """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
@@ -241,17 +242,18 @@ def _align(optimizer: Optimizer) -> None:
 
 
 def _leave_behind(runner: Runner, path: Path) -> None:
-    """Move checkpoints aside that are not of the resumed run's past.
+    """Move checkpoints aside that the resumed run does not continue.
 
-    They are those that are further than the one resumed from, or all if that
-    comes from elsewhere. Otherwise the next ``--resume`` would take one.
+    These are the checkpoints later than the one that is resumed from, or all
+    of the work directory if that one is from another directory. The next
+    ``--resume`` would otherwise take one of them.
     """
     work_dir = Path(runner.work_dir)
     others = list_checkpoints(work_dir)
     if path.resolve().parent == work_dir.resolve():
         here, further = read_progress(path), []
         for other in others:
-            # One that cannot be resumed from does no harm.
+            # --resume ignores those that cannot be resumed from.
             with contextlib.suppress(UserError):
                 if read_progress(other) > here:
                     further.append(other)

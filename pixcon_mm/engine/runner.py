@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from pixcon_mm.engine.checkpointing import (
     gather_checkpoint,
-    load_weights,
+    load_fitting_weights,
     save_finite,
 )
 from pixcon_mm.engine.cpu_amp import has_bfloat16
@@ -51,21 +51,21 @@ from pixcon_mm.processes import WorkerStart, worker_watch
 
 @RUNNERS.register_module()
 class PixConRunner(Runner):
-    """Runner for all three tasks, on GPUs or on a machine without.
+    """Runner for all three tasks, on machines with or without a GPU.
 
-    Without CUDA it uses gloo, runs SyncBN as BN and mixed precision in
-    float16 as single, and says so, a line each. It does not scale losses in
-    bfloat16, and scales the learning rate by the batch of an optimiser step,
-    accumulation included.
+    Without CUDA it uses gloo, replaces SyncBN by BN, and float16 by float32;
+    the log has a line about each. It does not scale losses in bfloat16. It
+    scales the learning rate by the batch of an optimiser step, which includes
+    gradient accumulation.
 
-    Its checkpoints are complete and finite. They hold no code, and none that
-    holds code is loaded. A run resumes at any iteration, as its config now
-    asks. A signal stops it with a checkpoint.
+    Its checkpoints are complete, finite and free of code, and a file that has
+    code is not loaded. A run can resume at any iteration, with a config that
+    has changed. A signal stops it after a checkpoint.
 
     Attributes:
         saved_iter (int | None): Iterations done at the last checkpoint.
-        unbounded (set[str]): Buffers that are not finite at the start, as
-            masks of minus infinity, and may stay so.
+        unbounded (set[str]): Names of buffers that are not finite at the
+            start, such as masks of minus infinity; they may stay so.
     """
 
     def __init__(self, *args, **kwargs):
@@ -99,15 +99,16 @@ class PixConRunner(Runner):
         )
 
     def train(self) -> nn.Module:
-        """Train; while that lasts, signals save and stop."""
+        """Train; meanwhile, a signal saves and stops the run."""
         try:
             return super().train()
         finally:
             self._stop_hook.request.stop_listening()
 
     def setup_env(self, env_cfg: dict) -> None:
-        """Start the process group that this machine can have."""
-        # Processes agree on a stop over gloo, beside NCCL.
+        """Start the process group: gloo on a machine without CUDA."""
+        # Even with NCCL, processes agree on a stop through gloo, which should
+        # use the same network interface.
         interface = os.environ.get('NCCL_SOCKET_IFNAME', '')
         if Path('/sys/class/net', interface or '-').exists():
             os.environ.setdefault('GLOO_SOCKET_IFNAME', interface)
@@ -118,7 +119,7 @@ class PixConRunner(Runner):
                     f'Launcher {self.launcher!r} needs CUDA, and this node '
                     'has none: use tools/dist_train.sh (torchrun) on CPU.'
                 )
-            # MMEngine would select a CUDA device first.
+            # Started here, because MMEngine would select a CUDA device first.
             seconds = env_cfg.get('dist_cfg', {}).get('timeout', 1800)
             torch.distributed.init_process_group(
                 'gloo', timeout=timedelta(seconds=seconds)
@@ -135,26 +136,27 @@ class PixConRunner(Runner):
         return logger
 
     def build_visualizer(self, visualizer=None) -> Visualizer:
-        """Build a visualiser of this run's own.
+        """Build a visualiser that belongs to this run alone.
 
-        OpenMMLab's tools need a ``name`` in the config, and visualisers of
-        one name are one object, which would write into the first run's
-        folder. Runs that start in the same second share an experiment name.
+        OpenMMLab's tools need a ``name`` in the config, but visualisers with
+        the same name are one object, which would write into the first run's
+        folder. The experiment's name would not do: runs that start in the
+        same second share it.
         """
         if isinstance(visualizer, dict):
             visualizer = dict(visualizer, name=self._log_dir)
         return super().build_visualizer(visualizer)
 
     def build_evaluator(self, evaluator) -> Evaluator:
-        """Build the evaluator, with metrics that keep each class's."""
+        """Build the evaluator, with metrics that keep the values per class."""
         return super().build_evaluator(with_classes(evaluator))
 
     def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
-        """Wrap for DDP, on CPU too, where SyncBN cannot run."""
+        """Wrap for DDP; on the CPU, replace SyncBN, which needs CUDA."""
         optim_wrapper = self.cfg.get('optim_wrapper') or {}
         steps = optim_wrapper.get('accumulative_counts', 1)
         if model_wrapper_cfg and steps > 1:
-            # PyTorch asserts when batches without an exchange come first.
+            # A static graph fails if the first batch exchanges no gradients.
             model_wrapper_cfg = dict(model_wrapper_cfg)
             model_wrapper_cfg.pop('static_graph', None)
         if not self.distributed or torch.cuda.is_available():
@@ -177,7 +179,7 @@ class PixConRunner(Runner):
 
     @staticmethod
     def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
-        """Build a loader whose workers leave signals to this process."""
+        """Build a loader whose workers ignore the signals that stop a run."""
         loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         if not isinstance(loader.worker_init_fn, WorkerStart):
             start = WorkerStart(loader.worker_init_fn, loader.num_workers)
@@ -201,7 +203,7 @@ class PixConRunner(Runner):
             raise UserError(
                 f'The training set is empty: {describe(loader.dataset)}.'
             )
-        # A loop over iterations may draw from few images for ever.
+        # A loop over iterations can repeat a few images without end.
         if isinstance(loop, EpochBasedTrainLoop) and len(loader) == 0:
             raise UserError(
                 f'The training set has {len(loader.dataset)} images, fewer '
@@ -213,7 +215,7 @@ class PixConRunner(Runner):
         return loop
 
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:
-        """Build the optimiser, in single precision where AMP cannot run."""
+        """Build the optimiser, with a precision that this machine has."""
         if not isinstance(optim_wrapper, dict):
             return super().build_optim_wrapper(optim_wrapper)
         name = (optim_wrapper.get('optimizer') or {}).get('type')
@@ -237,7 +239,7 @@ class PixConRunner(Runner):
         return wrapper
 
     def _adapt_precision(self, wrapper: dict) -> dict:
-        """Return the config of the mixed precision that this machine has."""
+        """Return the optimiser wrapper's config for this machine."""
         is_bfloat16 = wrapper.get('dtype') == 'bfloat16'
         if torch.cuda.is_available():
             # bfloat16 has the range of float32: there is nothing to scale.
@@ -254,7 +256,7 @@ class PixConRunner(Runner):
         return {**wrapper, 'type': 'OptimWrapper'}
 
     def scale_lr(self, optim_wrapper, auto_scale_lr=None) -> None:
-        """Scale the rate by the images of an optimiser step."""
+        """Scale the rate by the number of images of an optimiser step."""
         if auto_scale_lr and auto_scale_lr.get('enable'):
             steps = optim_wrapper._accumulative_counts
             base = auto_scale_lr['base_batch_size'] / steps
@@ -301,7 +303,7 @@ class PixConRunner(Runner):
             self.saved_iter = checkpoint['meta']['iter']
 
     def load_or_resume(self) -> None:
-        """Resume, load whole weights, or do neither, as the config says."""
+        """Resume, load a whole model's weights, or neither, by the config."""
         if not self._has_loaded:
             self._load_start()
         buffers = dict(unwrap(self.model).named_buffers())
@@ -312,7 +314,7 @@ class PixConRunner(Runner):
             # All processes resume from what the first one has found.
             start = [None]
             if self.rank == 0:
-                # 'auto' leaves load_from to a run that has to start.
+                # With 'auto', load_from is for a run that has no checkpoint.
                 is_named = self._resume != 'auto' and self._load_from
                 start = [self._load_from if is_named else find_start(self)]
             broadcast_object_list(start)
@@ -323,7 +325,7 @@ class PixConRunner(Runner):
             self.load_checkpoint(self._load_from)
 
     def resume(self, filename: str, *args, **kwargs) -> None:
-        """Continue from a checkpoint, a local file, as the config now asks.
+        """Continue from a checkpoint, a local file, with the current config.
 
         Raises:
             UserError: If it is damaged, holds code, or is of another model.
@@ -340,6 +342,6 @@ class PixConRunner(Runner):
         Raises:
             UserError: If it is damaged, holds code, or nothing fits.
         """
-        checkpoint = load_weights(self, filename)
+        checkpoint = load_fitting_weights(self, filename)
         self._has_loaded = True
         return checkpoint

@@ -23,14 +23,14 @@ class WarmupLR(LinearLR):
 def restore_schedulers(
     runner: Runner, states: list[dict] | None, epoch_length: int | None
 ) -> list[str]:
-    """Bring the schedulers to the run's position, as the config has them now.
+    """Bring the schedulers of the current config to the run's position.
 
-    They are stepped as often as the run so far has, from the start, so that
-    it does not matter whether the config has changed since.
+    They are stepped from the start, as often as the run has done so far, so
+    that the config may have changed since.
 
     Args:
-        runner (Runner): Its loop stands where it will continue, and its
-            optimiser's state is loaded.
+        runner (Runner): Runner whose loop is at the position where it will
+            continue, and whose optimiser's state is loaded.
         states (list[dict], optional): Those of the checkpoint. Used for
             schedulers that watch a metric, which cannot be stepped again.
         epoch_length (int | None): Iterations of an epoch, in a run that
@@ -50,15 +50,15 @@ def restore_schedulers(
         for group in groups:
             group[name] = group[f'initial_{name}']
     for scheduler in schedulers:
-        # As its constructor left it, before its own first step.
+        # Repeat the first step, which its constructor did.
         scheduler.last_step = scheduler._global_step = -1
         scheduler.step()
     for iteration in range(1, runner.iter + 1):
         for scheduler in schedulers:
             if not scheduler.by_epoch:
                 scheduler.step()
-        # The step of an epoch comes after that of its last iteration, where
-        # the checkpoint may have been in between.
+        # An epoch's step comes after its last iteration's. The checkpoint may
+        # be from between the two: then runner.epoch does not count it yet.
         if (
             epoch_length is not None
             and iteration % epoch_length == 0

@@ -1,8 +1,8 @@
 """Data of a run that can resume anywhere: seeded samples, skipped batches.
 
 The random numbers of a sample are a function of the seed, the sample, and its
-place in the run. Neither the worker that loads it nor what that loaded before
-matters, so there is no state of generators to save.
+place in the run. They do not depend on the worker that loads it, or on what
+the worker has loaded before, so no state of generators has to be saved.
 """
 
 import random
@@ -45,11 +45,11 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 class KeyedBatches(BatchSampler):
     """Batch sampler that gives each index a key for its random numbers.
 
-    In an epoch the key is the epoch, the index, and how often the index came
-    before in it: samplers repeat indices to give all processes as many. In an
-    endless stream it is the place in the stream of all processes; a batch
-    sampler that orders samples itself, as MMDetection's by aspect ratio, has
-    a stream for each process.
+    In an epoch the key is the epoch, the index, and how often the index has
+    come before in it, because samplers repeat some indices to give all
+    processes equally many. In an endless stream it is the place in the common
+    stream of all processes. A batch sampler that orders samples itself, as
+    MMDetection's does by aspect ratio, has one stream per process.
 
     Args:
         batches (BatchSampler): Batches of indices.
@@ -105,10 +105,10 @@ class KeyedBatches(BatchSampler):
 
 
 class SeededLoading:
-    """Loading of the samples of a batch, each with its own random numbers.
+    """Loader of the samples of a batch, each with its own random numbers.
 
-    To be the ``__getitems__`` of a dataset: PyTorch's loader calls it, in a
-    worker or not, with what the batch sampler gives.
+    An object of this class becomes the ``__getitems__`` of a dataset, which
+    PyTorch's loader calls with the batches of the batch sampler.
 
     Args:
         dataset (Dataset): Source of the samples.
@@ -131,7 +131,7 @@ def seed_generators(*key: int, cuda: bool = False) -> None:
     """Seed Python, NumPy and PyTorch from a key.
 
     Args:
-        key (int): Integers. Keys of the same length that differ give
+        *key (int): Integers. Different keys of the same length give
             independent streams.
         cuda (bool): Seed the generators of all GPUs too. Workers of a loader
             must not touch them.

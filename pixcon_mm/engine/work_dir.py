@@ -20,7 +20,7 @@ def claim(work_dir: Path, resumes: bool, overwrite: bool) -> IO[str]:
     """Lock the folder of a run.
 
     Args:
-        work_dir (Path): The folder; it is made.
+        work_dir (Path): The folder; it is made if it does not exist.
         resumes (bool): Whether the run continues from the checkpoints there.
         overwrite (bool): Whether to start over if there are some. They are
             moved aside.
@@ -55,7 +55,7 @@ def claim(work_dir: Path, resumes: bool, overwrite: bool) -> IO[str]:
     except OSError:
         pass  # a file system without locks
     with contextlib.suppress(OSError):
-        # On a full disk: the first checkpoint will say so.
+        # The disk may be full; the error of the first checkpoint will say so.
         lock.truncate(0)
         lock.write(f'process {os.getpid()} on {socket.gethostname()}\n')
         lock.flush()

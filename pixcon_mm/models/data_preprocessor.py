@@ -23,39 +23,40 @@ ADVICE = (
 class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
     """Check, move, augment and normalise two views.
 
-    Where the pipeline has ``SamplePhotometrics``, colours are changed here,
+    If the pipeline has ``SamplePhotometrics``, colours are changed here,
     for the whole batch on the device. Takes the arguments of mmpretrain's
     SelfSupDataPreprocessor.
 
-    Views are computed in float32 and given in the dtype and memory format in
-    which the first convolution reads them, once for all passes over them: a
-    float32 copy would stay in memory for the whole step.
+    Views are computed in float32, then converted once to the dtype and memory
+    format in which the first convolution of both encoders reads them. Autocast
+    would convert them too, but keep the float32 views in memory for the whole
+    step.
 
     Attributes:
-        memory_format (torch.memory_format): Of the views; :class:`PixCon`
-            sets its own.
+        memory_format (torch.memory_format): Memory format of the returned
+            views; :class:`PixCon` sets it to that of its weights.
     """
 
     memory_format = torch.contiguous_format
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Move a collated batch to the device and finish its views.
+        """Move a collated batch to the device; augment and normalise it.
 
         Args:
-            data (dict): What ``PackTwoViewInputs`` gives, collated:
-                ``inputs``, two uint8 BGR batches of shape (B, 3, H, W), and
-                ``data_samples`` with ``crop_boxes`` (B, V, 4), ``flips``
-                (B, V) and perhaps ``photometrics``, a dict of (B, V, ...).
+            data (dict): Collated samples of ``PackTwoViewInputs``:
+                ``inputs``, a list of two uint8 BGR batches of shape
+                (B, 3, H, W), and ``data_samples`` with ``crop_boxes``
+                (B, V, 4), ``flips`` (B, V) and, if sampled,
+                ``photometrics``, a dict of (B, V, ...).
             training (bool): Whether the model will be trained. If not, one
-                batch of whole images is only normalised, as MMPretrain's
-                FeatureExtractor gives it: ``inputs`` of shape (B, 3, H, W)
-                and ``data_samples``, a list.
+                batch of whole images, as MMPretrain's FeatureExtractor
+                passes it, is only normalised: ``inputs`` of shape
+                (B, 3, H, W) and ``data_samples``, a list.
 
         Returns:
-            dict: ``inputs``, two normalised batches of that shape, of
-            autocast's dtype where it is on and float32 elsewhere, and
-            ``geometry``, a :class:`Geometry`: what :meth:`PixCon.loss`
-            takes.
+            dict: The arguments of :meth:`PixCon.forward`: ``inputs``, a list
+            of two normalised batches (B, 3, H, W) in autocast's dtype, or
+            float32 without autocast, and ``geometry``, a :class:`Geometry`.
 
         Raises:
             UserError: If the batch does not hold two views with geometry.
@@ -65,15 +66,15 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
         check_views(data.get('inputs'))
         geometry = read_geometry(data.get('data_samples'))
         views, geometry = self.cast_data((data['inputs'], geometry))
-        # Sampled numbers stay on the host: they say which rows to work on.
-        sampled = data['data_samples'].get('photometrics')
+        # They stay on the host: augment() reads there which images to change.
+        photometrics = data['data_samples'].get('photometrics')
         inputs = []
         for index, view in enumerate(views):
-            images = view.flip(1).float()
-            if sampled is not None:
-                numbers = {k: v[:, index] for k, v in sampled.items()}
+            images = view.flip(1).float()  # RGB, which augment() needs
+            if photometrics is not None:
+                numbers = {k: v[:, index] for k, v in photometrics.items()}
                 images = augment(images.div_(255), numbers).mul_(255)
-            if not self._channel_conversion:
+            if not self._channel_conversion:  # the model takes BGR
                 images = images.flip(1)
             if self._enable_normalize:
                 images = images.sub_(self.mean).div_(self.std)
@@ -83,7 +84,7 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
 
 
 def check_views(views: Any) -> None:
-    """Raise UserError unless there are two batches of views."""
+    """Raise UserError unless ``views`` is a list of two tensors."""
     is_list = isinstance(views, (list, tuple))
     if is_list and [isinstance(v, Tensor) for v in views] == [True, True]:
         return
@@ -99,7 +100,12 @@ def check_views(views: Any) -> None:
 
 
 def read_geometry(samples: Any) -> Geometry:
-    """Take the geometry out of ``data_samples``, or raise UserError."""
+    """Build the geometry from collated ``data_samples``, or raise UserError.
+
+    Args:
+        samples (dict): Contains ``crop_boxes`` (B, V, 4) and ``flips``
+            (B, V).
+    """
     for name, shape in dict(crop_boxes=(2, 4), flips=(2,)).items():
         value = samples.get(name) if isinstance(samples, dict) else None
         if value is None or tuple(value.shape[1:]) != shape:

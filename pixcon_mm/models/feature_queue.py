@@ -11,10 +11,14 @@ from pixcon_mm.errors import UserError
 
 @MODELS.register_module()
 class FeatureQueue(nn.Module):
-    """The last K keys of all ranks, the oldest overwritten first.
+    """The last K keys of all ranks; new keys overwrite the oldest ones.
 
-    Starts with L2-normalised Gaussian rows (docs/method.md, section 7). Any
-    number of keys may be enqueued at once: writing wraps around.
+    Starts with L2-normalised Gaussian rows (docs/method.md, section 7). Every
+    rank has its own copy of the queue. The copies are equal, because each rank
+    enqueues the keys of all ranks, and because MMEngine's Runner broadcasts
+    the rows of rank 0 after the initialisation. DDP alone does not, with
+    ``broadcast_buffers=False``: a loop without a Runner needs one seed for
+    all ranks.
 
     Args:
         length (int): K, number of rows.
@@ -43,20 +47,26 @@ class FeatureQueue(nn.Module):
     def enqueue(self, keys: Tensor) -> None:
         """Overwrite the oldest rows with the keys of all ranks.
 
+        All ranks must call this, with equally many keys. The keys of rank 0
+        are written first, then those of rank 1, and so on.
+
         Args:
-            keys (Tensor): Unit rows of this rank. Shape (B, C).
+            keys (Tensor): Unit rows of this rank. Shape (B, C), with any B.
         """
+        # Shape (ranks * B, C).
         keys = torch.cat(all_gather(keys.to(self.features.dtype)))
         length, added = len(self.features), len(keys)
+        # Of more keys than rows, only the last ones would remain: the others
+        # are skipped, not written.
         start = (self.count + max(added - length, 0)) % length
         keys = keys[-length:]
-        first = min(len(keys), length - start)
-        self.features[start : start + first] = keys[:first]
-        self.features[: len(keys) - first] = keys[first:]
+        until_end = min(len(keys), length - start)
+        self.features[start : start + until_end] = keys[:until_end]
+        self.features[: len(keys) - until_end] = keys[until_end:]
         self.count += added
 
     def get_extra_state(self) -> Tensor:
-        """Return ``count`` for the state dict, as a tensor."""
+        """Return ``count`` for the state dict, as a tensor of no dimension."""
         return torch.tensor(self.count)
 
     def set_extra_state(self, state: Tensor) -> None:

@@ -1,9 +1,9 @@
 """Geometry of the two crops of an image: overlaps, cell masks, centres.
 
 Pure tensor functions, batched over leading dimensions, on any device. The
-loader gives crop boxes and flips only; all else follows from them for the
-grid that the backbone gives. B batch, V = 2 views, N cells of a grid, in
-row-major (y, x) order. Source: docs/method.md, section 3.1.
+loader gives crop boxes and flips only; everything else is computed from them
+for the grid of the backbone's feature map. B images, V = 2 views, N = rows x
+columns cells of a grid, row by row. Source: docs/method.md, section 3.1.
 """
 
 from typing import Literal, NamedTuple
@@ -11,8 +11,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-# Box edges are ratios of small integers. This share of a cell is far above
-# float32 rounding and far below the distance of two such ratios.
+# A centre or an edge of a cell may lie exactly on the edge of a box. Both are
+# ratios of small integers, so two different ones are much farther apart than
+# this share of a cell, and rounding in float32 moves them by much less. Added
+# on one side of a comparison, it makes exact ties independent of rounding.
 TIE = 1e-5
 
 MaskRule = Literal['center', 'floor']
@@ -32,14 +34,14 @@ class Geometry(NamedTuple):
     flips: Tensor
 
     def swapped(self) -> 'Geometry':
-        """Return the same with the other view first."""
+        """Return the same pairs with the second view first."""
         return Geometry(self.crop_boxes.flip(1), self.flips.flip(1))
 
 
 def overlap_boxes(geometry: Geometry) -> Tensor:
     """Intersect the crops of an image, in each view's own frame.
 
-    Crop boxes are in pixels of the image; these are shares of a view.
+    Crop boxes are in pixels of the image, the result is in shares of a view.
 
     Returns:
         Tensor: Intersection (x1, y1, x2, y2) as a share of each view's width
@@ -57,12 +59,13 @@ def overlap_boxes(geometry: Geometry) -> Tensor:
     end = bottom_right.amin(dim=-2, keepdim=True)
     size = bottom_right - top_left
 
-    # Mirrored before the division: 1 - 4/7 would not be 3/7 in floating
-    # point, and a whole column of cells hangs on the difference.
+    # Mirrored before the division, because 1 - 4/7 is not exactly 3/7 in
+    # floating point, which can move a whole column of cells out of the box.
     flips = geometry.flips
-    flips = torch.stack([flips, torch.zeros_like(flips)], dim=-1)
-    near = torch.where(flips, bottom_right - end, start - top_left) / size
-    far = torch.where(flips, bottom_right - start, end - top_left) / size
+    # Whether x and whether y is mirrored, shape (B, V, 2); y never is.
+    mirrored = torch.stack([flips, torch.zeros_like(flips)], dim=-1)
+    near = torch.where(mirrored, bottom_right - end, start - top_left) / size
+    far = torch.where(mirrored, bottom_right - start, end - top_left) / size
     boxes = torch.cat([near, far], dim=-1)
 
     is_empty = (end <= start).any(dim=-1, keepdim=True)
@@ -78,13 +81,14 @@ def cell_mask(
         boxes (Tensor): (x1, y1, x2, y2) as a share of the view, in [0, 1].
             Shape (..., 4).
         grid (tuple[int, int]): Rows and columns of the grid.
-        rule (str): ``'center'``: a cell is inside if its centre is.
-            ``'floor'``: all four edges are truncated to whole cells, as the
-            released PixCon does, so that a partly covered cell counts at the
-            left and top edge but not at the right and bottom edge.
+        rule (str): ``'center'``: a cell is inside if its centre is; the left
+            and top edges belong to the box, the right and bottom edges do
+            not. ``'floor'``: all four edges are truncated to whole cells, as
+            the released PixCon does, so that a partly covered cell counts at
+            the left and top edge but not at the right and bottom edge.
 
     Returns:
-        Tensor: bool, True inside. Shape (..., N).
+        Tensor: bool, True inside. Shape (..., N), N = rows x columns.
 
     Example:
         >>> box = torch.tensor([0.0, 0.0, 0.7, 1.0])
@@ -133,7 +137,10 @@ def cell_centers(geometry: Geometry, grid: tuple[int, int]) -> Tensor:
 
 
 def cell_diagonals(geometry: Geometry, grid: tuple[int, int]) -> Tensor:
-    """Measure a cell's diagonal in pixels of the image. Shape (B, V)."""
+    """Compute the diagonal of a view's cells, in pixels. Shape (B, V).
+
+    The pixels are those of the original image.
+    """
     top_left, bottom_right = geometry.crop_boxes.split(2, dim=-1)
     width, height = (bottom_right - top_left).unbind(dim=-1)
     return torch.hypot(width / grid[1], height / grid[0])

@@ -1,6 +1,6 @@
 """PixConHead: predictors, matching, weights, and both contrastive losses.
 
-B batch, C embedding width, N cells a view, V = 2 views.
+B images of a batch, C embedding width, N cells per view, V = 2 views.
 """
 
 from typing import Literal, NamedTuple, get_args
@@ -19,7 +19,7 @@ from pixcon_mm.models.geometry import (
     cell_mask,
     overlap_boxes,
 )
-from pixcon_mm.models.info_nce import InfoNCE
+from pixcon_mm.models.info_nce import InfoNCETerms
 from pixcon_mm.models.key_encoder import ViewKeys
 from pixcon_mm.models.matching import (
     cell_similarity,
@@ -36,7 +36,10 @@ Matching = Literal['similarity', 'coordinate']
 
 
 class ViewPair(NamedTuple):
-    """One direction of the losses: a view as query, the other one as key."""
+    """One direction of the losses: a view as query, the other one as key.
+
+    Both are of the same B images.
+    """
 
     query: ViewFeatures
     key: ViewKeys
@@ -46,15 +49,21 @@ class ViewPair(NamedTuple):
 class Match(NamedTuple):
     """The positive of every query cell, and its weight. Shapes (B, N)."""
 
-    key_cell: Tensor  # number of the positive, int64
-    weight: Tensor  # in [0, 1]
-    in_overlap: Tensor  # True in the overlap; for the monitors only
+    key_cell: Tensor  # index of the positive among the key's cells, int64
+    weight: Tensor  # of the cell in the dense loss, in [0, 1]
+    in_overlap: Tensor  # bool; only for a monitor, weight includes it
 
 
 def pair_views(
     queries: list[ViewFeatures], keys: list[ViewKeys], geometry: Geometry
 ) -> list[ViewPair]:
-    """Pair each view as query with the other one as key."""
+    """Pair each view as query with the other one as key.
+
+    Args:
+        queries (list[ViewFeatures]): Both views after the trained network.
+        keys (list[ViewKeys]): Both views after the key encoder.
+        geometry (Geometry): First view first.
+    """
     return [
         ViewPair(queries[0], keys[1], geometry),
         ViewPair(queries[1], keys[0], geometry.swapped()),
@@ -62,25 +71,30 @@ def pair_views(
 
 
 def feature_std(rows: Tensor) -> Tensor:
-    """Compute the spread of unit rows (..., C): 1 if uniform, 0 if equal."""
+    """Compute the standard deviation of unit rows (..., C), times sqrt(C).
+
+    It is 1 for rows spread evenly over the sphere, and 0 if all are equal.
+    """
     rows = rows.detach().flatten(0, -2)
     return rows.std(0, unbiased=False).mean() * rows.shape[-1] ** 0.5
 
 
 def positive_margin(query: Tensor, positive: Tensor) -> Tensor:
-    """Compare the similarity of positives with that of another image's.
+    """Measure how much more queries resemble their own positives than others.
 
-    Near 0 if queries tell cells from means, or one place in the grid from
-    another, but not images (docs/method.md, section 12).
+    The comparison is with the positive at the same place of another image,
+    the previous one in the batch. The difference stays near 0 if queries have
+    only learned to differ from the means in the queue, or to know their place
+    in the grid, neither of which says anything about the image
+    (docs/method.md, section 12). It is 0 for a batch of one image.
 
     Args:
         query (Tensor): Unit rows, by direction and image. Shape
             (2, B, ..., C).
-        positive (Tensor): The key of each query; its counterpart is the one
-            at the same place of the image before. The same shape.
+        positive (Tensor): The key of each query, unit rows of the same shape.
 
     Returns:
-        Tensor: Mean difference of cosines, in [-2, 2].
+        Tensor: Mean difference of cosines, a scalar in [-2, 2].
     """
     other = positive.roll(1, dims=1)
     return (query.detach() * (positive - other)).sum(-1).mean()
@@ -88,7 +102,7 @@ def positive_margin(query: Tensor, positive: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class PixConHead(BaseModule):
-    """Predict, match, weigh, contrast; each view is query once.
+    """Predictors, matching, weights and losses; each view is query once.
 
     The variants of the paper are two switches: PixCon-Sim is
     ``matching='similarity'``, PixCon-SR adds ``reweight``, PixCon-Coord is
@@ -104,10 +118,11 @@ class PixConHead(BaseModule):
         matching (str): 'similarity' or 'coordinate'.
         reweight (dict, optional): ``power`` and ``use_mask`` of
             :func:`semantic_weights`; None for equal weights.
-        mask_rule (str): When a cell is in the overlap: 'center' if its
-            centre is, 'floor' as in the release.
+        mask_rule (str): Rule for a cell to be in the overlap: 'center' if
+            its centre is, 'floor' as in the release; see :func:`cell_mask`.
         max_distance (float, optional): With coordinate matching, the
-            farthest a match may be, in diagonals of the larger cell.
+            largest distance of a match, in diagonals of a cell, that of the
+            view whose cells are larger.
         with_dense (bool): Whether there is a dense predictor.
         init_cfg (dict, optional): PyTorch's own initialisation if None.
     """
@@ -172,8 +187,9 @@ class PixConHead(BaseModule):
 
         Returns:
             tuple[Tensor, dict[str, Tensor]]: The sum of both directions'
-            means, and monitors.
+            means, and monitors; all are scalars.
         """
+        # Query and positive have shape (2, B, C).
         query = torch.stack(
             [normalize(self.predictor(p.query.image)) for p in pairs]
         )
@@ -181,7 +197,7 @@ class PixConHead(BaseModule):
         nce = self.loss_module(
             query.flatten(0, 1), positive.flatten(0, 1), queue
         )
-        # Both directions have B rows: the sum of two means.
+        # Both directions have B rows, so this is the sum of their means.
         return 2 * nce.loss.mean(), self._monitors(nce, query, positive)
 
     def dense_loss(
@@ -189,10 +205,11 @@ class PixConHead(BaseModule):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Contrast cells with their matches.
 
-        Takes the arguments of :meth:`image_loss`; the loss is the sum of
-        both directions' weighted means over the cells of the batch.
+        Takes the arguments of :meth:`image_loss` and returns its kind of
+        values; the loss is the sum of both directions' weighted means over
+        the cells of the batch.
         """
-        # Matching comes first, because it frees its memory at once, and
+        # Matching comes first because its memory is freed at once, while
         # predictions keep theirs until the backward pass.
         matches = [self.match(pair) for pair in pairs]
         # Query and positive have shape (2, B, N, C).
@@ -207,10 +224,10 @@ class PixConHead(BaseModule):
         nce = self.loss_module(
             query.flatten(0, 2), positive.flatten(0, 2), queue
         )
-        # A row for each direction: shape (2, B * N).
+        # One row per direction: shape (2, B * N).
         weight = torch.stack([match.weight.flatten() for match in matches])
         row_loss = nce.loss.view_as(weight)
-        # A pair without participating cells adds nothing, not 0/0.
+        # The clamp avoids 0/0 in a direction whose weights are all 0.
         loss = (weight * row_loss).sum(1) / weight.sum(1).clamp(min=EPS)
         monitors = self._monitors(nce, query, positive)
         in_overlap = torch.stack([match.in_overlap for match in matches])
@@ -222,11 +239,13 @@ class PixConHead(BaseModule):
     def match(self, pair: ViewPair) -> Match:
         """Match and weigh the query cells of one direction, no gradient."""
         query, key, geometry = pair
-        overlap = overlap_boxes(geometry)[:, 0]  # in the query's frame
+        overlap = overlap_boxes(geometry)[:, 0]  # in the query view's frame
         in_overlap = cell_mask(overlap, query.grid, self.mask_rule)
-        similarity, index = match_by_similarity(
+        # Of each query cell: the highest similarity, and the key cell with it.
+        similarity, key_cell = match_by_similarity(
             cell_similarity(query.backbone, key.backbone)
         )
+        # Query cells whose part of the image is in the key view as well.
         has_counterpart = in_overlap
         if self.matching == 'coordinate':
             # Both views have the same size, and so the same grid.
@@ -238,7 +257,7 @@ class PixConHead(BaseModule):
                 diagonal = cell_diagonals(geometry, query.grid).amax(1)
                 near = distance <= self.max_distance * diagonal[:, None]
                 has_counterpart = in_overlap & near
-            index = torch.where(has_counterpart, nearest, index)
+            key_cell = torch.where(has_counterpart, nearest, key_cell)
         if self.reweight is not None:
             weight = semantic_weights(
                 similarity, has_counterpart, **self.reweight
@@ -247,20 +266,21 @@ class PixConHead(BaseModule):
             weight = has_counterpart.to(similarity.dtype)
         else:
             weight = torch.ones_like(similarity)
-        return Match(index, weight, in_overlap)
+        return Match(key_cell, weight, in_overlap)
 
     def _predict_cells(self, pair: ViewPair) -> Tensor:
         """Return unit predictions of all query cells. Shape (B, N, C)."""
         assert pair.query.cells is not None
         assert self.dense_predictor is not None
         rows = pair.query.cells.transpose(1, 2)
-        # One row a cell: the predictor's batch norm sees B * N of them.
+        # One row per cell: the predictor's batch norm sees B * N of them.
         predicted = self.dense_predictor(rows.flatten(0, 1))
         return normalize(predicted.view(*rows.shape))
 
     def _monitors(
-        self, nce: InfoNCE, query: Tensor, positive: Tensor
+        self, nce: InfoNCETerms, query: Tensor, positive: Tensor
     ) -> dict[str, Tensor]:
+        """Return scalars that MonitorHook logs, as ``mon_pos_margin``."""
         temperature = self.loss_module.temperature
         return dict(
             pos_sim=nce.pos_logit.detach().mean() * temperature,

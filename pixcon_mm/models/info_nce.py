@@ -1,10 +1,11 @@
 """InfoNCE against a queue of negatives, without ever building its logits.
 
-With s = q.k+/tau, Z = logsumexp_n(q.Q_n/tau) and o = softmax_n(q.Q_n/tau) Q,
-the loss is softplus(Z - s) and its gradient sigmoid(Z - s) (o - k+)/tau.
-(Z, o) is what attention returns for keys = values = queue, so the forward
-pass already yields the gradient. N rows, C channels, K queue length. Source:
-docs/method.md, section 6.
+For a query q, its positive k+ and the rows Q_n of the queue, let
+s = q.k+/tau, Z = logsumexp_n(q.Q_n/tau) and o = softmax_n(q.Q_n/tau) Q. Then
+the loss is softplus(Z - s), and its gradient with respect to q is
+sigmoid(Z - s) (o - k+)/tau. (Z, o) is what attention returns for keys =
+values = queue, so the forward pass already yields the gradient. N query rows,
+C channels, K queue length. Source: docs/method.md, section 6.
 """
 
 from typing import Literal, NamedTuple, get_args
@@ -18,15 +19,15 @@ from torch.autograd.function import once_differentiable
 from pixcon_mm.errors import UserError
 
 Backend = Literal['auto', 'fused', 'chunked']
-CHUNK = 2048  # queue rows a chunk; 256 to 8192 are equally fast on CPU
+CHUNK = 2048  # queue rows per chunk; 256 to 8192 are equally fast on CPU
 
 
-class InfoNCE(NamedTuple):
-    """Loss of each row and its two parts. Shapes (N, )."""
+class InfoNCETerms(NamedTuple):
+    """Loss of each query row and the two terms in it. Shapes (N,)."""
 
     loss: Tensor  # softplus(neg_logsumexp - pos_logit), with a gradient
-    pos_logit: Tensor  # s
-    neg_logsumexp: Tensor  # Z
+    pos_logit: Tensor  # s, without a gradient
+    neg_logsumexp: Tensor  # Z, without a gradient
 
 
 def kernel_input(rows: Tensor) -> Tensor:
@@ -37,9 +38,11 @@ def kernel_input(rows: Tensor) -> Tensor:
     they need 16-byte vectors. Rows that fit are not copied.
 
     Returns:
-        Tensor: Shape (1, 1, N, C), on CUDA with zeros up to C % 8 == 0.
+        Tensor: Shape (1, 1, N, C). On CUDA, C is padded with zeros to a
+        multiple of 8.
     """
-    # A dimension of size one may have any stride; the views give it its own.
+    # A dimension of size one may have any stride, even in a contiguous
+    # tensor. The two views set the strides that the shape implies.
     rows = rows.contiguous().view(-1).view(rows.shape)
     if rows.device.type == 'cuda':
         if rows.shape[1] % 8:
@@ -52,7 +55,15 @@ def kernel_input(rows: Tensor) -> Tensor:
 def attend_fused(
     query: Tensor, queue: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """Compute Z (N, ) and o (N, C) by PyTorch's flash attention.
+    """Compute Z and o with PyTorch's attention kernels.
+
+    Args:
+        query (Tensor): Shape (N, C).
+        queue (Tensor): Shape (K, C), of the same dtype.
+        temperature (float): tau.
+
+    Returns:
+        tuple[Tensor, Tensor]: Z (N,) and o (N, C).
 
     Raises:
         NotImplementedError: If no kernel serves this device and dtype.
@@ -85,14 +96,18 @@ def attend_fused(
 def attend_chunked(
     query: Tensor, queue: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """Do the same as :func:`attend_fused` in plain PyTorch, by chunks."""
-    wide = torch.promote_types(query.dtype, torch.float32)
+    """Do the same as :func:`attend_fused` in plain PyTorch, by chunks.
+
+    Sums of exponentials are kept relative to the highest logit so far, so
+    that none overflows.
+    """
+    dtype = torch.promote_types(query.dtype, torch.float32)
     size, channels = query.shape
-    peak = query.new_full((size, 1), -torch.inf, dtype=wide)
-    total = query.new_zeros((size, 1), dtype=wide)
-    mean = query.new_zeros((size, channels), dtype=wide)
+    peak = query.new_full((size, 1), -torch.inf, dtype=dtype)
+    total = query.new_zeros((size, 1), dtype=dtype)
+    mean = query.new_zeros((size, channels), dtype=dtype)
     for keys in queue.split(CHUNK):
-        logits = (query @ keys.T).to(wide).div_(temperature)
+        logits = (query @ keys.T).to(dtype).div_(temperature)
         new_peak = torch.maximum(peak, logits.amax(1, keepdim=True))
         rescale = (peak - new_peak).exp_()
         share = logits.sub_(new_peak).exp_()
@@ -103,9 +118,9 @@ def attend_chunked(
 
 
 class _QueueInfoNCE(torch.autograd.Function):
-    """The closed form above, in its letters: s, Z and o.
+    """The closed form at the top of this file; s, z and o are named there.
 
-    The gradient is ready after the forward pass.
+    The forward pass computes the gradient, and the backward pass scales it.
     """
 
     @staticmethod
@@ -140,7 +155,7 @@ def info_nce(
     queue: Tensor,
     temperature: float = 0.2,
     backend: Backend = 'auto',
-) -> InfoNCE:
+) -> InfoNCETerms:
     """Compute InfoNCE of every query row against its positive and the queue.
 
     Under autocast the products with the queue run in autocast's dtype, all
@@ -152,8 +167,12 @@ def info_nce(
         queue (Tensor): The negative keys, unit rows. Shape (K, C).
         temperature (float): tau, above 0.
         backend (str): 'fused' is an attention kernel, 'chunked' builds some
-            columns of the logits at a time, 'auto' takes 'fused' where
-            PyTorch has such a kernel and 'chunked' elsewhere.
+            columns of the logits at a time, 'auto' takes 'fused' if
+            PyTorch has such a kernel and 'chunked' otherwise.
+
+    Returns:
+        InfoNCETerms: Loss, positive logit and log-sum-exp of the negatives of
+        each query row, shape (N,).
 
     Example:
         >>> unit = torch.eye(3)
@@ -168,7 +187,7 @@ def info_nce(
     )
     attend = attend_fused if is_fused else attend_chunked
     with torch.autocast(query.device.type, enabled=False):
-        return InfoNCE(
+        return InfoNCETerms(
             *_QueueInfoNCE.apply(
                 query, positive, queue, temperature, attend, dtype
             )
@@ -179,26 +198,27 @@ _FUSED: dict[tuple, bool] = {}
 
 
 def has_fused_kernel(query: Tensor, dtype: torch.dtype) -> bool:
-    """Check once if :func:`attend_fused` serves rows like these."""
-    place = (query.device, query.shape[1], dtype)
-    if place not in _FUSED:
-        rows = torch.ones(8, place[1], device=place[0], dtype=dtype)
+    """Check if :func:`attend_fused` runs for rows like these; remember it."""
+    device, channels = query.device, query.shape[1]
+    kind = (device, channels, dtype)
+    if kind not in _FUSED:
+        rows = torch.ones(8, channels, device=device, dtype=dtype)
         try:
             attend_fused(rows, rows, 1.0)
-            _FUSED[place] = True
+            _FUSED[kind] = True
         except (NotImplementedError, AttributeError, RuntimeError):
             # The kernels are private to PyTorch: another version may differ.
-            _FUSED[place] = False
-    return _FUSED[place]
+            _FUSED[kind] = False
+    return _FUSED[kind]
 
 
 @MODELS.register_module()
 class QueueInfoNCELoss(nn.Module):
-    """:func:`info_nce` with its settings, for a config.
+    """:func:`info_nce` as a module with fixed settings, for a config.
 
     Args:
         temperature (float): tau, above 0; the paper uses 0.2.
-        backend (str): As there.
+        backend (str): 'auto', 'fused' or 'chunked'; see :func:`info_nce`.
     """
 
     def __init__(self, temperature: float = 0.2, backend: Backend = 'auto'):
@@ -218,8 +238,8 @@ class QueueInfoNCELoss(nn.Module):
 
     def forward(
         self, query: Tensor, positive: Tensor, queue: Tensor
-    ) -> InfoNCE:
-        """Compute :func:`info_nce`."""
+    ) -> InfoNCETerms:
+        """Compute :func:`info_nce` of rows (N, C), (N, C) and (K, C)."""
         return info_nce(query, positive, queue, self.temperature, self.backend)
 
     def extra_repr(self) -> str:

@@ -15,14 +15,15 @@ from pixcon_mm.models.matching import normalize
 class ViewKeys(NamedTuple):
     """One view after the key encoder, without gradient.
 
-    All but ``backbone`` are unit rows: C is the last dimension, also of the
-    cells, unlike in :class:`~pixcon_mm.models.neck.ViewFeatures`.
+    All but ``backbone`` are unit rows along the last dimension, C. ``cells``
+    are transposed in comparison with those of
+    :class:`~pixcon_mm.models.neck.ViewFeatures`.
     """
 
-    backbone: Tensor  # features of the cells (B, D, N), for the matching
-    image: Tensor  # positive of the image loss; goes to its queue (B, C)
+    backbone: Tensor  # features of the cells, for the matching (B, D, N)
+    image: Tensor  # positive of the image loss; later in its queue (B, C)
     cells: Tensor | None  # positives of the dense loss (B, N, C)
-    mean_cell: Tensor | None  # goes to the dense loss's queue (B, C)
+    mean_cell: Tensor | None  # later in the dense loss's queue (B, C)
 
 
 def cosine_momentum(progress: float, base: float, end: float) -> float:
@@ -45,14 +46,15 @@ def cosine_momentum(progress: float, base: float, end: float) -> float:
 
 @MODELS.register_module()
 class KeyEncoder(nn.Module):
-    """A slowly moving copy of the query's backbone and neck.
+    """A copy of the query's backbone and neck that follows them slowly.
 
-    Its parameters never get a gradient. Its batch norms keep running
-    statistics of their own: they see the key's own batches.
+    This is the momentum encoder; its neck has the momentum projectors. Its
+    parameters never get a gradient. Its batch norms keep running statistics
+    of their own, since they see its own features.
 
     Args:
-        backbone (nn.Module): The query's backbone, copied.
-        neck (nn.Module): The query's neck, copied.
+        backbone (nn.Module): The query's backbone; it is copied.
+        neck (nn.Module): The query's neck; it is copied.
         base_momentum (float): Momentum (1 - m) at the start.
         end_momentum (float): Momentum (1 - m) at the end.
     """
@@ -82,7 +84,7 @@ class KeyEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, view: Tensor) -> ViewKeys:
-        """Make all keys of normalised images (B, 3, H, W).
+        """Compute all keys of one view, images of shape (B, 3, H, W).
 
         Source: docs/method.md, sections 6 and 7.
         """
@@ -91,13 +93,15 @@ class KeyEncoder(nn.Module):
         if features.cells is None:
             return ViewKeys(features.backbone, image, None, None)
         cells = normalize(features.cells.transpose(1, 2))
-        wide = torch.promote_types(features.cells.dtype, torch.float32)
-        mean_cell = normalize(features.cells.mean(-1, dtype=wide))
+        # The mean of projections before they are scaled to unit length, added
+        # up in float32 or wider.
+        dtype = torch.promote_types(features.cells.dtype, torch.float32)
+        mean_cell = normalize(features.cells.mean(-1, dtype=dtype))
         return ViewKeys(features.backbone, image, cells, mean_cell)
 
     @torch.no_grad()
     def copy_from(self, backbone: nn.Module, neck: nn.Module) -> None:
-        """Take over the query's weights and buffers as they are."""
+        """Copy the query's weights and buffers unchanged."""
         self.backbone.load_state_dict(backbone.state_dict())
         self.neck.load_state_dict(neck.state_dict())
 
@@ -105,17 +109,20 @@ class KeyEncoder(nn.Module):
     def update(
         self, backbone: nn.Module, neck: nn.Module, progress: float
     ) -> float:
-        """Move every parameter towards the query's; return the paper's m.
+        """Move every parameter towards the query's.
 
         Args:
             backbone (nn.Module): The query's backbone.
             neck (nn.Module): The query's neck.
             progress (float): Share of training done, 0 to 1.
+
+        Returns:
+            float: The paper's m, which is 1 - momentum here.
         """
         momentum = cosine_momentum(
             progress, self.base_momentum, self.end_momentum
         )
-        keys: list[Tensor] = list(self.parameters())
-        queries: list[Tensor] = [*backbone.parameters(), *neck.parameters()]
-        torch._foreach_lerp_(keys, queries, momentum)
+        own: list[Tensor] = list(self.parameters())
+        query: list[Tensor] = [*backbone.parameters(), *neck.parameters()]
+        torch._foreach_lerp_(own, query, momentum)
         return 1 - momentum

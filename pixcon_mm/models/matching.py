@@ -14,7 +14,7 @@ HUGE = 1e15  # squares of it still add up to a finite float32
 
 
 def normalize(rows: Tensor) -> Tensor:
-    """Scale the last dimension to unit length, in float32 or wider.
+    """Scale rows (..., C) to unit length, in float32 or wider.
 
     Rows shorter than 1e-12 stay shorter than 1, so that their gradient is
     bounded; a row with a component that is not finite becomes NaN.
@@ -24,7 +24,8 @@ def normalize(rows: Tensor) -> Tensor:
         tensor([0.6000, 0.8000])
     """
     rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-    # 1 unless squares would overflow; constant, for length has no gradient.
+    # The divisor is 1 unless squares would overflow. It is detached, because
+    # the result does not depend on the length of a row.
     peak = rows.detach().abs().amax(dim=-1, keepdim=True)
     return F.normalize(rows / (peak / HUGE).clamp(min=1), dim=-1)
 
@@ -32,15 +33,18 @@ def normalize(rows: Tensor) -> Tensor:
 def rescale_extremes(vectors: Tensor) -> Tensor:
     """Scale vectors whose squares would overflow or vanish to a peak of 1.
 
-    All others stay as they are, bit for bit. Shape (B, D, N), along D.
+    All others stay as they are, bit for bit.
+
+    Args:
+        vectors (Tensor): Vectors along D. Shape (B, D, N).
 
     Returns:
-        Tensor: In float32 or wider.
+        Tensor: In float32 or wider. Shape (B, D, N).
     """
-    wide = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
-    if vectors.dtype == torch.float16:
-        return wide  # no square of these is too large or too small there
-    vectors = wide
+    is_float16 = vectors.dtype == torch.float16
+    vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+    if is_float16:
+        return vectors  # float32 holds the square of every float16
     peak = vectors.abs().amax(dim=1, keepdim=True)
     is_ordinary = (peak > TINY) & (peak < HUGE)
     peak.clamp_(min=torch.finfo(peak.dtype).tiny)
@@ -50,9 +54,9 @@ def rescale_extremes(vectors: Tensor) -> Tensor:
 def cell_similarity(query: Tensor, key: Tensor) -> Tensor:
     """Compute the cosine of every query cell with every key cell.
 
-    Always in float32: half precision ties the maxima of every few dozen
-    rows (docs/differences.md, Step). A zero vector has similarity 0, and
-    one with a component that is not finite NaN.
+    Always in float32: in half precision, the highest similarities of one row
+    in a few dozen are equal (docs/differences.md, Step). The similarity is 0
+    with a zero vector, and NaN with a vector that is not finite.
 
     Args:
         query (Tensor): Query backbone features. Shape (B, D, N).
@@ -69,7 +73,7 @@ def cell_similarity(query: Tensor, key: Tensor) -> Tensor:
     with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
         query, key = rescale_extremes(query), rescale_extremes(key)
         product = torch.bmm(query.transpose(1, 2), key)
-        # Norms divide N x M numbers here instead of N x D there.
+        # Cheaper than normalising the features: M is smaller than D.
         query_norm = query.norm(dim=1).clamp_(min=TINY)
         key_norm = key.norm(dim=1).clamp_(min=TINY)
         product.div_(query_norm[:, :, None]).div_(key_norm[:, None])
@@ -79,9 +83,12 @@ def cell_similarity(query: Tensor, key: Tensor) -> Tensor:
 def match_by_similarity(similarity: Tensor) -> tuple[Tensor, Tensor]:
     """Pair each query cell with its most similar key cell.
 
+    Args:
+        similarity (Tensor): Of :func:`cell_similarity`. Shape (B, N, M).
+
     Returns:
-        tuple[Tensor, Tensor]: Highest of the similarities (B, N, M) and its
-        index, int64. Both of shape (B, N).
+        tuple[Tensor, Tensor]: Highest similarity of each query cell, and the
+        index of the key cell that has it, int64. Both of shape (B, N).
     """
     return similarity.max(dim=-1)
 
@@ -99,7 +106,8 @@ def match_by_coordinate(
         tuple[Tensor, Tensor]: Distance in pixels to the nearest key cell,
         and its index, int64. Both of shape (B, N).
     """
-    # The matmul form of cdist loses the digits that decide between cells.
+    # By matrix products, cdist would lose the digits that decide which of two
+    # cells is nearer.
     distance = torch.cdist(
         query_centers, key_centers, compute_mode='donot_use_mm_for_euclid_dist'
     )
@@ -114,23 +122,23 @@ def semantic_weights(
 ) -> Tensor:
     """Weigh each query cell in the dense loss (PixCon-SR).
 
-    A cell that surely has a counterpart in the other view, as all have in
-    the overlap of the crops, counts 1. Any other counts
-    ((r - lo) / (hi - lo)) ** power, where lo is the lowest similarity of
-    all cells of its view and hi the highest of these others. Where all are
-    equally similar, all count 1.
+    A cell that is known to have a counterpart in the other view, because it
+    lies in the overlap of the crops, weighs 1. The others weigh
+    ((r - lo) / (hi - lo)) ** power, where lo is the lowest similarity of all
+    cells of the view and hi the highest similarity of these others. If hi
+    and lo are equal, all cells of the view weigh 1.
 
-    A cell whose similarity is NaN counts 1 and leaves the others' weights
-    alone: features that are not finite show in the loss of their own cell.
+    A cell whose similarity is NaN weighs 1 and is left out of lo and hi, so
+    that features that are not finite show up in the loss.
 
     Args:
         similarity (Tensor): r, similarity of each query cell to its match,
             in [-1, 1] or NaN. Shape (B, N).
-        has_counterpart (Tensor): Bool, shape (B, N); may be None without
-            ``use_mask``.
+        has_counterpart (Tensor): Bool, shape (B, N); may be None if
+            ``use_mask`` is False.
         power (float): p, above 0.
-        use_mask (bool): If False, all cells count r ** power, with r below
-            zero taken as zero, and ``has_counterpart`` is not used.
+        use_mask (bool): If False, all cells weigh max(r, 0) ** power, and
+            ``has_counterpart`` is not used.
 
     Returns:
         Tensor: In [0, 1], no gradient. Shape (B, N).
@@ -144,9 +152,11 @@ def semantic_weights(
     if not use_mask or has_counterpart is None:
         return similarity.nan_to_num(nan=1.0).clamp(min=0) ** power
     is_nan = similarity.isnan()
-    counts_one = has_counterpart | is_nan
+    weighs_one = has_counterpart | is_nan
+    # 2 and -2 are outside of the range of a cosine. If all cells weigh one,
+    # the span is negative.
     lowest = similarity.masked_fill(is_nan, 2.0).amin(dim=1, keepdim=True)
-    others = similarity.masked_fill(counts_one, -2.0)
+    others = similarity.masked_fill(weighs_one, -2.0)
     span = others.amax(dim=1, keepdim=True) - lowest
     weights = ((others - lowest) / span.clamp(min=EPS)).clamp(0, 1) ** power
-    return weights.masked_fill(counts_one | (span < EPS), 1.0)
+    return weights.masked_fill(weighs_one | (span < EPS), 1.0)

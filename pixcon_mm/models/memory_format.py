@@ -32,8 +32,8 @@ def safe_memory_format(
 ) -> torch.memory_format:
     """Choose the wanted memory format, or the plain one with a warning.
 
-    Weights and inputs must both take it: a channels-last input is enough to
-    lead a convolution with plain weights into the faulty kernel. A model
+    The result is for weights and inputs: a channels-last input is enough to
+    make a convolution with contiguous weights use the faulty kernel. A model
     that is built on the CPU is judged as if it were trained there.
     """
     if wanted != torch.channels_last:

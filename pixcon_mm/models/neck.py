@@ -1,4 +1,4 @@
-"""PixConNeck: what the losses compare, from one backbone feature map."""
+"""PixConNeck: projections of a view and of its cells, from one feature map."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from pixcon_mm.models.mlp import build_mlp
 class ViewFeatures(NamedTuple):
     """One view after backbone and neck; cells run row by row, N = H * W.
 
-    Projections are as the last layer gives them, not of unit length.
+    Projections are the output of the last layer, not scaled to unit length.
     """
 
     backbone: Tensor  # features of the cells (B, D, N)
@@ -58,10 +58,12 @@ class PixConNeck(BaseModule):
         )
 
     def forward(self, feats: tuple[Tensor, ...]) -> ViewFeatures:
-        """Project the backbone's output, one map.
+        """Project the backbone's output.
 
-        Its shape is (B, D, H, W), or (B, H, W, D) as timm's Swin gives it:
-        ``in_channels`` says which axis has the channels.
+        Args:
+            feats (tuple[Tensor]): One map of shape (B, D, H, W), or
+                (B, H, W, D) as timm's Swin returns it. The axis whose size is
+                ``in_channels`` has the channels.
         """
         feature_map = self._only_map(feats)
         pooled = F.adaptive_avg_pool2d(feature_map, 1).flatten(1)
@@ -77,7 +79,7 @@ class PixConNeck(BaseModule):
         )
 
     def _only_map(self, feats: Tensor | tuple[Tensor, ...]) -> Tensor:
-        """Return the backbone's one map, or say what is wrong with it."""
+        """Return the backbone's map as (B, D, H, W), or raise UserError."""
         maps = (feats,) if isinstance(feats, Tensor) else tuple(feats)
         if len(maps) != 1 or maps[0].dim() != 4:
             raise UserError(
@@ -91,16 +93,17 @@ class PixConNeck(BaseModule):
             )
         (feature_map,) = maps
         _, channels, height, width = feature_map.shape
-        # Crops are square: of three sizes, two equal ones are height and
-        # width.
-        is_last = channels == height != width
-        if channels == self.in_channels and not is_last:
+        # Of (B, H, W, D) these names are wrong: D is ``width``. Crops are
+        # square, so if two of the three sizes are equal, they are H and W.
+        is_channels_last = channels == height != width
+        if channels == self.in_channels and not is_channels_last:
             return feature_map
         if width == self.in_channels:
-            # (B, H, W, C), as timm's Swin.
+            # (B, H, W, D)
             return feature_map.permute(0, 3, 1, 2)
         raise UserError(
             f'PixConNeck has in_channels={self.in_channels}, but the '
             f'backbone gave a map of shape {tuple(feature_map.shape)}: set '
-            f'model.neck.in_channels={width if is_last else channels}.'
+            'model.neck.in_channels='
+            f'{width if is_channels_last else channels}.'
         )

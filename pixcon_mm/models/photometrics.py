@@ -2,7 +2,7 @@
 
 Pure tensor functions on any device. Images are RGB floats in [0, 1], of shape
 (B, 3, H, W). The numbers of each image (:class:`SamplePhotometrics`) stay on
-the host, so that it knows what to do to which rows without asking the device.
+the host, so that it selects the images of each operation without a host sync.
 Each operation equals torchvision's of the same name. Source: docs/method.md,
 section 3.2.
 """
@@ -19,35 +19,46 @@ SOLARIZE_FROM = 128 / 255
 
 
 def grayscale(images: Tensor) -> Tensor:
-    """Compute the luminance. Shape (B, 1, H, W)."""
+    """Compute the luminance of images. Shape (B, 1, H, W)."""
     red, green, blue = images.split(1, dim=1)
     luma = red * LUMA[0]
     return luma.add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
 
 
 def blend(base: Tensor, images: Tensor, factor: Tensor) -> Tensor:
-    """Move away from a base (factor > 1) or towards it, within [0, 1]."""
+    """Move images towards a base (factor < 1) or away from it (above 1).
+
+    Args:
+        base (Tensor): Shape (B, 1, 1, 1) or (B, 1, H, W).
+        images (Tensor): Shape (B, 3, H, W).
+        factor (Tensor): Shape (B,).
+
+    Returns:
+        Tensor: In [0, 1]. Shape (B, 3, H, W).
+    """
     return torch.lerp(base, images, factor.view(-1, 1, 1, 1)).clamp_(0, 1)
 
 
 def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """Scale intensities by a factor an image. Shape (B, )."""
+    """Scale intensities by one factor per image, shape (B,)."""
     return (images * factor.view(-1, 1, 1, 1)).clamp_(0, 1)
 
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend with the mean luminance of each image, by factors (B, )."""
+    """Blend with the mean luminance of each image, by factors (B,)."""
     mean = grayscale(images).mean(dim=(1, 2, 3), keepdim=True)
     return blend(mean, images, factor)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend with the luminance of each pixel, by factors (B, )."""
+    """Blend with the luminance of each pixel, by factors (B,)."""
     return blend(grayscale(images), images, factor)
 
 
 def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turn the hue of each image by turns (B, ) within [-0.5, 0.5].
+    """Rotate the hue of each image by a part of a turn, in [-0.5, 0.5].
+
+    ``shift`` has shape (B,).
 
     Example:
         >>> red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
@@ -57,7 +68,7 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
     red, green, blue = images.split(1, dim=1)
     value = images.amax(dim=1, keepdim=True)
     chroma = value - images.amin(dim=1, keepdim=True)
-    # A grey pixel has no hue: any number will do.
+    # The clamp avoids 0/0 at grey pixels, whose hue does not matter.
     inverse = chroma.clamp(min=1e-12).reciprocal_()
     sextant = torch.where(
         value == red,
@@ -68,6 +79,8 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
             (red - green) * inverse + 4,
         ),
     )
+    # Back to RGB: a channel is value - chroma * clamp(min(p, 4 - p), 0, 1),
+    # where p = (sextant + offset) mod 6.
     sextant = sextant + 6 * shift.view(-1, 1, 1, 1)
     offset = sextant.new_empty((1, 3, 1, 1))
     for channel, corner in enumerate((5, 3, 1)):
@@ -82,10 +95,11 @@ def gaussian_blur(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
 
     Args:
         images (Tensor): Shape (B, 3, H, W).
-        sigma (Tensor): Standard deviations in pixels, above 0. Shape (B, ).
+        sigma (Tensor): Standard deviations in pixels, above 0. Shape (B,).
         largest (float): Their upper bound, which sets the width of the
-            convolution. Each image's own kernel reaches three of its
-            standard deviations, whatever the others in the batch need.
+            convolution. The kernel of each image is zero beyond three of its
+            own standard deviations, so the result does not depend on the
+            other images of the batch.
     """
     batch, channels, height, width = images.shape
     radius = min(math.ceil(3 * largest), height - 1, width - 1)
@@ -102,7 +116,7 @@ def gaussian_blur(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
 
 
 def solarize(images: Tensor) -> Tensor:
-    """Invert values from 128 / 255 on."""
+    """Invert values of at least 128 / 255."""
     return torch.where(images >= SOLARIZE_FROM, 1 - images, images)
 
 
@@ -125,7 +139,8 @@ def color_jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
             ``NO_OPERATION``; int64, on the CPU. Shape (B, 4).
     """
     factors = factors.to(images.device, non_blocking=True)
-    # In each turn the rows are sorted by the operation that they get.
+    # Every image gets one operation per turn, four turns in all. Row t has
+    # the images sorted by their operation in turn t. Shape (4, B).
     turns = order.T.argsort(dim=1).to(images.device, non_blocking=True)
     for turn, numbers in zip(turns, order.T, strict=True):
         counts = numbers.bincount(minlength=NO_OPERATION + 1).tolist()
@@ -146,7 +161,7 @@ def augment(images: Tensor, numbers: dict[str, Tensor]) -> Tensor:
             returned.
         numbers (dict[str, Tensor]): On the CPU. ``factors`` and ``order``
             (B, 4) as in :func:`color_jitter`; ``grayscale`` and
-            ``solarize`` (B, ), bool; ``sigma`` (B, ) of the blur in pixels,
+            ``solarize`` (B,), bool; ``sigma`` (B,) of the blur in pixels,
             0 for none.
     """
 

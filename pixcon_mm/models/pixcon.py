@@ -20,7 +20,8 @@ from pixcon_mm.models.stem import pool_before_relu
 def pick_view_to_enqueue(enqueued: int, pending: int) -> int:
     """Pick the view whose keys are enqueued, 0 or 1, with equal chance.
 
-    Depends on the step alone, so that all ranks and resumed runs agree.
+    The arguments are the only seed, so that all ranks and resumed runs pick
+    the same view.
 
     Args:
         enqueued (int): Keys enqueued since the start, over all ranks.
@@ -34,28 +35,32 @@ class PixCon(BaseSelfSupervisor):
     """Pixel-level contrastive learning on scene images.
 
     Pang et al., Revisiting Pixel-Level Contrastive Pre-Training on Scene
-    Images, WACV 2024. Each view is query once; the loss is the sum over both
-    directions of (1 - lambda) * image InfoNCE + lambda * dense InfoNCE.
+    Images, WACV 2024. Each view is the query once; the loss is the sum over
+    both directions of (1 - lambda) * image InfoNCE + lambda * dense InfoNCE.
     ``loss_lambda=0`` is MoCo-v2+ and has no dense branch. Source:
     docs/method.md, section 2.
 
-    Each queue gets one key an image from the key encoder: the image queue
-    the normalised projection of a view, the dense queue the normalised mean
-    of the projections of the view's cells (:class:`ViewKeys`). The view is
-    picked once a batch, for both queues.
+    Each queue gets one key per image from the key encoder. The image queue
+    gets the normalised projection of a view (``ViewKeys.image``), the dense
+    queue the normalised mean of the projections of that view's cells
+    (``ViewKeys.mean_cell``). The view is picked once per batch, for both
+    queues. :meth:`loss` keeps the keys until :meth:`after_optimizer_step`
+    enqueues them, so a step never has its own keys as negatives.
 
     :meth:`after_optimizer_step` must follow each optimiser step; in a
     Runner, ``KeyEncoderUpdateHook`` calls it.
 
     Args:
-        backbone (dict): Any mmpretrain backbone that gives one feature map.
+        backbone (dict): Config of any mmpretrain backbone that returns one
+            feature map.
         neck (dict): Config of :class:`PixConNeck`.
         head (dict): Config of :class:`PixConHead`: the variant.
         queue_len (int): K, length of each of the two queues.
         loss_lambda (float): Weight of the dense loss, in [0, 1].
         base_momentum (float): Momentum of the key encoder at the start, in
             MMEngine's convention 1 - m.
-        end_momentum (float): The same at the end, after a cosine.
+        end_momentum (float): The same at the end of training; the schedule
+            between them is a cosine.
         channels_last (bool): Keep feature maps pixel by pixel in memory,
             which is faster on tensor cores and with oneDNN.
         compile_backbone (bool): Run both backbones through torch.compile.
@@ -113,20 +118,22 @@ class PixCon(BaseSelfSupervisor):
             # In place, so that the names of the weights stay.
             self.backbone.compile()
             self.key_encoder.backbone.compile()
+        # Scalars of the last step. MonitorHook logs them as mon_<name>.
         self.monitors: dict[str, Tensor | float] = {}
-        # Keys for the image queue and for the dense queue, (B, C) each, by
-        # batch; they are enqueued after the optimiser step.
+        # One entry per batch since the last optimiser step, which enqueues
+        # them: keys of the image queue and of the dense queue, (B, C) each.
         self._pending: list[tuple[Tensor, Tensor | None]] = []
-        self._start: Tensor | None = None
-        self._is_updated = False
+        # For _check_update.
+        self._first_weight: Tensor | None = None
+        self._has_updated = False
         # Now, not after DDP has wrapped the model: its gradient buckets keep
         # the strides that parameters have when they are wrapped.
         self.to(memory_format=self.memory_format)
 
     def init_weights(self) -> None:
         """Initialise the query encoder and start the key encoder there."""
-        # Random numbers fill a tensor in the order of its memory. In the
-        # plain order, a seed gives the same weights in either format.
+        # Random numbers fill a tensor in the order of its memory. Filled in
+        # the contiguous format, a seed gives the same weights in either one.
         self.to(memory_format=torch.contiguous_format)
         super().init_weights()
         self.key_encoder.copy_from(self.backbone, self.neck)
@@ -138,7 +145,12 @@ class PixCon(BaseSelfSupervisor):
         geometry: Geometry | None = None,
         mode: str = 'tensor',
     ) -> Any:
-        """Run a mode of mmpretrain's models on the preprocessor's output."""
+        """Run a mode of mmpretrain's models on the preprocessor's output.
+
+        MMEngine's ``train_step`` passes that dict as keywords with
+        ``mode='loss'``, which calls :meth:`loss`. MMPretrain names the second
+        argument ``data_samples``; here it is the geometry.
+        """
         return super().forward(inputs, geometry, mode)
 
     def loss(
@@ -159,8 +171,8 @@ class PixCon(BaseSelfSupervisor):
         views = [
             v.contiguous(memory_format=self.memory_format) for v in inputs
         ]
-        # The keys first: what their passes need in between is gone before
-        # the queries' activations pile up.
+        # The keys first: their intermediate results are freed before the
+        # queries' activations, which stay for the backward pass, take memory.
         keys = [self.key_encoder(view) for view in views]
         queries = [self.neck(self.backbone(view)) for view in views]
         pairs = pair_views(queries, keys, geometry)
@@ -175,22 +187,24 @@ class PixCon(BaseSelfSupervisor):
                 pairs, self.dense_queue.features
             )
             losses['loss_dense'] = self.loss_lambda * dense_loss
-            # Either branch may collapse.
+            # The lower one of both branches, since either may collapse.
             monitors['feature_std'] = torch.minimum(
                 monitors['feature_std'], image_std
             )
         self.monitors = monitors
         if self.training:
             pending = self._pending
-            view = pick_view_to_enqueue(self.image_queue.count, len(pending))
-            pending.append((keys[view].image, keys[view].mean_cell))
+            # Both queues have the same count.
+            picked = pick_view_to_enqueue(self.image_queue.count, len(pending))
+            pending.append((keys[picked].image, keys[picked].mean_cell))
         return losses
 
     @torch.no_grad()
     def after_optimizer_step(self, progress: float) -> None:
-        """Move the key encoder, then enqueue the keys of this step.
+        """Update the key encoder, then enqueue the keys of this step.
 
-        Under gradient accumulation, once for all its batches.
+        With gradient accumulation, a step has the keys of several batches.
+        Every process calls this; the queues gather the keys of all of them.
 
         Args:
             progress (float): Share of training done, 0 to 1.
@@ -203,20 +217,21 @@ class PixCon(BaseSelfSupervisor):
         if self.dense_queue is not None:
             self.dense_queue.enqueue(torch.cat(dense_keys))
         self._pending.clear()
-        self._is_updated, self._start = True, None
+        self._has_updated, self._first_weight = True, None
 
     def _check_update(self) -> None:
-        """Raise if the optimiser has stepped and the key encoder has not.
+        """Raise if the optimiser has stepped without a key encoder update.
 
-        Compares a weight with its start, and so waits for the device, only
-        until :meth:`after_optimizer_step` is called for the first time.
+        Compares a weight with its first value until
+        :meth:`after_optimizer_step` has been called once. Later steps skip
+        the comparison, which waits for the device.
         """
         weight = next((p for p in self.parameters() if p.requires_grad), None)
-        if self._is_updated or weight is None:
+        if self._has_updated or weight is None:
             return
-        if self._start is None:
-            self._start = weight.detach().clone()
-        elif not torch.equal(weight, self._start):
+        if self._first_weight is None:
+            self._first_weight = weight.detach().clone()
+        elif not torch.equal(weight, self._first_weight):
             raise UserError(
                 'PixCon: the optimizer has stepped, but nothing has called '
                 'after_optimizer_step(), which updates key encoder and '

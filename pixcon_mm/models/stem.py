@@ -1,4 +1,4 @@
-"""ResNet's stem with less memory: its maxima first, then its ReLU."""
+"""ResNet's stem with less memory: max pooling first, then ReLU."""
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,8 @@ def window_starts(
     """Return the index of the pixel at which each window starts.
 
     Returns:
-        Tensor: y * width + x, negative in the padding. Shape ``grid``.
+        Tensor: y * width + x, negative in the padding. Shape ``grid``, the
+        rows and columns of windows.
     """
     down, across = (
         torch.arange(-padding, side * stride - padding, stride, device=device)
@@ -31,9 +32,9 @@ def window_starts(
 class _MaxPool(torch.autograd.Function):
     """Max pooling that keeps only the place of each window's maximum.
 
-    Places are counted from the start of the window, which fits into int16.
-    PyTorch's max pooling keeps its input, and places as int64: together eight
-    times as many bytes, if the input is of half precision.
+    A place is stored as its offset from the start of its window, which fits
+    into int16. PyTorch's max pooling keeps its input, and places as int64:
+    together eight times as many bytes, if the input is of half precision.
     """
 
     @staticmethod
@@ -54,20 +55,20 @@ class _MaxPool(torch.autograd.Function):
         )
         fits = kernel_size * width <= torch.iinfo(torch.int16).max
         dtype = torch.int16 if fits else torch.int32
-        # In one kernel, without the difference as int64.
-        steps = torch.empty_like(places, dtype=dtype)
-        torch.sub(places, starts, out=steps)
-        ctx.save_for_backward(steps, starts)
+        # One kernel, which does not store the difference as int64 first.
+        offsets = torch.empty_like(places, dtype=dtype)
+        torch.sub(places, starts, out=offsets)
+        ctx.save_for_backward(offsets, starts)
         return pooled
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        steps, starts = ctx.saved_tensors
+        offsets, starts = ctx.saved_tensors
         # The kernel reads no value of its input, only shape and strides.
         maps = torch.empty(**ctx.like)
         grad = aten.max_pool2d_with_indices_backward(
-            grad, maps, *ctx.window, [1, 1], False, steps + starts
+            grad, maps, *ctx.window, [1, 1], False, offsets + starts
         )
         return grad, None, None, None
 
@@ -75,9 +76,9 @@ class _MaxPool(torch.autograd.Function):
 class MaxPoolReLU(nn.MaxPool2d):
     """Max pooling, then ReLU: the same as ReLU, then max pooling.
 
-    Results and gradients are the same bits. ReLU works in place on a quarter
-    as many numbers, and autograd keeps its small result in place of a map of
-    full size.
+    Results and gradients are equal, bit for bit. ReLU works in place on a
+    quarter of the numbers, and autograd keeps its small result instead of a
+    map of full size.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -97,5 +98,5 @@ def pool_before_relu(backbone: nn.Module) -> None:
     is_resnet = getattr(type(backbone), 'forward', None) is ResNet.forward
     if is_resnet and not backbone.deep_stem:
         backbone.relu = nn.Identity()
-        # The window of every ResNet of MMPretrain.
+        # All ResNets of MMPretrain have this window.
         backbone.maxpool = MaxPoolReLU(kernel_size=3, stride=2, padding=1)

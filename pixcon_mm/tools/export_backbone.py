@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         content, error = to_onnx(load_backbone(*place, prefix=args.prefix))
         write(out, content, f'onnx, as PyTorch within {error:.0e}')
         return
-    backbone = find_backbone(args.checkpoint, args.prefix)
+    backbone = read_backbone(args.checkpoint, args.prefix)
     depth = resnet_depth(backbone)
     tensors = rename(backbone, args.format)
     notes = dict(
@@ -128,7 +128,7 @@ def check_name(out: Path, checkpoint: Path, file_format: str) -> None:
         )
 
 
-def find_backbone(checkpoint: Path, prefix: str | None) -> dict[str, Tensor]:
+def read_backbone(checkpoint: Path, prefix: str | None) -> dict[str, Tensor]:
     """Return the tensors of the backbone under bare names."""
     tensors = load_tensors(checkpoint)
     backbone = backbone_tensors(tensors, prefix)

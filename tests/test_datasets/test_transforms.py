@@ -237,7 +237,7 @@ def test_each_view_has_its_own_pipeline():
 
 
 def test_there_must_be_two_pipelines():
-    with pytest.raises(UserError, match='two pipelines, one a view, not 1'):
+    with pytest.raises(UserError, match='two pipelines, one per view, not 1'):
         PerViewTransforms([[]])
 
 

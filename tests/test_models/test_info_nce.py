@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.models import info_nce as module
-from pixcon_mm.models.info_nce import InfoNCE, QueueInfoNCELoss, info_nce
+from pixcon_mm.models.info_nce import InfoNCETerms, QueueInfoNCELoss, info_nce
 
 BACKENDS = ('auto', 'fused', 'chunked')
 ANYWHERE = [
@@ -45,7 +45,7 @@ def naive(query, positive, queue, temperature):
     logits = torch.cat([pos_logit, query @ queue.T], 1) / temperature
     target = torch.zeros(len(query), dtype=torch.long, device=query.device)
     loss = F.cross_entropy(logits, target, reduction='none')
-    return InfoNCE(loss, logits[:, 0], logits[:, 1:].logsumexp(1))
+    return InfoNCETerms(loss, logits[:, 0], logits[:, 1:].logsumexp(1))
 
 
 def loss_and_grad(query, *args):

@@ -175,7 +175,7 @@ def _check_or_remember(source: Source) -> Report:
 
 
 def cache_folder() -> Path | None:
-    """Return the folder of what can be computed again, if there is one."""
+    """Return the cache folder, or None for a user without a home folder."""
     named = os.environ.get('PIXCON_MM_CACHE')
     try:
         return Path(named) if named else Path.home() / '.cache/pixcon_mm'

@@ -53,16 +53,16 @@ class Report:
         advice: str,
         describe: Callable[[Any], str] = str,
     ) -> None:
-        """Add how many of all have a problem, with the first; 0 adds nothing.
+        """Add a count of the cases with a problem, if any; name the first.
 
         Args:
             level (str): ``STOP``, ``WARNING`` or ``NOTE``.
-            cases (Sequence | np.ndarray): Those with the problem.
-            total (int): Number of all.
-            what (str): What they are, in the singular.
-            verb (str): What is wrong with one.
+            cases (Sequence | np.ndarray): The cases with the problem.
+            total (int): Number of cases with and without the problem.
+            what (str): Noun for a case, in the singular.
+            verb (str): What is wrong with a case.
             advice (str): What to do.
-            describe (Callable): Names a case.
+            describe (Callable): Function that names a case.
         """
         if len(cases):
             first = describe(cases[0])
@@ -78,8 +78,8 @@ class Report:
 def state_of(path: str) -> list[int]:
     """Return size (bytes) and times of change (ns), zeros if missing.
 
-    A copy may keep the time of its original; the second time, of the file's
-    entry in the file system, it cannot keep.
+    A copy may keep the first time, that of its original's content, but not
+    the second one, that of the file's entry in the file system.
     """
     try:
         found = os.stat(path)

@@ -92,7 +92,7 @@ def find_sources(
                 dataset,
                 needs_masks=any(d.get('with_mask') for d in dicts_in(leaf))
                 or 'segm' in metrics,
-                # Heads that disagree are another check's concern.
+                # Another check reports heads that disagree.
                 num_classes=max(heads, default=None),
                 sample=sample,
             )

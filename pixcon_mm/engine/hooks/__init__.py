@@ -1,4 +1,4 @@
-"""All hooks, one a file."""
+"""All hooks, one per file."""
 
 from pixcon_mm.engine.hooks.checkpoint_hook import WholeCheckpointHook
 from pixcon_mm.engine.hooks.dense_probe_hook import DenseProbeHook

@@ -1,4 +1,4 @@
-"""Checkpoints that can be resumed from, at any time at least one."""
+"""Regular checkpoints, of which at least one is complete at any time."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ class WholeCheckpointHook(CheckpointHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
-        """Save if it is time to, or has been since the last step."""
+        """Save if a checkpoint is due, now or since the last step."""
         if self._is_due:
             step = runner.epoch if self.by_epoch else runner.iter + 1
             done = dict(epoch=runner.epoch, iter=runner.iter + 1)
@@ -69,9 +69,10 @@ class WholeCheckpointHook(CheckpointHook):
             self._remove_others(runner, {*before} - {*self._kept})
 
     def _remove_others(self, runner: Runner, dropped: set[int]) -> None:
-        """Remove old files, also what a signal or a killed process has left.
+        """Remove old files, including those of stopped and killed runs.
 
-        With several hooks, only those of this one: others may be kept.
+        If there are several checkpoint hooks, only the files of this one are
+        removed: another hook may keep the others.
         """
         old = {self.filename_tmpl.format(number) for number in dropped}
         kept = {self.filename_tmpl.format(number) for number in self._kept}
@@ -85,8 +86,8 @@ class WholeCheckpointHook(CheckpointHook):
 
         Args:
             runner (Runner): The runner, at the end of a training epoch.
-            metrics (dict[str, float]): With what ``save_best`` names; without
-                it, nothing happens.
+            metrics (dict[str, float]): Scores of the epoch by name. Nothing
+                happens unless they include those that ``save_best`` names.
         """
         if not {*self.key_indicators} <= {*metrics}:
             return
@@ -98,10 +99,11 @@ class WholeCheckpointHook(CheckpointHook):
             runner.train_loop._epoch -= 1
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        """Remove the best one so far after the new one is complete.
+        """Save a new best checkpoint, then remove the previous one.
 
-        MMEngine would remove it before, and in a copied folder that of the
-        original, whose path the checkpoint has.
+        MMEngine would remove the previous one first. In a copied work
+        directory it would remove the file in the original directory, because
+        the checkpoint stores that path.
         """
         old = {*Path(self.out_dir).glob('best_*.pth')}
         self.best_ckpt_path = None

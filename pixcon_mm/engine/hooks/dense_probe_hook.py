@@ -28,8 +28,8 @@ class DenseProbeHook(Hook):
     ``probe_recall_within_1_cell`` and ``probe_miou``; a checkpoint hook with
     ``save_best`` set to one of them keeps the best checkpoint.
 
-    The training is the same, bit for bit, with and without it. Processes
-    share the images.
+    The training is the same, bit for bit, with and without it. The images are
+    divided among the processes.
 
     Args:
         interval (int): Epochs between two evaluations; the last epoch has
@@ -38,16 +38,17 @@ class DenseProbeHook(Hook):
         crop_size (int): Side of a crop after resizing, in pixels.
         data_root (str, optional): Tree of VOC, Cityscapes, ADE20K or
             COCO-panoptic, for nearest neighbours.
-        classes (Sequence[str], optional): Names of those that count.
-        num_labelled (int): Images of the memory, and as many that are
-            segmented.
+        classes (Sequence[str], optional): Names of the classes to evaluate.
+        num_labelled (int): Number of images in the memory, and of images that
+            are segmented.
         size (int): Side of labelled images, in pixels.
-        memory (int): Cells of the memory.
-        batch_size (int): Images a batch.
+        memory (int): Number of cells in the memory.
+        batch_size (int): Images per batch.
     """
 
-    # After the schedules have moved (LOW), so that a best checkpoint has
-    # them; before the regular checkpoint (VERY_LOW), which has the best score.
+    # After the schedulers' steps (LOW), so that the best checkpoint includes
+    # them; before the regular checkpoint (VERY_LOW), so that this includes the
+    # best score.
     priority = 80
 
     def __init__(
@@ -75,7 +76,7 @@ class DenseProbeHook(Hook):
         self._last = time.monotonic()
 
     def before_train(self, runner: Runner) -> None:
-        """Choose the images, and stop where something does not fit."""
+        """Choose the images; stop if the data or settings do not fit."""
         # These import MMPretrain, which only its trainings need.
         from pixcon_mm.evaluation.correspondence import CropPairs
         from pixcon_mm.evaluation.dense_data import DenseData
@@ -190,10 +191,11 @@ class DenseProbeHook(Hook):
 
 @contextmanager
 def _frozen(runner: Runner) -> Iterator[nn.Module]:
-    """Give the backbone as a checkpoint has it, in eval mode, for a while.
+    """Yield the backbone in eval mode, with the buffers that are saved.
 
-    Without SyncBN each process has statistics of its own; those of the first
-    one are saved, and so they are evaluated by all.
+    Without SyncBN, each process has batch norm statistics of its own.
+    Checkpoints have those of the first process, so all processes evaluate with
+    these, and get their own back afterwards.
     """
     from pixcon_mm.evaluation.backbones import FrozenBackbone
     from pixcon_mm.evaluation.dilation import stride_of
@@ -202,7 +204,7 @@ def _frozen(runner: Runner) -> Iterator[nn.Module]:
     net, numbers = model.backbone, model.data_preprocessor
 
     def read(images: torch.Tensor) -> torch.Tensor:
-        # Not net(...), which may be compiled for the shapes of training.
+        # net(...) may be compiled, for the shapes of training.
         maps = net.forward(images)
         return maps[-1] if isinstance(maps, list | tuple) else maps
 
@@ -235,7 +237,7 @@ def sample_images(dataset, count: int) -> list[Path]:
 
     Args:
         dataset (BaseDataset): Data set whose samples have ``img_path``.
-        count (int): Most images.
+        count (int): Number of images, at most.
 
     Raises:
         UserError: If it has no paths, or no readable image.

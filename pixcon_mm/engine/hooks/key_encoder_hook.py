@@ -8,12 +8,12 @@ from pixcon_mm.engine.model_state import unwrap
 
 @HOOKS.register_module()
 class KeyEncoderUpdateHook(Hook):
-    """Call ``model.after_optimizer_step`` once an optimiser step.
+    """Call ``model.after_optimizer_step`` after every optimiser step.
 
-    Under gradient accumulation that is once in several iterations. The
-    argument is the share of iterations done before this one
-    (docs/method.md, section 8). Models without that method are left alone,
-    so that one runtime config serves baselines too.
+    With gradient accumulation, an optimiser step comes once in several
+    iterations. The argument is the share of iterations that were done before
+    this one (docs/method.md, section 8). Nothing happens to models without
+    that method, so that baselines can use the same runtime config.
     """
 
     def after_train_iter(

@@ -39,7 +39,7 @@ class MatchPictureHook(Hook):
 
     @master_only
     def before_train(self, runner: Runner) -> None:
-        """Choose the images, and stop where there is nothing to draw."""
+        """Choose the images; stop if the model has no matches to draw."""
         if not hasattr(unwrap(runner.model), 'key_encoder'):
             raise UserError(
                 'MatchPictureHook draws what PixCon matches, and this model '
@@ -50,7 +50,7 @@ class MatchPictureHook(Hook):
 
     @master_only
     def after_train_epoch(self, runner: Runner) -> None:
-        """Draw, and hand the pictures to the visualizer."""
+        """Draw, and pass the pictures to the visualizer."""
         epoch = runner.epoch + 1
         if epoch % self.interval and epoch != runner.max_epochs:
             return

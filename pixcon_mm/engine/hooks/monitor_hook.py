@@ -1,4 +1,9 @@
-"""Monitors of what the loss does not show: similarities, weights, collapse."""
+"""Monitors of what the loss does not show: similarities, weights, collapse.
+
+The way of a value: ``PixConHead`` computes it, ``PixCon.loss`` keeps it in
+``monitors``, this hook puts it into MMEngine's message hub as ``mon_<name>``,
+and ``ReadableLogProcessor`` prints it without the prefix.
+"""
 
 from typing import Any
 
@@ -11,7 +16,7 @@ from pixcon_mm.engine.log_line import is_logging_iteration
 from pixcon_mm.engine.model_state import unwrap
 from pixcon_mm.evaluation.metrics import effective_rank
 
-RANK_CELLS = 512  # whose effective rank is monitored, at most
+RANK_CELLS = 512  # number of cells for the effective rank, at most
 
 
 def evenly_spaced_cells(maps: list[Tensor], count: int) -> Tensor:
@@ -19,10 +24,11 @@ def evenly_spaced_cells(maps: list[Tensor], count: int) -> Tensor:
 
     Args:
         maps (list[Tensor]): Features, each of shape (B, D, h, w).
-        count (int): Most rows to take.
+        count (int): Number of rows, at most.
 
     Returns:
-        Tensor: Shape (min(count, N), D), where N is the cells of all maps.
+        Tensor: Shape (min(count, N), D), where N is the number of cells of
+        all maps.
     """
     cells = torch.cat([m.permute(0, 2, 3, 1).flatten(0, 2) for m in maps])
     taken = torch.arange(min(count, len(cells)), device=cells.device)
@@ -38,15 +44,17 @@ class MonitorHook(Hook):
 
     The effective rank (Garrido et al., RankMe, ICML 2023) is that of the
     features that enter ``model.neck``, of at most 512 cells of this
-    process's batch. It is computed for logged iterations alone, also of
-    models without monitors.
+    process's batch. It is computed only in logged iterations, and for models
+    without monitors too.
 
     Args:
-        collapse_below (float): ``mon_feature_std`` that counts as collapse;
-            it is 1 for features spread over the sphere, 0 when all are equal.
-        patience (int): Logged values in a row below it before the warning.
-        after (int): Iterations without a warning: random weights map all
-            images to similar features.
+        collapse_below (float): Values of ``mon_feature_std`` below this count
+            as collapse; it is 1 for features spread over the sphere, and 0
+            when all are equal.
+        patience (int): Number of logged values in a row below that bound
+            before the warning.
+        after (int): Iterations at the start without a warning, because random
+            weights map all images to similar features.
     """
 
     # Before LoggerHook (BELOW_NORMAL) reads the message hub, and after the
@@ -100,7 +108,7 @@ class MonitorHook(Hook):
         for name, value in monitors.items():
             runner.message_hub.update_scalar(f'train/mon_{name}', value)
         if self._low == self.patience or runner.iter < self.after:
-            return  # the warning was given, or is too early
+            return  # too early for a warning, or it has been given
         feature_std = float(monitors['feature_std'])
         self._low = self._low + 1 if feature_std < self.collapse_below else 0
         if self._low == self.patience:

@@ -90,12 +90,13 @@ class PreciseBatchNormHook(Hook):
             layer.momentum = 1.0  # its statistics become the batch's
         sums, shown = 0.0, time.monotonic()
         for index in range(count):
-            # Not a new iterator: MMDetection's batch sampler allows but one.
+            # The loop's own iterator: MMDetection's batch sampler allows only
+            # one.
             batch = next(runner.train_loop.dataloader_iterator)
             with torch.no_grad(), runner.optim_wrapper.optim_context(model):
                 batch = model.data_preprocessor(batch, training=True)
                 model(**batch, mode='loss')
-            # First and second moments, (2, N) for N channels in all.
+            # First and second moments: (2, N), N channels of all layers.
             mean = torch.cat([layer.running_mean for layer in layers]).double()
             var = torch.cat([layer.running_var for layer in layers]).double()
             sums = sums + torch.stack([mean, var + mean**2])

@@ -1,4 +1,4 @@
-"""Weights that a run starts from."""
+"""Weights that the backbone of a run starts from (``--pretrained``)."""
 
 import os
 from pathlib import Path
@@ -27,12 +27,18 @@ WHERE_FROM = (
 
 @HOOKS.register_module()
 class PretrainedHook(Hook):
-    """Fill the backbone, all of it, before the first iteration.
+    """Fill the whole backbone before the first iteration.
+
+    ``tools/train.py --pretrained SOURCE`` sets the hook's ``source`` in the
+    config. A file is read by :func:`load_weights`; :func:`find_backbone` finds
+    the backbone in it, under whatever prefix; :func:`load_strict` copies it,
+    and stops the run if a tensor would stay random.
 
     A detector's shared head (C4) takes the stage that its backbone lacks. In
-    a pre-training, projectors, predictors and key encoder are filled too if
-    the file has them all; queues and optimiser start from scratch. A run that
-    resumes keeps its own weights.
+    a pre-training, projectors, predictors and key encoder are filled too,
+    each of them if the file has all of its tensors; queues and optimiser start
+    from scratch. A run that resumes, or that has ``load_from``, keeps the
+    weights of that checkpoint.
 
     Args:
         source (str, optional): A file (a pre-training checkpoint of ours or
@@ -50,8 +56,11 @@ class PretrainedHook(Hook):
         self.source = source
 
     def before_train(self, runner: Runner) -> None:
-        """Fill the backbone; log where the weights come from."""
-        if runner._has_loaded:
+        """Fill the backbone; log where the weights come from.
+
+        Every process fills its own copy of the model.
+        """
+        if runner._has_loaded:  # by resume or load_from
             runner.logger.info('backbone: weights of the checkpoint above')
             return
         if self.source is None:
@@ -92,43 +101,48 @@ def fill_model(model: nn.Module, tensors: StateDict, origin: str) -> list[str]:
     Args:
         model (nn.Module): Detector, segmentor or self-supervised model with
             a ``backbone``.
-        tensors (dict[str, Tensor]): Content of a file of weights.
+        tensors (dict[str, Tensor]): All tensors of a file of weights.
         origin (str): Where they are from, for messages.
 
     Returns:
-        list[str]: A line for each part.
+        list[str]: A line for the log about each part.
+
+    Raises:
+        UserError: If the backbone cannot be filled completely.
     """
+    # These tensors share memory with the model's.
     target = model.backbone.state_dict()
     roi_head = getattr(model, 'roi_head', None)
     shared_head = getattr(roi_head, 'shared_head', None)
     if shared_head is not None:
-        # The other layers there, an extra norm, belong to the detector.
+        # Its other layer, a norm, is the detector's own.
         target |= {
             name: tensor
             for name, tensor in shared_head.state_dict().items()
             if name.startswith('layer')
         }
-    place = find_backbone(tensors, target, origin)
-    where = origin + place.describe()
-    lines = [load_strict(target, place.tensors, 'backbone', where)]
+    found = find_backbone(tensors, target, origin)
+    where = origin + found.describe()
+    lines = [load_strict(target, found.tensors, 'backbone', where)]
     if not hasattr(model, 'key_encoder'):
         return lines
     if 'encoder_q.0.conv1.weight' in tensors:
+        # The release, or another method whose encoder has the same name.
         try:
             tensors = from_release(tensors)
         except KeyError:
-            tensors = {}  # of another method, whose backbone alone fits
+            tensors = {}  # another method: only its backbone fits
     for part in ('neck', 'head', 'key_encoder'):
         target = getattr(model, part).state_dict()
-        source = {
+        new = {
             name.removeprefix(f'{part}.'): tensor
             for name, tensor in tensors.items()
             if name.startswith(f'{part}.')
         }
-        if {name: tensor.shape for name, tensor in source.items()} == {
+        if {name: tensor.shape for name, tensor in new.items()} == {
             name: tensor.shape for name, tensor in target.items()
         }:
-            lines.append(load_strict(target, source, part, origin))
+            lines.append(load_strict(target, new, part, origin))
         elif part == 'key_encoder':
             model.key_encoder.copy_from(model.backbone, model.neck)
             lines.append('key_encoder: a copy of the query encoder')
@@ -144,7 +158,11 @@ def download(backbone: nn.Module) -> tuple[StateDict, str]:
         backbone (nn.Module): A ResNet of OpenMMLab.
 
     Returns:
-        tuple: The weights, and their name.
+        tuple[StateDict, str]: The weights, and their name for messages.
+
+    Raises:
+        UserError: If torchvision has none for this backbone, or the download
+            fails.
     """
     # Two heavy imports that no other hook needs.
     import torch.hub
@@ -160,7 +178,7 @@ def download(backbone: nn.Module) -> tuple[StateDict, str]:
             "OpenMMLab's plain ResNet of depth 18, 34, 50, 101 and 152."
         )
     weights = torchvision.models.get_model_weights(name).IMAGENET1K_V1
-    # One process of a machine downloads, the others find the file.
+    # One process of each machine downloads; the others then find the file.
     is_first = int(os.environ.get('LOCAL_RANK', 0)) == 0
     if not is_first:
         barrier()

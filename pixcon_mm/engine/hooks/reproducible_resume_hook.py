@@ -15,19 +15,20 @@ from pixcon_mm.engine.seeded_loading import (
 
 @HOOKS.register_module()
 class ReproducibleResumeHook(Hook):
-    """Make all random numbers a function of seed and place in the run.
+    """Make all random numbers a function of the seed and the place in the run.
 
-    Each sample of the loader (augmentation) and each step of the model
-    (samplers of regions, dropout, drop path) seeds the generators for
-    itself, so a run that resumes gets the random numbers of an unbroken one,
-    and there is no state to save. Where the kernels are deterministic, the
+    The generators are seeded before each sample of the loader (augmentation)
+    and before each step of the model (samplers of regions, dropout, drop
+    path). So a run that resumes gets the random numbers of an unbroken one,
+    and there is no state to save. If the kernels are deterministic, the
     weights are the same, bit for bit. Batches that the run has seen are not
-    loaded again, whatever the batch sampler, also in the middle of an epoch.
+    loaded again, whatever the batch sampler, even in the middle of an epoch.
 
-    The seed is the checkpoint's, also if the config has none or another. For
-    loops over epochs, and for loops over iterations with MMEngine's
-    ``InfiniteSampler``; with ``fast_forward_on_resume=True`` of those, images
-    may come again. Other loops are left as they are.
+    A resumed run keeps the checkpoint's seed, even if the config has none or
+    another one. This works for loops over epochs, and for loops over
+    iterations with MMEngine's ``InfiniteSampler``; if such a loop has
+    ``fast_forward_on_resume=True``, images may be repeated. Other loops are
+    left as they are.
     """
 
     # Before any other hook uses random numbers.
@@ -56,19 +57,19 @@ class ReproducibleResumeHook(Hook):
         ):
             return
         if getattr(sampler, 'seed', None) == self._seed_before:
-            # Built before the checkpoint was read, which has the seed.
+            # The sampler was built before the checkpoint's seed was known.
             sampler.seed = runner.seed
         self._batches = KeyedBatches(
             batches, runner.rank, runner.world_size, is_endless
         )
-        # DataLoader refuses a new one because its batch_size could be wrong.
+        # DataLoader refuses to set it, because its batch_size could be wrong.
         object.__setattr__(loader, 'batch_sampler', self._batches)
         loader.dataset.__getitems__ = SeededLoading(
             loader.dataset, runner.seed
         )
         if is_endless:
-            # Old versions of MMEngine have started it, with other keys, and
-            # have taken samples: the sampler and its batches start again.
+            # Old versions of MMEngine have already started the iterator and
+            # taken samples: the sampler and its batches start again.
             sampler.indices = sampler._indices_of_rank()
             if hasattr(batches, '_aspect_ratio_buckets'):
                 batches._aspect_ratio_buckets = [[], []]
@@ -76,8 +77,8 @@ class ReproducibleResumeHook(Hook):
             iterator = type(loop.dataloader_iterator)(loader)
             loop.dataloader_iterator = iterator
             if hasattr(iterator, 'skip_iter'):
-                # MMEngine's would load what it skips, or skip by the sampler
-                # alone. Old versions load it.
+                # MMEngine's own method would load the skipped samples, or
+                # advance the sampler only. Versions without it load them.
                 self._batches.first = loop.iter
                 iterator.skip_iter = self._batches.skip
 

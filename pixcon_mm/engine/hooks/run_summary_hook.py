@@ -1,4 +1,4 @@
-"""Summary of a run at its start: batch, rate, length, and what is off."""
+"""Summary of a run at its start: batch, rate and length, and warnings."""
 
 from mmengine.hooks import Hook
 from mmengine.optim.scheduler.param_scheduler import INF
@@ -10,7 +10,7 @@ from pixcon_mm.engine.schedules import WarmupLR
 
 @HOOKS.register_module()
 class RunSummaryHook(Hook):
-    """Log one line about batch, rate and length; warn if off-recipe."""
+    """Log one line about batch, rate and length; warn if not the recipe's."""
 
     # After LR schedulers and resuming have set the rate.
     priority = 'VERY_LOW'
@@ -23,7 +23,7 @@ class RunSummaryHook(Hook):
         steps = runner.optim_wrapper._accumulative_counts
         total = batch * runner.world_size * steps
         group = runner.optim_wrapper.param_groups[0]
-        # Schedulers note the rate they start from.
+        # Schedulers store the rate from which they start.
         base_rate = group.get('initial_lr', group['lr'])
         if getattr(runner, '_resume', False):
             if runner.iter:
@@ -52,7 +52,7 @@ class RunSummaryHook(Hook):
         )
         for index, scheduler in enumerate(runner.param_schedulers or []):
             run = runner.max_epochs if scheduler.by_epoch else runner.max_iters
-            # A warm-up reaches the full rate after its last iteration.
+            # WarmupLR adds an iteration to its end.
             end = scheduler.end - isinstance(scheduler, WarmupLR)
             if run < end < INF:
                 unit = 'epochs' if scheduler.by_epoch else 'iterations'

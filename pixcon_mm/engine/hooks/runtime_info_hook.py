@@ -1,4 +1,4 @@
-"""Losses that are read from the device when a line is logged."""
+"""Losses and gradient norms, read from the device when a line is logged."""
 
 import math
 import time
@@ -18,10 +18,11 @@ from pixcon_mm.engine.model_state import (
 )
 from pixcon_mm.errors import UserError
 
-# A loss scaler that halves its scale this often is not going to find one.
+# Steps skipped in a row. A loss scaler that has halved its scale this often
+# will not find one that works.
 MAX_SKIPPED = 50
 MAX_FILES = 8  # named in an error
-PATIENCE = 3.0  # seconds in which another process can name the cause
+PATIENCE = 3.0  # seconds that another process has to name the cause
 ADVICE = (
     'the training has diverged, and no checkpoint is written from here on. '
     'Resume from the last one, or start over, with a lower learning rate or '
@@ -44,19 +45,19 @@ class Step(NamedTuple):
 class DeferredRuntimeInfoHook(RuntimeInfoHook):
     """RuntimeInfoHook without a host sync at each iteration.
 
-    MMEngine's reads each loss with ``.item()`` and so waits for the device,
-    once for each loss of each step. Here losses and the norm of the gradient
-    stay on the device until a line is logged or a checkpoint is written, and
-    then come over in one copy. The message hub gets the same values in the
-    same order.
+    MMEngine's hook reads each loss with ``.item()`` and so waits for the
+    device, once for each loss of each step. Here, losses and the norm of the
+    gradient stay on the device until a line is logged or a checkpoint is
+    written, and are then copied to the host together. The message hub gets
+    the same values in the same order.
 
-    This is also where a run ends whose losses, gradients or weights are not
-    finite. Under a loss scaler single losses and gradients that are not are
-    normal: the scaler skips their step.
+    This hook also ends a run whose losses, gradients or weights are not
+    finite. With a loss scaler, some losses and gradients that are not finite
+    are normal: the scaler skips their steps.
 
     Raises:
-        UserError: If a value is not finite. Names the value, the iteration
-            and the images.
+        UserError: If a value is not finite. The error names the value, the
+            iteration and the images.
     """
 
     def __init__(self):
@@ -69,7 +70,7 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         """Measure gradients right before each step of the optimiser."""
         super().before_train(runner)
         wrapper = runner.optim_wrapper
-        # With clipping, MMEngine logs the norm from before it.
+        # With clipping, MMEngine logs the norm before clipping as grad_norm.
         is_clipped = bool(getattr(wrapper, 'clip_grad_kwargs', None))
         self._norm_name = 'clipped_grad_norm' if is_clipped else 'grad_norm'
         wrapper.optimizer.register_step_pre_hook(self._measure)
@@ -86,7 +87,8 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
             for name, value in (outputs or {}).items()
         }
         if runner.optim_wrapper.should_update() and is_scaled(runner):
-            # A loss scaler that skips a step may not call the optimiser.
+            # A loss scaler that skips a step may not call the optimiser, and
+            # then _measure does not replace this value.
             values[self._norm_name] = torch.tensor(math.inf)
         if self._norm is not None:
             values[self._norm_name], self._norm = self._norm, None
@@ -96,7 +98,7 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         if not is_logging_iteration(runner, batch_idx):
             return
         self.read(runner)
-        # A weight can be lost without a loss that shows it.
+        # Some weights can become NaN without any effect on the losses.
         exempt = getattr(runner, 'unbounded', ())
         for name in find_non_finite(unwrap(runner.model).state_dict()):
             if name not in exempt:
@@ -136,7 +138,7 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
 
 
 def is_scaled(runner: Runner) -> bool:
-    """Check for losses that are scaled against underflow in float16."""
+    """Check if the run scales its losses, against underflow in float16."""
     scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
     return scaler is not None and scaler.is_enabled()
 
@@ -151,7 +153,7 @@ def read_scalars(tensors: list[Tensor]) -> list[float]:
 
 
 def is_failure(name: str, value: float) -> bool:
-    """Check for a value that must be finite and is not.
+    """Check if a value is not finite although it must be.
 
     Example:
         >>> is_failure('loss_dense', float('nan')), is_failure('acc', 1.0)
@@ -166,7 +168,7 @@ def _stop(
 ) -> None:
     """End the run because values of a step are not finite."""
     losses = [name for name in bad if 'loss' in name]
-    # The part that made the sum so says more than the sum.
+    # A part of the loss says more than the sum.
     worst = next((n for n in losses if n != 'loss'), bad[0])
     text = f'{worst} is {numbers[worst]} at iteration {step.iteration}'
     finite = [f'{n} {v:.4g}' for n, v in numbers.items() if math.isfinite(v)]
@@ -174,7 +176,8 @@ def _stop(
         text += f' ({", ".join(finite)})'
     text += f': {ADVICE}'
     if not losses and processes > 1:
-        # Gradients are those of all. The process with the bad loss names it.
+        # Gradients are averaged over the processes: wait for the one with the
+        # bad loss, whose error names the loss.
         time.sleep(PATIENCE)
         raise UserError(f'{text}.')
     if step.files:

@@ -15,10 +15,10 @@ from pixcon_mm.files import as_line, atomic_write
 class SceneDatasetHook(Hook):
     """Report images that a ``SceneImageDataset`` found broken.
 
-    One warning an epoch, all paths in ``broken_images.txt`` in the work
-    directory, one a line as :func:`pixcon_mm.files.as_line` writes it.
-    Datasets of other types are left alone, so that one runtime config serves
-    all tasks.
+    There is one warning per epoch. The file ``broken_images.txt`` in the work
+    directory has all paths, one per line as :func:`pixcon_mm.files.as_line`
+    writes it. Nothing happens with datasets of other types, so that all tasks
+    can use the same runtime config.
 
     Args:
         max_names (int): Number of paths that the warning shows.
@@ -29,7 +29,7 @@ class SceneDatasetHook(Hook):
         self._reported: set[str] = set()
 
     def before_train(self, runner) -> None:
-        """Share what is known of the images with the loader's workers."""
+        """Share the list of broken images with the loader's workers."""
         for dataset in scene_datasets(runner.train_dataloader.dataset):
             dataset.share_memory()
 

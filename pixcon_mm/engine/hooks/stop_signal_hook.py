@@ -26,13 +26,13 @@ class StoppedBySignal(Exception):
 
 
 class StopRequest:
-    """Memory of a signal that has asked the process to stop.
+    """Record of a signal that has asked the process to stop.
 
     Attributes:
-        signal_name (str | None): The first signal; None without one.
+        signal_name (str | None): The first signal; None if there was none.
     """
 
-    # Those that catch signals now.
+    # The objects that catch signals now.
     listening: set['StopRequest'] = set()
 
     def __init__(self):
@@ -50,7 +50,7 @@ class StopRequest:
                 signal.signal(number, self._catch)
 
     def stop_listening(self) -> None:
-        """Restore the handlers from before."""
+        """Restore the previous signal handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
@@ -58,7 +58,7 @@ class StopRequest:
 
     def _catch(self, number: int, frame: object) -> None:
         if os.getpid() != self._process:
-            # It came while a process was being forked.
+            # The signal came to a child, just after the fork.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         now, name = time.monotonic(), signal.Signals(number).name
@@ -74,8 +74,8 @@ class StopRequest:
 def _leave_to_system() -> None:
     """Let signals end a process that was forked from a training.
 
-    An evaluation forks some and ends them by SIGTERM. A handler in Python
-    would not run while such a process waits for work.
+    Some evaluations fork processes and end them with SIGTERM. A Python
+    handler would not run while such a process waits for work.
     """
     if StopRequest.listening:
         for number in SIGNALS:
@@ -86,9 +86,9 @@ os.register_at_fork(after_in_child=_leave_to_system)
 
 
 def _say(text: str) -> None:
-    """Write a line to stderr; a closed terminal must not keep us from saving.
+    """Write a line to stderr, or nothing if the terminal is closed.
 
-    Not with print(), which a signal handler may interrupt.
+    This avoids print(), which is not safe in a signal handler.
     """
     with contextlib.suppress(OSError, ValueError):
         os.write(sys.stderr.fileno(), f'{text}\n'.encode())
@@ -107,7 +107,7 @@ class StopSignalHook(Hook):
         StoppedBySignal: In all processes after the same iteration.
     """
 
-    # After all that belongs to the iteration, its regular checkpoint too.
+    # After everything else in the iteration, such as its regular checkpoint.
     priority = 'LOWEST'
 
     def __init__(self):
@@ -118,7 +118,7 @@ class StopSignalHook(Hook):
         self._exchange: dist.Work | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Listen; agree over a group that works without a GPU."""
+        """Catch signals; make a process group that works without a GPU."""
         self.request.listen()
         if runner.world_size > 1:
             self._group = dist.new_group(backend='gloo')
@@ -126,7 +126,7 @@ class StopSignalHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
-        """Stop here if all processes know of a signal."""
+        """Stop if all processes know that one of them got a signal."""
         self._stopping = self._stopping or self._all_know()
         done = runner.iter + 1
         # Gradients that are being accumulated are not saved. After the last
@@ -153,15 +153,16 @@ class StopSignalHook(Hook):
         )
 
     def after_train(self, runner: Runner) -> None:
-        """Finish the exchange that is under way."""
+        """Finish the last exchange."""
         if self._exchange is not None:
             self._exchange.wait()
             self._exchange = None
 
     def _all_know(self) -> bool:
-        """Learn what the processes knew at the end of the last iteration.
+        """Check if any process had a signal at the end of the last iteration.
 
-        The exchange runs beside the iteration, so nobody waits for it.
+        All processes get the same answer. The exchange runs in parallel to an
+        iteration, so no process waits for it.
         """
         is_asked = self.request.signal_name is not None
         if self._group is None:
