@@ -255,9 +255,7 @@ def repeat_images(source: Path, folder: Path, count: int) -> Path:
     """
     files = sorted(path for path in source.rglob('*') if path.is_file())
     if not files:
-        raise UserError(
-            f'{source} has no files: name a folder of images with --data.'
-        )
+        raise UserError(f'{source} has no images: name others with --data.')
     folder.mkdir()
     for index in range(count):
         file = files[index % len(files)].resolve()

@@ -38,8 +38,7 @@ def _check_sbatch_value(value: Any) -> Any:
 
 
 LINE = r'^[^\x00-\x1f\x7f-\x9f]*$'  # text without control characters
-# Names become names of folders.
-Name = Annotated[str, Field(pattern='^[a-z0-9][a-z0-9_.+-]*$')]
+Name = Annotated[str, Field(pattern='^[a-z0-9][a-z0-9_.+-]*$')]  # of folders
 SbatchKey = Annotated[str, Field(pattern='^[a-z][a-z-]*$')]
 SbatchValue = Annotated[Any, AfterValidator(_check_sbatch_value)]
 Count = Annotated[int, Field(ge=0)]

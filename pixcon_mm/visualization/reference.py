@@ -1,8 +1,7 @@
 """Reference curves of a recipe, and a comparison of other runs with them.
 
-A file of reference curves has the logged values of several runs. The band of
-a curve is the mean of the smoothed curves, plus and minus :data:`WIDTH`
-deviations.
+A file of reference curves has the logged values of several runs. A band is the
+mean of the smoothed curves, plus and minus :data:`WIDTH` deviations.
 """
 
 import json
