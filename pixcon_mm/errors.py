@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from mmengine import registry as registries
 from mmengine.config import Config
-from mmengine.registry import Registry
+from mmengine.registry import DefaultScope, Registry
 from torch.utils.data import DataLoader
 
 from pixcon_mm.machine_errors import explain_machine
@@ -264,9 +264,11 @@ def _find_class(kind: str | type) -> type | None:
         return kind if inspect.isclass(kind) else None
     if kind == 'DataLoader':
         return DataLoader
+    current = DefaultScope.get_current_instance()
+    scope = current.scope_name if current else ''
     for root in _registries():
-        with root.switch_scope_and_registry(None) as registry:
-            found = registry.get(kind)
+        # MMEngine's own switch of the scope warns where a registry lacks it.
+        found = root.children.get(scope, root).get(kind)
         if inspect.isclass(found):
             return found
     return None

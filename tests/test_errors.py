@@ -81,6 +81,21 @@ def test_unknown_key(cfg, words):
     assert build(**cfg).endswith(words)
 
 
+def test_the_search_for_a_class_warns_of_no_registry():
+    messages = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    try:
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            assert build(type=Plain, width=1, dept=2).endswith("'depth'?")
+            assert build(type='Plain', width=1, dept=2).endswith("'depth'?")
+    finally:
+        logger.removeHandler(handler)
+    assert not messages
+
+
 def test_mistake_behind_other_errors():
     def because():
         try:

@@ -159,7 +159,7 @@ def limit_detections(sample: Any) -> str:
     sample.pred_instances = found[best]
     if not len(best):
         return 'prediction: nothing'
-    return f'prediction: best {len(best)}, no score >= {MIN_SCORE}'
+    return f'prediction: best {len(best)}, no score of {MIN_SCORE:.0%}'
 
 
 def with_title(image: np.ndarray, title: str) -> np.ndarray:

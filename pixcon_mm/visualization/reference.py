@@ -26,7 +26,7 @@ LEAST = 0.01
 TITLES = {
     'mon_neg_logsumexp': 'log-sum of negatives',
     'mon_pos_sim': 'cosine of positives',
-    'mon_pos_margin': "the same, less another image's",
+    'mon_pos_margin': "... less that of another image's positive",
     'mon_feature_std': 'deviation of embeddings',
     'mon_effective_rank': 'effective rank of features',
     'mon_overlap': 'share of cells in the overlap',
@@ -63,9 +63,12 @@ class Excursion(NamedTuple):
 
     def __str__(self) -> str:
         """Write iterations, name, value and band."""
+        where = f'iterations {self.start} to {self.end}'
+        if self.start == self.end:
+            where = f'iteration {self.start}'
         return (
-            f'iterations {self.start} to {self.end}: {self.name} leaves the '
-            f'band; at {self.step} it is {self.value:.4g}, the band '
+            f'{where}: {self.name} leaves the band; '
+            f'at {self.step} it is {self.value:.4g}, the band '
             f'{self.low:.4g} to {self.high:.4g}'
         )
 
@@ -282,7 +285,12 @@ def plot_against(
         axes.plot(steps, mean, '--', color='C0', lw=1, label='mean')
         values = curve_at(reference, records, key)
         n = len(values)
-        axes.plot(steps[:n], values, color='k', lw=1.3, label='run')
+        # A single value has no line.
+        marker = '.' if n == 1 else ''
+        axes.plot(
+            *(steps[:n], values),
+            **dict(color='k', lw=1.3, marker=marker, label='run'),
+        )
         outside = ~((low[:n] <= values) & (values <= high[:n]))
         axes.plot(
             *(steps[:n][outside], values[outside], 'o'),

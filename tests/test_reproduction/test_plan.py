@@ -124,6 +124,8 @@ def test_mistakes_are_named(tmp_path, path, value, reason):
         (True, 'True'),
         (None, 'None'),
         ('a/b', 'a/b'),
+        ('/my photos', '/my photos'),
+        (['my photos', 1], '[my photos, 1]'),
         ([1, 2], '[1,2]'),
         (['a', 'b'], '[a,b]'),
         ([['a'], [1]], '[[a],[1]]'),

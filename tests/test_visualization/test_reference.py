@@ -10,6 +10,7 @@ from pixcon_mm.errors import UserError
 from pixcon_mm.tools.plot_curve import main
 from pixcon_mm.visualization.reference import (
     WIDTH,
+    Excursion,
     band_of,
     find_excursions,
     load_reference,
@@ -79,6 +80,11 @@ def test_other_lengths_and_intervals_are_compared(steps, every):
     assert found.low < np.interp(found.step, [0, 50, 200], [12, 9.5, 8])
 
 
+def test_a_single_iteration_is_not_a_range():
+    item = Excursion('loss', 8, 8, 8, 9.0, 12.0, 13.0)
+    assert str(item).startswith('iteration 8: loss leaves the band; at 8')
+
+
 def test_nan_is_outside():
     reference = make_reference(RECIPE, runs())
     broken = records(9)
@@ -106,13 +112,15 @@ def test_the_tool_saves_and_compares(tmp_path, capsys):
     main([*folders, '--save', file])
     shifted = write_run(tmp_path / 'high', records(7, 100, 5, (40, 80, 3)))
     capsys.readouterr()
-    main([shifted, '--against', file, '--out', str(tmp_path / 'a.png')])
+    # The folder of the picture is made.
+    out = tmp_path / 'new/a.png'
+    main([shifted, '--against', file, '--out', str(out)])
     output = capsys.readouterr().out
     assert 'high: iterations' in output
     assert 'loss leaves the band; at' in output
     inside = 'in the band of toy up to iteration 95: mon_effective_rank\n'
     assert inside in output
-    with Image.open(tmp_path / 'a.png') as picture:
+    with Image.open(out) as picture:
         red = (np.array(picture.convert('RGB')) == (214, 39, 40)).all(-1)
     assert red.sum() > 50
 
