@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import logging
 import os
 import resource
 import signal
@@ -12,7 +13,8 @@ from itertools import islice
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import TRANSFORMS
+from mmengine.logging import MMLogger
+from mmengine.registry import TRANSFORMS, DefaultScope
 from mmengine.visualization import WandbVisBackend
 from torch.utils.data import DataLoader, Dataset
 
@@ -83,7 +85,7 @@ def test_unknown_key(cfg, words):
 
 def test_the_search_for_a_class_warns_of_no_registry():
     messages = []
-    handler = logging.Handler()
+    handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: messages.append(record.getMessage())
     logger = MMLogger.get_current_instance()
     logger.addHandler(handler)

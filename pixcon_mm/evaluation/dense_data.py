@@ -189,7 +189,7 @@ def tree_of(root: Path) -> str:
     for kind, mark in marks.items():
         if (root / mark).exists():
             return kind
-    what = 'is not the root of a labelled data set' if root.is_dir() else 'is no folder'
+    what = 'holds no labelled data' if root.is_dir() else 'is no folder'
     what = what if root.exists() else 'does not exist'
     trees = ''.join(
         f'\n  {kind}: {", ".join(parts)}' for kind, parts in TREES.items()

@@ -249,11 +249,14 @@ def find_excursions(reference: Reference, records: Records) -> list[Excursion]:
                 )
             )
     if not compared:
+        # The last values cannot be smoothed as those of whole runs are.
+        half = _window(len(reference.steps)) // 2
+        first = reference.steps[min(half, len(reference.steps) - 1)]
         raise UserError(
             'The run has nothing to compare with the reference curves of '
-            f'{reference.recipe} yet: they are {", ".join(reference.curves)} '
-            f'at the iterations {", ".join(map(str, reference.steps[:3]))} '
-            'and later.'
+            f'{reference.recipe} yet: it ends at iteration '
+            f'{records[-1]["step"]}, and must reach {first} with one of '
+            f'{", ".join(reference.curves)} in its log.'
         )
     return sorted(found, key=lambda item: (item.start, item.name))
 

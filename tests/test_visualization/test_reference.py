@@ -156,5 +156,5 @@ def test_mistakes_are_explained(tmp_path):
     with pytest.raises(UserError, match='holds no reference curves'):
         load_reference(str(tmp_path / 'b.json'))
     reference = make_reference(RECIPE, runs())
-    with pytest.raises(UserError, match='nothing to compare'):
+    with pytest.raises(UserError, match='ends at iteration .*must reach'):
         find_excursions(reference, [dict(step=3, loss=1.0)])
