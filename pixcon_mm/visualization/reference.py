@@ -26,7 +26,7 @@ LEAST = 0.01
 TITLES = {
     'mon_neg_logsumexp': 'log-sum of negatives',
     'mon_pos_sim': 'cosine of positives',
-    'mon_pos_margin': "... less that of another image's positive",
+    'mon_pos_margin': "margin over another image's positive",
     'mon_feature_std': 'deviation of embeddings',
     'mon_effective_rank': 'effective rank of features',
     'mon_overlap': 'share of cells in the overlap',
