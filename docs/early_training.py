@@ -5,9 +5,9 @@ r"""Measure how queries, keys and queue lie in the first steps of a run.
     ... --negatives cells    # a cell of each view in the queue, not its mean
     ... --cfg-options padding_mode=zeros    # the recipe mirrors the borders
 
-Prints a table for docs/method.md, section 12, and trains as the recipe does;
-nothing is saved. R is the length of the mean of unit vectors; all other values
-but losses and the share of matches in place are cosines. Of the dense branch.
+Trains as the recipe does, saves nothing, and prints a table for section 12 of
+docs/method.md. Values are those of the dense branch: R is the length of the
+mean of unit vectors; all others but losses and matches in place are cosines.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Draw method_picture.jpg: two crops, matches of their cells, and weights.
 
-No weights of PixCon exist yet. The features are those of eight untrained
-networks side by side, which match colours and textures. Borders are mirrored,
-because padding with zeros would show in the features.
+No weights of the main recipe exist yet. The features are those of eight
+untrained networks side by side, which match colours and textures. Borders are
+mirrored, because padding with zeros would show in the features.
 """
 
 import logging

@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from itertools import islice
@@ -96,6 +97,25 @@ def test_the_search_for_a_class_warns_of_no_registry():
     finally:
         logger.removeHandler(handler)
     assert not messages
+
+
+def test_a_reader_that_ends_early_is_no_mistake():
+    code = (
+        'from pixcon_mm.errors import run_tool\n'
+        'def main():\n'
+        '    for _ in range(100000):\n'
+        "        print('line')\n"
+        'run_tool(main)\n'
+    )
+    words = [sys.executable, '-c', code]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdout=pipe, stderr=pipe) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        shown = process.stderr.read()
+    assert process.returncode == 141
+    assert b'worker' not in shown
+    assert b'Traceback' not in shown
 
 
 def test_mistake_behind_other_errors():

@@ -7,7 +7,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     param_scheduler=dict(type='ParamSchedulerHook'),
     reproducible_resume=dict(type='ReproducibleResumeHook'),
-    # Its source is the option --pretrained of tools/train.py.
+    # --pretrained of tools/train.py sets its source.
     pretrained=dict(type='PretrainedHook'),
     progress_bar=dict(type='ProgressBarHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
@@ -19,7 +19,7 @@ default_hooks = dict(
     ),
 )
 log_processor = dict(type='ReadableLogProcessor', by_epoch=False)
-# Its type depends on the task; OpenMMLab's tools need the name.
+# The task's runtime sets its type; OpenMMLab's tools need the name.
 visualizer = dict(
     name='visualizer',
     vis_backends=[

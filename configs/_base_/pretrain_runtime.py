@@ -16,7 +16,7 @@ default_hooks = dict(
     monitors=dict(type='MonitorHook'),
     progress_bar=dict(type='ProgressBarHook'),
     logger=dict(type='LoggerHook', interval=50),
-    # Often enough for jobs with a time limit.
+    # Saved often enough for jobs with a time limit.
     checkpoint=dict(type='WholeCheckpointHook', interval=10, max_keep_ckpts=3),
 )
 log_processor = dict(type='ReadableLogProcessor')
@@ -28,8 +28,8 @@ visualizer = dict(
         dict(type='TensorboardVisBackend'),
     ],
 )
-# Every parameter gets a gradient at every step, and the gradients lie in the
-# buffers that are exchanged: no search for unused ones, no second copy.
+# Every parameter gets a gradient at every step, so DDP need not search for
+# unused ones; gradients lie in the buffers that it exchanges, without a copy.
 model_wrapper_cfg = dict(
     type='MMDistributedDataParallel',
     broadcast_buffers=False,
@@ -46,8 +46,8 @@ env_cfg = dict(
 randomness = dict(seed=0)
 load_from = None
 resume = False
-# Nothing is tested: MMPretrain's FeatureExtractor and its tools take images
-# through this pipeline.
+# Pre-training has no test: this pipeline is for MMPretrain's FeatureExtractor
+# and its tools.
 test_dataloader = dict(
     batch_size=1,
     num_workers=0,

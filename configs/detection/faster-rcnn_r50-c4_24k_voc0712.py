@@ -2,14 +2,14 @@
 # Source: pascal_voc_R_50_C4_24k_moco (docs/method.md, section 10.1).
 # 8 GPUs x 2 = 16 images. Expected result: not measured here yet.
 # Known differences: MMDetection's code in place of detectron2's; objects
-# marked difficult are ignored in training, detectron2 trains on them.
+# marked difficult are ignored in training, while detectron2 trains on them.
 _base_ = [
     '../_base_/models/faster-rcnn_r50-c4.py',
     '../_base_/datasets/voc0712.py',
     '../_base_/schedules/detection_1x.py',
     '../_base_/detection_runtime.py',
 ]
-# MMPretrain has the shared head with the extra norm.
+# MMPretrain's module has the shared head with the extra norm.
 custom_imports = dict(
     imports=['pixcon_mm', 'mmpretrain.models.utils.res_layer_extra_norm'],
     allow_failed_imports=False,

@@ -2,7 +2,7 @@
 # without masks.
 # Source: mask-rcnn_r50-fpn_custom_coco.py without its mask head.
 # docs/your_data.md has the folders that it reads.
-# 1 GPU x 8 = 8 images. Expected result: that of your data.
+# 1 GPU x 8 = 8 images. Expected result: depends on your data.
 _base_ = './mask-rcnn_r50-fpn_custom_coco.py'
 model = dict(
     type='FasterRCNN',

@@ -1,7 +1,7 @@
 # Faster R-CNN R50-FPN on your own data in the format of Pascal VOC, 48 epochs.
 # Source: faster-rcnn_r50-fpn_custom_coco.py with VOC's files and metric.
 # docs/your_data.md has the folders that it reads.
-# 1 GPU x 8 = 8 images. Expected result: that of your data.
+# 1 GPU x 8 = 8 images. Expected result: depends on your data.
 _base_ = './faster-rcnn_r50-fpn_custom_coco.py'
 custom_imports = dict(
     imports=['pixcon_mm', 'pixcon_mm.datasets.xml_folder'],

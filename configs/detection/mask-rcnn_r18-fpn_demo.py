@@ -1,7 +1,7 @@
 # Mask R-CNN R18-FPN of half width on the demo's scenes, for two CPU cores.
 # Source: this project (`make demo`); fine-tuning in a minute or two.
-# 1 process x 4 = 4 images. Expected: the demo prints what comes out; it is
-# a trial of the software, not a benchmark.
+# 1 process x 4 = 4 images. Expected result: printed by the demo, which is a
+# trial of the software, not a benchmark.
 _base_ = [
     '../_base_/models/mask-rcnn_r50-fpn.py',
     '../_base_/models/rcnn_r18-w32-fpn.py',

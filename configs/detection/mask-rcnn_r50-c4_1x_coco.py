@@ -8,7 +8,7 @@ _base_ = [
     '../_base_/schedules/detection_1x.py',
     '../_base_/detection_runtime.py',
 ]
-# MMPretrain has the shared head with the extra norm.
+# MMPretrain's module has the shared head with the extra norm.
 custom_imports = dict(
     imports=['pixcon_mm', 'mmpretrain.models.utils.res_layer_extra_norm'],
     allow_failed_imports=False,

@@ -1,6 +1,6 @@
 # Mask R-CNN R50-FPN, Cityscapes instances (8 classes), 24k iterations.
 # Source: Cityscapes/mask_rcnn_R_50_FPN_moco of the release (docs/method.md,
-# section 10.1). Unlike the COCO recipe it keeps the heads of detectron2's
+# section 10.1). Unlike the COCO recipe, it keeps the heads of detectron2's
 # Base-RCNN-FPN: two linear layers for the boxes, four convolutions for the
 # masks, no norm in either. Backbone and FPN have SyncBN.
 # 8 GPUs x 1 = 8 images. Expected result: not measured here yet.

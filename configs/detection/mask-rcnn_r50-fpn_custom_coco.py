@@ -1,7 +1,7 @@
 # Mask R-CNN R50-FPN on your own data in COCO's format, 48 epochs.
 # Source: mask-rcnn_r50-fpn_1x_coco.py, counted in epochs, without precise
 # batch norm. docs/your_data.md has the folders that it reads.
-# 1 GPU x 8 = 8 images. Expected result: that of your data.
+# 1 GPU x 8 = 8 images. Expected result: depends on your data.
 _base_ = [
     '../_base_/models/mask-rcnn_r50-fpn.py',
     '../_base_/datasets/coco_instance.py',
@@ -9,7 +9,7 @@ _base_ = [
     '../_base_/detection_runtime.py',
 ]
 data_root = 'data/custom/'
-classes = ()  # yours
+classes = ()  # your class names
 metainfo = dict(classes=classes)
 model = dict(
     roi_head=dict(

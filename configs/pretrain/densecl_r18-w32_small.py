@@ -1,7 +1,7 @@
 # DenseCL for small data, with the backbone, batch, queue and schedule of
 # pixcon_r18-w32_small.py and its own augmentation, at 64 px.
-# Source: densecl_r50_coco.py. The key encoder's m is 0.99, where PixCon's
-# starts: with 0.999 it would lag behind by a third of the run.
+# Source: densecl_r50_coco.py. The key encoder's m is 0.99, the value at which
+# PixCon's starts; with 0.999 it would lag behind by a third of the run.
 # 1 process x 128 = 128 images. Expected result: docs/study/.
 _base_ = [
     '../_base_/models/densecl_r50.py',

@@ -1,4 +1,4 @@
-# PixCon-SR, ConvNeXt-T, COCO train2017, 300 epochs: an untested start.
+# PixCon-SR, ConvNeXt-T, COCO train2017, 300 epochs; untested.
 # Source: this project; the paper has ResNets only. Rate, decay and warm-up
 # are those of ConvNeXt's supervised training (AdamW, 4e-3 for 4,096 images),
 # scaled to 512. 8 GPUs x 64 = 512 images. Expected result: unknown.

@@ -36,6 +36,6 @@ train_dataloader = dict(
 )
 default_hooks = dict(
     logger=dict(interval=16),
-    # All are kept: what is learned is measured over the training.
+    # All are kept, to measure what is learned during the training.
     checkpoint=dict(interval=5, max_keep_ckpts=-1),
 )

@@ -1,10 +1,10 @@
 # PixCon-SR on one GPU, COCO train2017, 800 epochs.
 # Source: this project. 1 GPU x 128 x 4 batches a step = 512 images, so that
-# learning rate, schedule and steps an epoch stay the main recipe's. The queue
-# stays too: it takes 512 keys a step, as there. What differs is the batch
-# norms' statistics, over 128 images instead of 512. Traced without a GPU
-# (docs/speed.md), a step needs 12.6 GB at its peak, so it should
-# fit a card of 24 GB. Expected result: not measured here yet.
+# learning rate, schedule and steps an epoch are the main recipe's. So is the
+# queue, which takes 512 keys a step. Only the statistics of the batch norms
+# differ: they are over 128 images instead of 512. Traced without a GPU
+# (docs/speed.md), a step needs 11.4 GB at its peak, so it should fit a card of
+# 24 GB. Expected result: not measured here yet.
 _base_ = './pixcon_r50_coco.py'
 train_dataloader = dict(batch_size=128)
 optim_wrapper = dict(accumulative_counts=4)

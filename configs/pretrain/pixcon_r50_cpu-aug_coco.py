@@ -1,5 +1,5 @@
 # PixCon-SR with all augmentation in the loader, for transforms that
-# SamplePhotometrics does not have. Slower: see `tools/benchmark.py data`.
+# SamplePhotometrics does not have. It is slower: see docs/speed.md.
 # Source: the main recipe, with MMPretrain's transforms.
 # 8 GPUs x 64 = 512 images. Expected result: not measured here yet.
 # Known differences from the release: docs/method.md, section 11.

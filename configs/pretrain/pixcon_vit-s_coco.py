@@ -1,8 +1,8 @@
-# PixCon-SR, ViT-S/16, COCO train2017, 300 epochs: an untested start.
+# PixCon-SR, ViT-S/16, COCO train2017, 300 epochs; untested.
 # Source: this project; the paper has ResNets only. Rate, decay and warm-up
 # are those of MoCo v3's ViT (AdamW, 1.5e-4 for 256 images), scaled to 512;
-# unlike there, the layer of patches is trained. Its map has 14 x 14 cells, so
-# that the dense loss has four times the rows.
+# unlike in MoCo v3, the patch embedding is trained. The map has 14 x 14 cells,
+# so the dense loss has four times the rows of a ResNet's.
 # 8 GPUs x 64 = 512 images. Expected result: unknown.
 _base_ = './pixcon_convnext-t_coco.py'
 model = dict(

@@ -1,7 +1,7 @@
 # FCN with ResNet-18 of half width on VOC's background, animals and persons.
 # Source: this project; fcn-d6_r50-d16_30k_voc12aug.py, sized for the small
 # study (plans/small.yaml): short side 224, crops of 128 px, some minutes on a
-# CPU. The backbone is that of the pre-training, in stride and dilation, too.
+# CPU. The backbone has the stride and dilation of the pre-training.
 # 1 process x 16 = 16 images. Expected result: docs/study/.
 _base_ = [
     '../_base_/models/fcn-d6_r18-w32.py',
@@ -10,7 +10,7 @@ _base_ = [
     '../_base_/segmentation_runtime.py',
 ]
 data_root = 'data/VOCdevkit/VOC2012/'
-# Pixels of VOC's other classes do not count.
+# Pixels of VOC's other classes are ignored.
 classes = ('background', 'cat', 'cow', 'dog', 'horse', 'person', 'sheep')
 metainfo = dict(classes=classes)
 scale, crop_size = (896, 224), (128, 128)

@@ -1,7 +1,7 @@
 # FCN with ResNet-18 of half width on the demo's scenes, for two CPU cores.
 # Source: this project (`make demo`); fine-tuning in a minute or two.
-# 1 process x 16 = 16 images. Expected: the demo prints what comes out; it is
-# a trial of the software, not a benchmark.
+# 1 process x 16 = 16 images. Expected result: printed by the demo, which is a
+# trial of the software, not a benchmark.
 _base_ = [
     '../_base_/models/fcn-d6_r18-w32.py',
     '../_base_/datasets/segmentation.py',

@@ -1,7 +1,7 @@
 # FCN R50-d8, Pascal Context (60 classes), 30k iterations.
 # Source: fcn_r50-d8_4xb4-30k_pascal-context-480x480 of the release:
-# MMSegmentation's FCN and data on the schedule of the VOC recipe, with its
-# normalisation corrected (constants for 0-1 on images of 0-255 there).
+# MMSegmentation's FCN and data with the schedule of the VOC recipe. The
+# normalisation is corrected: the release has constants for 0-1 on 0-255.
 # 4 GPUs x 4 = 16 images. Expected result: not measured here yet.
 _base_ = [
     '../_base_/models/fcn_r50-d8.py',

@@ -1,6 +1,6 @@
 # FCN R50-d8, Cityscapes (19 classes), crops of 512 x 1024, 40k iterations.
 # Source: MMSegmentation's fcn_r50-d8_4xb2-40k_cityscapes-512x1024 with a plain
-# ResNet. The release does not have it; many published numbers are of this one.
+# ResNet. Not in the release; many published numbers are for this config.
 # 4 GPUs x 2 = 8 images. Expected result: not measured here yet.
 _base_ = './fcn_r50-d8_40k_cityscapes.py'
 scale, crop_size = (2048, 1024), (512, 1024)

@@ -1,7 +1,7 @@
 # FCN R50-d8 on your own images and masks, 48 epochs.
 # Source: fcn_r50-d8_80k_ade20k.py, counted in epochs. docs/your_data.md has
 # the folders that it reads.
-# 1 GPU x 8 = 8 images. Expected result: that of your data.
+# 1 GPU x 8 = 8 images. Expected result: depends on your data.
 _base_ = [
     '../_base_/models/fcn_r50-d8.py',
     '../_base_/datasets/segmentation.py',
@@ -13,7 +13,7 @@ custom_imports = dict(
     allow_failed_imports=False,
 )
 data_root = 'data/custom/'
-classes = ()  # yours
+classes = ()  # your class names
 metainfo = dict(classes=classes)
 # Grey value of each class in the masks; None: 0, 1, 2, ...
 mask_values = None

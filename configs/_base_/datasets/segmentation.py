@@ -17,7 +17,7 @@ train_pipeline = [*load, random_resize, random_crop, flip, distort, pack]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=scale, keep_ratio=True),
-    # After the resizing: the masks keep their size.
+    # Loaded after the resizing, so that the masks keep their size.
     dict(type='LoadAnnotations'),
     pack,
 ]

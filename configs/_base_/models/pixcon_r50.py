@@ -8,9 +8,9 @@ model = dict(
     # MMEngine's convention, 1 - m: the paper's m goes from 0.99 to 1.
     base_momentum=0.01,
     end_momentum=0.0,
-    # What tensor cores and oneDNN read without a transposition first.
+    # The layout that tensor cores and oneDNN read without transposing first.
     channels_last=True,
-    # Not measured on a GPU; on CPU it loses, and takes a minute to start.
+    # Not measured on a GPU; slower on a CPU, and a minute longer to start.
     compile_backbone=False,
     data_preprocessor=dict(
         type='TwoViewDataPreprocessor',

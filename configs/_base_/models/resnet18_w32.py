@@ -3,8 +3,8 @@
 Source: this project. Pre-training, evaluation and transfer share it.
 """
 
-# Of every convolution: 'zeros' or 'reflect'. With zeros, features of small
-# images tell their place in the grid (docs/method.md, section 12).
+# Padding of every convolution: 'zeros' or 'reflect'. With zeros, features of
+# small images reveal their place in the grid (docs/method.md, section 12).
 padding_mode = 'reflect'
 small_backbone = dict(
     depth=18,

@@ -5,7 +5,7 @@ model = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(
         type='SegDataPreProcessor',
-        # The release has these for images of 0-1 and feeds it 0-255.
+        # Those of the release are for values of 0-1, but it feeds 0-255.
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,

@@ -1,14 +1,14 @@
-"""AdamW over 300 epochs: linear warm-up, cosine over the rest.
+"""AdamW over 300 epochs: linear warm-up, cosine over all.
 
-For backbones with layer norms, whose recipes set rate, decay and warm-up.
-Untested: the paper has ResNets with SGD only.
+For backbones with layer norms; their recipes set rate, decay and warm-up.
+Untested: the paper trains ResNets with SGD only.
 """
 
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     dtype='float16',
     loss_scale='dynamic',
-    # One group: norms and biases are decayed too, as in MoCo v3.
+    # One group: norms and biases are decayed, too, as in MoCo v3.
     optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.05, fused=True),
 )
 param_scheduler = [

@@ -1,4 +1,4 @@
-"""SGD over 75 epochs of some thousand images: 5 of warm-up, cosine over all.
+"""SGD over 75 epochs of small data: 5 of warm-up, cosine over all.
 
 The rate is that of sgd_cosine_800e.py for a total batch of 128.
 """
@@ -6,7 +6,7 @@ The rate is that of sgd_cosine_800e.py for a total batch of 128.
 epochs, warmup = 75, 5
 optim_wrapper = dict(
     type='AmpOptimWrapper',
-    # Half the time of float32 on a CPU that has it; others compute in float32.
+    # Takes half the time of float32 on CPUs with bfloat16; others use float32.
     dtype='bfloat16',
     optimizer=dict(
         type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4, fused=True

@@ -5,11 +5,11 @@ Source: docs/method.md, section 9; for a total batch of 512.
 
 optim_wrapper = dict(
     type='AmpOptimWrapper',
-    # As the release; eight times finer than bfloat16, and older GPUs have it.
-    # Its scaler costs no host sync with a fused optimiser.
+    # As in the release: eight times finer than bfloat16, also on older GPUs.
+    # With a fused optimiser, the loss scaler needs no host sync.
     dtype='float16',
     loss_scale='dynamic',
-    # One group: everything trained is decayed, norms and biases too.
+    # One group: all parameters are decayed, including norms and biases.
     optimizer=dict(
         type='SGD', lr=0.4, momentum=0.9, weight_decay=1e-4, fused=True
     ),
