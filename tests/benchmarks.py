@@ -57,56 +57,71 @@ def write_dataset(dataset, kind, folder):
         write_coco(dataset, folder, classes)
 
 
+def coco_json(files, objects, classes, size=(WIDTH, HEIGHT)):
+    """Build COCO's annotations of rectangles.
+
+    ``files`` has names by image id; an object is an image id, the id of its
+    category, from 1, and x, y, width and height.
+    """
+    width, height = size
+    annotations = []
+    for number, (image, category, (x, y, w, h)) in enumerate(objects, 1):
+        mask = np.zeros((height, width), np.uint8, order='F')
+        mask[y : y + h, x : x + w] = 1
+        code = rle.encode(mask)
+        code['counts'] = code['counts'].decode()
+        annotation = dict(id=number, image_id=image, category_id=category)
+        annotation |= dict(bbox=[x, y, w, h], area=w * h, iscrowd=0)
+        annotations.append(dict(annotation, segmentation=code))
+    return dict(
+        images=[
+            dict(id=i, file_name=name, width=width, height=height)
+            for i, name in files.items()
+        ],
+        annotations=annotations,
+        categories=[dict(id=i, name=n) for i, n in enumerate(classes, 1)],
+    )
+
+
 def write_coco(dataset, folder, classes):
-    images, annotations = [], []
-    for i in range(COUNT):
-        name = f'{i:012d}.jpg'
+    files = {i: f'{i:012d}.jpg' for i in range(COUNT)}
+    for i, name in files.items():
         write(folder / dataset.data_prefix.img / name, scene(i))
-        images.append(dict(id=i, file_name=name, width=WIDTH, height=HEIGHT))
-        for k, (x, y, w, h) in enumerate(BOXES):
-            mask = np.zeros((HEIGHT, WIDTH), np.uint8, order='F')
-            mask[y : y + h, x : x + w] = 1
-            code = rle.encode(mask)
-            annotations.append(
-                dict(
-                    id=len(annotations) + 1,
-                    image_id=i,
-                    category_id=k + 1,
-                    bbox=[x, y, w, h],
-                    area=w * h,
-                    iscrowd=0,
-                    segmentation=dict(
-                        size=code['size'], counts=code['counts'].decode()
-                    ),
-                )
-            )
+    objects = [(i, k, box) for i in files for k, box in enumerate(BOXES, 1)]
     path = folder / dataset.ann_file
     path.parent.mkdir(parents=True, exist_ok=True)
-    categories = [dict(id=i + 1, name=n) for i, n in enumerate(classes)]
-    path.write_text(
-        json.dumps(
-            dict(images=images, annotations=annotations, categories=categories)
-        )
+    path.write_text(json.dumps(coco_json(files, objects, classes)))
+
+
+def voc_object(name, box):
+    """Write an object of VOC's XML; the box is its first and last pixels."""
+    edges = zip(('xmin', 'ymin', 'xmax', 'ymax'), box, strict=True)
+    sides = ''.join(f'<{side}>{value}</{side}>' for side, value in edges)
+    return (
+        f'<object><name>{name}</name><difficult>0</difficult>'
+        f'<bndbox>{sides}</bndbox></object>'
+    )
+
+
+def voc_xml(*objects, size=(WIDTH, HEIGHT)):
+    width, height = size
+    return (
+        f'<annotation><size><width>{width}</width><height>{height}</height>'
+        f'<depth>3</depth></size>{"".join(objects)}</annotation>'
     )
 
 
 def write_voc(dataset, folder, classes):
     root = folder / dataset.data_prefix.sub_data_root
+    objects = [
+        voc_object(name, (x + 1, y + 1, x + w, y + h))
+        for name, (x, y, w, h) in zip(classes, BOXES, strict=False)
+    ]
+    (root / 'Annotations').mkdir(parents=True, exist_ok=True)
     for i in range(COUNT):
         write(root / f'JPEGImages/{i:06d}.jpg', scene(i))
-        objects = ''.join(
-            f'<object><name>{classes[k]}</name><difficult>0</difficult>'
-            f'<bndbox><xmin>{x + 1}</xmin><ymin>{y + 1}</ymin>'
-            f'<xmax>{x + w}</xmax><ymax>{y + h}</ymax></bndbox></object>'
-            for k, (x, y, w, h) in enumerate(BOXES)
-        )
-        path = root / f'Annotations/{i:06d}.xml'
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(
-            f'<annotation><size><width>{WIDTH}</width><height>{HEIGHT}'
-            f'</height><depth>3</depth></size>{objects}</annotation>'
-        )
-    write_list(folder / dataset.ann_file, '06d')
+        (root / f'Annotations/{i:06d}.xml').write_text(voc_xml(*objects))
+    write_list(folder / dataset.ann_file)
 
 
 def write_segmentation(dataset, kind, folder, num_classes):
@@ -128,19 +143,13 @@ def write_segmentation(dataset, kind, folder, num_classes):
         labels = np.zeros((HEIGHT, WIDTH), np.uint8)
         for value, (x, y, w, h) in zip(values, BOXES, strict=True):
             labels[y : y + h, x : x + w] = value
-        for prefix, suffix, content in (
-            (
-                dataset.data_prefix.img_path,
-                images[i % len(images)],
-                scene(i),
-            ),
-            (dataset.data_prefix.seg_map_path, suffixes[1], labels),
-        ):
-            write(folder / prefix / f'{i:06d}{suffix}', content)
+        prefix, image = dataset.data_prefix, images[i % len(images)]
+        write(folder / prefix.img_path / f'{i:06d}{image}', scene(i))
+        write(folder / prefix.seg_map_path / f'{i:06d}{suffixes[1]}', labels)
     if dataset.get('ann_file'):
-        write_list(folder / dataset.ann_file, '06d')
+        write_list(folder / dataset.ann_file)
 
 
-def write_list(path, form):
+def write_list(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(''.join(f'{i:{form}}\n' for i in range(COUNT)))
+    path.write_text(''.join(f'{i:06d}\n' for i in range(COUNT)))

@@ -1,12 +1,20 @@
-"""Commands as users give them, in a process of their own or in this one."""
+"""Commands as users give them, the files around them, and what they say."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
+import pytest
+
+from pixcon_mm.errors import UserError
 from tests import ROOT
+
+# Shell that shows the words that it is called with.
+SHOW_WORDS = 'printf "%s\\n" "$@"'
 
 
 def run(
@@ -36,9 +44,49 @@ def run(
     )
 
 
-def load_tool(name: str) -> ModuleType:
-    """Import a file of tools/, whose name may be that of a package."""
-    path = ROOT / 'tools' / f'{name}.py'
+def sentence_of(call, *words, **options) -> str:
+    """Return the sentence of the user's mistake that ends a call."""
+    with pytest.raises(UserError) as caught:
+        call(*words, **options)
+    return str(caught.value)
+
+
+def touch(folder: Path, *paths: str) -> Path:
+    """Make empty files below a folder; return the folder."""
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
+    return folder
+
+
+def executable(path: Path, text: str) -> Path:
+    """Write a stand-in for a program, in shell unless it says otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text if text.startswith('#!') else f'#!/bin/sh\n{text}\n')
+    path.chmod(0o755)
+    return path
+
+
+def write_scalars(work_dir: Path, records: list[dict], stamp='1') -> Path:
+    """Write the records of a run as MMEngine logs them; return the file."""
+    path = work_dir / stamp / 'vis_data/scalars.json'
+    path.parent.mkdir(parents=True)
+    path.write_text(''.join(f'{json.dumps(record)}\n' for record in records))
+    return path
+
+
+def scalars(work_dir: Path) -> list[dict]:
+    """Read the records that the runs of a work directory have logged."""
+    return [
+        json.loads(line)
+        for path in sorted(work_dir.glob('*/vis_data/scalars.json'))
+        for line in path.read_text().splitlines()
+    ]
+
+
+def load_tool(name: str, folder: str = 'tools') -> ModuleType:
+    """Import a file of a folder, whose name may be that of a package."""
+    path = ROOT / folder / f'{name}.py'
     spec = importlib.util.spec_from_file_location(f'tools_{name}', path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module

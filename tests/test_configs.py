@@ -80,22 +80,6 @@ def test_every_variable_is_used(path):
     assert assigned <= used | READ_BY_RUNNER
 
 
-@pytest.mark.parametrize('path', RECIPES, ids=stem)
-def test_batch_in_the_header_is_that_of_the_loader(path):
-    header = re.match(r'(?:#.*\n)+', path.read_text())[0]
-    batch = re.search(
-        r'(\d+) (?:GPUs?|process) x (\d+)'
-        r'(?: x (\d+) batches a step)? = (\d+)',
-        ' '.join(header.replace('#', ' ').split()),
-    )
-    processes, images, steps, total = (int(n or 1) for n in batch.groups())
-    cfg = load_config(str(path))
-    assert images == cfg.train_dataloader.batch_size
-    assert steps == cfg.optim_wrapper.get('accumulative_counts', 1)
-    assert total == cfg.auto_scale_lr.base_batch_size
-    assert total == processes * images * steps
-
-
 def test_index_lists_every_recipe():
     index = modelindex.load(str(ROOT / 'model-index.yml'))
     index.build_models_with_collections()

@@ -4,8 +4,8 @@ import pytest
 
 from pixcon_mm.config import load_config
 from pixcon_mm.data_paths import LOADERS, check_data
-from pixcon_mm.errors import UserError
 from tests import ROOT, benchmarks
+from tests.commands import sentence_of
 
 
 def load(name, root):
@@ -20,10 +20,7 @@ def load(name, root):
             'detection/faster-rcnn_r50-c4_24k_voc0712',
             'VOC2012/ImageSets/Main/trainval.txt',
         ),
-        (
-            'segmentation/fcn_r50-d8_80k_ade20k',
-            'annotations/validation',
-        ),
+        ('segmentation/fcn_r50-d8_80k_ade20k', 'annotations/validation'),
     ],
 )
 def test_what_is_missing_is_named(name, path, tmp_path):
@@ -31,9 +28,7 @@ def test_what_is_missing_is_named(name, path, tmp_path):
     benchmarks.write_data(cfg, tmp_path / 'data')
     check_data(cfg)
     (tmp_path / 'data' / path).rename(tmp_path / 'elsewhere')
-    with pytest.raises(UserError) as caught:
-        check_data(cfg)
-    sentence = str(caught.value)
+    sentence = sentence_of(check_data, cfg)
     assert sentence.startswith(f'There is no {tmp_path}/data/{path}. The ')
     assert sentence.count(f'\n    {tmp_path}/data/') >= 2
     assert '--cfg-options data_root=/your/data/' in sentence

@@ -6,8 +6,7 @@ import signal
 
 import pytest
 
-from pixcon_mm.errors import UserError
-from pixcon_mm.files import atomic_write, remove_parts, whole_file
+from pixcon_mm.files import remove_parts, whole_file
 
 
 @pytest.fixture
@@ -103,15 +102,3 @@ def test_a_kill_leaves_the_old_file_and_a_part_that_goes_later(path):
     (path.parent / '.hidden').write_bytes(b'of the user')
     remove_parts(path.parent)
     assert sorted(content(path.parent)) == ['.hidden', 'a.part', 'file.bin']
-
-
-def test_out_makes_its_folder(tmp_path):
-    atomic_write(tmp_path / 'a/b/c.bin', b'new')
-    assert content(tmp_path / 'a/b') == {'c.bin': b'new'}
-
-
-def test_out_below_a_file_is_a_sentence(path):
-    with pytest.raises(UserError, match='--out') as caught:
-        atomic_write(path / 'c.bin', b'new')
-    assert str(path / 'c.bin') in str(caught.value)
-    assert path.read_bytes() == b'old'

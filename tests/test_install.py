@@ -10,11 +10,12 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests import ROOT
-from tests.commands import run
+from tests.commands import executable, run
 from tests.test_datasets.pictures import write_pictures
 
 DEMO = 'configs/pretrain/pixcon_r18_demo.py'
 PYTHONS = ['3.10', '3.11', '3.12']
+BASH = '#!/bin/bash\n'
 # A Python, as far as the installer asks before it makes an environment.
 PYTHON_312 = (
     '[ "$1" = -m ] || { [[ $2 = *print* ]] && echo python3.12-venv; exit 0; }'
@@ -101,12 +102,6 @@ def test_wheel_pretrains_on_a_folder_of_images(installed, tmp_path, is_script):
     assert (tmp_path / 'work_dirs/pixcon_r18_demo/epoch_1.pth').exists()
 
 
-def fake(folder, name, body):
-    """Make an executable of a few lines of shell."""
-    (folder / name).write_text(f'#!/bin/bash\n{body}\n')
-    (folder / name).chmod(0o755)
-
-
 def install(tmp_path, **environment):
     """Run the installer with nothing on PATH but fakes and the basics."""
     for name in ('bash', 'dirname', 'env', 'rm'):
@@ -131,15 +126,15 @@ def install(tmp_path, **environment):
     ],
 )
 def test_failure_is_explained(tmp_path, python3, python_311, message):
-    fake(tmp_path, 'python3', python3)
-    fake(tmp_path, 'python3.11', python_311)
+    executable(tmp_path / 'python3', BASH + python3)
+    executable(tmp_path / 'python3.11', BASH + python_311)
     result = install(tmp_path)
     assert result.returncode == 1
     assert message in result.stderr
 
 
 def test_no_other_python_than_the_named_one_is_taken(tmp_path):
-    fake(tmp_path, 'python3', PYTHON_312)
+    executable(tmp_path / 'python3', BASH + PYTHON_312)
     result = install(tmp_path, PYTHON='false')
     assert result.returncode == 1
     assert 'PYTHON=false is not a working Python 3.10' in result.stderr

@@ -1,7 +1,6 @@
 """OpenMMLab's own APIs and tools run on this project's configs."""
 
 import importlib
-import json
 import re
 import runpy
 import sys
@@ -134,22 +133,3 @@ def test_browse_dataset(framework, config, tmp_path, monkeypatch):
     options = ['--not-show', '--output-dir', tmp_path]
     tool(framework, name, config, *options, monkeypatch=monkeypatch)
     assert len([*tmp_path.glob('*.jpg')]) == 4
-
-
-@pytest.mark.slow
-@FRAMEWORKS
-def test_analyze_logs(framework, tmp_path, monkeypatch):
-    log, out = tmp_path / 'scalars.json', tmp_path / 'loss.png'
-    lines = [
-        dict(iter=i, epoch=1, step=i, loss=3.0 - i, time=1.0, lr=0.1)
-        for i in (1, 2)
-    ]
-    log.write_text('\n'.join(map(json.dumps, lines)))
-    words = [log, '--keys', 'loss', '--out', out]
-    if framework == 'mmseg':
-        pytest.importorskip('seaborn')
-    else:
-        words = ['plot_curve', *words, '--style', 'ggplot']
-    name = 'analysis_tools/analyze_logs.py'
-    tool(framework, name, *words, monkeypatch=monkeypatch)
-    assert out.stat().st_size

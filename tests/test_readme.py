@@ -18,7 +18,7 @@ from pixcon_mm.config import load_config
 from reproduction.plan import read_plan
 from reproduction.runs import runs_of
 from tests import ROOT
-from tests.commands import run
+from tests.commands import SHOW_WORDS, executable, run
 
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('**/*.md'))]
 BLOCKS = [
@@ -66,9 +66,7 @@ def parse(tool, arguments, monkeypatch):
 
 def parse_launched(command, processes, monkeypatch, tmp_path):
     """Return the arguments of the tool that a launcher starts."""
-    fake = tmp_path / 'python'
-    fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    fake.chmod(0o755)
+    fake = executable(tmp_path / 'python', SHOW_WORDS)
     process = run(*command, PYTHON=str(fake))
     assert process.returncode == 0, process.stderr
     words = process.stdout.splitlines()

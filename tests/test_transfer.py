@@ -1,6 +1,5 @@
 """A pre-training checkpoint starts detectors and segmentors, small ones."""
 
-import json
 import math
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from pixcon_mm.config import load_config
 from pixcon_mm.engine import PixConRunner
 from pixcon_mm.errors import UserError
 from tests import ROOT, benchmarks
+from tests.commands import scalars
 from tests.test_models import tiny
 
 HEADS = 16  # channels of every head
@@ -21,10 +21,7 @@ def checkpoints(tmp_path_factory):
     """Full pre-training checkpoints, by width of the ResNet-18."""
     folder = tmp_path_factory.mktemp('pretrained')
     wide = dict(tiny.RESNET, stem_channels=64, base_channels=64)
-    models = {
-        8: tiny.build(),
-        64: tiny.build(backbone=wide, in_channels=512),
-    }
+    models = {8: tiny.build(), 64: tiny.build(backbone=wide, in_channels=512)}
     paths = {}
     for width, model in models.items():
         paths[width] = folder / f'{width}.pth'
@@ -168,16 +165,11 @@ def test_trains_and_evaluates_from_a_pretraining_checkpoint(
     runner, log = run(cfg)
     line = f'backbone: 120/120 tensors from {source} (sha256 '
     assert sum(line in text for text in log) == 1
-    scalars = [
-        json.loads(line)
-        for line in next(tmp_path.glob('work/*/vis_data/scalars.json'))
-        .read_text()
-        .splitlines()
-    ]
-    losses = [line['loss'] for line in scalars if 'loss' in line]
+    logged = scalars(tmp_path / 'work')
+    losses = [line['loss'] for line in logged if 'loss' in line]
     assert len(losses) == 2
     assert all(math.isfinite(loss) and loss > 0 for loss in losses)
-    (result,) = [line for line in scalars if metrics <= line.keys()]
+    (result,) = [line for line in logged if metrics <= line.keys()]
     assert all(math.isfinite(result[name]) for name in metrics)
 
     # Without a rate, the weights are those of the file to the end.
@@ -211,19 +203,11 @@ def test_a_step_moves_every_weight(case, tmp_path, checkpoints):
         assert not torch.equal(buffer, pretrained[f'backbone.{name}']), name
 
 
-def test_weights_that_do_not_fit_stop_the_run(tmp_path, checkpoints):
-    cfg = fcn(tmp_path, checkpoints[64])
-    with pytest.raises(UserError, match=r'tensors have another shape in .*64'):
-        run(cfg)
-
-
-def test_a_run_without_a_source_stops_unless_it_is_none(tmp_path, checkpoints):
+def test_a_run_without_a_source_stops(tmp_path):
     cfg = fcn(tmp_path, 'none')
     del cfg.default_hooks.pretrained['source']
     with pytest.raises(UserError, match='fine-tunes: .*--pretrain'):
         run(cfg)
-    _, log = run(fcn(tmp_path, 'none', experiment_name='again'))
-    assert any('backbone: random weights' in line for line in log)
 
 
 def test_resumed_run_keeps_its_weights(tmp_path, checkpoints):

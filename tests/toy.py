@@ -8,12 +8,7 @@ from contextlib import contextmanager
 import torch
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import BaseModel
-from mmengine.registry import (
-    DATA_SAMPLERS,
-    DATASETS,
-    MODELS,
-    DefaultScope,
-)
+from mmengine.registry import DATA_SAMPLERS, DATASETS, MODELS, DefaultScope
 from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import BatchSampler, Dataset

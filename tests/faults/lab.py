@@ -61,8 +61,7 @@ class Lab:
         """Write the config of a recipe."""
         data = self.data()
         return self.once(
-            f'config of {recipe.name}',
-            lambda: recipe.write(self.folder, data),
+            f'config of {recipe.name}', lambda: recipe.write(self.folder, data)
         )
 
     def launch(

@@ -285,11 +285,6 @@ def test_backbone_of_a_file_for_any_model():
     bare = {'conv1.weight': 1, 'layer1.0.conv1.weight': 2}
     ours = under('backbone.', bare, **{'key_encoder.backbone.a.weight': 3})
     assert backbone_tensors(ours) == bare
-    assert backbone_tensors(bare) == bare
     # The release keeps an alias of it beside the query encoder.
     release = under('encoder_q.0.', bare, **{'backbone.conv1.weight': 3})
     assert backbone_tensors(release) == bare
-    moco = under('module.encoder_q.', bare)
-    assert backbone_tensors(moco, prefix='module.encoder_q.') == bare
-    with pytest.raises(UserError, match="begins with 'encoder.'; the first"):
-        backbone_tensors(moco, prefix='encoder.')

@@ -7,16 +7,12 @@ import timm
 import torch
 import torch.nn.functional as F
 import torchvision
-import yaml
 from mmpretrain.models import ConvNeXt, ResNet, ResNetV1c, ResNetV1d, ResNeXt
 from safetensors import safe_open
 from safetensors.torch import load_file
-from timm.data import IMAGENET_DEFAULT_MEAN as IMAGENET_MEAN
-from timm.data import IMAGENET_DEFAULT_STD as IMAGENET_STD
 from torch import nn
 
 from pixcon_mm.checkpoint.export import SUFFIXES, encode, rename, resnet_depth
-from pixcon_mm.checkpoint.hugging_face import folder_files
 from pixcon_mm.errors import UserError
 
 PLAIN_ONLY = [name for name in SUFFIXES if name != 'mmlab']
@@ -237,23 +233,3 @@ def test_missing_and_additional_tensors_are_named():
     tensors |= {'bn1.running_mean': mean, 'conv1.bias': mean}
     with pytest.raises(UserError, match=r'conv1.bias.*missing'):
         rename(tensors, 'torchvision')
-
-
-def test_timm_builds_the_model_of_a_hugging_face_folder(backbone, tmp_path):
-    notes = dict(
-        architecture=f'resnet{backbone.depth}',
-        source='epoch_2.pth',
-        source_sha256='0' * 64,
-        writer='a test',
-    )
-    tensors = rename(backbone.state_dict(), 'timm')
-    for name, content in folder_files(tensors, notes).items():
-        (tmp_path / name).write_bytes(content)
-    model = timm.create_model(f'local-dir:{tmp_path}', pretrained=True).eval()
-    check_equal(model.forward_features, backbone)
-    data = timm.data.resolve_model_data_config(model)
-    assert tuple(data['mean']) == IMAGENET_MEAN
-    assert tuple(data['std']) == IMAGENET_STD
-    # The hub reads the head of the card as YAML.
-    head = (tmp_path / 'README.md').read_text().split('---\n')[1]
-    assert yaml.safe_load(head)['library_name'] == 'timm'

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torchvision.models import resnet18, resnet50, resnet101
 
 from pixcon_mm.checkpoint.fill import load_strict
-from pixcon_mm.checkpoint.load import load_tensors, load_weights, sha256_of
+from pixcon_mm.checkpoint.load import load_tensors, load_weights
 from pixcon_mm.errors import UserError
 from tests import toy
 
@@ -174,12 +174,6 @@ def test_containers_in_circles_count_once(tmp_path):
         '',
         'state',
     }
-
-
-def test_sha256(tmp_path):
-    (tmp_path / 'file').write_bytes(b'abc')
-    known = 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
-    assert sha256_of(tmp_path / 'file') == known
 
 
 @pytest.fixture(scope='module')

@@ -13,6 +13,7 @@ from pixcon_mm.datasets import listing, storage
 from pixcon_mm.datasets.decoding import decode_whole
 from pixcon_mm.datasets.listing import list_images, readable_suffixes
 from pixcon_mm.errors import UserError
+from tests.commands import touch
 from tests.test_datasets.pictures import encode, picture
 
 
@@ -35,9 +36,7 @@ def log():
 
 def test_only_files_are_listed(tmp_path, monkeypatch, log):
     monkeypatch.chdir(tmp_path)  # addresses of sockets are short
-    for name in ('real.jpg', 'deep/real.jpg'):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+    touch(tmp_path, 'real.jpg', 'deep/real.jpg')
     os.mkfifo('fifo.jpg')
     server = socket.socket(socket.AF_UNIX)
     server.bind('socket.jpg')
@@ -60,26 +59,22 @@ def test_only_files_are_listed(tmp_path, monkeypatch, log):
 
 
 def test_suffixes_that_are_left_out_are_counted(tmp_path, log):
-    for name in ('1.jpg', '2.HEIC', 'a/3.heic', 'notes', 'a/.hidden.txt'):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / 'b.e\x1b[31m').touch()
+    touch(tmp_path, '1.jpg', '2.HEIC', 'a/3.heic', 'notes', 'a/.hidden.txt')
+    touch(tmp_path, 'b.e\x1b[31m')
     assert names(tmp_path) == ['1.jpg']
     (line,) = log
     start = f'1 images in {tmp_path}; left out: 2 .heic, '
     assert line.startswith(start)
     rest = line.removeprefix(start).rstrip('.').split(', ')
     assert sorted(rest) == ['1 ".e\\u001b[31m"', '1 without suffix']
-    for i in range(30):
-        (tmp_path / f'x.{i:03}').touch()
+    touch(tmp_path, *(f'x.{i:03}' for i in range(30)))
     names(tmp_path)
     assert log[1].endswith('of other kinds.')
     assert len(log[1]) < len(line) + 120
 
 
 def test_an_empty_folder_says_what_it_holds(tmp_path):
-    for i in range(3):
-        (tmp_path / f'{i}.heic').touch()
+    touch(tmp_path, '0.heic', '1.heic', '2.heic')
     with pytest.raises(UserError, match='They hold 3 .heic.'):
         names(tmp_path)
 
@@ -124,9 +119,7 @@ def fail_on(monkeypatch, folder, number, times):
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    for name in ('a/1.jpg', 'b/2.jpg'):
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).touch()
+    touch(tmp_path, 'a/1.jpg', 'b/2.jpg')
     monkeypatch.setattr(storage.time, 'sleep', lambda seconds: None)
     return tmp_path
 

@@ -9,10 +9,11 @@ from mmseg.datasets.transforms import LoadAnnotations
 
 from pixcon_mm.config import load_config
 from pixcon_mm.datasets.listing import images_by_stem
-from pixcon_mm.datasets.mask_folder import MaskFolderDataset, mask_labels
+from pixcon_mm.datasets.mask_folder import MaskFolderDataset
 from pixcon_mm.datasets.xml_folder import XMLFolderDataset
 from pixcon_mm.errors import UserError
 from tests import ROOT, benchmarks
+from tests.commands import touch
 
 NAMES = ('a.jpg', 'b.PNG', 'c.jpeg', 'sub/d.tif')
 
@@ -27,9 +28,7 @@ def folder(tmp_path):
         for path, content in ((image, mask), (label, mask)):
             path.parent.mkdir(parents=True, exist_ok=True)
             assert cv2.imwrite(str(path), content)
-    (tmp_path / 'images/notes.txt').touch()
-    (tmp_path / 'images/.hidden.png').touch()
-    return tmp_path
+    return touch(tmp_path, 'images/notes.txt', 'images/.hidden.png')
 
 
 def masks(folder, classes='wxyz', **options):
@@ -83,18 +82,6 @@ def test_a_folder_without_images(tmp_path):
         masks(tmp_path)
 
 
-def test_labels_are_numbers_by_value():
-    values = (3, 200)
-    slow = [values.index(v) if v in values else 255 for v in range(256)]
-    assert [mask_labels(values, 'ab')[v] for v in range(256)] == slow
-
-
-def test_stems(folder):
-    found = images_by_stem(str(folder / 'images'))
-    assert list(found.values()) == list(NAMES)
-    assert found['sub/d'] == 'sub/d.tif'
-
-
 def test_boxes_of_voc_beside_images_of_any_suffix(tmp_path):
     path = ROOT / 'configs/detection/faster-rcnn_r50-fpn_custom_voc.py'
     names = ('cat', 'hard hat')
@@ -118,10 +105,7 @@ def test_boxes_of_voc_beside_images_of_any_suffix(tmp_path):
 
 
 def test_links_in_circles_are_not_followed(tmp_path):
-    (tmp_path / 'images/a').mkdir(parents=True)
-    (tmp_path / 'other').mkdir()
-    for path in ('images/a/x.jpg', 'images/y.png', 'other/z.jpg'):
-        (tmp_path / path).touch()
+    touch(tmp_path, 'images/a/x.jpg', 'images/y.png', 'other/z.jpg')
     (tmp_path / 'images/a/up').symlink_to('..')
     (tmp_path / 'images/here').symlink_to('.')
     (tmp_path / 'images/link').symlink_to(tmp_path / 'other')

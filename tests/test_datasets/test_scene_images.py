@@ -11,24 +11,19 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS
 from torch.utils.data import DataLoader
 
-from pixcon_mm.engine.seeded_loading import (
-    KeyedBatches,
-    SeededLoading,
-)
+from pixcon_mm.config import load_config
+from pixcon_mm.engine.seeded_loading import KeyedBatches, SeededLoading
 from pixcon_mm.errors import UserError
+from tests import ROOT
+from tests.commands import sentence_of, touch
 from tests.test_datasets.pictures import broken_files, write_pictures
-from tests.test_datasets.test_transforms import photometric
 
-PIPELINE = [
-    dict(type='LoadSceneImage'),
-    dict(type='TwoViewRandomResizedCrop', scale=16),
-    dict(type='TwoViewRandomFlip', prob=0.5),
-    dict(
-        type='PerViewTransforms',
-        transforms=[photometric(1.0, 0.0), photometric(0.1, 0.2)],
-    ),
-    dict(type='PackTwoViewInputs'),
+# Whose random numbers come from every generator.
+RECIPE = ROOT / 'configs/pretrain/pixcon_r50_cpu-aug_coco.py'
+PIPELINE = load_config(str(RECIPE)).to_dict()['train_dataloader']['dataset'][
+    'pipeline'
 ]
+PIPELINE[1]['scale'] = 16
 
 
 def build(data_root, pipeline=PIPELINE, **options):
@@ -46,13 +41,6 @@ def build(data_root, pipeline=PIPELINE, **options):
 def names(dataset):
     paths = (dataset.get_data_info(i)['img_path'] for i in range(len(dataset)))
     return [os.path.basename(path) for path in paths]
-
-
-def touch(folder, *paths):
-    for path in paths:
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).touch()
-    return folder
 
 
 # ---- listing -------------------------------------------------------------
@@ -123,9 +111,7 @@ def test_lazy_init_lists_on_first_use(tmp_path):
 def test_missing_folder_shows_the_tree(tmp_path, many):
     here = touch(tmp_path, 'here/1.jpg') / 'here'
     gone = str(tmp_path / 'gone')
-    with pytest.raises(UserError) as error:
-        build([str(here), gone] if many else gone)
-    message = str(error.value)
+    message = sentence_of(build, [str(here), gone] if many else gone)
     first, *tree = message.splitlines()
     assert first == f'Image folder {gone!r} does not exist.'
     assert 'train2017/' in message

@@ -12,6 +12,7 @@ import pytest
 from pixcon_mm.datasets import storage
 from pixcon_mm.datasets.storage import is_away, patiently, read_file
 from pixcon_mm.errors import UserError
+from tests.commands import sentence_of
 
 LIMIT = 10**6
 
@@ -60,11 +61,10 @@ def test_storage_that_comes_back(pauses, capfd, name, tmp_path):
 @pytest.mark.parametrize('patience', [0, 10, 300])
 def test_storage_that_stays_away(pauses, capfd, patience):
     action = failing(errno.EIO, times=10**6)
-    with pytest.raises(UserError) as caught:
-        patiently(action, '/disk/images/1.jpg', patience)
-    message = str(caught.value)
+    path = '/disk/images/1.jpg'
+    message = sentence_of(patiently, action, path, patience)
     assert sum(pauses) <= patience < sum(pauses) + storage.LONGEST_PAUSE
-    assert message.startswith('/disk/images/1.jpg could not be read for ')
+    assert message.startswith(f'{path} could not be read for ')
     assert 'Input/output error' in message
     assert 'storage of /disk/images is mounted' in message
     assert message.endswith('--resume).')

@@ -14,7 +14,7 @@ from pixcon_mm.engine.hooks.pretrained_hook import (
     download,
     fill_model,
 )
-from pixcon_mm.errors import UserError
+from tests.commands import sentence_of
 from tests.test_checkpoint.test_release import as_release
 from tests.test_models import tiny
 
@@ -130,9 +130,7 @@ def test_download_that_fails_is_a_sentence(resnet18, monkeypatch):
 
     enum = torchvision.models.ResNet18_Weights
     monkeypatch.setattr(enum, 'get_state_dict', fail)
-    with pytest.raises(UserError) as caught:
-        download(resnet18)
-    text = str(caught.value)
+    text = sentence_of(download, resnet18)
     assert 'could not be downloaded from https://' in text
     assert 'Name or service not known' in text
     assert 'checkpoints, or give a file of weights with --pretrained' in text

@@ -9,6 +9,7 @@ import torch
 from mmengine.runner import Runner
 
 from pixcon_mm.errors import UserError
+from tests.commands import sentence_of
 from tests.test_engine.runs import (
     ACCUMULATED,
     EPOCHS,
@@ -72,12 +73,12 @@ def with_schedule(name, epochs=2):
     )
 
 
-def check_all_starts(tmp_path, *changes):
+def check_starts(tmp_path, *changes, some=range(1, 8)):
     whole, expected = train(config(tmp_path, 'whole', *changes))
     starts = [3, 6] if ACCUMULATED in changes else range(1, 8)
     assert names(whole) == [f'iter_{n}.pth' for n in (*starts, 8)]
     history = whole.message_hub.get_scalar('train/loss').data[0].tolist()
-    for start in starts:
+    for start in {*starts} & {*some}:
         cfg = config(tmp_path, f'from-{start}', *changes)
         run, seen = resume(cfg, checkpoint(whole, f'iter_{start}'))
         assert_continues(seen, expected, start)
@@ -93,13 +94,13 @@ def test_any_iteration_continues_bit_for_bit(
     tmp_path, by_iteration, accumulated
 ):
     changes = [ITERATIONS] * by_iteration + [ACCUMULATED] * accumulated
-    check_all_starts(tmp_path, *changes)
+    check_starts(tmp_path, *changes)
 
 
 @pytest.mark.parametrize('name', SCHEDULES)
 def test_any_schedule_continues_bit_for_bit(tmp_path, name):
     groups = [GROUPS] * (name == 'warm-up and cosine')
-    check_all_starts(tmp_path, with_schedule(name), *groups)
+    check_starts(tmp_path, with_schedule(name), *groups, some=(3, 4, 6))
 
 
 @pytest.mark.parametrize('accumulate', [1, 3])
@@ -129,7 +130,7 @@ def test_another_schedule_is_followed_as_if_from_the_start(
         old = with_schedule('none')
     whole, _ = train(config(tmp_path, 'whole', old, *groups))
     _, expected = train(config(tmp_path, 'expected', new, *groups))
-    for start in (3, 4, 5):
+    for start in (3, 5):
         cfg = config(tmp_path, f'from-{start}', new, *groups)
         run, seen = resume(cfg, checkpoint(whole, f'iter_{start}'))
         assert list(seen.groups) == list(expected.groups)[start:]
@@ -263,9 +264,7 @@ def test_what_cannot_follow_is_refused(tmp_path, change, words):
     path, changes = checkpoint(whole, 'iter_4'), [change]
     if callable(change):
         path, changes = edited(path, change), []
-    with pytest.raises(UserError) as caught:
-        resume(config(tmp_path, 'refused', *changes), path)
-    text = str(caught.value)
+    text = sentence_of(resume, config(tmp_path, 'refused', *changes), path)
     assert words in text
     assert str(path) in text
     assert '\n' not in text
@@ -345,9 +344,13 @@ def test_a_checkpoint_of_mmengines_runner_continues(tmp_path, by):
 
 def test_a_damaged_newest_one_is_passed_over(tmp_path):
     whole, expected = train(config(tmp_path, 'run'))
-    newest = checkpoint(whole, 'iter_8')
-    newest.write_bytes(newest.read_bytes()[:-100])
-    checkpoint(whole, 'iter_7').write_bytes(b'')
+    newest, cut = checkpoint(whole, 'iter_8'), checkpoint(whole, 'iter_7')
+    data = bytearray(newest.read_bytes())
+    # One bit of a weight.
+    weight = whole.model.linear.weight.detach().numpy().tobytes()
+    data[data.index(weight)] ^= 1
+    newest.write_bytes(data)
+    cut.write_bytes(cut.read_bytes()[:-100])
     run, seen = resume(config(tmp_path, 'run'))
     assert_continues(seen, expected, 6)
     for words in ('iter_8.pth is', 'iter_7.pth is', 'from iter_6.pth.'):

@@ -19,6 +19,7 @@ from pixcon_mm.engine.hooks.runtime_info_hook import (
 )
 from pixcon_mm.errors import UserError
 from tests import toy
+from tests.commands import sentence_of
 from tests.test_engine.runs import (
     ACCUMULATED,
     NEVER,
@@ -71,9 +72,7 @@ def spoiled(steps, interval=1, **options):
 
 
 def failure(cfg, *hooks):
-    with pytest.raises(UserError) as caught:
-        train(cfg, *hooks)
-    text = str(caught.value)
+    text = sentence_of(train, cfg, *hooks)
     assert '\n' not in text
     return text
 

@@ -58,7 +58,7 @@ def stop(cfg, iteration, number=signal.SIGTERM):
 )
 def test_stopped_anywhere_and_resumed_equals_unbroken(tmp_path, changes):
     _, expected = train(config(tmp_path, 'whole', *changes))
-    for iteration in (1, 3, 4, 5, 7):
+    for iteration in (3, 4, 7):  # amid the epochs, and at the end of one
         cfg = config(tmp_path, f'run-{iteration}', *changes, NEVER)
         # The next step of the optimiser; the last is after iteration 8.
         end = iteration

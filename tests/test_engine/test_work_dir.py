@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from pixcon_mm.engine.work_dir import claim
-from pixcon_mm.errors import UserError
 from tests import ROOT
+from tests.commands import sentence_of
 
 # Claims a folder, forks a child, says so, and waits.
 OWNER = """
@@ -22,12 +22,6 @@ if child:
     print(child, flush=True)
 time.sleep(60)
 """
-
-
-def refuse(*arguments):
-    with pytest.raises(UserError) as caught:
-        claim(*arguments)
-    return str(caught.value)
 
 
 @pytest.mark.slow
@@ -50,7 +44,7 @@ def test_one_process_at_a_time(tmp_path):
             (False, True),
             (True, False),
         ):
-            text = refuse(folder, resumes, overwrite)
+            text = sentence_of(claim, folder, resumes, overwrite)
             owned = f'is in use by another run (process {process.pid} on'
             assert f'{folder} {owned}' in text
             assert '--work-dir' in text
@@ -71,7 +65,7 @@ def test_one_process_at_a_time(tmp_path):
 @pytest.mark.parametrize('name', ['epoch_3.pth', 'iter_12.pth'])
 def test_existing_checkpoints_refuse_a_new_run(tmp_path, name):
     (tmp_path / name).write_bytes(b'')
-    text = refuse(tmp_path, False, False)
+    text = sentence_of(claim, tmp_path, False, False)
     assert str(tmp_path) in text
     assert name in text
     for option in ('--resume', '--overwrite', '--work-dir'):
@@ -110,7 +104,7 @@ def test_a_new_folder_and_what_a_killed_write_has_left(tmp_path):
 @pytest.mark.parametrize('name', ['file', 'file/a/b'])
 def test_a_folder_that_cannot_be_is_a_sentence(tmp_path, name):
     (tmp_path / 'file').write_bytes(b'mine')
-    text = refuse(tmp_path / name, False, False)
+    text = sentence_of(claim, tmp_path / name, False, False)
     assert f'Work directory {tmp_path / name} cannot be written (' in text
     assert '--work-dir' in text
     assert (tmp_path / 'file').read_bytes() == b'mine'

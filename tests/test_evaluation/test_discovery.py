@@ -13,12 +13,7 @@ from pixcon_mm.evaluation.discovery import (
     is_found,
     read_objects,
 )
-
-XML = """<annotation>{}</annotation>"""
-OBJECT = (
-    '<object><name>cat</name><bndbox><xmin>{}</xmin><ymin>{}</ymin>'
-    '<xmax>{}</xmax><ymax>{}</ymax></bndbox></object>'
-)
+from tests.benchmarks import coco_json, voc_object, voc_xml
 
 
 @pytest.mark.parametrize(
@@ -62,9 +57,10 @@ def test_boxes_of_voc_and_coco(tmp_path):
     for folder in ('ImageSets/Main', 'Annotations'):
         (voc / folder).mkdir(parents=True)
     (voc / 'ImageSets/Main/trainval.txt').write_text('a\nb\n')
-    objects = OBJECT.format(1, 2, 30, 40) + OBJECT.format(5, 6, 7, 8)
-    (voc / 'Annotations/a.xml').write_text(XML.format(objects))
-    (voc / 'Annotations/b.xml').write_text(XML.format(''))
+    boxes = ((1, 2, 30, 40), (5, 6, 7, 8))
+    objects = [voc_object('cat', box) for box in boxes]
+    (voc / 'Annotations/a.xml').write_text(voc_xml(*objects))
+    (voc / 'Annotations/b.xml').write_text(voc_xml())
     ((path, boxes),) = read_objects(voc)
     assert path == voc / 'JPEGImages/a.jpg'
     assert boxes.tolist() == [[0, 1, 30, 40], [4, 5, 7, 8]]
@@ -73,21 +69,11 @@ def test_boxes_of_voc_and_coco(tmp_path):
         read_objects(voc)
 
     (coco / 'annotations').mkdir(parents=True)
-    note = dict(id=1, image_id=3, category_id=1, area=200, iscrowd=0)
-    note['bbox'] = [1, 2, 10, 20]
-    size = dict(width=40, height=40)
-    (coco / 'annotations/instances_val2017.json').write_text(
-        json.dumps(
-            dict(
-                images=[
-                    dict(size, id=3, file_name='3.jpg'),
-                    dict(size, id=4, file_name='4.jpg'),
-                ],
-                annotations=[note, dict(note, image_id=4, iscrowd=1)],
-                categories=[dict(id=1, name='cat')],
-            )
-        )
-    )
+    objects = [(image, 1, (1, 2, 10, 20)) for image in (3, 4)]
+    content = coco_json({3: '3.jpg', 4: '4.jpg'}, objects, ['cat'])
+    content['annotations'][1]['iscrowd'] = 1
+    file = coco / 'annotations/instances_val2017.json'
+    file.write_text(json.dumps(content))
     ((path, boxes),) = read_objects(coco)
     assert path == coco / 'val2017/3.jpg'
     assert boxes.tolist() == [[1, 2, 11, 22]]

@@ -14,22 +14,16 @@ onnxruntime = pytest.importorskip(
 )
 
 
-@pytest.mark.parametrize(
-    ('arch', 'stride', 'channels'),
-    [
-        (f'{ROOT}/configs/pretrain/pixcon_r18-w32_small.py', 16, 256),
-        ('resnet18', 32, 512),
-    ],
-)
-def test_any_batch_and_size(arch, stride, channels):
+def test_any_batch_and_size():
     """Of images as files have them: the normalisation is in the file."""
-    backbone = load_backbone(arch, 'none')
+    arch = ROOT / 'configs/pretrain/pixcon_r18-w32_small.py'
+    backbone = load_backbone(str(arch), 'none')
     content, error = to_onnx(backbone)
     assert error < 1e-5
     session = onnxruntime.InferenceSession(content)
-    images = torch.randint(256, (3, 3, 5 * stride, 3 * stride)).float()
+    images = torch.randint(256, (3, 3, 5 * 16, 3 * 16)).float()
     (found,) = session.run(['features'], dict(images=images.numpy()))
-    assert found.shape == (3, channels, 5, 3)
+    assert found.shape == (3, 256, 5, 3)
     expected = backbone(images)
     # Sums of a thousand products in another order, layer after layer.
     least = 1e-5 * expected.abs().max().item()

@@ -6,10 +6,8 @@ import shutil
 import numpy as np
 from PIL import Image
 
-OBJECT = (
-    '<annotation><object><bndbox><xmin>1</xmin><ymin>1</ymin>'
-    '<xmax>32</xmax><ymax>32</ymax></bndbox></object></annotation>'
-)
+from tests.benchmarks import voc_object, voc_xml
+
 # Class of a data set, and its colour in the photographs.
 COLOURS = {0: (200, 30, 30), 1: (30, 200, 30), 2: (30, 30, 200)}
 
@@ -47,7 +45,7 @@ def make_voc(root, train=4, val=2):
             save(picture, root / f'SegmentationClass/{name}.png')
             note = root / f'Annotations/{name}.xml'
             note.parent.mkdir(exist_ok=True)
-            note.write_text(OBJECT)
+            note.write_text(voc_xml(voc_object('cat', (1, 1, 32, 32))))
     lists = root / 'ImageSets'
     shutil.copy(
         lists / 'Segmentation/train.txt', lists / 'Segmentation/trainaug.txt'
@@ -62,14 +60,10 @@ def make_cityscapes(root, train=4, val=2):
     for split, count in dict(train=train, val=val).items():
         for name in names(split, count):
             image, mask = scene(rng)
-            save(
-                image,
-                root / f'leftImg8bit/{split}/a/{name}_leftImg8bit.png',
-            )
-            save(
-                Image.fromarray(mask),
-                root / f'gtFine/{split}/a/{name}_gtFine_labelTrainIds.png',
-            )
+            place = f'{split}/a/{name}'
+            save(image, root / f'leftImg8bit/{place}_leftImg8bit.png')
+            labels = root / f'gtFine/{place}_gtFine_labelTrainIds.png'
+            save(Image.fromarray(mask), labels)
     return root
 
 
@@ -81,9 +75,8 @@ def make_ade20k(root, train=4, val=2):
             save(image, root / f'images/{split}/{name}.jpg')
             mask += 1  # 0 is "other"
             mask[:2] = 0
-            save(
-                Image.fromarray(mask), root / f'annotations/{split}/{name}.png'
-            )
+            labels = root / f'annotations/{split}/{name}.png'
+            save(Image.fromarray(mask), labels)
     return root
 
 
@@ -108,23 +101,11 @@ def make_coco_panoptic(root, train=4, val=2):
                 dict(id=i, category_id=c)
                 for i, c in ((70000, 1), (300, 7), (5, 200))
             ]
-            annotations.append(
-                dict(
-                    image_id=number,
-                    file_name=f'{name}.png',
-                    segments_info=segments,
-                )
-            )
+            note = dict(image_id=number, file_name=f'{name}.png')
+            annotations.append(dict(note, segments_info=segments))
+        content = dict(images=images, annotations=annotations)
         path = root / f'annotations/panoptic_{split}2017.json'
-        path.write_text(
-            json.dumps(
-                dict(
-                    images=images,
-                    annotations=annotations,
-                    categories=categories,
-                )
-            )
-        )
+        path.write_text(json.dumps(dict(content, categories=categories)))
     return root
 
 

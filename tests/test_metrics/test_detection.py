@@ -9,11 +9,11 @@ import pytest
 import torch
 from mmdet.evaluation.metrics import CocoMetric, VOCMetric
 from mmengine.logging import MMLogger
-from pycocotools import mask as rle
 
 from pixcon_mm.engine.log_line import is_readable
 from pixcon_mm.metrics import with_classes
 from pixcon_mm.metrics.detection import PerClassCocoMetric, PerClassVOCMetric
+from tests.benchmarks import coco_json
 
 CLASSES = ('cat', 'dog', 'cow')
 SIZE = (80, 80)
@@ -31,29 +31,21 @@ def mask_of(box):
 @pytest.fixture
 def annotations(tmp_path):
     objects = [
-        dict(
-            id=image,
-            image_id=image,
-            category_id=label + 1,
-            bbox=[x1, y1, x2 - x1, y2 - y1],
-            area=(x2 - x1) * (y2 - y1),
-            iscrowd=0,
-            segmentation=dict(
-                code := rle.encode(mask_of((x1, y1, x2, y2))),
-                counts=code['counts'].decode(),
-            ),
-        )
+        (image, label + 1, (x1, y1, x2 - x1, y2 - y1))
         for image, boxes in TRUTH.items()
         for label, (x1, y1, x2, y2) in boxes
     ]
+    content = coco_json(dict.fromkeys(TRUTH, ''), objects, CLASSES, SIZE)
     path = tmp_path / 'truth.json'
-    content = dict(
-        images=[dict(id=i, width=80, height=80, file_name='') for i in TRUTH],
-        annotations=objects,
-        categories=[dict(id=i + 1, name=n) for i, n in enumerate(CLASSES)],
-    )
     path.write_text(json.dumps(content))
     return str(path)
+
+
+def arrays(boxes):
+    return dict(
+        bboxes=torch.tensor([b for _, b in boxes]).reshape(-1, 4).float(),
+        labels=torch.tensor([label for label, _ in boxes]).long(),
+    )
 
 
 def coco(kind, path, found):
@@ -64,12 +56,9 @@ def coco(kind, path, found):
     for image in TRUTH:
         boxes = found.get(image, [])
         masks = [mask_of(TRUTH[1][0][1] if label else b) for label, b in boxes]
-        pred = dict(
-            bboxes=torch.tensor([b for _, b in boxes]).reshape(-1, 4).float(),
-            scores=torch.full((len(boxes),), 0.9),
-            labels=torch.tensor([label for label, _ in boxes]).long(),
-            masks=torch.tensor(np.array(masks).reshape(-1, *SIZE)),
-        )
+        pred = arrays(boxes)
+        pred['scores'] = torch.full((len(boxes),), 0.9)
+        pred['masks'] = torch.tensor(np.array(masks).reshape(-1, *SIZE))
         samples.append(dict(pred_instances=pred, img_id=image, ori_shape=SIZE))
     metric.process({}, samples)
     return metric, metric.evaluate(len(TRUTH))
@@ -124,24 +113,10 @@ def voc(kind, found):
     metric.dataset_meta = dict(classes=CLASSES)
     samples = []
     for image, boxes in TRUTH.items():
-        pred = found.get(image, [])
-        none = dict(bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long())
-        samples.append(
-            dict(
-                gt_instances=dict(
-                    bboxes=torch.tensor([b for _, b in boxes]).float(),
-                    labels=torch.tensor([label for label, _ in boxes]),
-                ),
-                ignored_instances=none,
-                pred_instances=dict(
-                    bboxes=torch.tensor([b for _, b in pred])
-                    .reshape(-1, 4)
-                    .float(),
-                    labels=torch.tensor([label for label, _ in pred]).long(),
-                    scores=torch.full((len(pred),), 0.9),
-                ),
-            )
-        )
+        truth, pred = arrays(boxes), arrays(found.get(image, []))
+        pred['scores'] = torch.full((len(pred['labels']),), 0.9)
+        sample = dict(gt_instances=truth, ignored_instances=arrays([]))
+        samples.append(dict(sample, pred_instances=pred))
     metric.process({}, samples)
     return metric, metric.evaluate(len(TRUTH))
 

@@ -14,6 +14,8 @@ from tests import ROOT
 PRETRAINED = 'pretrain/sr-toy-seed0'
 FINETUNED = 'finetune/seg/sr-toy-seed0'
 TEST = 'test/seg/sr-toy-seed0'
+# Changes of the plan that halve it.
+ONE_SEED = dict(seeds=[0], pretrain_seeds=[0])
 # Writes what tools/train.py and tools/test.py write, in milliseconds. A file
 # 'fail' or 'sleep' in the folder above makes it do so; 'started' counts.
 TOOL = """

@@ -7,13 +7,7 @@ import pytest
 
 from reproduction.plan import Data
 from reproduction.status import check_data_set
-
-
-def write(root, *names):
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+from tests.commands import touch
 
 
 def check(root, files):
@@ -25,9 +19,9 @@ def coco(tmp_path, monkeypatch):
     """Make a tree of 3 + 2 images and two lists; return their numbers."""
     monkeypatch.chdir(tmp_path)
     root = Path('data/coco')
-    write(root, *(f'train2017/{i}.jpg' for i in range(3)))
-    write(root, *(f'val2017/{i}.jpg' for i in range(2)))
-    write(root, 'annotations/train.json', 'annotations/val.json')
+    touch(root, *(f'train2017/{i}.jpg' for i in range(3)))
+    touch(root, *(f'val2017/{i}.jpg' for i in range(2)))
+    touch(root, 'annotations/train.json', 'annotations/val.json')
     files = {
         'train2017/*.jpg': 3,
         'val2017/*.jpg': 2,
@@ -60,7 +54,7 @@ def test_sentences(coco, remove, add, sentence):
     root, files = coco
     for name in remove:
         (root / name).unlink()
-    write(root, *add)
+    touch(root, *add)
     (root / 'train2017/dangling.jpg').symlink_to('nowhere')
     result = check(root, files)
     assert result.sentence == sentence
@@ -68,7 +62,7 @@ def test_sentences(coco, remove, add, sentence):
 
 
 def test_patterns(tmp_path):
-    write(
+    touch(
         tmp_path,
         *('a/x.png', 'a/b/x.png', 'a/b/y.png', 'a/c/x.png', 'a/b/d/x.png'),
         *('a/b/x.txt', 'a/.h/x.png', 'a/b/.x.png', 'x.png'),
@@ -90,7 +84,7 @@ def test_patterns(tmp_path):
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):
-    write(tmp_path, 'elsewhere/aachen/1.png', 'elsewhere/bochum/2.png')
+    touch(tmp_path, 'elsewhere/aachen/1.png', 'elsewhere/bochum/2.png')
     (tmp_path / 'train').mkdir()
     for name in ('aachen', 'bochum'):
         link = tmp_path / 'train' / name

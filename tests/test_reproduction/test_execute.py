@@ -18,6 +18,7 @@ from reproduction.status import State
 from reproduction.tables import collect_tables
 from tests.test_reproduction.conftest import (
     FINETUNED,
+    ONE_SEED,
     PRETRAINED,
     TEST,
     methods,
@@ -26,7 +27,7 @@ from tests.test_reproduction.conftest import (
 )
 
 FORK = multiprocessing.get_context('fork')
-CHANGED = methods(options={'model.loss_lambda': 0.25})
+CHANGED = dict(ONE_SEED, methods=methods(options={'model.loss_lambda': 0.25}))
 
 
 def run(folder, *only, redo=False, gpus=None, log=lambda _: None, **changes):
@@ -122,9 +123,9 @@ def test_a_work_dir_that_cannot_be(tmp_path, fake_tools):
 @pytest.mark.parametrize('name', [PRETRAINED, 'finetune/seg/random-seed0'])
 def test_killed_runs_continue(tmp_path, fake_tools, name):
     (tmp_path / 'sleep').touch()
-    process = FORK.Process(target=run, args=(tmp_path, name))
+    process = FORK.Process(target=run, args=(tmp_path, name), kwargs=ONE_SEED)
     process.start()
-    status = status_of(tmp_path)
+    status = status_of(tmp_path, **ONE_SEED)
     run_dir = status.run_dir(status.runs[name])
     wait_for((run_dir.path / 'epoch_2.pth').exists)
     os.kill(process.pid, signal.SIGKILL)
@@ -135,7 +136,7 @@ def test_killed_runs_continue(tmp_path, fake_tools, name):
     wait_for(lambda: not run_dir.is_running())
     status.forget()
     assert states(status)[name] is State.INTERRUPTED
-    _, done = run(tmp_path)
+    _, done = run(tmp_path, **ONE_SEED)
     assert done
     assert (run_dir.path / 'epoch_3.pth').read_text().endswith(' 3')
     assert [a['exit'] for a in run_dir.attempts()] == [None, 0]
@@ -169,9 +170,9 @@ def test_several_at_once_run_nothing_twice(tmp_path, fake_tools):
         '(root / "a.jpg").touch()\n'
     )
     toy = dict(root=str(new), files={'*.jpg': 1}, make=str(make))
-    data = dict(data=dict(toy=toy))
+    changes = dict(ONE_SEED, data=dict(toy=toy))
     processes = [
-        FORK.Process(target=run, args=(tmp_path,), kwargs=data)
+        FORK.Process(target=run, args=(tmp_path,), kwargs=changes)
         for _ in range(3)
     ]
     for process in processes:
@@ -179,15 +180,15 @@ def test_several_at_once_run_nothing_twice(tmp_path, fake_tools):
     for process in processes:
         process.join()
         assert process.exitcode == 0
-    status = status_of(tmp_path)
+    status = status_of(tmp_path, **ONE_SEED)
     assert set(states(status).values()) == {State.COMPLETE}
     assert fake_tools() == dict.fromkeys(status.runs, 1)
     assert (tmp_path / 'made').read_text() == 'x'
 
 
 def test_a_changed_plan_is_run_again_only_with_redo(tmp_path, fake_tools):
-    run(tmp_path)
-    status, done = run(tmp_path, methods=CHANGED)
+    run(tmp_path, **ONE_SEED)
+    status, done = run(tmp_path, **CHANGED)
     assert not done
     assert fake_tools()[PRETRAINED] == 1
     change = 'model.loss_lambda was 0.5, is 0.25'
@@ -196,8 +197,8 @@ def test_a_changed_plan_is_run_again_only_with_redo(tmp_path, fake_tools):
         assert own.state is State.STALE
         assert own.why == f'{prefix}{change}'
     assert cells(status)[1] == []  # stale numbers are in no table
-    assert len(cells(status)[0]) == 2
-    _, done = run(tmp_path, redo=True, methods=CHANGED)
+    assert len(cells(status)[0]) == 1
+    _, done = run(tmp_path, redo=True, **CHANGED)
     assert done
     assert fake_tools()[PRETRAINED] == 2
     assert fake_tools()['test/seg/random-seed0'] == 1
@@ -206,9 +207,9 @@ def test_a_changed_plan_is_run_again_only_with_redo(tmp_path, fake_tools):
 
 def test_old_results_are_not_those_of_a_new_pretraining(tmp_path, fake_tools):
     """The new one may still be incomplete."""
-    run(tmp_path)
+    run(tmp_path, **ONE_SEED)
     (tmp_path / 'fail').touch()
-    status, done = run(tmp_path, 'pretrain/*', redo=True, methods=CHANGED)
+    status, done = run(tmp_path, 'pretrain/*', redo=True, **CHANGED)
     assert not done
     assert states(status)[PRETRAINED] is State.FAILED
     assert states(status)[FINETUNED] is State.STALE
@@ -258,9 +259,10 @@ def test_one_that_cannot_start_does_not_stop_the_others(
 
 def test_runs_with_more_gpus_than_there_are(tmp_path, fake_tools):
     lines = []
-    status, done = run(tmp_path, log=lines.append, methods=methods(gpus=99))
+    changes = dict(ONE_SEED, methods=methods(gpus=99))
+    status, done = run(tmp_path, log=lines.append, **changes)
     assert not done
     assert any('wants 99 GPUs' in line for line in lines)
     assert states(status)['test/seg/random-seed0'] is State.COMPLETE
-    _, done = run(tmp_path, methods=methods(gpus=99), gpus=0)
+    _, done = run(tmp_path, gpus=0, **changes)
     assert done

@@ -13,11 +13,12 @@ from reproduction.execute import Selection, execute
 from reproduction.labels import draw, list_file, write_list
 from reproduction.launch import build_command, write_metrics
 from reproduction.plan import read_plan
-from reproduction.runs import runs_of, settings_of
+from reproduction.runs import settings_of
 from reproduction.status import PlanStatus, State
 from tests.commands import run
 from tests.test_evaluation.trees import make_voc
 from tests.test_reproduction.conftest import (
+    ONE_SEED,
     plan_dict,
     segmentation,
     status_of,
@@ -54,23 +55,6 @@ def plan_with(folder, benchmark, **changes):
 
 def complete(status):
     return execute(status, Selection(), print)
-
-
-def test_an_evaluation_follows_the_pretraining(tmp_path):
-    plan = read_plan(write_plan(tmp_path, **plan_with(tmp_path, knn())))
-    runs = runs_of(plan)
-    assert list(runs) == [
-        'pretrain/sr-toy-seed0',
-        'pretrain/sr-toy-seed1',
-        'evaluate/knn/random-seed0',
-        'evaluate/knn/random-seed1',
-        'evaluate/knn/sr-toy-seed0',
-        'evaluate/knn/sr-toy-seed1',
-    ]
-    ours = runs['evaluate/knn/sr-toy-seed1']
-    assert ours.parent == ours.pretraining == runs['pretrain/sr-toy-seed1']
-    random = runs['evaluate/knn/random-seed1']
-    assert (random.weights, random.pretraining) == ('none', None)
 
 
 def test_the_tool_gets_the_options_of_the_plan(tmp_path):
@@ -112,10 +96,12 @@ def test_from_nothing_to_the_table(tmp_path, fake_tools):
 
 
 def test_what_makes_an_evaluation_stale(tmp_path, fake_tools):
-    assert complete(status_of(tmp_path, **plan_with(tmp_path, knn())))
+    assert complete(
+        status_of(tmp_path, **plan_with(tmp_path, knn(), **ONE_SEED))
+    )
 
     def state(benchmark, **changes):
-        changes = plan_with(tmp_path, benchmark, **changes)
+        changes = plan_with(tmp_path, benchmark, **ONE_SEED, **changes)
         status = status_of(tmp_path, **changes)
         return status.status(status.runs[OURS])
 
@@ -138,7 +124,7 @@ def test_what_makes_an_evaluation_stale(tmp_path, fake_tools):
 
 def test_a_report_of_another_checkpoint_is_refused(tmp_path, fake_tools):
     """A report that the tool left alone is that of an earlier attempt."""
-    status = status_of(tmp_path, **plan_with(tmp_path, knn()))
+    status = status_of(tmp_path, **plan_with(tmp_path, knn(), **ONE_SEED))
     assert complete(status)
     folder = tmp_path / 'runs' / OURS
     text = (folder / 'dense.json').read_text()
@@ -207,7 +193,8 @@ def test_a_finetuning_gets_its_list_of_labels(tmp_path):
 
 
 def test_labels_need_a_list_of_images(tmp_path, fake_tools):
-    status = status_of(tmp_path, benchmarks=segmentation(labels=0.1))
+    benchmarks = segmentation(labels=0.1)
+    status = status_of(tmp_path, benchmarks=benchmarks, **ONE_SEED)
     assert not complete(status)
     status.forget()
     found = status.status(status.runs[FINETUNED])
@@ -232,8 +219,7 @@ def test_the_real_tool_on_a_few_images(tmp_path):
     )
     benchmark = dict(knn(), evaluate=evaluate)
     benchmark['metrics']['linear'] = dict(title='linear')
-    seeds = dict(seeds=[0], pretrain_seeds=[0])
-    plan = plan_dict(tmp_path, **plan_with(tmp_path, benchmark, **seeds))
+    plan = plan_dict(tmp_path, **plan_with(tmp_path, benchmark, **ONE_SEED))
     plan['data']['toy'] = dict(root=str(voc), files={'JPEGImages/*.jpg': 10})
     plan['pretrain_sets']['toy']['options'] = {
         'data_root': '{toy}/JPEGImages/'

@@ -16,6 +16,8 @@ from reproduction.plan import read_plan
 from reproduction.run_dir import RunDir
 from reproduction.runs import flatten, runs_of, settings_of
 from tests import ROOT
+from tests.commands import SHOW_WORDS, executable
+from tests.commands import run as start
 
 
 def stand_in(folder, name):
@@ -33,16 +35,8 @@ def tool_arguments(line, folder):
     """Return tool and arguments that a command ends in, without launchers."""
     if line[0] == sys.executable:
         return line[1:]
-    fake = folder / 'python'
-    fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    fake.chmod(0o755)
-    words = subprocess.run(
-        line,
-        env=dict(os.environ, PYTHON=str(fake)),
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.splitlines()
+    fake = executable(folder / 'python', SHOW_WORDS)
+    words = start(*line, PYTHON=str(fake)).stdout.splitlines()
     ends = [word.endswith(('train.py', 'test.py')) for word in words]
     return words[ends.index(True) :]
 

@@ -3,15 +3,13 @@
 from pathlib import Path
 
 import pytest
-import torch
-from mmdet.evaluation import CocoMetric, VOCMetric
-from mmengine.structures import InstanceData
 
 from pixcon_mm.config import load_config
 from pixcon_mm.data_paths import LOADERS, leaves, parts
 from reproduction.plan import read_plan
-from reproduction.runs import backbone_name, runs_of, select
+from reproduction.runs import backbone_name, runs_of, select, settings_of
 from tests import ROOT
+from tests.test_transfer import CASES
 
 FILE = ROOT / 'plans/paper.yaml'
 PLAN = read_plan(FILE)
@@ -34,28 +32,28 @@ BENCHMARKS = {
     for run in select(RUNS, kind='finetune', method='random', seed=0)
 }
 ALL = {**PRETRAINED, **BENCHMARKS}
-COCO = 'data/coco/train2017'
-# What differs from the main recipe. The data's root may lose its slash.
+# Of the settings of a pre-training, what differs from PixCon-SR's. Without
+# weights both of their settings are gone.
 HEAD = 'model.head.'
-CHANGES = {
-    'pixcon-sr-coco': {},
-    'pixcon-sr-coco-plus': {
-        key: [COCO, 'data/coco/unlabeled2017']
-        for key in ('data_root', 'train_dataloader.dataset.data_root')
+UNWEIGHTED = {
+    HEAD + 'reweight': None,
+    HEAD + 'reweight.power': ...,
+    HEAD + 'reweight.use_mask': ...,
+}
+VARIANTS = {
+    'mocov2plus': {'model.loss_lambda': 0},
+    'pixcon-sim': UNWEIGHTED,
+    'pixcon-coord': {**UNWEIGHTED, HEAD + 'matching': 'coordinate'},
+    'pixcon-coord-reweighted': {HEAD + 'matching': 'coordinate'},
+    'pixcon-coord-weights': {HEAD + 'matching': 'coordinate'},
+    'power1': {HEAD + 'reweight.power': 1},
+    'power4': {HEAD + 'reweight.power': 4},
+    'no-mask': {HEAD + 'reweight.use_mask': False},
+    'mask-floor': {HEAD + 'mask_rule': 'floor'},
+    **{
+        f'lambda{value:g}': {'model.loss_lambda': value}
+        for value in (0.25, 0.3, 0.7, 0.75, 1)
     },
-    'mocov2plus-coco': {'model.loss_lambda': 0},
-    'pixcon-sim-coco': {HEAD + 'reweight': None},
-    'pixcon-coord-coco': {
-        HEAD + 'reweight': None,
-        HEAD + 'matching': 'coordinate',
-    },
-    'pixcon-coord-reweighted-coco': {HEAD + 'matching': 'coordinate'},
-    'pixcon-sr-no-mask-coco': {HEAD + 'reweight.use_mask': False},
-    'pixcon-sr-power1-coco': {HEAD + 'reweight.power': 1},
-    'pixcon-sr-power4-coco': {HEAD + 'reweight.power': 4},
-    'pixcon-sr-lambda0.25-coco': {'model.loss_lambda': 0.25},
-    'pixcon-sr-lambda0.75-coco': {'model.loss_lambda': 0.75},
-    'pixcon-sr-lambda1-coco': {'model.loss_lambda': 1},
 }
 
 
@@ -81,12 +79,6 @@ def flat(node, path=''):
     }
 
 
-def no_slash(leaf):
-    if isinstance(leaf, list):
-        return [word.rstrip('/') for word in leaf]
-    return leaf.rstrip('/') if isinstance(leaf, str) else leaf
-
-
 def test_every_definition_is_used():
     groups = [g for table in PLAN.tables.values() for g in table.rows]
     assert {m for g in groups for m in g.methods} == {*PLAN.methods}
@@ -97,22 +89,23 @@ def test_every_definition_is_used():
     assert {d for run in RUNS for d in run.data} == {*PLAN.data}
 
 
-@pytest.mark.parametrize('name', CHANGES)
-def test_a_variant_differs_where_it_should_and_nowhere_else(name):
-    base = flat(load_config('configs/pretrain/pixcon_r50_coco.py').to_dict())
-    here = flat(load(PRETRAINED[name]).to_dict())
-    absent = object()
-    changed = {
-        key: leaf
-        for key, leaf in here.items()
-        if no_slash(base.get(key, absent)) != no_slash(leaf)
+@pytest.mark.parametrize('plan', ['paper', 'small_ablations'])
+def test_a_variant_differs_where_it_should_and_nowhere_else(plan):
+    runs = runs_of(read_plan(ROOT / f'plans/{plan}.yaml')).values()
+    settings = {
+        run.method.removeprefix('pixcon-sr-'): settings_of(run)
+        for run in select(runs, kind='pretrain', seed=0)
+        if run.pretrain_set != 'coco-plus'
+        and run.method not in ('byol', 'densecl')
     }
-    assert {k: no_slash(v) for k, v in changed.items()} == CHANGES[name]
-    gone = {key for key in base if key not in here}
-    off = CHANGES[name].get(HEAD + 'reweight', absent) is None
-    assert gone == (
-        {HEAD + 'reweight.power', HEAD + 'reweight.use_mask'} if off else set()
-    )
+    base = settings.pop('pixcon-sr')
+    assert len(settings) > 8
+    for method, own in settings.items():
+        assert VARIANTS[method] == {
+            key: own.get(key, ...)
+            for key in {*base, *own}
+            if own.get(key, ...) != base.get(key, ...)
+        }
 
 
 def datasets_with_root(cfg):
@@ -169,49 +162,10 @@ def test_what_configs_read_is_checked_for(name):
                 assert any(path in (p, *p.parents) for p in patterns), path
 
 
-def voc_names(evaluator):
-    """Return the names of metrics of VOC's evaluator, from one image."""
-    boxes = torch.tensor([[0.0, 0.0, 9.0, 9.0]])
-    truth = InstanceData(bboxes=boxes, labels=torch.tensor([0]))
-    evaluator = {**evaluator}
-    evaluator.pop('type')
-    metric = VOCMetric(**evaluator)
-    metric.dataset_meta = dict(classes=('a',), dataset_type='VOC2007')
-    metric.process(
-        {},
-        [
-            dict(
-                gt_instances=truth,
-                ignored_instances=truth[:0],
-                pred_instances=InstanceData(
-                    **truth, scores=torch.tensor([1.0])
-                ),
-            )
-        ],
-    )
-    return metric.evaluate(1)
-
-
-def test_vocs_metrics_are_the_evaluators():
-    cfg = load(BENCHMARKS['voc0712'])
-    names = voc_names(cfg.test_evaluator)
-    wanted = PLAN.benchmarks['voc0712'].metrics
-    assert {*wanted} <= {*names}
-    # Shares of 1.
-    assert {names[name] * wanted[name].scale for name in wanted} == {100.0}
-
-
-def test_the_other_metrics_are_the_evaluators():
-    cfg = load(BENCHMARKS['coco'])
-    assert cfg.test_evaluator.type == 'CocoMetric'
-    assert {*PLAN.benchmarks['coco'].metrics} == {
-        f'{CocoMetric.default_prefix}/{kind}_mAP'
-        for kind in cfg.test_evaluator.metric
-    }
-    for name in ('cityscapes', 'voc12aug', 'ade20k'):
-        cfg = load(BENCHMARKS[name])
-        assert cfg.test_evaluator.type == 'IoUMetric'
-        metrics = PLAN.benchmarks[name].metrics
-        assert [*metrics] == cfg.test_evaluator.iou_metrics == ['mIoU']
-        # In percent.
-        assert metrics['mIoU'].scale == 1
+def test_metrics_are_those_that_real_runs_give():
+    known = {name for *_, names in CASES.values() for name in names}
+    for benchmark in PLAN.benchmarks.values():
+        assert {*benchmark.metrics} <= known
+        for name, metric in benchmark.metrics.items():
+            # MMSegmentation gives percent, MMDetection shares of 1.
+            assert metric.scale == (1 if name == 'mIoU' else 100)

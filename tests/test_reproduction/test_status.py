@@ -8,11 +8,11 @@ import pytest
 from reproduction import cli, commands
 from reproduction.commands import problems, summary
 from reproduction.execute import Selection, execute
-from reproduction.runs import difference, settings_of
 from reproduction.status import State
 from reproduction.tables import collect_tables
 from tests.test_reproduction.conftest import (
     FINETUNED,
+    ONE_SEED,
     PRETRAINED,
     TEST,
     segmentation,
@@ -168,10 +168,10 @@ def test_another_checkpoint_in_its_place(done):
 
 
 def test_files_missing_from_a_data_folder(tmp_path, fake_tools):
-    status_of(tmp_path)
+    status_of(tmp_path, **ONE_SEED)
     (tmp_path / 'data/1.jpg').unlink()
     toy = dict(root=str(tmp_path / 'data'), files={'*.jpg': 4})
-    data = dict(data=dict(toy=toy))
+    data = dict(ONE_SEED, data=dict(toy=toy))
     status = status_of(tmp_path, **data)
     assert own(status, PRETRAINED).state is State.NO_DATA
     assert own(status, PRETRAINED).why == 'incomplete: *.jpg has 3 of 4 files'
@@ -179,21 +179,8 @@ def test_files_missing_from_a_data_folder(tmp_path, fake_tools):
     assert not run(status)
     assert fake_tools() == {}
     # What is complete stays so without its data.
-    assert run(status_of(tmp_path))
+    assert run(status_of(tmp_path, **ONE_SEED))
     assert own(status_of(tmp_path, **data), TEST).state is State.COMPLETE
-
-
-def test_seed_and_parent_are_settings(tmp_path):
-    runs = status_of(tmp_path).runs
-    first, second = (
-        settings_of(runs[f'finetune/seg/sr-toy-seed{i}']) for i in (0, 1)
-    )
-    assert difference(first, first) == ''
-    assert difference(first, second) == (
-        'pretrain.seed was 0, is 1; seed was 0, is 1'
-    )
-    random = settings_of(runs['finetune/seg/random-seed0'])
-    assert random['weights'] == 'none'
 
 
 def test_moving_data_or_workers_changes_nothing(done, tmp_path):

@@ -1,6 +1,5 @@
 """The pages of docs/study/ have the numbers of the runs, or none."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -9,8 +8,7 @@ import pytest
 from reproduction.execute import Selection, execute
 from reproduction.plan import read_plan
 from reproduction.status import PlanStatus
-from tests import ROOT
-from tests.commands import run
+from tests.commands import load_tool, run
 from tests.test_reproduction.conftest import (
     PRETRAINED,
     TEST,
@@ -20,16 +18,7 @@ from tests.test_reproduction.conftest import (
 )
 from tests.test_reproduction.test_frozen import knn
 
-
-def load(name):
-    path = ROOT / f'docs/study/{name}.py'
-    spec = importlib.util.spec_from_file_location(f'study_{name}', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-make, probe = load('make'), load('probe')
+make, probe = (load_tool(name, 'docs/study') for name in ('make', 'probe'))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from tests import ROOT
-from tests.commands import load_tool, run
+from tests.commands import executable, load_tool, run
 
 check_env = load_tool('check_env')
 PIP = check_env.PIP
@@ -113,9 +113,8 @@ def test_probe_survives_noise_errors_and_crashes(packages, capfd):
 
 
 def test_nothing_is_installed(tmp_path, monkeypatch, capsys):
-    bare = tmp_path / 'python'
-    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
-    bare.chmod(0o755)
+    text = f'exec "{sys.executable}" -I -S "$@"'
+    bare = executable(tmp_path / 'python', text)
     monkeypatch.setattr(sys, 'executable', str(bare))
     assert check_env.main() == 1
     shown = capsys.readouterr().out

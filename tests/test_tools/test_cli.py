@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import math
 import os
 import sys
 import warnings
@@ -10,14 +9,10 @@ import warnings
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import PARAM_SCHEDULERS
 
 from pixcon_mm import cli
 from pixcon_mm.engine import PixConRunner
 from pixcon_mm.errors import UserError
-from tests import ROOT
-
-RECIPE = ROOT / 'configs/pretrain/pixcon_r50_coco.py'
 
 
 def options(*words):
@@ -93,51 +88,6 @@ def test_quiet_keeps_chatter_back_and_leaves_no_trace(capfd):
     assert capfd.readouterr() == ('', 'kept\n')
     assert list(warnings.filters) == filters
     assert logging.root.manager.disable == disabled
-
-
-def rates(cfg, length):
-    """Learning rate of each iteration of a run, as MMEngine's hook sets it."""
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-    schedulers = []
-    for scheduler in map(dict, cfg.param_scheduler):
-        is_converted = scheduler.pop('convert_to_iter_based', False)
-        cls = PARAM_SCHEDULERS.get(scheduler.pop('type'))
-        schedulers.append(
-            cls.build_iter_from_epoch(
-                optimizer, **scheduler, epoch_length=length
-            )
-            if is_converted
-            else cls(optimizer, **scheduler)
-        )
-    found = []
-    for _ in range(cfg.train_cfg.max_epochs):
-        for _ in range(length):
-            found.append(optimizer.param_groups[0]['lr'])
-            optimizer.step()
-            for scheduler in schedulers:
-                if not scheduler.by_epoch:
-                    scheduler.step()
-        for scheduler in schedulers:
-            if scheduler.by_epoch:
-                scheduler.step()
-    return found
-
-
-@pytest.mark.parametrize(
-    ('epochs', 'warmup'),
-    [(800, 4), (1600, 4), (200, 4), (40, 4), (20, 2), (9, 1), (1, 1)],
-)
-def test_another_length_of_the_main_recipe(epochs, warmup):
-    """Warm-up to the full rate, and a cosine to the end of the run."""
-    cfg, length = Config.fromfile(RECIPE), 3
-    cli.set_epochs(cfg, epochs)
-    assert cfg.train_cfg.max_epochs == epochs
-    start = cfg.param_scheduler[0].start_factor
-    for iteration, rate in enumerate(rates(cfg, length)):
-        done = min(iteration / (warmup * length), 1)
-        cosine = (1 + math.cos(math.pi * (iteration // length) / epochs)) / 2
-        expected = cosine * (1 - (1 - done) * (1 - start))
-        assert rate == pytest.approx(expected, rel=1e-6), iteration
 
 
 WARMUP = dict(type='LinearLR', begin=0, end=10)

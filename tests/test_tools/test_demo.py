@@ -76,9 +76,7 @@ def table(*columns):
             RowKey(title, '-', None),
             {
                 name: Cell(
-                    column[index],
-                    wanted=2,
-                    seeds=[*range(len(column[index]))],
+                    column[index], wanted=2, seeds=[*range(len(column[index]))]
                 )
                 for name, column in zip(names, columns, strict=True)
             },

@@ -9,18 +9,11 @@ import sys
 import pytest
 
 from tests import ROOT
-from tests.commands import run
+from tests.commands import SHOW_WORDS, executable, run
 
 DEMO = 'configs/pretrain/pixcon_r18_demo.py'
 CHOICES = ('PYTHON', 'VIRTUAL_ENV', 'CONDA_PREFIX')
 NODES = ('NNODES', 'NODE_RANK', 'MASTER_ADDR', 'MASTER_PORT', 'PORT')
-
-
-def executable(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'#!/bin/sh\n{text}\n')
-    path.chmod(0o755)
-    return path
 
 
 @pytest.fixture
@@ -32,8 +25,7 @@ def words_of(tmp_path, monkeypatch):
     def _words_of(program, script, *arguments, **env):
         fake = executable(
             tmp_path / program,
-            'printf "%s\\n" "$@"\n'
-            'echo "threads $OMP_NUM_THREADS port $MASTER_PORT"',
+            f'{SHOW_WORDS}\necho "threads $OMP_NUM_THREADS port $MASTER_PORT"',
         )
         ours = dict(PATH=f'{tmp_path}:{os.environ["PATH"]}')
         if program == 'python':
@@ -51,7 +43,6 @@ NAMED = dict(NNODES='3', NODE_RANK='2', MASTER_ADDR='node0', PORT='29511')
 @pytest.mark.parametrize(
     ('env', 'nodes'),
     [
-        ({}, '--standalone'),
         (
             NAMED,
             '--nnodes 3 --node-rank 2 --master-addr node0 --master-port 29511',
@@ -80,13 +71,15 @@ def test_torchrun_gets_nodes_and_arguments(words_of, env, nodes):
     ]
 
 
-def test_dist_test_passes_on_its_arguments(words_of):
-    words = words_of(
-        *('python', 'dist_test.sh', 'a b.py', 'c d.pth', 4, '--out', 'm.json')
-    )
+@pytest.mark.parametrize(
+    ('tool', 'files'), [('train', ['a b.py']), ('test', ['a b.py', 'c d.pth'])]
+)
+def test_alone_torchrun_needs_no_address(words_of, tool, files):
+    options = ['--out', 'm.json']
+    words = words_of('python', f'dist_{tool}.sh', *files, 4, *options)
     assert words[1:-1] == [
-        *('--standalone', '--nproc-per-node', '4', f'{ROOT}/tools/test.py'),
-        *('--launcher', 'pytorch', 'a b.py', 'c d.pth', '--out', 'm.json'),
+        *('--standalone', '--nproc-per-node', '4', f'{ROOT}/tools/{tool}.py'),
+        *('--launcher', 'pytorch', *files, *options),
     ]
 
 

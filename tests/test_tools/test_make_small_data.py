@@ -4,19 +4,14 @@ import pytest
 
 from pixcon_mm.errors import UserError
 from tests.commands import load_tool
-from tests.test_datasets.pictures import picture, write_pictures
+from tests.test_datasets.pictures import write_pictures
+from tests.test_evaluation.trees import make_voc
 
 
 @pytest.fixture
 def sets(tmp_path):
     """VOC with images of both lists, COCO, Cityscapes' layout, a folder."""
-    lists = tmp_path / 'voc/ImageSets/Segmentation'
-    lists.mkdir(parents=True)
-    (lists / 'trainaug.txt').write_text('a\nb\n')
-    (lists / 'val.txt').write_text('c\n')
-    (tmp_path / 'voc/JPEGImages').mkdir()
-    for name in 'abc':
-        picture().save(tmp_path / f'voc/JPEGImages/{name}.jpg')
+    make_voc(tmp_path / 'voc', train=2, val=1)
     for folder in (
         *('coco/train2017', 'coco/val2017', 'scenes/x', 'scenes/y'),
         *('cs/leftImg8bit/train/city', 'cs/leftImg8bit/val/town'),
@@ -35,7 +30,7 @@ def make(tmp_path, sets):
 
 def test_training_images_of_all_sets_and_no_others(tmp_path, sets):
     expected = sorted(
-        ['voc/JPEGImages/a.jpg', 'voc/JPEGImages/b.jpg']
+        ['voc/JPEGImages/train0.jpg', 'voc/JPEGImages/train1.jpg']
         + [
             f'{folder}/00{i}.png'
             for folder in (
@@ -51,12 +46,12 @@ def test_training_images_of_all_sets_and_no_others(tmp_path, sets):
 
 def test_a_validation_image_in_the_list_is_refused(tmp_path, sets):
     path = tmp_path / 'voc/ImageSets/Segmentation/trainaug.txt'
-    path.write_text('a\nc\n')
-    with pytest.raises(UserError, match=r'1 images of val.txt, such as c'):
+    path.write_text('train0\nval0\n')
+    with pytest.raises(UserError, match=r'1 images of val.txt, such as val0'):
         make(tmp_path, sets)
 
 
 def test_a_missing_image_is_named(tmp_path, sets):
-    (tmp_path / 'voc/JPEGImages/b.jpg').unlink()
-    with pytest.raises(UserError, match=r'1 images are missing.*b\.jpg'):
+    (tmp_path / 'voc/JPEGImages/train1.jpg').unlink()
+    with pytest.raises(UserError, match=r'1 images are missing.*train1\.jpg'):
         make(tmp_path, sets)

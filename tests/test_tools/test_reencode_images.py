@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import Image
 
 from pixcon_mm.datasets.loading import decode_whole
 from pixcon_mm.tools import reencode_images as tool
@@ -106,18 +106,6 @@ def test_kinds_look_as_pretraining_saw_them(run, dst, tmp_path):
             for c in (copy, content)
         ]
         assert np.abs(blocks[0] - blocks[1]).max() < 8, name
-
-
-def test_orientation_is_neither_applied_nor_kept(run, tmp_path, dst):
-    tags = Image.Exif()
-    tags[ExifTags.Base.Orientation] = 6
-    folder = tmp_path / 'src'
-    folder.mkdir()
-    picture(3, 90, 60).save(folder / 'a.jpg', exif=tags, quality=100)
-    run(folder, dst, '--short-side', '24')
-    with Image.open(dst / 'a.jpg') as image:
-        assert image.size == (36, 24)
-        assert ExifTags.Base.Orientation not in image.getexif()
 
 
 def test_second_run_does_what_is_missing(run, src, dst):

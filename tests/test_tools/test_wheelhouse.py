@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from tests import ROOT
-from tests.commands import run
+from tests.commands import executable, run
 
 NAMES = [
     line
@@ -28,9 +28,7 @@ done
 @pytest.fixture
 def collect(tmp_path):
     """Run the script with that pip; returns the process, words and pins."""
-    fake = tmp_path / 'python'
-    fake.write_text(PIP)
-    fake.chmod(0o755)
+    fake = executable(tmp_path / 'python', PIP)
 
     def _collect(size):
         log, folder = tmp_path / 'log', tmp_path / 'wheels'

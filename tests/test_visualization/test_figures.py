@@ -5,8 +5,6 @@ import pytest
 from matplotlib.patches import ConnectionPatch
 
 from pixcon_mm.visualization.figures import (
-    PAIR_FIGURES,
-    as_pixels,
     browse_figure,
     matches_figure,
     pca_figure,
@@ -134,11 +132,3 @@ def test_a_row_of_views_for_each_photograph():
     figure = browse_figure(views, ['a', 'b'])
     shown = [panel.images[0].get_array() for panel in figure.axes]
     np.testing.assert_array_equal(shown, views.reshape(12, 8, 8, 3))
-
-
-@pytest.mark.parametrize('draw', PAIR_FIGURES.values(), ids=PAIR_FIGURES)
-def test_figures_can_be_drawn(pair, draw):
-    pixels = as_pixels(draw(pair))
-    assert pixels.dtype == np.uint8
-    assert pixels.shape[1] in (1100, 1300)
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100

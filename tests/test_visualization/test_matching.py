@@ -39,10 +39,7 @@ def paths(tmp_path_factory):
 
 @pytest.mark.parametrize(
     'head',
-    [
-        dict(),
-        dict(matching='coordinate', max_distance=0.5, reweight=None),
-    ],
+    [dict(), dict(matching='coordinate', max_distance=0.5, reweight=None)],
 )
 def test_arrays_are_those_of_the_step(paths, head):
     """Against an obvious computation from the same batch."""

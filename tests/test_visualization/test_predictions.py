@@ -138,23 +138,6 @@ def test_detections_that_are_drawn(scores, kept):
     assert found == pytest.approx(expected)
 
 
-def test_files_are_named_by_index_and_image(tmp_path):
-    init_default_scope('mmseg')
-    images = Images(tmp_path, 'mmseg')
-    cfg, out = Config(dict(default_scope='mmseg')), tmp_path / 'out'
-    assert predictions.write_pairs(Finds(), images, cfg, out, 3) == 3
-    names = sorted(path.name for path in out.iterdir())
-    assert names == [f'{i:05d}_photo{i}.jpg' for i in (0, 2, 4)]
-    sheet = out / 'sheet.jpg'
-    assert predictions.write_sheet(Finds(), images, cfg, sheet, 4) == 4
-    sheet = np.array(Image.open(sheet))
-    height, width = predictions.ROW[1] + predictions.GAP, predictions.ROW[0]
-    assert sheet.shape[0] == 4 * height
-    assert width / 2 < sheet.shape[1] <= width
-    for row in range(4):
-        assert (sheet[(row + 1) * height - 3] > 240).all()  # white between
-
-
 @pytest.mark.parametrize(
     ('count', 'chosen'), [(2, [1, 4]), (3, [1, 3, 4]), (9, [1, 3, 4, 0, 2])]
 )

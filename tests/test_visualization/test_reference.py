@@ -1,7 +1,5 @@
 """A run is compared with the band of its recipe's runs."""
 
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,6 +15,7 @@ from pixcon_mm.visualization.reference import (
     make_reference,
     save_reference,
 )
+from tests.commands import write_scalars
 
 RECIPE = 'pixcon_r18_demo'
 
@@ -43,13 +42,6 @@ def records(seed, steps=200, every=5, shift=None):
 
 def runs(count=3):
     return {f'seed{i}': records(i) for i in range(count)}
-
-
-def write_run(folder, rows):
-    path = folder / '1/vis_data/scalars.json'
-    path.parent.mkdir(parents=True)
-    path.write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
-    return str(folder)
 
 
 def test_the_band_is_five_deviations_of_one_more_run():
@@ -107,14 +99,17 @@ def test_a_file_gives_the_same_band(tmp_path):
 
 
 def test_the_tool_saves_and_compares(tmp_path, capsys):
-    folders = [write_run(tmp_path / n, rows) for n, rows in runs().items()]
+    shifted = records(7, 100, 5, (40, 80, 3))
+    for name, rows in {**runs(), 'high': shifted}.items():
+        write_scalars(tmp_path / name, rows)
+    folders = [str(tmp_path / name) for name in runs()]
     file = str(tmp_path / 'toy.json')
     main([*folders, '--save', file])
-    shifted = write_run(tmp_path / 'high', records(7, 100, 5, (40, 80, 3)))
     capsys.readouterr()
     # The folder of the picture is made.
     out = tmp_path / 'new/a.png'
-    main([shifted, '--against', file, '--out', str(out)])
+    run = str(tmp_path / 'high')
+    main([run, '--against', file, '--out', str(out)])
     output = capsys.readouterr().out
     assert 'high: iterations' in output
     assert 'loss leaves the band; at' in output

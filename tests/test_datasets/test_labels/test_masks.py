@@ -13,10 +13,27 @@ SHAPE = (8, 12)
 
 
 @pytest.fixture
-def check(tmp_path, sentences):
-    """Write three images and masks, and check them."""
+def check_set(tmp_path, sentences):
+    """Check what is below the folders of images and masks."""
 
-    def _check(masks, suffix='.png', classes=NAMES, take='.png', **options):
+    def _check_set(kind=BaseSegDataset, use=(), masks='masks', **options):
+        dataset = kind(
+            data_root=str(tmp_path),
+            data_prefix=dict(img_path='images', seg_map_path=masks),
+            metainfo=dict(classes=options.pop('classes', NAMES)),
+            lazy_init=True,
+            **options,
+        )
+        return sentences('masks', dataset, **dict(use))
+
+    return _check_set
+
+
+@pytest.fixture
+def check(tmp_path, check_set):
+    """Write images and masks, and check them."""
+
+    def _check(masks, suffix='.png', **options):
         for folder in ('images', 'masks'):
             (tmp_path / folder).mkdir(exist_ok=True)
         for i, mask in enumerate(masks):
@@ -27,15 +44,7 @@ def check(tmp_path, sentences):
                 picture.save(tmp_path / f'masks/{i}{suffix}')
         uses = ('loader', 'num_classes', 'sample')
         use = {name: options.pop(name) for name in uses if name in options}
-        dataset = BaseSegDataset(
-            data_root=str(tmp_path),
-            data_prefix=dict(img_path='images', seg_map_path='masks'),
-            metainfo=dict(classes=classes),
-            seg_map_suffix=take,
-            lazy_init=True,
-            **options,
-        )
-        return sentences('masks', dataset, **use)
+        return check_set(use=use, **{'seg_map_suffix': suffix, **options})
 
     return _check
 
@@ -59,17 +68,10 @@ def filled(*values):
     ],
 )
 def test_values_that_the_config_lists(
-    check, tmp_path, sentences, values, given, level, words
+    check, check_set, values, given, level, words
 ):
     check([filled(*values)])
-    dataset = MaskFolderDataset(
-        data_root=str(tmp_path),
-        data_prefix=dict(img_path='images', seg_map_path='masks'),
-        metainfo=dict(classes=NAMES),
-        mask_values=given,
-        lazy_init=True,
-    )
-    found = sentences('masks', dataset)
+    found = check_set(MaskFolderDataset, mask_values=given)
     assert words in found[level][0]
 
 
@@ -91,37 +93,24 @@ def test_missing_masks_and_suffixes(check, tmp_path):
     assert f'1 of 3 masks is not there (the first: {tmp_path}/masks/1.png' in (
         sentence
     )
-    (sentence,) = check(masks[:1], take='_gt.png')['stop']
+    (sentence,) = check(masks[:1], seg_map_suffix='_gt.png')['stop']
     assert "There is '0.png': set seg_map_suffix." in sentence
 
 
 def test_images_that_a_list_names_and_nobody_has(check, tmp_path):
     (tmp_path / 'list.txt').write_text('0\n7\n')
     found = check([filled(0, 1, 2)], ann_file='list.txt')
-    assert (
-        found['stop'][0].partition(': ')[2].startswith('1 of 2 images is not')
-    )
+    assert ': 1 of 2 images is not' in found['stop'][0]
 
 
 @pytest.fixture
-def mixed(tmp_path, sentences):
+def mixed(tmp_path, check_set):
     """Check a set of four .jpg images, with three others among them."""
     for folder in ('images', 'masks'):
         (tmp_path / folder).mkdir()
     for name in ('1.jpg', '2.jpg', 'a.png', 'b.png', 'c.JPG', 'notes.txt'):
         (tmp_path / 'images' / name).touch()
-
-    def _mixed(masks='masks', **options):
-        dataset = BaseSegDataset(
-            data_root=str(tmp_path),
-            data_prefix=dict(img_path='images', seg_map_path=masks),
-            metainfo=dict(classes=NAMES),
-            lazy_init=True,
-            **options,
-        )
-        return sentences('masks', dataset)
-
-    return _mixed
+    return check_set
 
 
 def test_images_with_another_suffix_are_counted(mixed):
@@ -163,10 +152,9 @@ def test_an_empty_set_is_checked_again(mixed, tmp_path):
 )
 def test_what_is_no_label_map(check, tmp_path, mask, words):
     suffix = '.tif' if mask.dtype == np.float32 else '.png'
-    (sentence,) = check([mask, mask], suffix=suffix, take=suffix)['stop']
-    assert sentence.startswith(
-        f'{tmp_path}/masks: 2 of 2 masks cannot be used'
-    )
+    (sentence,) = check([mask, mask], suffix=suffix)['stop']
+    start = f'{tmp_path}/masks: 2 of 2 masks cannot be used'
+    assert sentence.startswith(start)
     assert f'{tmp_path}/masks/0{suffix}' in sentence
     assert words in sentence
 
@@ -174,16 +162,11 @@ def test_what_is_no_label_map(check, tmp_path, mask, words):
 def test_a_damaged_mask(check, tmp_path):
     check([filled(0, 1, 2)])
     path = tmp_path / 'masks/0.png'
-    path.write_bytes(path.read_bytes()[:40])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:40])
     assert f'{path}, cannot be read' in check([None])['stop'][0]
-
-
-def test_a_mask_that_pillow_reports_in_its_own_way(check, tmp_path):
-    check([filled(0, 1, 2)])
-    path = tmp_path / 'masks/0.png'
-    content = bytearray(path.read_bytes())
-    content[8:12] = (8).to_bytes(4, 'big')  # a header that is too short
-    path.write_bytes(content)
+    # A header that is too short, which Pillow reports in its own way.
+    path.write_bytes(whole[:8] + (8).to_bytes(4, 'big') + whole[12:])
     assert 'cannot be read (ValueError: ' in check([None])['stop'][0]
 
 
@@ -200,6 +183,9 @@ def test_masks_of_another_size(check, tmp_path):
     assert f'{start}{shown}' in sentence
 
 
+TWO, REDUCED = dict(classes=NAMES[:2]), dict(reduce_zero_label=True)
+
+
 @pytest.mark.parametrize(
     ('values', 'options', 'words'),
     [
@@ -208,23 +194,24 @@ def test_masks_of_another_size(check, tmp_path):
         ((1, 2, 3), {}, 'count from 1, set reduce_zero_label=True'),
         ((0, 1, 2, 3), {}, 'If 0 is not a class, set reduce_zero_label=True'),
         ((0, 85, 170), {}, 'shades for 3 classes: divide them by 85'),
-        ((*range(40), 77), {}, 'resizing with interpolation or from JPEG'),
+        # All pixels in one class, or in none.
+        ((0, 255), TWO, 'class 0 is the only one in the 2 masks'),
+        ((0, 255), TWO, 'write 1 for 255'),
+        ((0, 255), {**TWO, 'loader': 'test_dataloader'}, 'write 1 for 255'),
+        ((255,), {}, 'every pixel is ignored, as 255 is ignored'),
+        ((0,), REDUCED, 'reduce_zero_label=True turns 0 into 255'),
+        ((0, 1), REDUCED, 'If 0 is a class, set reduce_zero_label=False'),
     ],
 )
-def test_values_above_the_classes(check, values, options, words):
-    masks = [filled(*values), filled(*values[6:] or values)]
-    if words.startswith('resizing'):
-        masks = [np.arange(96, dtype=np.uint8).reshape(SHAPE)]
-    (sentence,) = check(masks, **options)['stop']
+def test_values_that_do_not_fit(check, values, options, words):
+    (sentence,) = check([filled(*values)] * 2, **options)['stop']
     assert words in sentence
 
 
-@pytest.mark.parametrize('loader', ['train_dataloader', 'test_dataloader'])
-def test_masks_in_0_and_255(check, loader):
-    masks = [filled(0, 255)] * 2
-    (sentence,) = check(masks, classes=NAMES[:2], loader=loader)['stop']
-    assert 'class 0 is the only one in the 2 masks' in sentence
-    assert 'write 1 for 255' in sentence
+def test_many_values_come_from_interpolation(check):
+    mask = np.arange(96, dtype=np.uint8).reshape(SHAPE)
+    (sentence,) = check([mask])['stop']
+    assert 'resizing with interpolation or from JPEG' in sentence
 
 
 def test_only_one_class_is_odd_where_nothing_is_learned(check):
@@ -233,19 +220,6 @@ def test_only_one_class_is_odd_where_nothing_is_learned(check):
         found = check([filled(1)], **trial)
         assert 'class 1 is the only one' in found['warning'][0]
         assert found['stop'] == []
-
-
-@pytest.mark.parametrize(
-    ('values', 'is_reduced', 'words'),
-    [
-        ((255,), False, 'every pixel is ignored, as 255 is ignored'),
-        ((0,), True, 'reduce_zero_label=True turns 0 into 255'),
-        ((0, 1), True, 'If 0 is a class, set reduce_zero_label=False'),
-    ],
-)
-def test_nothing_but_ignored_pixels(check, values, is_reduced, words):
-    found = check([filled(*values)], reduce_zero_label=is_reduced)
-    assert words in found['stop'][0]
 
 
 def test_a_mask_that_is_ignored_as_a_whole_is_counted(check, tmp_path):

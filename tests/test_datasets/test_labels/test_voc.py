@@ -5,32 +5,25 @@ from mmdet.datasets import XMLDataset
 from PIL import Image
 
 from pixcon_mm.datasets.xml_folder import XMLFolderDataset
+from tests.benchmarks import voc_object, voc_xml
 
 NAMES = ('cat', 'dog')
 WIDTH, HEIGHT = 20, 10
-BOX = '<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>'
 
 
 def item(name='cat', box=(3, 3, 8, 6)):
-    return (
-        f'<object><name>{name}</name><difficult>0</difficult><bndbox>'
-        f'{BOX.format(*box)}</bndbox></object>'
-    )
+    return voc_object(name, box)
 
 
 def annotation(*objects, size=(WIDTH, HEIGHT)):
-    width, height = size
-    return (
-        f'<annotation><size><width>{width}</width><height>{height}</height>'
-        f'</size>{"".join(objects)}</annotation>'
-    )
+    return voc_xml(*objects, size=size)
 
 
 @pytest.fixture
 def check(tmp_path, sentences):
     """Write two images, the first with an XML of its own."""
 
-    def _check(first, loader='train_dataloader', classes=NAMES, **options):
+    def _check(first, listed='a\nb\n', without=(), kind=XMLDataset, **options):
         for folder in ('JPEGImages', 'Annotations'):
             (tmp_path / folder).mkdir(exist_ok=True)
         for name in ('a', 'b'):
@@ -38,23 +31,19 @@ def check(tmp_path, sentences):
             Image.new('RGB', (WIDTH, HEIGHT)).save(path)
         both = annotation(item('cat'), item('dog', (1, 1, 20, 10)))
         (tmp_path / 'Annotations/b.xml').write_text(both)
-        if first is not None:
-            (tmp_path / 'Annotations/a.xml').write_text(first)
-        (tmp_path / 'list.txt').write_text('a\nb\n')
-        for name in options.pop('without', []):
+        (tmp_path / 'Annotations/a.xml').write_text(first)
+        (tmp_path / 'list.txt').write_text(listed)
+        for name in without:
             (tmp_path / name).unlink()
-        dataset = options.pop('kind', XMLDataset)(
+        dataset = kind(
             data_root=str(tmp_path),
             ann_file='list.txt',
             data_prefix=dict(sub_data_root=''),
-            metainfo=dict(classes=classes),
             lazy_init=True,
+            **{'metainfo': dict(classes=NAMES), **options},
         )
-        return sentences('voc', dataset, loader, **options)
+        return sentences('voc', dataset)
 
-    _check.again = lambda dataset: sentences(
-        'voc', dataset, 'train_dataloader'
-    )
     return _check
 
 
@@ -64,9 +53,7 @@ def test_files_without_problems(check, tmp_path):
     assert found['note'] == [
         f'{tmp_path}/list.txt: 2 images, 2 objects; 1 without objects.'
     ]
-
-
-def test_files_without_a_size(check):
+    # Nor is a size needed.
     found = check('<annotation></annotation>')
     assert found['stop'] == found['warning'] == []
 
@@ -107,41 +94,27 @@ def test_images_of_another_suffix(check, tmp_path):
     assert 'takes .jpg only' in sentence
     # The data set of the configs for own data takes any.
     Image.new('RGB', (WIDTH, HEIGHT)).save(tmp_path / 'JPEGImages/a.png')
-    found = check(
-        annotation(), without=['JPEGImages/a.jpg'], kind=XMLFolderDataset
-    )
+    without, kind = ['JPEGImages/a.jpg'], XMLFolderDataset
+    found = check(annotation(), without=without, kind=kind)
     assert found['stop'] == found['warning'] == []
-    found = check(
-        annotation(),
-        without=['JPEGImages/a.jpg', 'JPEGImages/a.png'],
-        kind=XMLFolderDataset,
-    )
+    without.append('JPEGImages/a.png')
+    found = check(annotation(), without=without, kind=kind)
     assert '1 of 2 images is not there' in found['stop'][0]
 
 
 def test_class_names(check):
     (sentence,) = check(annotation(item('cow')))['warning']
-    assert "1 of 3 objects is left out, as no class has the name: 'cow'" in (
-        sentence
-    )
-    (sentence,) = check(annotation(), classes=('Cat', 'Dog'))['stop']
+    assert '1 of 3 objects is left out, as no class has the name' in sentence
+    metainfo = dict(classes=('Cat', 'Dog'))
+    (sentence,) = check(annotation(), metainfo=metainfo)['stop']
     assert "names of the files: 'cat' and 'dog'" in sentence
     assert "class names of the config: 'Cat' and 'Dog'" in sentence
 
 
-def test_no_object_at_all(check, tmp_path):
-    check(annotation())
-    (tmp_path / 'list.txt').write_text('a\n')
-    dataset = XMLDataset(
-        data_root=str(tmp_path),
-        ann_file='list.txt',
-        data_prefix=dict(sub_data_root=''),
-        metainfo=dict(classes=NAMES),
-        lazy_init=True,
-    )
-    assert 'have no object' in check.again(dataset)['stop'][0]
-    dataset._indices = 1
-    assert 'have no object' in check.again(dataset)['warning'][0]
+def test_no_object_at_all(check):
+    for level, indices in (('stop', None), ('warning', 1)):
+        found = check(annotation(), 'a\n', indices=indices)
+        assert 'have no object' in found[level][0]
 
 
 @pytest.mark.parametrize(

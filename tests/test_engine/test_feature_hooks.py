@@ -1,0 +1,190 @@
+"""Probes and pictures of features during pre-training, through real runs."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import (
+    EventAccumulator,
+)
+
+from pixcon_mm.checkpoint.run_checkpoint import load_checkpoint
+from pixcon_mm.checkpoint.torch_file import load_torch_file
+from pixcon_mm.config import load_config
+from pixcon_mm.engine import PixConRunner
+from pixcon_mm.errors import UserError
+from pixcon_mm.visualization.curves import read_records
+from tests import ROOT
+from tests.commands import run, scalars
+from tests.test_datasets.pictures import write_pictures
+from tests.test_evaluation.trees import make_voc
+from tests.test_models import tiny
+
+# Of docs/evaluation.md, for every recipe.
+LINES = next(
+    block
+    for block in re.findall(
+        r'^```python\n(.*?)^```$',
+        (ROOT / 'docs/evaluation.md').read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    if 'MatchPictureHook' in block
+)
+RECALL, NEAR = 'probe_recall_at_1', 'probe_recall_within_1_cell'
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Twelve images and a broken one, and a labelled tree."""
+    folder = tmp_path_factory.mktemp('features')
+    write_pictures(folder / 'images', 12, width=80, height=60)
+    (folder / 'images/broken.jpg').write_bytes(b'no image')
+    make_voc(folder / 'voc', train=3, val=2)
+    return folder
+
+
+@pytest.fixture
+def config(folder, tmp_path):
+    """A recipe with both hooks, with the tiny model."""
+    path = tmp_path / 'drawn.py'
+    recipe = ROOT / 'configs/pretrain/pixcon_r50_coco.py'
+    path.write_text(LINES.replace('./pixcon_r50_coco.py', str(recipe)))
+    cfg = load_config(str(path), dict(data_root=f'{folder}/images'))
+    cfg.model = tiny.model_config()
+    cfg.train_dataloader.update(
+        batch_size=4, num_workers=0, persistent_workers=False
+    )
+    for step in cfg.train_dataloader.dataset.pipeline:
+        if step['type'] == 'TwoViewRandomResizedCrop':
+            step['scale'] = 64
+    cfg.train_cfg.max_epochs = 3
+    cfg.default_hooks.logger.interval = 1
+    cfg.default_hooks.checkpoint.interval = 1
+    cfg.default_hooks.match_pictures.update(interval=2, num_images=1)
+    cfg.default_hooks.dense_probe.data_root = f'{folder}/voc'
+    cfg.default_hooks.dense_probe.update(
+        interval=2, num_images=6, crop_size=64, size=64
+    )
+    return cfg
+
+
+def train(cfg, work_dir):
+    cfg = Config(dict(cfg.to_dict(), work_dir=str(work_dir)))
+    PixConRunner.from_cfg(cfg).train()
+    return scalars(work_dir)
+
+
+def assert_equal(first, second):
+    for name, tensor in first['state_dict'].items():
+        assert torch.equal(tensor, second['state_dict'][name]), name
+
+
+def test_a_probed_and_drawn_run_is_the_same_and_keeps_its_best(
+    config, tmp_path
+):
+    found = train(config, tmp_path / 'with')
+    plain = Config(config.to_dict())
+    for name in ('dense_probe', 'match_pictures'):
+        del plain.default_hooks[name]
+    del plain.default_hooks.checkpoint['save_best']
+    without = train(plain, tmp_path / 'without')
+    losses = [record['loss'] for record in without]
+    assert [r['loss'] for r in found if 'loss' in r] == losses
+    assert_equal(
+        load_checkpoint(tmp_path / 'with/epoch_3.pth'),
+        load_checkpoint(tmp_path / 'without/epoch_3.pth'),
+    )
+
+    probes = [record for record in found if 'probe_miou' in record]
+    assert [p['epoch'] for p in probes] == [2, 3]
+    assert [p['step'] for p in probes] == [6, 9]
+    for probe in probes:
+        assert 0 <= probe[RECALL] <= probe[NEAR] <= 1
+        assert 0 <= probe['probe_miou'] <= 100
+    (best,) = (tmp_path / 'with').glob('best_*.pth')
+    score = max(p[RECALL] for p in probes)
+    epoch = next(p['epoch'] for p in probes if p[RECALL] == score)
+    assert best.name == f'best_probe_recall_at_1_epoch_{epoch}.pth'
+    regular = load_checkpoint(tmp_path / 'with' / f'epoch_{epoch}.pth')
+    kept = load_torch_file(best)
+    assert kept['meta']['epoch'] == regular['meta']['epoch'] == epoch
+    assert_equal(regular, kept)
+    # Curves have the values where they were measured.
+    drawn = read_records(tmp_path / 'with')
+    assert [r['step'] for r in drawn if 'probe_miou' in r] == [6, 9]
+
+    (data,) = (tmp_path / 'with').glob('*/vis_data')
+    names = ['crops_1', 'matches_1', 'weights_1']
+    files = {path.name for path in (data / 'vis_image').iterdir()}
+    assert files == {f'{name}_{step}.png' for name in names for step in (6, 9)}
+    read = {f: np.array(Image.open(data / 'vis_image' / f)) for f in files}
+    # The views are the same, the features are not.
+    np.testing.assert_array_equal(read['crops_1_6.png'], read['crops_1_9.png'])
+    assert (read['weights_1_6.png'] != read['weights_1_9.png']).any()
+    events = EventAccumulator(str(data), size_guidance=dict(images=0))
+    events.Reload()
+    assert set(events.Tags()['images']) == set(names)
+    assert [e.step for e in events.Images('matches_1')] == [6, 9]
+
+
+@pytest.mark.parametrize(
+    ('hook', 'change', 'sentence'),
+    [
+        ('dense_probe', dict(interval=0), 'at least 1'),
+        ('dense_probe', dict(crop_size=60), 'crop_size 60 60'),
+        ('dense_probe', dict(data_root='/no'), '/no does not exist'),
+        ('match_pictures', dict(num_images=0), 'at least 1'),
+        ('match_pictures', dict(interval=0), 'at least 1'),
+        ('checkpoint', dict(save_best='probe_miou'), 'miou with a data_root'),
+    ],
+)
+def test_mistakes_are_found_at_the_start(
+    hook, change, sentence, config, tmp_path
+):
+    config.default_hooks[hook].update(change)
+    if hook == 'checkpoint':
+        del config.default_hooks.dense_probe['data_root']
+    with pytest.raises(UserError, match=sentence):
+        train(config, tmp_path / 'run')
+    assert not scalars(tmp_path / 'run')
+
+
+def test_pictures_of_other_methods_are_refused(config, tmp_path):
+    other = ROOT / 'configs/pretrain/densecl_r18-w32_small.py'
+    config.model = load_config(str(other)).model
+    for name in ('key_encoder', 'dense_probe'):
+        config.default_hooks.pop(name)
+    with pytest.raises(UserError, match='this model is a DenseCL'):
+        train(config, tmp_path / 'run')
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_images_and_a_resumed_run_goes_on(
+    config, tmp_path
+):
+    del config.default_hooks['match_pictures']
+    config.default_hooks.dense_probe.interval = 1
+    config.dump(tmp_path / 'dumped.py')
+    work_dir = tmp_path / 'run'
+    words = ['bash', 'tools/dist_train.sh', tmp_path / 'dumped.py', 2]
+    words += ['--work-dir', work_dir]
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
+    whole = [r for r in scalars(work_dir) if 'probe_miou' in r]
+    assert [r['epoch'] for r in whole] == [1, 2, 3]
+
+    # The same again from the first epoch on.
+    broken = tmp_path / 'broken'
+    broken.mkdir()
+    shutil.copy(work_dir / 'epoch_1.pth', broken)
+    words[-1] = broken
+    done = run(*words, '--resume')
+    assert done.returncode == 0, done.stderr
+    resumed = [r for r in scalars(broken) if 'probe_miou' in r]
+    for ours, theirs in zip(resumed, whole[1:], strict=True):
+        del ours['probe_seconds'], theirs['probe_seconds']
+        assert ours == theirs
