@@ -55,9 +55,16 @@ def load_strict(
         (extra, f'the model has no place for {len(extra)} tensors of'),
     ):
         if names:
+            shapes = ''
+            if names is misshapen:
+                theirs, ours = (
+                    'x'.join(map(str, group[names[0]].shape))
+                    for group in (tensors, target)
+                )
+                shapes = f' ({theirs}, and {ours} in the model)'
             raise UserError(
-                f'{part}: {problem} {origin}, the first is {names[0]}: '
-                f'{_likely_cause(target, tensors)}.'
+                f'{part}: {problem} {origin}, the first is {names[0]}'
+                f'{shapes}: {_likely_cause(target, tensors)}.'
             )
     unusable = [
         name
@@ -165,7 +172,10 @@ def _likely_cause(model: StateDict, tensors: StateDict) -> str:
             f'ResNet-{ours}'
         )
     if model.keys() & tensors.keys():
-        return 'only some of the weights belong to this model'
+        return (
+            'only some of the weights belong to this model: name the config '
+            'or architecture that they were trained with'
+        )
     return 'they belong to another model'
 
 

@@ -89,10 +89,10 @@ def matches_figure(pair: MatchedViews) -> Figure:
         'Matches of cells',
         'Lines lead from cells of view 1, the query, to their matches in '
         'view 2, the key; their colour is the cosine of the backbone '
-        'features. By similarity, the match is the most similar cell; of the '
-        f'{total} cells in the overlap (dashed), {right} have it within one '
-        'cell of their place. By coordinate, it is the nearest cell in the '
-        'photograph, for cells in the overlap.',
+        'features. By similarity, the match is the most similar cell. '
+        f'Cells in the overlap (dashed): {total}; those with a match at most '
+        f'one cell from the right place: {right}. By coordinate, the match is '
+        'the nearest cell in the photograph, for cells in the overlap.',
         (13, 4.3),
     )
     axes = figure.subplots(1, 4)
@@ -273,7 +273,7 @@ def browse_figure(views: np.ndarray, names: Sequence[str]) -> Figure:
     width = pairs * members
     figure = new_figure(
         'What the pipeline feeds the model',
-        f'Each row: {pairs} draws of the {members} views of a photograph, '
+        f'Each row: {pairs} samples of the {members} views of a photograph, '
         'with all changes of colour, also those made on the device.',
         (1.5 * width + 0.6, 1.6 * count + 1),
     )
@@ -281,7 +281,7 @@ def browse_figure(views: np.ndarray, names: Sequence[str]) -> Figure:
     for row, name in enumerate(names):
         for column in range(width):
             pair, member = divmod(column, members)
-            title = f'draw {pair + 1}, view {member + 1}' if row == 0 else ''
+            title = f'sample {pair + 1}, view {member + 1}' if row == 0 else ''
             color = COLORS[member % 2]
             show(axes[row, column], views[row, pair, member], title, color)
             axes[row, column].title.set_fontsize(10)
