@@ -289,11 +289,8 @@ def plot_against(
         values = curve_at(reference, records, key)
         n = len(values)
         # A single value has no line.
-        marker = '.' if n == 1 else ''
-        axes.plot(
-            *(steps[:n], values),
-            **dict(color='k', lw=1.3, marker=marker, label='run'),
-        )
+        style = dict(color='k', lw=1.3, marker='.' if n == 1 else '')
+        axes.plot(steps[:n], values, label='run', **style)
         outside = ~((low[:n] <= values) & (values <= high[:n]))
         axes.plot(
             *(steps[:n][outside], values[outside], 'o'),
