@@ -1,4 +1,4 @@
-"""Look for the files that a config wants to read, before it is built."""
+"""Check of the files and folders that a config's data sets read."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,17 +15,18 @@ def check_data(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
     """Stop if a data set lacks files or folders.
 
     Args:
-        cfg (Config): Config with data sets in the manner of MMEngine:
+        cfg (Config): Config whose data sets have MMEngine's arguments
             ``data_root``, ``data_prefix``, ``ann_file``.
-        loaders (tuple[str, ...]): The loaders that will be used.
+        loaders (tuple[str, ...]): Names of the loaders that will be used.
 
     Raises:
-        UserError: With all that ``data_root`` should hold.
+        UserError: If something is missing. The message lists all files and
+            folders that the data set reads.
     """
     for name in loaders:
         for dataset in leaves((cfg.get(name) or {}).get('dataset') or {}):
             root = dataset.get('data_root')
-            # Object stores are not for Path.
+            # Path cannot check addresses of object stores.
             if not isinstance(root, str) or any(
                 '://' in part for part in (root, *parts(dataset))
             ):
@@ -51,7 +52,7 @@ def leaves(dataset: dict) -> Iterator[dict]:
 
 
 def class_of(dataset: dict, scope: str | None) -> type | None:
-    """Return the class of a data set, None if nothing has its name."""
+    """Return the class of a data set, or None if its type is unknown."""
     kind = dataset.get('type')
     if isinstance(kind, str):
         scoped = kind if '.' in kind or not scope else f'{scope}.{kind}'
@@ -60,7 +61,7 @@ def class_of(dataset: dict, scope: str | None) -> type | None:
 
 
 def parts(dataset: dict) -> list[str]:
-    """List what a data set reads, relative to its root.
+    """List the files and folders that a data set reads, below its root.
 
     Example:
         >>> parts(dict(ann_file='a.json', data_prefix=dict(img='images/')))

@@ -1,4 +1,4 @@
-"""Mistakes that a user can correct, put into a sentence."""
+"""Errors that a user can correct, each explained in a sentence."""
 
 import difflib
 import inspect
@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader
 from pixcon_mm.machine_errors import explain_machine
 from pixcon_mm.processes import SIGNALS, kill_workers
 
-# Seconds by which the first process of a machine may be slower to start.
+# Seconds that other processes wait for the first one of their machine to show
+# its error.
 WAIT = 10
 
 
@@ -28,13 +29,13 @@ class UserError(RuntimeError):
     """A mistake that the user can correct.
 
     The message says what is wrong, where, and what to do. Tools show it
-    without a traceback. Where several processes stop for the same reason,
+    without a traceback. If several processes stop for the same reason, only
     the first one of a machine shows it.
 
     Args:
         sentence (str): The message.
-        is_own (bool): The mistake concerns this process alone, which then
-            does not wait for the first one to speak.
+        is_own (bool): Only this process has the error, so it shows the
+            message without waiting for the first process.
 
     Example:
         >>> print(UserError('Traceback ... pixcon_mm.errors.UserError: No.'))
@@ -48,12 +49,12 @@ class UserError(RuntimeError):
 
 
 def run_tool(main: Callable[[], None]) -> None:
-    """Run a tool; exit with one sentence on a mistake of the user.
+    """Run a tool; for an error that the user can correct, print a sentence.
 
     With ``PIXCON_MM_TRACEBACK=1`` in the environment, show the traceback.
     """
-    # What cannot be written to a log will not fit into a checkpoint either,
-    # and that is reported below, once.
+    # If the disk is full, the log would report it again and again. Saving a
+    # checkpoint fails as well, and that is reported once, below.
     logging.raiseExceptions = False
     threading.excepthook = _report_thread
     try:
@@ -66,14 +67,14 @@ def run_tool(main: Callable[[], None]) -> None:
             # As `| head` leaves it. Nothing can be written at the exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(141)
-        # Objects that were never complete may complain when they are deleted.
+        # Half-initialised objects may raise errors when they are deleted.
         sys.unraisablehook = lambda _: None
-        # Signals end the process from here on, and no worker keeps it.
+        # From here on, signals end the process, and it waits for no worker.
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         kill_workers()
-        # The first process of a machine speaks for all, and its launcher
-        # ends the others. One that is still running after that failed alone.
+        # The first process of a machine shows the error, and its launcher ends
+        # the others. A process that still runs after the wait failed alone.
         is_own = getattr(error, 'is_own', False)
         if int(os.environ.get('LOCAL_RANK', 0)) > 0 and not is_own:
             time.sleep(WAIT)
@@ -92,27 +93,28 @@ def _reader_is_gone() -> bool:
 
 
 def _report_thread(args: threading.ExceptHookArgs) -> None:
-    """Show the traceback of a thread, unless it failed to write.
+    """Show the traceback of a thread, unless its error is an OSError.
 
-    TensorBoard writes in a thread, whose error the main one gets as well.
+    TensorBoard writes in a thread, and raises such errors in the main thread
+    as well.
     """
     if not issubclass(args.exc_type, OSError):
         threading.__excepthook__(args)
 
 
 def explain(error: BaseException, cfg: Config | None = None) -> str | None:
-    """Put an error, or what it followed from, into a sentence.
+    """Explain an error, or the error that caused it, in a sentence.
 
-    Explains :class:`UserError`, mistakes in a config and in data that the
-    frameworks find, and what a machine runs out of.
+    This works for :class:`UserError`, for errors in a config or in data that
+    the frameworks find, and for problems of the machine.
 
     Args:
         error (BaseException): The error that ended the run.
-        cfg (Config, optional): Config of the run; unknown keys are recognised
-            by it.
+        cfg (Config, optional): Config of the run, which is needed to explain
+            an unknown key.
 
     Returns:
-        str | None: The sentence, or None for an error of ours.
+        str | None: The sentence; None for other errors, such as bugs.
 
     Example:
         >>> explain(UserError('No images in data/.'))
@@ -139,7 +141,7 @@ def explain(error: BaseException, cfg: Config | None = None) -> str | None:
 
 
 def _unknown_key(error: BaseException, cfg: Config | None) -> str | None:
-    """Explain an argument that a class does not take, if the config has it."""
+    """Explain an unexpected argument, if it comes from the config."""
     match = re.search(
         r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'",
         str(error),
@@ -150,10 +152,11 @@ def _unknown_key(error: BaseException, cfg: Config | None) -> str | None:
     for node in dicts_in(cfg):
         if key not in node:
             continue
-        # MMEngine builds loaders and loops from dicts without a type.
+        # A dict without a type is one of a loader or loop, which MMEngine
+        # builds.
         cls = _find_class(node.get('type', refusing)) or object
         bases = [b for b in inspect.getmro(cls) if b is not object]
-        # A base class may have refused what the config gives its child.
+        # The error may come from a base class of the class in the config.
         if refusing in {base.__name__ for base in bases}:
             known = [
                 name
@@ -191,14 +194,14 @@ def _unknown_type(error: BaseException) -> str | None:
 
 def _bad_data(error: BaseException) -> str | None:
     text = str(error)
-    # mmcv's loading of images, possibly passed on by a loader's worker.
+    # Message of mmcv's LoadImageFromFile, perhaps inside one of a worker.
     match = re.search(r'failed to load image: (.+)', text)
     if isinstance(error, AssertionError) and match:
         return (
             f'{match[1]} cannot be read as an image: replace it, or take it '
             'out of the data set.'
         )
-    # MMEngine's data sets join their samples into one array.
+    # MMEngine's data sets concatenate their samples into one array.
     nothing = 'need at least one array to concatenate'
     if isinstance(error, ValueError) and nothing in text:
         return (
@@ -209,20 +212,20 @@ def _bad_data(error: BaseException) -> str | None:
 
 
 def _small_batch(error: BaseException) -> str | None:
-    # Of torch.nn.functional.batch_norm.
+    # Message of torch.nn.functional.batch_norm.
     text = 'Expected more than 1 value per channel when training'
     if not (isinstance(error, ValueError) and text in str(error)):
         return None
     return (
         'A batch norm of the model got a single value per channel, which has '
-        'no variance: train with at least 2 images a batch '
-        '(train_dataloader.batch_size), and with drop_last=True where the '
-        'last batch has one.'
+        'no variance: train with at least 2 images per batch '
+        '(train_dataloader.batch_size), and with drop_last=True if the last '
+        'batch has one.'
     )
 
 
 def _missing_package(error: BaseException) -> str | None:
-    # Of the backends of MMEngine's visualizer: wandb, mlflow and others.
+    # Message of MMEngine's visualizer backends: wandb, mlflow and others.
     match = re.search(
         r'Please run "(pip install [^"]+)" to install', str(error)
     )
@@ -230,13 +233,13 @@ def _missing_package(error: BaseException) -> str | None:
         return None
     return (
         f'The config uses {match[1].split()[-1]}, which is not installed: run '
-        f'`{match[1]}`, or take what uses it out of the config '
+        f'`{match[1]}`, or remove it from the config '
         '(visualizer.vis_backends).'
     )
 
 
 def describe(dataset: object) -> str:
-    """Say where a data set of OpenMMLab looked for its samples."""
+    """Describe where an empty data set of OpenMMLab looked for its samples."""
     names = ('data_prefix', 'ann_file', 'img_suffix', 'seg_map_suffix')
     values = {n: getattr(dataset, n, None) for n in names}
     found = ', '.join(f'{n}={v!r}' for n, v in values.items() if v)
@@ -271,7 +274,7 @@ def _registries() -> list[Registry]:
 
 
 def _find_class(kind: str | type) -> type | None:
-    """Find the class that a ``type`` of a config names."""
+    """Return the class for a ``type`` in a config, or None."""
     if not isinstance(kind, str):
         return kind if inspect.isclass(kind) else None
     if kind == 'DataLoader':

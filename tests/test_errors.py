@@ -177,7 +177,7 @@ def test_data_that_frameworks_cannot_load():
 def test_a_batch_norm_with_one_value():
     norm = torch.nn.BatchNorm1d(3)
     words = explained(lambda: norm(torch.ones(1, 3)))
-    assert 'at least 2 images a batch' in words
+    assert 'at least 2 images per batch' in words
 
 
 def test_a_package_that_a_visualizer_needs(monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""Draw the curves of runs, on one axis or over those of their recipe."""
+"""Draw the curves of runs together, or over reference curves of a recipe."""
 
 import argparse
 from pathlib import Path
@@ -23,18 +23,18 @@ from pixcon_mm.visualization.reference import (
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Draw, and print start, peak and end of each run."""
+    """Draw the curves, and print the losses at start, peak and end."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        'work_dirs', nargs='+', type=Path, metavar='RUN', help='its work dir'
+        'work_dirs', nargs='+', type=Path, metavar='RUN', help='work directory'
     )
     parser.add_argument('--out', type=Path, help='picture; default: curve.png')
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         '--against',
         metavar='FILE|RECIPE',
-        help='draw one run over the band of reference curves, those of a file '
-        'or of a recipe in docs/curves/, and print where it leaves the band',
+        help='draw one run over the band of reference curves, from a file or '
+        'for a recipe in docs/curves/, and print where it leaves the band',
     )
     group.add_argument(
         '--save',

@@ -151,7 +151,7 @@ def test_values_arrive_as_they_were(tmp_path, value, text):
 @pytest.mark.parametrize('value', ['1', 'None', 'a,b', "it's", {'a': 1}])
 def test_values_that_would_arrive_as_others(tmp_path, value):
     plan = read_plan(write_plan(tmp_path))
-    with pytest.raises(ValueError, match='key: .* cannot be given'):
+    with pytest.raises(ValueError, match='key: .* cannot be written'):
         plan.arguments({'key': value})
 
 

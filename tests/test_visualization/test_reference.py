@@ -138,14 +138,16 @@ def test_the_repository_has_the_curves_of_the_demo(name):
 
 
 def test_mistakes_are_explained(tmp_path):
-    with pytest.raises(UserError, match='three runs at least'):
+    with pytest.raises(UserError, match='at least three runs'):
         make_reference(RECIPE, runs(2))
     apart = {'a': records(0, 50), 'b': records(1, 50)[:4]}
     apart['b'] = [{**row, 'step': row['step'] + 1} for row in apart['b']]
     apart['c'] = apart['b']
     with pytest.raises(UserError, match='no iteration in common'):
         make_reference(RECIPE, apart)
-    with pytest.raises(UserError, match='have one: .*pixcon_r18_demo'):
+    with pytest.raises(
+        UserError, match='a reference curve: .*pixcon_r18_demo'
+    ):
         load_reference('pixcon_r18_dem')
     (tmp_path / 'b.json').write_text('{"recipe": "b"}')
     with pytest.raises(UserError, match='holds no reference curves'):
