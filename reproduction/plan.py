@@ -214,7 +214,7 @@ class Plan(Section):
             exact = [text for text in texts if parse_value(text) == value]
             if not exact:
                 raise ValueError(
-                    f'the option {key}: {value!r} cannot be given on a '
+                    f'the option {key}: {value!r} cannot be written on a '
                     'command line, which takes no quotes, no dicts, no commas '
                     'within words, and no text that reads as a number: put it '
                     'into a config of its own, or link the folder under '
