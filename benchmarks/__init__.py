@@ -1,1 +1,1 @@
-"""Costs of training, side by side with others: tools/benchmark.py."""
+"""Measurements of the speed and memory of training: tools/benchmark.py."""

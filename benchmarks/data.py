@@ -1,4 +1,4 @@
-"""The loader: one core, one image at a time, two views; or processes."""
+"""Speed of the loader, on one core or with several processes."""
 
 import argparse
 import itertools
@@ -29,7 +29,7 @@ BYOL = "MMPretrain's BYOL pipeline"
 
 
 def data(args: argparse.Namespace) -> Report:
-    """Compare the loader with MMPretrain's BYOL pipeline."""
+    """Compare our loader with MMPretrain's BYOL pipeline."""
     if args.workers:
         return workers(args)
     calls = data_calls(args)
@@ -53,7 +53,7 @@ def workers(args: argparse.Namespace) -> Report:
         max(args.images // args.batch, 1),
     )
     for _ in range(PREFETCH * args.workers):
-        next(feed)  # what the processes have loaded in advance
+        next(feed)  # batches that the processes loaded in advance
     times = []
     for _ in range(args.rounds):
         start = time.perf_counter()
@@ -85,7 +85,7 @@ def batches(dataset: Dataset, args: argparse.Namespace) -> Iterator[dict]:
 
 
 def scenes(args: argparse.Namespace, recipe: str = MAIN) -> SceneImageDataset:
-    """Build the data set of a recipe at a size of view."""
+    """Build the data set of a recipe with the benchmark's size of views."""
     cfg = Config.fromfile(PRETRAIN / f'{recipe}.py')
     pipeline = cfg.train_dataloader.dataset.pipeline
     pipeline[1].scale = args.size
@@ -93,7 +93,7 @@ def scenes(args: argparse.Namespace, recipe: str = MAIN) -> SceneImageDataset:
 
 
 def pipeline_of_mmpretrain(method: str, size: int) -> list[dict]:
-    """Return a train pipeline that the installed MMPretrain ships."""
+    """Return a training pipeline of the installed MMPretrain."""
     folder = Path(mmpretrain.__file__).parent / '.mim/configs/_base_/datasets'
     pipeline = Config.fromfile(folder / f'imagenet_bs32_{method}.py')
     for view in pipeline.train_pipeline[1].transforms:
@@ -102,10 +102,11 @@ def pipeline_of_mmpretrain(method: str, size: int) -> list[dict]:
 
 
 def data_calls(args: argparse.Namespace) -> dict[str, Call]:
-    """Return calls that load images by each pipeline, in one thread.
+    """Return calls that load images with each pipeline, in one thread.
 
-    MMPretrain's is called without a data set around it, ours with its own,
-    which seeds each sample. Broken images are left out, with a warning.
+    MMPretrain's pipeline is called without a data set. Ours is called through
+    its data set, which seeds each sample. Broken images are left out, with a
+    warning.
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
@@ -116,7 +117,7 @@ def data_calls(args: argparse.Namespace) -> dict[str, Call]:
         main.get_data_info(index)['img_path']: index
         for index in range(len(main))
     }
-    # As many as are loaded at most: compare() has a round to warm up.
+    # At most this many images are loaded, with compare()'s warm-up round.
     paths = readable_images(all_paths, args.images * (args.rounds + 1))
     indices = [all_paths[path] for path in paths]
 
@@ -147,7 +148,7 @@ def data_calls(args: argparse.Namespace) -> dict[str, Call]:
 
 
 def device_call(args: argparse.Namespace) -> Call:
-    """Return the other half: augmentation and normalisation on the device."""
+    """Return a call of augmentation and normalisation on the device."""
     dataset = scenes(args)
     batch = default_collate(
         [dataset[i % len(dataset)] for i in range(args.batch)]

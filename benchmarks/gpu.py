@@ -1,10 +1,10 @@
-"""Everything that a first hour on one GPU should show, in three parts.
+"""Tests, measurements and short trainings on one GPU, in three parts.
 
-Part a runs the tests that need a GPU, part b measures speed, part c trains:
-a pre-training and two fine-tunings from it. Each step is a process with a
-time limit of its own; a failure does not stop the others. After every step
-``OUT/<part>.json`` and ``OUT/report.md`` are written, so that a part which is
-stopped loses nothing. Nothing is read from a network.
+Part a runs the tests that need a GPU. Part b measures speed. Part c runs a
+pre-training and two fine-tunings from it. Each step is a process with a time
+limit, and its failure does not stop the others. ``OUT/<part>.json`` and
+``OUT/report.md`` are written after every step, so that no result is lost if a
+part is stopped. No network is needed.
 """
 
 import argparse
@@ -27,17 +27,17 @@ from benchmarks.report import machine
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import atomic_write
 
-PART_LIMIT = 495  # seconds; nothing starts when less than LEAST are left
-LEAST = 10
-PATIENCE = 10  # times the limits in small, for a CPU that others use, too
+PART_LIMIT = 495  # seconds for a part
+LEAST = 10  # seconds that must be left to start a step
+PATIENCE = 10  # factor on the limits with --small, for a busy CPU
 
 
 def gpu(args: argparse.Namespace) -> None:
-    """Run the parts; raise UserError at the end if a step has failed."""
+    """Run tests, measurements and short trainings on a GPU; write a report."""
     if not (args.small or torch.cuda.is_available()):
         raise UserError(
-            'benchmark.py gpu needs a CUDA device, and PyTorch sees none; '
-            '--small runs everything in small on the CPU.'
+            'benchmark.py gpu needs a CUDA device, but PyTorch finds none; '
+            '--small is a small trial run on the CPU.'
         )
     args.out.mkdir(parents=True, exist_ok=True)
     failed: list[str] = []
@@ -47,13 +47,13 @@ def gpu(args: argparse.Namespace) -> None:
     print(f'wrote {args.out / "report.md"}')
     if failed:
         raise UserError(
-            f'{len(failed)} steps failed or had no time: '
+            f'{len(failed)} steps failed or had no time left: '
             f'{", ".join(failed)}. {args.out / "report.md"} shows why.'
         )
 
 
 def run_part(part: str, args: argparse.Namespace, scratch: Path) -> list[str]:
-    """Run the steps of a part; return the names of those without success."""
+    """Run the steps of a part; return the names of steps that failed."""
     patience = PATIENCE if args.small else 1
     end = time.monotonic() + patience * args.limit
     scratch.mkdir()
@@ -79,7 +79,10 @@ def run_part(part: str, args: argparse.Namespace, scratch: Path) -> list[str]:
 
 
 def plan(part: str, args: argparse.Namespace, scratch: Path) -> list[Step]:
-    """Return a part's steps, or one that fails as their preparation did."""
+    """Return the steps of a part.
+
+    If their preparation fails, return a step that fails with its message.
+    """
     try:
         return PARTS[part](args, scratch)
     except (OSError, subprocess.CalledProcessError, UserError) as error:
@@ -88,12 +91,12 @@ def plan(part: str, args: argparse.Namespace, scratch: Path) -> list[Step]:
 
 
 def run_step(step: Step, limit: float, scratch: Path) -> dict:
-    """Run a step's process, at most ``limit`` seconds.
+    """Run a step's process for at most ``limit`` seconds.
 
     Returns:
         dict: ``name``, ``command``, ``status`` ('ok', 'failed' or 'stopped
-        after its limit'), ``seconds``, ``figures`` as far as they can be
-        read, and, without success, ``tail``, the last lines of the output.
+        after ... s'), ``seconds``, and ``figures`` if they can be read. If the
+        step has failed, also ``tail``, the last lines of its output.
     """
     log = scratch / 'output'
     paths = [str(ROOT), os.environ.get('PYTHONPATH')]
@@ -119,7 +122,7 @@ def run_step(step: Step, limit: float, scratch: Path) -> dict:
         except subprocess.TimeoutExpired:
             status = f'stopped after {limit:.0f} s'
         finally:
-            # Its loaders' workers, too.
+            # Kill the whole group, including workers of loaders.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -1,4 +1,4 @@
-"""The steps of ``benchmark.py gpu``, and how their figures are read."""
+"""Steps of ``benchmark.py gpu``, and functions that read their figures."""
 
 import argparse
 import json
@@ -18,8 +18,8 @@ from pixcon_mm.errors import UserError
 from pixcon_mm.visualization.curves import read_records
 
 ROOT = Path(__file__).resolve().parents[1]
-TAIL = 30  # lines of a failed step's output that are kept
-# What puts a ResNet-50 into the demo's fine-tunings, or shortens them.
+TAIL = 30  # last lines of output that are kept from a failed step
+# Options for ResNet-50 in the demo's fine-tunings, or for small trial runs.
 R50 = [
     'model.backbone.depth=50',
     'model.backbone.stem_channels=64',
@@ -33,7 +33,8 @@ MASK_RCNN = [
 ]
 FCN = [*R50, 'model.decode_head.in_channels=2048']
 SMALL_BATCH = ['train_dataloader.batch_size=2', 'custom_hooks=[]']
-# Groups of tests, a process each: one that hangs does not take the others.
+# Groups of tests. Each runs in a process of its own, so that a test that hangs
+# does not stop the other groups.
 TESTS = {
     'kernels': (
         'tests/test_models/test_info_nce.py',
@@ -55,8 +56,8 @@ class Step(NamedTuple):
 
     name: str
     limit: float  # seconds
-    words: list[str]  # after the interpreter
-    collect: Callable[[], dict] | None = None  # reads its figures
+    words: list[str]  # the command
+    collect: Callable[[], dict] | None = None  # function to read its figures
 
 
 # ---- part a: tests --------------------------------------------------------
@@ -76,7 +77,7 @@ def tests(args: argparse.Namespace, scratch: Path) -> list[Step]:
 
 
 def read_tests(xml: Path) -> dict:
-    """Count the tests of a JUnit file and take the messages of failures."""
+    """Read counts of tests and the messages of failures from a JUnit file."""
     counts = dict(passed=0, failed=0, skipped=0)
     failures = {}
     for case in ET.parse(xml).iter('testcase'):
@@ -162,7 +163,7 @@ def make_scenes(folder: Path, train: int, val: int) -> Path:
 
 
 def make_photographs(scratch: Path, args: argparse.Namespace) -> Path:
-    """Write images of 640 x 480, COCO's usual size: four scenes each."""
+    """Write images of 640 x 480, as in COCO, made of four scenes each."""
     scenes = make_scenes(scratch / 'scenes', 8 if args.small else 256, 1)
     folder = scratch / 'photographs'
     folder.mkdir()
@@ -247,13 +248,14 @@ def training(args: argparse.Namespace, scratch: Path) -> list[Step]:
 
 
 def repeat_images(source: Path, folder: Path, count: int) -> Path:
-    """Link the images of a folder until there are ``count``.
+    """Make a folder of ``count`` links to the images of another folder.
 
-    A data set that is too small would spend its time on starts of epochs.
+    With a small data set, the starts of many short epochs would take most of
+    the time.
     """
     files = sorted(path for path in source.rglob('*') if path.is_file())
     if not files:
-        raise UserError(f'{source} has no files: --data names the images.')
+        raise UserError(f'{source} has no images: name others with --data.')
     folder.mkdir()
     for index in range(count):
         file = files[index % len(files)].resolve()
@@ -262,9 +264,9 @@ def repeat_images(source: Path, folder: Path, count: int) -> Path:
 
 
 def read_run(work_dir: Path) -> dict:
-    """Summarise a run's log: losses, speed, and the metrics at its end."""
+    """Summarise a run's log: losses, speed, and the last metrics."""
     records = read_records(work_dir)
-    # The first tenth warms up.
+    # The first tenth is for warming up.
     warm = records[len(records) // 10 :]
     figures = dict(
         iterations=records[-1]['step'],

@@ -1,4 +1,4 @@
-"""Figures of ``benchmark.py gpu`` as Markdown: a report, and docs/speed.md."""
+"""Report of ``benchmark.py gpu`` in Markdown, and tables for docs/speed.md."""
 
 import argparse
 import json
@@ -10,8 +10,8 @@ from pixcon_mm.errors import UserError
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs/speed.md'
 PLACE = '<!-- gpu: {} -->\n', '<!-- end of gpu: {} -->'
-Parts = dict[str, dict]  # by letter, as OUT/<letter>.json has them
-# For ResNet-50, 224 px, batch 256, float16, queue 65,536: on one H100.
+Parts = dict[str, dict]  # contents of OUT/<letter>.json, by letter
+# Goals on one H100 for ResNet-50, 224 px, batch 256, float16, queue 65,536.
 GOALS = (
     ('images/s with the loader', 1100, 'least'),
     ('share of the limit', 0.9, 'least'),
@@ -22,7 +22,7 @@ GOALS = (
 
 
 def read_parts(folder: Path) -> Parts:
-    """Read what the parts have written so far."""
+    """Read the JSON files of the parts that have run so far."""
     paths = {part: folder / f'{part}.json' for part in 'abc'}
     return {
         part: json.loads(path.read_text())
@@ -53,22 +53,22 @@ def docs(args: argparse.Namespace) -> None:
     for name, part in parts.items():
         if part['small'] or not part['machine']['gpu']:
             raise UserError(
-                f'{args.folder / name}.json was not measured on a GPU in '
-                'full size, and the page has such figures only.'
+                f'{args.folder / name}.json was not measured on a GPU in full '
+                'size, but the page is only for such figures.'
             )
     page = args.page.read_text()
     for name, table in TABLES.items():
         start, end = (mark.format(name) for mark in PLACE)
         if page.count(start) != 1 or page.count(end) != 1:
             raise UserError(
-                f'{args.page} must have each of the lines {start.strip()} '
-                f'and {end} once.'
+                f'{args.page} must have the lines {start.strip()} and {end} '
+                'exactly once.'
             )
         before, rest = page.split(start)
         _, after = rest.split(end)
         text = table(parts)
         if text == NOTHING:
-            print(f'{name}: no figures in {args.folder}, left as it is')
+            print(f'{name}: no figures in {args.folder}, not changed')
             continue
         text = f'{machines(parts)}\n\n{text}\n'
         page = f'{before}{start}\n{text}\n{end}{after}'
@@ -97,26 +97,26 @@ def table_of(heading: list[str], rows: list[list[object]]) -> str:
 
 
 def shown(value: object) -> str:
-    """Return three digits of a number, and a dash for None."""
+    """Write a number with three digits, and None as a dash."""
     if isinstance(value, float):
         return f'{value:.0f}' if abs(value) >= 100 else f'{value:.3g}'
     return '-' if value is None else str(value)
 
 
 def machines(parts: Parts) -> str:
-    """Name what the parts were run on."""
+    """Describe the machines and versions that the parts were run on."""
     names = {
         f'{m["gpu"] or "CPU alone"}, {m["cores"]} CPU cores, PyTorch '
         f'{m["torch"]}, Python {m["python"]}'
         for m in (part['machine'] for part in parts.values())
     }
     small = any(part['small'] for part in parts.values())
-    note = ' In small, to try the script: no result.' if small else ''
+    note = ' This is a small trial run, not a result.' if small else ''
     return f'{"; ".join(sorted(names))}.{note}'
 
 
 def measured(parts: Parts, command: str) -> Iterator[tuple[dict, dict, dict]]:
-    """Iterate over settings, rows by name, and ratios of a benchmark."""
+    """Yield settings, rows by name, and ratios of a command's measurements."""
     for step in parts.get('b', dict(steps=[]))['steps']:
         figures = step.get('figures') or {}
         settings = figures.get('settings', {})
@@ -131,7 +131,7 @@ def gigabytes(row: dict | None) -> float | None:
 
 
 def test_table(parts: Parts) -> str:
-    """Return the counts of the tests, by group."""
+    """Return a table with the counts of the tests, by group."""
     rows = [
         [step['name'], *(figures[k] for k in ('passed', 'failed', 'skipped'))]
         for step in parts.get('a', dict(steps=[]))['steps']
@@ -141,7 +141,7 @@ def test_table(parts: Parts) -> str:
 
 
 def step_table(parts: Parts) -> str:
-    """Return a row for each batch and type of numbers."""
+    """Return a table with a row for each batch size and dtype."""
     rows: list[list[object]] = []
     for settings, times, ratios in measured(parts, 'step'):
         ours, release, dense, limit = (
@@ -170,7 +170,7 @@ def step_table(parts: Parts) -> str:
 
 
 def loss_table(parts: Parts) -> str:
-    """Return a row for each backend and type of numbers."""
+    """Return a table with a row for each backend and dtype."""
     return table_of(
         ['InfoNCE, forward and backward', 'ms', 'extra GB'],
         [
@@ -183,7 +183,7 @@ def loss_table(parts: Parts) -> str:
 
 
 def kernel_table(parts: Parts) -> str:
-    """Return the largest kernels, and below them the shares."""
+    """Return a table of shares, and below it one of the largest kernels."""
     for _, rows, ratios in measured(parts, 'kernels'):
         largest = table_of(
             ['kernel', 'ms', 'calls'],
@@ -198,7 +198,7 @@ def kernel_table(parts: Parts) -> str:
 
 
 def loader_table(parts: Parts) -> str:
-    """Return the loader's speed by processes, alone and with the step."""
+    """Return a table of the loader's speed, alone and with the step."""
     rows: list[list[object]] = []
     for settings, times, _ in measured(parts, 'data'):
         (row,) = list(times.values())[:1] if settings['workers'] else (None,)
@@ -216,7 +216,7 @@ def loader_table(parts: Parts) -> str:
 
 
 def training_table(parts: Parts) -> str:
-    """Return how the short trainings went."""
+    """Return a table of the short trainings."""
     rows = []
     for step in parts.get('c', dict(steps=[]))['steps']:
         if figures := step.get('figures'):
@@ -243,9 +243,9 @@ def training_table(parts: Parts) -> str:
 
 
 def goals(parts: Parts) -> str:
-    """Compare the figures of batch 256 in float16 with the goals."""
+    """Return a table of goals and figures for batch 256 in float16."""
     if any(part['small'] for part in parts.values()):
-        return 'They are for a GPU, not for a run in small.'
+        return 'The goals are for a GPU, not for a small trial run.'
     found: dict[str, float] = {}
     for settings, rows, _ in measured(parts, 'train'):
         row = next(iter(rows.values()))
@@ -275,7 +275,7 @@ def goals(parts: Parts) -> str:
 
 
 def steps(parts: Parts) -> str:
-    """List all steps with their states."""
+    """Return a table of all steps with their status."""
     return table_of(
         ['part', 'step', 'status', 'seconds'],
         [
@@ -287,7 +287,7 @@ def steps(parts: Parts) -> str:
 
 
 def failures(parts: Parts) -> Iterator[str]:
-    """Iterate over lines that show what failed, and how."""
+    """Yield lines with the output and messages of failed steps."""
     for name, part in parts.items():
         for step in part['steps']:
             if step['status'] in ('ok', 'no time left'):
@@ -302,7 +302,7 @@ def failures(parts: Parts) -> Iterator[str]:
 
 
 def plain(line: str) -> str:
-    """Take control sequences and fences out of a line."""
+    """Remove control sequences and code fences from a line."""
     return re.sub(r'\x1b\[[\d;]*[A-Za-z]|`{3,}', '', line)
 
 

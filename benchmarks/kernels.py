@@ -1,4 +1,4 @@
-"""Time of a training step, kernel by kernel."""
+"""Profile of a training step, by kernel."""
 
 import argparse
 import re
@@ -28,9 +28,9 @@ from benchmarks.step import (
     wrap,
 )
 
-TOP = 15
-# By names of kernels on CUDA and of operators on the CPU; the first that
-# matches counts.
+TOP = 15  # number of kernels in the table
+# Patterns for names of CUDA kernels and of CPU operators. The first pattern
+# that matches gives the kind.
 KINDS = {
     'attention': r'flash|fmha|attention',
     'norms': r'batch_?norm|bn_|bnfwd|bnbwd|welford',
@@ -42,7 +42,7 @@ KINDS = {
 
 
 class KernelReport(Report):
-    """A report whose rows are kernels: ``name``, ``seconds``, ``calls``."""
+    """Report whose rows are kernels: ``name``, ``seconds``, ``calls``."""
 
     def show(self) -> None:
         """Print the largest kernels and the ratios."""
@@ -57,7 +57,7 @@ class KernelReport(Report):
 
 
 def kernels(args: argparse.Namespace) -> Report:
-    """Profile our step: its largest kernels, and shares of its parts."""
+    """Profile our step: largest kernels, and shares of its parts."""
     model = ours(args)
     batch = augmented_batch(args)
     step = partial(train_step, model, wrap(args, fused_sgd(model)), batch)
@@ -72,7 +72,7 @@ def kernels(args: argparse.Namespace) -> Report:
         'kernels a step': sum(row['calls'] for row in rows),
         'of them, augmentation': sum(row['calls'] for row in colours),
         'ms a step': 1e3 * wall,
-        # Under the profiler a CPU is slower, and this exceeds 1.
+        # On a CPU, which is slower under the profiler, this may exceed 1.
         'share of it that kernels run': busy / wall,
         'share of augmentation': sum(r['seconds'] for r in colours) / busy,
         **shares_of(rows),
@@ -82,7 +82,7 @@ def kernels(args: argparse.Namespace) -> Report:
 
 
 def augmented_batch(args: argparse.Namespace) -> dict:
-    """Return a random batch with the main recipe's numbers for colours."""
+    """Return a random batch with the main recipe's colour augmentation."""
     cfg = Config.fromfile(PRETRAIN / f'{MAIN}.py').train_dataloader.dataset
     (transform,) = (
         step for step in cfg.pipeline if step.type == 'SamplePhotometrics'
@@ -98,8 +98,8 @@ def augmented_batch(args: argparse.Namespace) -> dict:
 def run_profiled(call: Call) -> list[dict]:
     """Run a call once; return its kernels, the longest first.
 
-    On CUDA these are kernels and copies, on CPU operators without those that
-    they call.
+    On CUDA these are kernels and copies. On a CPU they are operators, without
+    the time of other operators that they call.
 
     Returns:
         list[dict]: ``name``, ``seconds`` of all calls together, ``calls``.
@@ -126,7 +126,7 @@ def run_profiled(call: Call) -> list[dict]:
 
 
 def shares_of(rows: list[dict]) -> dict[str, float]:
-    """Return the share of the kernels' time by kind.
+    """Return each kind's share of the kernels' total time.
 
     Example:
         >>> flash = dict(name='flash_fwd', seconds=1)

@@ -1,4 +1,4 @@
-"""The dense InfoNCE, forward and backward, by backend and queue length."""
+"""Time of the dense InfoNCE, forward and backward, by backend and queue."""
 
 import argparse
 from functools import partial
@@ -39,7 +39,12 @@ def queue(args: argparse.Namespace) -> Report:
 
 
 def loss_calls(args: argparse.Namespace, length: int) -> dict[str, Call]:
-    """Return calls with both directions of a batch of cells and a queue."""
+    """Return calls of each backend with both directions of a batch of cells.
+
+    Args:
+        args (argparse.Namespace): Options of the command line.
+        length (int): Length of the queue.
+    """
     rows = 2 * args.batch * args.cells
     query, positive, features = (
         F.normalize(torch.randn(n, args.channels, device=args.device), dim=1)

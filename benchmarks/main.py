@@ -1,19 +1,19 @@
-"""Compare, side by side in one run, what training costs.
+"""Measure the speed and memory of training, and compare alternatives.
 
-    python tools/benchmark.py loss                 # InfoNCE by each backend
+    python tools/benchmark.py loss                 # InfoNCE by backend
     python tools/benchmark.py queue                # InfoNCE by queue length
     python tools/benchmark.py step                 # the whole training step
     python tools/benchmark.py data --data FOLDER   # the loader, on one core
     python tools/benchmark.py train --data FOLDER  # loader and step together
-    python tools/benchmark.py scale                # two processes against one
+    python tools/benchmark.py scale                # two processes and one
     python tools/benchmark.py kernels              # a profile of our step
     python tools/benchmark.py memory               # a trace, without a GPU
-    python tools/benchmark.py gpu --out FOLDER     # all that a first GPU shows
-    python tools/benchmark.py docs FOLDER          # its figures, into the docs
+    python tools/benchmark.py gpu --out FOLDER     # all checks for one GPU
+    python tools/benchmark.py docs FOLDER          # write results of gpu
 
-Every figure is a median of interleaved rounds of one run. Sizes are the
-recipe's on CUDA, small ones on CPU; peak memory is what a call needs beyond
-what was held before it.
+Every figure is a median over rounds in which all alternatives take turns.
+Sizes are those of the recipe on CUDA, and small on a CPU. Peak memory is the
+peak during a call minus the memory before it.
 """
 
 import argparse
@@ -40,7 +40,7 @@ LENGTHS = [4096, 16384, 65536, 262144]
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parse the command line; sizes as in the recipe on CUDA."""
+    """Parse the command line; on CUDA, defaults are the recipe's sizes."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -56,10 +56,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             '--dtype',
             default='float16' if CUDA else 'float32',
             choices=('float32', 'float16', 'bfloat16'),
-            help='of mixed precision; float32 for none',
+            help='dtype of mixed precision; float32 for none',
         )
         add('--rounds', type=int, default=7)
-        add('--json', type=Path, help='also write the figures here')
+        add('--json', type=Path, help='also write the figures to this file')
         add('--batch', type=int, default=256 if CUDA else 16)
         add('--queue', type=int, default=65536)
         return add
@@ -81,7 +81,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         if call is scale:
             add('--processes', type=int, default=2)
             add('--port', type=int, default=29611)
-    # The recipe's sizes everywhere: nothing is computed.
+    # The recipe's sizes on any machine, because nothing is computed.
     add = command(memory)
     add('--depth', type=int, default=50)
     add('--size', type=int, default=224)
@@ -90,31 +90,36 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add = command(data)
     add('--data', required=True, help='folder of images')
     add('--size', type=int, default=224)
-    add('--images', type=int, default=64, help='a round')
-    add('--workers', type=int, default=0, help='processes; 0 compares')
+    add('--images', type=int, default=64, help='images per round')
+    add(
+        '--workers',
+        type=int,
+        default=0,
+        help='processes of our loader; 0: compare loaders on one core',
+    )
     sub = commands.add_parser('gpu', help=gpu.__doc__)
     sub.set_defaults(call=gpu)
     add = sub.add_argument
     add('--out', type=Path, required=True, help='folder of JSON and report')
-    add('--part', nargs='+', choices=PARTS, help='(all three)')
-    add('--data', help='folder of images (composed ones)')
-    add('--small', action='store_true', help='on the CPU, to try the script')
-    add('--limit', type=float, default=PART_LIMIT, help='seconds a part')
+    add('--part', nargs='+', choices=PARTS, help='parts to run (all three)')
+    add('--data', help='folder of images (default: composed ones)')
+    add('--small', action='store_true', help='small trial run on the CPU')
+    add('--limit', type=float, default=PART_LIMIT, help='seconds per part')
     sub = commands.add_parser('docs', help=docs.__doc__)
     sub.set_defaults(call=docs)
-    sub.add_argument('folder', type=Path, help='what gpu --out wrote')
+    sub.add_argument('folder', type=Path, help='--out of the gpu command')
     sub.add_argument('--page', type=Path, default=PAGE)
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run a comparison and show its table."""
+    """Run a measurement and show its table."""
     args = parse_args(argv)
     if args.call in (gpu, docs):
         args.call(args)
         return
     if CUDA:
-        torch.backends.cudnn.benchmark = True  # as the recipes
+        torch.backends.cudnn.benchmark = True  # as in the recipes
     torch.manual_seed(0)
     with quiet():
         init_default_scope('mmpretrain')

@@ -1,4 +1,4 @@
-"""Time and memory of calls, rounds interleaved, on one device."""
+"""Time and memory of calls on one device, measured in interleaved rounds."""
 
 import ctypes
 import gc
@@ -13,7 +13,7 @@ Call = Callable[[], object]
 
 
 def synchronize(device: str) -> None:
-    """Wait for the device, so that a clock reads its work."""
+    """Wait until the device has finished its work, to measure its time."""
     if device == 'cuda':
         torch.cuda.synchronize()
 
@@ -28,22 +28,23 @@ def seconds(call: Call, device: str) -> float:
 
 
 def peak_memory(call: Call, device: str) -> int | None:
-    """Return the bytes that a call needs at its peak beyond those before it.
+    """Return the peak memory of a call minus the memory before it, in bytes.
 
-    On CPU, the resident set as Linux counts it; None elsewhere.
+    On a CPU this is resident memory as Linux counts it; the result is None on
+    other systems.
     """
     if device == 'cuda':
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         call()
         return torch.cuda.max_memory_allocated() - before
-    # Memory that was freed would be used again, unseen: return it.
+    # Return freed memory to the system, as its reuse would not be counted.
     gc.collect()
     trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
-    if trim:  # glibc alone has it
+    if trim:  # only glibc has it
         trim(0)
     try:
-        # 5 resets the high-water mark of the resident set.
+        # Writing 5 resets the peak of the resident memory.
         Path('/proc/self/clear_refs').write_text('5')
     except OSError:
         return None
@@ -53,7 +54,7 @@ def peak_memory(call: Call, device: str) -> int | None:
 
 
 def _resident(field: str) -> int:
-    """Return a memory field of this process, in bytes."""
+    """Return a field of /proc/self/status about memory, in bytes."""
     for line in Path('/proc/self/status').read_text().splitlines():
         if line.startswith(field):
             return int(line.split()[1]) * 1024
@@ -61,7 +62,7 @@ def _resident(field: str) -> int:
 
 
 def row_of(name: str, times: list[float], **values) -> dict:
-    """Return a row of a report: the median of times, in s, and their range."""
+    """Return a row of a report: median and range of times in seconds."""
     return dict(
         name=name,
         seconds=statistics.median(times),
@@ -73,17 +74,17 @@ def row_of(name: str, times: list[float], **values) -> dict:
 def compare(
     calls: dict[str, Call], rounds: int, device: str, memory: bool = True
 ) -> list[dict]:
-    """Time each call; a round runs each of them once.
+    """Time calls in rounds that run each call once.
 
     Args:
-        calls (dict[str, Callable]): What to run, by name.
-        rounds (int): Timed rounds, after one that warms up.
+        calls (dict[str, Callable]): Calls by name.
+        rounds (int): Number of timed rounds, after one to warm up.
         device (str): 'cpu' or 'cuda'.
-        memory (bool): Measure memory, too.
+        memory (bool): Measure memory as well.
 
     Returns:
-        list[dict]: In the order of the calls: ``name``, median ``seconds``,
-        ``spread`` (least, most) and ``bytes`` of extra peak memory.
+        list[dict]: A dict for each call: ``name``, median ``seconds``,
+        ``spread`` (minimum, maximum) and ``bytes`` of extra peak memory.
 
     Example:
         >>> rows = compare(dict(a=lambda: 1, b=lambda: 2), 3, 'cpu')

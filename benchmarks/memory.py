@@ -1,7 +1,7 @@
-"""Memory of a training step, traced with tensors that hold no numbers.
+"""Memory of a training step, traced with tensors without data.
 
-Every storage is counted while it lives. What kernels need inside is not, nor
-the CUDA context and the allocator's gaps.
+Every storage is counted as long as it exists. Memory inside of kernels, the
+CUDA context and gaps of the allocator are not counted.
 """
 
 import argparse
@@ -32,16 +32,19 @@ from benchmarks.step import (
 
 
 class Tracker(TorchDispatchMode):
-    """Bytes of all storages that operations make, while they live.
+    """Counter of the bytes of all storages that operations create.
+
+    Args:
+        tensors (list[Tensor]): Tensors that exist already.
 
     Attributes:
-        now (int): Bytes that live.
-        peak (int): The most that ever lived at once.
+        now (int): Bytes that exist now.
+        peak (int): Largest number of bytes that existed at the same time.
         moved (int): Bytes that operations read and wrote.
-        operations (int): Their number, without views.
+        operations (int): Number of operations, without views.
     """
 
-    def __init__(self, tensors: list[Tensor]):  # that live already
+    def __init__(self, tensors: list[Tensor]):
         super().__init__()
         self.live: dict[int, int] = {}
         self.now = self.peak = self.moved = self.operations = 0
@@ -62,7 +65,7 @@ class Tracker(TorchDispatchMode):
         self.now -= self.live.pop(number)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        """Run an operation and count what it returns."""
+        """Run an operation and count the tensors that it returns."""
         out = func(*args, **(kwargs or {}))
         returned = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
         for tensor in returned:
@@ -76,7 +79,7 @@ class Tracker(TorchDispatchMode):
 
 
 class MemoryReport(Report):
-    """A report whose rows have ``peak`` and ``moved`` bytes, ``calls``."""
+    """Report whose rows have ``peak`` and ``moved`` bytes, and ``calls``."""
 
     def show(self) -> None:
         """Print the table and the ratios."""
@@ -91,7 +94,7 @@ class MemoryReport(Report):
 
 
 def memory(args: argparse.Namespace) -> Report:
-    """Trace the peak memory of a step, ours and the release's."""
+    """Trace the peak memory of our step and of the release's."""
     rows = [trace(name, args) for name in (OURS, RELEASE)]
     ours, released = (row['peak'] for row in rows)
     title = f'Traced memory of a step, {sizes(args)}, queue {args.queue}'
@@ -100,7 +103,7 @@ def memory(args: argparse.Namespace) -> Report:
 
 
 def trace(name: str, args: argparse.Namespace) -> dict:
-    """Trace the second step of a formulation."""
+    """Trace the second step of a formulation, ``OURS`` or ``RELEASE``."""
     cfg = model_config(MAIN, args)
     model = MODELS.build(cfg) if name == OURS else as_released(cfg)
     model.train()
@@ -111,7 +114,7 @@ def trace(name: str, args: argparse.Namespace) -> dict:
         else:
             sgd = sgd_by_parameter(model, **SGD)
         tensors = [*model.parameters(), *model.buffers()]
-        step(model, sgd, args)  # the optimiser's state appears
+        step(model, sgd, args)  # creates the optimiser's state
         tensors += [s['momentum_buffer'] for s in sgd.state.values()]
         gc.collect()
         tracker = Tracker(tensors)
@@ -126,8 +129,8 @@ def trace(name: str, args: argparse.Namespace) -> dict:
 
 
 def forget_numbers(model: nn.Module) -> None:
-    """Replace parameters and buffers by fake ones of the same layout."""
-    model._has_updated = True  # no comparison of numbers
+    """Replace parameters and buffers by fake tensors of the same layout."""
+    model._has_updated = True  # skips a check that compares values
     for module in model.modules():
         for name, p in module.named_parameters(recurse=False):
             setattr(module, name, nn.Parameter(fake(p), p.requires_grad))
@@ -136,7 +139,7 @@ def forget_numbers(model: nn.Module) -> None:
 
 
 def fake(tensor: Tensor) -> Tensor:
-    """Return a tensor of the same layout without numbers."""
+    """Return a tensor of the same layout, without data under fake mode."""
     return torch.empty_strided(
         tensor.shape, tensor.stride(), dtype=tensor.dtype
     )
@@ -145,7 +148,7 @@ def fake(tensor: Tensor) -> Tensor:
 def step(
     model: nn.Module, sgd: torch.optim.SGD, args: argparse.Namespace
 ) -> None:
-    """Do a step in mixed precision, as MMEngine does it on a GPU."""
+    """Run a training step in mixed precision, as MMEngine does on a GPU."""
     dtype = getattr(torch, args.dtype)
     is_mixed = dtype != torch.float32
     data = random_batch(args)

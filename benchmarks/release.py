@@ -1,6 +1,6 @@
-"""PixCon as the release formulates it: what ours is measured against.
+"""PixCon in the formulation of the release, as a baseline for speed.
 
-Equal in result, as the tests show (docs/method.md, section 11).
+Its results are equal to ours, as tests check (docs/method.md, section 11).
 """
 
 import copy
@@ -16,10 +16,10 @@ from pixcon_mm.models.key_encoder import KeyEncoder, cosine_momentum
 
 
 class ReleaseInfoNCE(nn.Module):
-    """Cross-entropy over logits that are built, direction by direction.
+    """InfoNCE as cross-entropy, which builds all logits in memory.
 
     Args:
-        temperature (float): tau.
+        temperature (float): Temperature tau.
     """
 
     def __init__(self, temperature: float = 0.2):
@@ -29,10 +29,10 @@ class ReleaseInfoNCE(nn.Module):
     def forward(
         self, query: Tensor, positive: Tensor, queue: Tensor
     ) -> InfoNCETerms:
-        """Compute both directions, one by one, each on a clone of the queue.
+        """Compute both directions in turn, each with a clone of the queue.
 
-        The log-sum of the negatives, which the release does not compute, is
-        left at zero.
+        The log-sum of the negatives is zero, as the release does not compute
+        it.
         """
         losses, scores = [], []
         for rows, keys in zip(query.chunk(2), positive.chunk(2), strict=True):
@@ -47,7 +47,7 @@ class ReleaseInfoNCE(nn.Module):
 
 
 class ReleaseKeyEncoder(KeyEncoder):
-    """A momentum encoder that moves one parameter after the other."""
+    """Momentum encoder that updates one parameter after the other."""
 
     @torch.no_grad()
     def update(
@@ -57,16 +57,17 @@ class ReleaseKeyEncoder(KeyEncoder):
         momentum = cosine_momentum(
             progress, self.base_momentum, self.end_momentum
         )
-        for mine, theirs in ((self.backbone, backbone), (self.neck, neck)):
+        parts = ((self.backbone, backbone), (self.neck, neck))
+        for key_part, query_part in parts:
             for key, query in zip(
-                mine.parameters(), theirs.parameters(), strict=True
+                key_part.parameters(), query_part.parameters(), strict=True
             ):
                 key.data = key.data * (1 - momentum) + query.data * momentum
         return 1 - momentum
 
 
 class ReleasePreprocessor(TwoViewDataPreprocessor):
-    """A preprocessor that gives views in float32."""
+    """Preprocessor that returns views in float32."""
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """See :meth:`TwoViewDataPreprocessor.forward`."""
@@ -75,7 +76,9 @@ class ReleasePreprocessor(TwoViewDataPreprocessor):
 
 
 def as_released(model_cfg: dict) -> nn.Module:
-    """Build a PixCon whose loss, stem, inputs and key encoder are plain.
+    """Build PixCon with the loss, inputs and key encoder of the release.
+
+    Its stem is not optimised either.
 
     Args:
         model_cfg (dict): Config of :class:`PixCon`.
@@ -93,6 +96,6 @@ def as_released(model_cfg: dict) -> nn.Module:
 
 
 def sgd_by_parameter(model: nn.Module, **options) -> torch.optim.SGD:
-    """SGD with a group for each parameter, as the release builds it."""
+    """Build SGD with a group for each parameter, as the release does."""
     groups = [dict(params=[p]) for p in model.parameters() if p.requires_grad]
     return torch.optim.SGD(groups, **options)

@@ -17,12 +17,12 @@ class Report:
     """Results of one comparison.
 
     Attributes:
-        title (str): What was measured, with its settings.
-        rows (list[dict]): As :func:`measure.compare` returns them, with
-            ``data_share`` where it is known.
-        baseline (str): Name of the row that the others are compared with.
-        images (int): Images in a call; 0 if that means nothing.
-        ratios (dict[str, float]): Figures to print below the table.
+        title (str): Title with the settings of the measurement.
+        rows (list[dict]): Rows as :func:`measure.compare` returns them, some
+            with ``data_share``, the share of time spent waiting for data.
+        baseline (str): Name of the row that other rows are compared with.
+        images (int): Number of images per call; 0 if it has no meaning.
+        ratios (dict[str, float]): Numbers to print below the table.
     """
 
     title: str
@@ -57,7 +57,7 @@ class Report:
 
 
 def cells_of(row: dict, base: dict, images: int) -> dict[str, str]:
-    """Return the cells of a row by heading.
+    """Return the cells of a row in a table, by heading.
 
     Example:
         >>> base = dict(seconds=0.2, spread=(0.2, 0.3), bytes=4_000_000)
@@ -83,7 +83,7 @@ def cells_of(row: dict, base: dict, images: int) -> dict[str, str]:
 
 
 def machine() -> dict:
-    """Describe what the figures were measured on."""
+    """Describe the machine and the versions of a measurement."""
     cuda = torch.cuda.is_available()
     return dict(
         torch=torch.__version__,

@@ -1,4 +1,4 @@
-"""Two processes against one: what the exchange of gradients costs."""
+"""Time of several processes and of one: cost of exchanging gradients."""
 
 import argparse
 import time
@@ -28,10 +28,10 @@ TOGETHER = 'processes with DDP'
 
 
 def scale(args: argparse.Namespace) -> Report:
-    """Compare several processes with one, a thread or GPU each.
+    """Compare several processes with one; each has a thread or a GPU.
 
-    The processes keep their queues in step in both cases; with DDP they
-    exchange gradients as well.
+    The processes always synchronise their queues; with DDP they exchange
+    gradients as well.
     """
     context = mp.get_context('spawn')
     rows = []
@@ -72,7 +72,7 @@ def _process(rank: int, world: int, args, results) -> None:
             start = time.perf_counter()
             call()
             dist.barrier()
-            if turn:  # the first one warms up
+            if turn:  # the first turn warms up
                 times[name].append(time.perf_counter() - start)
     if rank == 0:
         results.put([row_of(name, taken) for name, taken in times.items()])

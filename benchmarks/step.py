@@ -1,4 +1,4 @@
-"""The whole training step: ours, the release's, MMPretrain's, the limit."""
+"""Time of the training step: ours, the release's, MMPretrain's, the limit."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-import pixcon_mm.models  # noqa: F401, registers them
+import pixcon_mm.models  # noqa: F401, registers the models
 from benchmarks.measure import Call, compare
 from benchmarks.release import as_released, sgd_by_parameter
 from benchmarks.report import Report
@@ -26,7 +26,7 @@ LIMIT = 'limit: backbone passes alone'
 
 
 def step(args: argparse.Namespace) -> Report:
-    """Compare a step with the release's, MMPretrain's and the limit."""
+    """Compare our step with the release's, MMPretrain's and the limit."""
     calls = that_fit(step_calls(args))
     rows = compare(calls, args.rounds, args.device)
     times = {row['name']: row['seconds'] for row in rows}
@@ -47,10 +47,10 @@ def step(args: argparse.Namespace) -> Report:
 
 
 def that_fit(calls: dict[str, Call]) -> dict[str, Call]:
-    """Leave out the calls for which the GPU's memory is too small.
+    """Return the calls for which the GPU has enough memory.
 
     Raises:
-        torch.OutOfMemoryError: If none is left.
+        torch.OutOfMemoryError: If there are none.
     """
     fitting, error = {}, None
     for name, call in calls.items():
@@ -67,7 +67,7 @@ def that_fit(calls: dict[str, Call]) -> dict[str, Call]:
 
 
 def sizes(args: argparse.Namespace) -> str:
-    """Return the settings that a step depends on, for a title."""
+    """Return a step's settings for a title."""
     return (
         f'ResNet-{args.depth}, {args.size} px, batch {args.batch}, '
         f'{args.dtype}, {args.device}'
@@ -77,12 +77,14 @@ def sizes(args: argparse.Namespace) -> str:
 def step_calls(args: argparse.Namespace) -> dict[str, Call]:
     """Return the four steps to compare, on the same views."""
     batch = random_batch(args)
-    mine = ours(args)
+    pixcon = ours(args)
     released = prepare(as_released(model_config(MAIN, args)), args)
     dense, plain = densecl(args)
     by_parameter = sgd_by_parameter(released, **SGD)
     return {
-        OURS: partial(train_step, mine, wrap(args, fused_sgd(mine)), batch),
+        OURS: partial(
+            train_step, pixcon, wrap(args, fused_sgd(pixcon)), batch
+        ),
         RELEASE: partial(
             train_step, released, wrap(args, by_parameter), batch
         ),
@@ -92,7 +94,7 @@ def step_calls(args: argparse.Namespace) -> dict[str, Call]:
 
 
 def model_config(recipe: str, args: argparse.Namespace) -> ConfigDict:
-    """Return the model of a recipe at the benchmark's size."""
+    """Return the model config of a recipe, in the benchmark's size."""
     cfg = Config.fromfile(PRETRAIN / f'{recipe}.py').model
     width = 2048 if args.depth >= 50 else 512
     sizes = dict(depth=args.depth, in_channels=width, hid_channels=width)
@@ -105,7 +107,7 @@ def model_config(recipe: str, args: argparse.Namespace) -> ConfigDict:
 
 
 def prepare(model: nn.Module, args: argparse.Namespace) -> nn.Module:
-    """Initialise a model on the device."""
+    """Initialise a model, and move it to the device."""
     model.init_weights()
     return model.to(args.device).train()
 
@@ -125,13 +127,13 @@ def densecl(args: argparse.Namespace) -> tuple[nn.Module, OptimWrapper]:
 
 
 def fused_sgd(model: nn.Module) -> torch.optim.SGD:
-    """Build the main recipe's optimiser: one group, one kernel."""
+    """Build the optimiser of the main recipe: a single group, fused."""
     params = [p for p in model.parameters() if p.requires_grad]
     return torch.optim.SGD(params, fused=True, **SGD)
 
 
 def wrap(args: argparse.Namespace, optimizer) -> OptimWrapper:
-    """Use mixed precision where it is asked for."""
+    """Wrap an optimiser, for mixed precision unless dtype is float32."""
     if args.dtype == 'float32':
         return OptimWrapper(optimizer)
     scale = dict(enabled=args.dtype == 'float16')
@@ -161,7 +163,7 @@ def random_batch(args: argparse.Namespace) -> dict:
 
 
 def train_step(model: nn.Module, optim: OptimWrapper, batch: dict) -> None:
-    """Do what the training loop does with a batch."""
+    """Run a step of the training loop on a batch."""
     model.train_step(batch, optim)
     model = getattr(model, 'module', model)
     if hasattr(model, 'after_optimizer_step'):
@@ -169,7 +171,7 @@ def train_step(model: nn.Module, optim: OptimWrapper, batch: dict) -> None:
 
 
 def limit_call(model: nn.Module, args: argparse.Namespace) -> Call:
-    """Return what no method can be faster than: the backbones' passes."""
+    """Return a call of the backbones' passes alone, the limit for speed."""
     views = [
         torch.randn(args.batch, 3, args.size, args.size, device=args.device)
         for _ in range(2)

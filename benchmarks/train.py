@@ -1,4 +1,4 @@
-"""Loader and step together, as in a real run."""
+"""Speed of loader and step together, as in a real run."""
 
 import argparse
 import statistics
@@ -35,26 +35,32 @@ COCO, COCO_PLUS = 118_287, 241_690  # images
 
 def train(args: argparse.Namespace) -> Report:
     """Compare loader and step together with MMPretrain's DenseCL."""
-    mine = ours(args)
-    optim = wrap(args, fused_sgd(mine))
+    pixcon = ours(args)
+    optim = wrap(args, fused_sgd(pixcon))
     dense, plain = densecl(args)
-    # In here, where main() discards what the import prints.
+    # Imported here, because main() discards the output of this import.
     from mmpretrain.datasets import CustomDataset
 
-    theirs = CustomDataset(
+    dense_images = CustomDataset(
         data_root=args.data,
         with_label=False,
         pipeline=pipeline_of_mmpretrain('mocov2', args.size),
     )
     blocks = {
         TRAINING: Blocks(
-            batches(scenes(args), args), partial(train_step, mine, optim), args
+            batches(scenes(args), args),
+            partial(train_step, pixcon, optim),
+            args,
         ),
         DENSECL: Blocks(
-            batches(theirs, args), partial(train_step, dense, plain), args
+            batches(dense_images, args),
+            partial(train_step, dense, plain),
+            args,
         ),
         STEP: Blocks(
-            repeat(random_batch(args)), partial(train_step, mine, optim), args
+            repeat(random_batch(args)),
+            partial(train_step, pixcon, optim),
+            args,
         ),
     }
     for _ in range(args.rounds):
@@ -71,12 +77,12 @@ def train(args: argparse.Namespace) -> Report:
 
 
 class Blocks:
-    """Blocks of timed steps on one feed of batches.
+    """Blocks of timed training steps on a sequence of batches.
 
     Args:
-        feed (Iterator[dict]): Batches.
-        step (Callable): Takes a batch.
-        args (argparse.Namespace): Settings.
+        feed (Iterator[dict]): Batches without end.
+        step (Callable): Function that trains with a batch.
+        args (argparse.Namespace): Options of the command line.
     """
 
     def __init__(
@@ -88,7 +94,7 @@ class Blocks:
         self.peak: int | None = None
 
     def run(self) -> None:
-        """Empty the loader's buffer, then time steps one after the other."""
+        """Use up the batches loaded in advance, then time a block of steps."""
         cuda, iters = self.args.device == 'cuda', self.args.iters
         if cuda:
             torch.cuda.reset_peak_memory_stats()
@@ -115,7 +121,7 @@ class Blocks:
 
 
 def hours(images_per_second: float) -> dict[str, float]:
-    """Return the hours of 800 epochs at a rate, by data set.
+    """Return the hours for 800 epochs at a speed, by data set.
 
     Example:
         >>> {k: round(v) for k, v in hours(1000.0).items()}

@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> PixCon:
     parser.add_argument('images', help='folder, searched recursively')
     parser.add_argument('--epochs', type=int, default=100)
     parser.add_argument('--batch', type=int, default=64)
-    parser.add_argument('--size', type=int, default=224, help='of a view')
+    parser.add_argument('--size', type=int, default=224, help='side of views')
     args = parser.parse_args(argv)
     pipeline = [
         datasets.LoadSceneImage(),
@@ -35,11 +35,11 @@ def main(argv: list[str] | None = None) -> PixCon:
     model = PixCon(
         backbone=dict(type='ResNet', depth=18, zero_init_residual=False),
         neck=dict(type='PixConNeck', in_channels=512, out_channels=128, **MLP),
-        head=dict(head, reweight=dict(power=2)),  # without: PixCon-Sim
+        head=dict(head, reweight=dict(power=2)),  # PixCon-Sim has no reweight
         queue_len=4096,
         data_preprocessor=dict(mean=MEAN, std=STD, bgr_to_rgb=True),
     )
-    logging.disable(logging.INFO)  # MMEngine lists how each weight starts
+    logging.disable(logging.INFO)  # MMEngine would list all weights
     model.init_weights()
     model.to('cuda' if torch.cuda.is_available() else 'cpu')
     sgd = torch.optim.SGD(model.parameters(), 0.05, 0.9, weight_decay=1e-4)

@@ -1,7 +1,7 @@
 """PixCon pre-training on scene images, for OpenMMLab.
 
-Importing this registers the hooks and the runner that all tasks use; the
-models and data sets register when a config imports them.
+Importing this package registers the hooks and the runner that all tasks use.
+Configs import the modules that register models and data sets.
 """
 
 from pixcon_mm import engine as engine

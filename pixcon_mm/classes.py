@@ -1,9 +1,9 @@
-"""Class names: one variable of a config, and what follows from it.
+"""Class names: the variable ``classes`` of a config, and values made from it.
 
-A config names its classes once, ``classes = ('helmet', 'vest')``; it passes
-them to its data sets as ``metainfo`` and their number to its heads. MMEngine
-computes these values when it reads the file, so they would keep the old names
-if the command line or a child config sets others. This module updates them,
+A config names its classes once, ``classes = ('helmet', 'vest')``. It passes
+them to its data sets as ``metainfo``, and their number to its heads. MMEngine
+computes these values when it reads the file, so they would stay the same if
+the command line or a child config sets other names. This module updates them,
 and finds values that disagree.
 """
 
@@ -18,17 +18,18 @@ from pixcon_mm.data_paths import LOADERS, leaves
 from pixcon_mm.errors import UserError
 from pixcon_mm.wording import counted
 
-# Heads with an output for each class; others may have one, too.
+# Heads that always have an output for each class; heads of other names have
+# one if they have num_classes.
 HEADS = ('bbox_head', 'mask_head', 'decode_head', 'auxiliary_head')
-# Heads whose num_classes is another number: object or not, stuff classes.
+# Heads whose num_classes counts other things: object or not, stuff classes.
 OTHER_HEADS = ('rpn_head', 'semantic_head', 'panoptic_head')
 
 
 def as_names(value: Any) -> tuple[str, ...]:
-    """Return class names as a tuple; one name may come alone.
+    """Return class names as a tuple; a single name may be a string.
 
     Raises:
-        UserError: If they are no names, or one of them comes twice.
+        UserError: If the value is not made of names, or a name occurs twice.
 
     Example:
         >>> as_names('helmet')
@@ -39,7 +40,7 @@ def as_names(value: Any) -> tuple[str, ...]:
         isinstance(name, str) and name for name in names
     ):
         raise UserError(
-            f'classes = {value!r} are no class names: write '
+            f'classes = {value!r} has no class names: write '
             "classes = ('helmet', 'vest'), or classes=helmet,vest on the "
             'command line.'
         )
@@ -50,12 +51,12 @@ def as_names(value: Any) -> tuple[str, ...]:
 
 
 def replace_names(cfg: Config, old: tuple[str, ...]) -> None:
-    """Put the names in ``cfg.classes`` wherever the old ones are.
+    """Replace old class names in a config by those in ``cfg.classes``.
 
     Args:
         cfg (Config): Changed in place: ``metainfo`` of the data sets and
-            ``num_classes`` of the heads, where they fit the old names.
-        old (tuple[str, ...]): Names from which the config was computed.
+            ``num_classes`` of the heads, if they match the old names.
+        old (tuple[str, ...]): Names that the config's file used.
     """
     new = cfg.classes
     if new == old:
@@ -66,7 +67,7 @@ def replace_names(cfg: Config, old: tuple[str, ...]) -> None:
             info.update(classes=new, palette=colours(len(new)))
     for _, dataset in datasets(cfg):
         if dataset.type == 'VOCDataset' and dataset.get('metainfo'):
-            # Its metric would print the names of VOC for other classes.
+            # VOCDataset's metric would print the names of VOC's classes.
             dataset.type = 'XMLDataset'
     for _, head in _heads(cfg):
         if head.get('num_classes') == len(old):
@@ -74,13 +75,13 @@ def replace_names(cfg: Config, old: tuple[str, ...]) -> None:
 
 
 def check_names(cfg: Config) -> None:
-    """Stop if there are no class names, or a data set cannot have them.
+    """Stop if there are no class names, or if a data set cannot use them.
 
-    MMSegmentation's data sets of benchmarks know the values of their own
-    classes in a mask, and can select among these.
+    MMSegmentation's benchmark data sets have fixed classes; a config can only
+    select some of them.
 
     Args:
-        cfg (Config): Its framework is imported.
+        cfg (Config): The config. Its framework must have been imported.
     """
     if 'classes' not in cfg:
         return
@@ -94,9 +95,10 @@ def check_names(cfg: Config) -> None:
         return
     if len(cfg.classes) == 1:
         raise UserError(
-            f'{cfg.filename} has the one class {cfg.classes[0]!r}, so every '
-            'pixel would be of it: name what is around it as a class, too, '
-            f'as in classes=background,{cfg.classes[0]} (docs/your_data.md).'
+            f'{cfg.filename} has only the class {cfg.classes[0]!r}, so the '
+            'model could predict nothing else: name the background as a class '
+            f'too, as in classes=background,{cfg.classes[0]} '
+            '(docs/your_data.md).'
         )
     for place, dataset in datasets(cfg):
         kind = DATASETS.get(f'mmseg.{dataset.type}')
@@ -104,9 +106,9 @@ def check_names(cfg: Config) -> None:
         other = sorted({*cfg.classes} - {*known}) if known else None
         if other:
             raise UserError(
-                f'{place} knows the masks of its own {len(known)} classes '
-                f'alone, and {", ".join(other[:4])} is none of them: for '
-                'your own masks use configs/segmentation/fcn_r50-d8_custom.py '
+                f'{place} reads only masks of its own {len(known)} classes, '
+                f'which do not include {", ".join(other[:4])}: for your own '
+                'masks use configs/segmentation/fcn_r50-d8_custom.py '
                 '(docs/your_data.md).'
             )
 
@@ -114,7 +116,7 @@ def check_names(cfg: Config) -> None:
 def colours(count: int) -> list[list[int]]:
     """Return distinct colours, RGB in 0-255, the same in every run.
 
-    Hues are a golden section apart, so neighbours differ.
+    The hues are a golden section apart, so that successive colours differ.
     """
     return [
         [
@@ -131,18 +133,19 @@ def find_disagreement(cfg: Config) -> str | None:
     """Compare data sets, heads and evaluators with ``cfg.classes``.
 
     Returns:
-        str | None: A sentence about the first that disagrees, if one does.
+        str | None: A sentence about the first disagreement, if any.
     """
     names = cfg.classes
     fix = (
-        'Set the names alone, by --cfg-options classes=NAME,NAME or a line '
-        'classes = (...) in the config: the rest follows from them.'
+        'Set only the names, by --cfg-options classes=NAME,NAME or a line '
+        'classes = (...) in the config: the other values are computed from '
+        'them.'
     )
     for place, dataset in datasets(cfg):
         info = dataset.get('metainfo') or {}
         if _names(info) != names:
             return (
-                f'{place} has {_count(_names(info))} in its metainfo, and '
+                f'{place} has {_count(_names(info))} in its metainfo, but '
                 f'the config has {_count(names)}. {fix}'
             )
         palette = info.get('palette')
@@ -156,7 +159,7 @@ def find_disagreement(cfg: Config) -> str | None:
         number = head.get('num_classes')
         if number != len(names):
             return (
-                f'{place}.num_classes is {number}, and the config has '
+                f'{place}.num_classes is {number}, but the config has '
                 f'{_count(names)}. {fix}'
             )
     return _evaluator_disagreement(cfg)
@@ -168,16 +171,16 @@ def compare_trained(
     """Compare the class names of a config with those of a checkpoint.
 
     Args:
-        cfg (Config): One with ``classes``; others are not compared.
+        cfg (Config): The config; without ``classes``, nothing is compared.
         trained (Sequence[str]): Names in the checkpoint, perhaps none.
-        origin (str): The checkpoint, for the sentence.
+        origin (str): Name of the checkpoint for the message.
 
     Returns:
         str | None: A warning if the names differ.
 
     Raises:
-        UserError: If they are the same in another order, under which the
-            outputs of the model would get wrong names.
+        UserError: If the config has the same names in another order, so that
+            the outputs of the model would get wrong names.
     """
     names, trained = tuple(cfg.get('classes') or ()), tuple(trained)
     pairs = enumerate(zip(names, trained, strict=False))
@@ -189,10 +192,10 @@ def compare_trained(
         f'{names[number]!r} in the config'
     )
     if sorted(names) != sorted(trained):
-        return f'{sentence}: values of classes go by the names of the config.'
+        return f'{sentence}: results use the names of the config.'
     raise UserError(
-        f'{sentence}, which has the same names in another order: order its '
-        f'classes as the checkpoint does, {", ".join(trained)}.'
+        f'{sentence}, which has the same names in another order: use the '
+        f'order of the checkpoint, {", ".join(trained)}.'
     )
 
 
@@ -207,13 +210,13 @@ def _evaluator_disagreement(cfg: Config) -> str | None:
             f'{dataset.get("data_root") or ""}{dataset.get("ann_file", "")}'
             for dataset in leaves(loader.get('dataset') or {})
         }
-        # Without slashes, which a joint may lack.
+        # Compare paths without slashes, as one may lack between two parts.
         known = {file.replace('/', '') for file in files}
         for evaluator in evaluators:
             file = evaluator.get('ann_file')
             if file and known and file.replace('/', '') not in known:
                 return (
-                    f'{part}_evaluator reads {file}, and {part}_dataloader '
+                    f'{part}_evaluator reads {file}, but {part}_dataloader '
                     f'reads {", ".join(sorted(files))}: both need the same '
                     'annotations.'
                 )
@@ -221,7 +224,7 @@ def _evaluator_disagreement(cfg: Config) -> str | None:
 
 
 def datasets(cfg: Config) -> Iterator[tuple[str, Any]]:
-    """Yield the data sets of all loaders, each after its place."""
+    """Yield the data sets of all loaders, each with a description of it."""
     for name in LOADERS:
         dataset = (cfg.get(name) or {}).get('dataset')
         for leaf in leaves(dataset) if dataset else ():
@@ -229,12 +232,12 @@ def datasets(cfg: Config) -> Iterator[tuple[str, Any]]:
 
 
 def _heads(cfg: Config) -> Iterator[tuple[str, Any]]:
-    """Yield the heads of the model that classify, each after its path."""
+    """Yield the model's heads with class outputs, each with its dotted key."""
     nodes = [('model', 'model', cfg.get('model') or {})]
     while nodes:
         path, name, node = nodes.pop(0)
         if isinstance(node, list | tuple):
-            # A cascade: the heads of a list share its name.
+            # Of a cascade, whose heads are in a list: all have its name.
             nodes += [(f'{path}.{i}', name, n) for i, n in enumerate(node)]
         elif isinstance(node, dict) and name not in OTHER_HEADS:
             has_number = 'num_classes' in node and name.endswith('_head')
@@ -249,7 +252,7 @@ def _names(info: dict) -> tuple[str, ...]:
 
 
 def _count(names: tuple[str, ...]) -> str:
-    """Return how many names there are, and which."""
+    """Describe names by their number and the first of them."""
     if not names:
         return 'no class names'
     some = ', '.join(names[:4]) + ', ...' * (len(names) > 4)

@@ -1,4 +1,4 @@
-"""Parts that the tools which run a config share."""
+"""Functions that all tools with a config share."""
 
 import argparse
 import contextlib
@@ -22,27 +22,27 @@ from pixcon_mm.engine import PixConRunner
 from pixcon_mm.errors import UserError, explain
 
 FRAMEWORKS = ('mmpretrain', 'mmdet', 'mmseg')
-# Rank and number of processes, by launcher.
+# Environment variables of rank and number of processes, by launcher.
 LAUNCHERS = dict(
     pytorch=('RANK', 'WORLD_SIZE'),
     slurm=('SLURM_PROCID', 'SLURM_NTASKS'),
     mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE'),
 )
-# Longer than LoadSceneImage waits for a storage that is away, and shorter than
-# NCCL waits for a process.
+# Longer than LoadSceneImage waits for storage that does not answer, and
+# shorter than NCCL waits for a process.
 LOADER_TIMEOUT = 540  # seconds for a batch
-# Warnings about optional packages, and about settings that recipes choose.
+# Warnings about optional packages, and about settings that are intended.
 IRRELEVANT = (
     'Fail to import ``MultiScaleDeformable',
     'Setting MKL_NUM_THREADS',
     'faster_coco_eval is not installed',
     'Default ``avg_non_ignore`` is False',
     'When align_corners=True, the output would more aligned',
-    # Of mmcv, in every worker, when ColorJitter uses Pillow as it should.
+    # mmcv warns in every worker if ColorJitter uses Pillow, as intended.
     "Only use 'alpha' for pillow backend",
-    # Visualisers, of boxes that touch the border.
+    # Visualisers warn about boxes that touch the border.
     'Warning: The (bbox|polygon) is out of bounds',
-    # Under gradient accumulation the first iterations have no step.
+    # With gradient accumulation, the first iterations have no step.
     'Detected call of `scheduler.step',
 )
 
@@ -50,9 +50,9 @@ IRRELEVANT = (
 def parse(
     parser: argparse.ArgumentParser, argv: list[str] | None
 ) -> argparse.Namespace:
-    """Parse a tool's own options and those of every tool with a config."""
+    """Parse a tool's own options, and options of all tools with a config."""
     add = parser.add_argument
-    add('--work-dir', help='folder of logs and results')
+    add('--work-dir', help='folder for logs and results')
     add('--launcher', choices=['none', *LAUNCHERS], default='none')
     add('--local_rank', '--local-rank', type=int, default=0)
     args = parse_options(parser, argv)
@@ -73,18 +73,19 @@ def parse_options(
     try:
         return parser.parse_args(argv)
     except ValueError:
-        # MMEngine's DictAction, which splits at the sign of equality.
+        # The action splits each word at its equals sign.
         parser.error(
             '--cfg-options takes key=value, without spaces around the ='
         )
 
 
 def prepare_config(args: argparse.Namespace, work_dir: str) -> Config:
-    """Load a config and its framework; fit it to machine and options.
+    """Load a config and its framework; adapt it to machine and options.
 
     Args:
-        args (argparse.Namespace): ``config`` and what :func:`parse` adds.
-        work_dir (str): Used if neither option nor config names one.
+        args (argparse.Namespace): ``config`` and the options of
+            :func:`parse`.
+        work_dir (str): Work directory if neither option nor config names one.
     """
     cfg = read_config(args.config, args.cfg_options)
     check_names(cfg)
@@ -94,7 +95,7 @@ def prepare_config(args: argparse.Namespace, work_dir: str) -> Config:
         if cfg.get(key):
             fit_loader(cfg[key])
             if cfg.get('default_scope') == 'mmpretrain':
-                # Its configs rely on their own launcher for this.
+                # MMPretrain's own tools do this for its configs.
                 collate = dict(type='default_collate')
                 cfg[key].setdefault('collate_fn', collate)
     return cfg
@@ -103,7 +104,13 @@ def prepare_config(args: argparse.Namespace, work_dir: str) -> Config:
 def read_config(
     path: str, options: dict | None = None, scope: str | None = None
 ) -> Config:
-    """Load a config and import its framework, by default that of ``scope``."""
+    """Load a config, and import the framework of its ``default_scope``.
+
+    Args:
+        path (str): Config file or recipe; see :func:`load_config`.
+        options (dict, optional): New values by dotted key.
+        scope (str, optional): ``default_scope`` for a config without one.
+    """
     for message in IRRELEVANT:
         warnings.filterwarnings('ignore', message)
     with quiet():
@@ -116,7 +123,7 @@ def read_config(
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Discard what libraries print, warn and log (below errors) in here."""
+    """Discard output, warnings and log messages (except errors)."""
     disabled = logging.root.manager.disable
     with (
         warnings.catch_warnings(),
@@ -138,13 +145,13 @@ def import_framework(scope: str | None) -> None:
 
 
 def fit_loader(loader: dict) -> None:
-    """Leave out what the machine does not allow."""
+    """Set options of a loader that fit the machine and the other options."""
     loader.setdefault('pin_memory', True)
     loader.setdefault('persistent_workers', True)
     if not torch.cuda.is_available():
         loader['pin_memory'] = False
     if loader.get('num_workers'):
-        # A worker that hangs must not hold the run up for ever.
+        # A worker that hangs must not block the run for ever.
         loader.setdefault('timeout', LOADER_TIMEOUT)
     else:
         loader['persistent_workers'] = False
@@ -152,20 +159,20 @@ def fit_loader(loader: dict) -> None:
 
 
 def set_epochs(cfg: Config, epochs: int) -> None:
-    """Change the length of a run counted in epochs, and its schedule with it.
+    """Change the length of a run in epochs, and adapt its schedule.
 
-    Parts of the schedule that last to the end are scaled, with their
-    milestones. Others, as a warm-up, keep their length up to a tenth of the
-    run, and what follows them moves along.
+    Parts of the schedule that last until the end are scaled, including their
+    milestones. Other parts, such as a warm-up, keep their length, but at most
+    a tenth of the run; the next part begins when they end.
     """
     old = cfg.train_cfg.get('max_epochs')
     if old is None:
         raise UserError(
             f'--epochs: {cfg.filename} counts iterations; use --cfg-options '
-            'train_cfg.max_iters=N, and the ends of param_scheduler.'
+            'to set train_cfg.max_iters=N and the ends of param_scheduler.'
         )
     if epochs < 1:
-        raise UserError(f'--epochs {epochs}: a run has at least one epoch.')
+        raise UserError(f'--epochs {epochs}: a run needs at least one epoch.')
 
     def moved(epoch: int) -> int:
         if epoch >= old:
@@ -178,7 +185,7 @@ def set_epochs(cfg: Config, epochs: int) -> None:
         if part.get('by_epoch', True):
             begin, end = part.get('begin', 0), part.get('end', old)
             if begin and moved(begin) >= moved(end):
-                continue  # the run is too short for it
+                continue  # the run is too short for this part
             if part.get('T_max') == end - begin:
                 part.T_max = moved(end) - moved(begin)
             if end >= old and 'milestones' in part:
@@ -193,14 +200,14 @@ def set_epochs(cfg: Config, epochs: int) -> None:
 
 
 def rank_and_size(launcher: str) -> tuple[int, int]:
-    """Return this process's number and that of all which were started."""
+    """Return this process's rank and the number of processes."""
     rank, size = LAUNCHERS.get(launcher, ('', ''))
     return int(os.environ.get(rank, 0)), int(os.environ.get(size, 1))
 
 
 @contextlib.contextmanager
 def config_errors(cfg: Config) -> Iterator[None]:
-    """Raise a UserError for what the frameworks raise for a wrong key."""
+    """Turn the frameworks' errors for a wrong key into a UserError."""
     try:
         yield
     except TypeError as error:
@@ -211,18 +218,18 @@ def config_errors(cfg: Config) -> Iterator[None]:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the runner that the config names, or this project's."""
+    """Build the runner that the config names, by default this project's."""
     if cfg.get('runner_type'):
         return RUNNERS.build(cfg)
     return PixConRunner.from_cfg(cfg)
 
 
 def end_process_group() -> None:
-    """Leave the process group: its threads must not outlive the interpreter.
+    """Destroy the process group, so that its threads end before Python does.
 
-    The group lives as long as a wrapped model that communicates over it, so
-    drop the runner before.
+    The caller must delete the runner first, as a wrapped model keeps the group
+    alive.
     """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-        gc.collect()  # a runner is part of cycles
+        gc.collect()  # deletes a runner, which is part of reference cycles

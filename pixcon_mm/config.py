@@ -1,4 +1,4 @@
-"""Config files with overrides that cannot get lost."""
+"""Loading of config files, with overrides that always have an effect."""
 
 import ast
 import contextlib
@@ -14,10 +14,11 @@ from mmengine.runner import Runner
 
 from pixcon_mm.classes import as_names, find_disagreement, replace_names
 from pixcon_mm.errors import UserError, suggest
+from pixcon_mm.wording import counted
 
-# The recipes, where the package was installed from a wheel.
+# Folder of the recipes, if the package was installed from a wheel.
 SHIPPED = Path(__file__).parent / '.mim/configs'
-# Read from the config by MMEngine beside the Runner's own arguments.
+# Keys of a config that MMEngine reads beside the arguments of Runner.
 EXTRA_KEYS = {
     'activation_checkpointing',
     'compile',
@@ -30,10 +31,10 @@ EXTRA_KEYS = {
 
 
 class OptionsAction(DictAction):
-    """DictAction that keeps the spaces inside names and paths.
+    """DictAction that keeps spaces inside names and paths.
 
-    The value of ``classes`` is always a tuple of names, even of one or of
-    numbers.
+    The value of ``classes`` is always a tuple of strings, also for a single
+    name and for names that are numbers.
     """
 
     def __call__(
@@ -71,7 +72,7 @@ def parse_names(text: str) -> tuple[str, ...]:
 
 
 def parse_value(text: str) -> Any:
-    """Parse a value of the command line as MMEngine does, but keep spaces.
+    """Parse a value as MMEngine's DictAction does, but keep spaces.
 
     Example:
         >>> parse_value('[(1, 2), a b]'), parse_value('/my images/')
@@ -95,30 +96,33 @@ def parse_value(text: str) -> Any:
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
-    """Read a config file and override some of it.
+    """Read a config file, and override some of its values.
 
-    Overriding a variable of the file, as in ``data_root=/images``, also
-    changes what took its value from it: nested keys of that name with the old
-    value, keys of any name if the value is a tuple, a list or a dict and, if
-    it is a folder that ends with a slash, every path below it. A list becomes
-    a tuple where one was. For ``classes``, see
-    :mod:`pixcon_mm.classes`. A file that builds on another may change
-    ``data_root``, ``classes`` and ``mask_values`` in the same way.
+    An override of a variable at the top of the file, as in
+    ``data_root=/images``, also changes the keys that got their value from it:
+
+    - nested keys of that name with the old value;
+    - keys of any name with the old value, if it is a tuple, a list or a dict;
+    - all paths that begin with the old value, if it ends with a slash.
+
+    :mod:`pixcon_mm.classes` does the same for ``classes``. A list replaces a
+    tuple as a tuple. If a file builds on another one and changes its
+    ``data_root``, ``classes`` or ``mask_values``, the same happens.
 
     Args:
-        path (str): Config file, or the name of a recipe that an installed
-            wheel brings, as in ``pixcon_r50_coco.py``.
+        path (str): Config file, or the name of a recipe in an installed
+            wheel, such as ``pixcon_r50_coco.py``.
         options (dict, optional): New values by dotted key.
 
     Raises:
-        UserError: If the file cannot be read, an option would change
-            nothing, or parts of the config disagree about the classes.
+        UserError: If the file cannot be read, if an option would change
+            nothing, or if parts of the config disagree about the classes.
     """
     path = _find(path)
     try:
         cfg = Config.fromfile(path)
-        # MMEngine writes a config into logs and checkpoints, and formats it
-        # each time, which takes seconds. It reads the same without.
+        # MMEngine writes configs into logs and checkpoints. To format the text
+        # each time would take seconds.
         object.__setattr__(cfg, '_format_python_code', False)
     except FileNotFoundError as error:
         raise UserError(
@@ -160,7 +164,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
 
 def _find(path: str) -> str:
-    """Return the path itself if it is a file, or that of a shipped recipe."""
+    """Return the path of an existing file, or of a recipe in the wheel."""
     if Path(path).is_file():
         return path
     files = [str(file) for file in Path(path).parent.glob('*.py')]
@@ -179,7 +183,7 @@ def _find(path: str) -> str:
 def _earlier_values(path: str, name: str) -> Iterator[Any]:
     """Yield the values of a variable in all files that a config builds on.
 
-    Only values that are written out count, not those that are computed.
+    Only literals are found, not values that a file computes.
     """
     for base in Config._get_base_files(path):
         file = Config._get_cfg_path(base, path)[0]
@@ -194,9 +198,10 @@ def _earlier_values(path: str, name: str) -> Iterator[Any]:
 
 
 def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> Any:
-    """Stop at an option that would silently change nothing.
+    """Stop if an option would silently change nothing.
 
-    Returns the value that it changes, None for a new key.
+    Returns:
+        Any: The value that the option changes; None for a new key.
     """
     node, names = cfg._cfg_dict, key.split('.')
     for depth, name in enumerate(names):
@@ -204,8 +209,8 @@ def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> Any:
         if isinstance(node, list | tuple):
             if not name.isdigit() or int(name) >= len(node):
                 raise UserError(
-                    f'--cfg-options {key}: {here!r} is no entry of a list '
-                    f'of {len(node)}.'
+                    f'--cfg-options {key}: {here!r} does not exist: the '
+                    f'list has {counted(len(node), "entry")}, numbered from 0.'
                 )
             node = node[int(name)]
             continue
@@ -234,16 +239,18 @@ def runner_keys() -> set[str]:
 
 
 def _pass_on(cfg: Config, name: str, old: Any) -> bool:
-    """Give a variable's new value to the keys of its name.
+    """Copy a variable's new value to the keys that have its old value.
+
+    :func:`load_config` says which keys these are.
 
     Returns:
-        bool: Whether there were any, or there is nothing to do.
+        bool: True if a key was changed, or if the value is the old one.
     """
     new = cfg[name]
     if new == old:
         return True
     places = _places(cfg, lambda x: type(x) is type(old) and x == old)
-    # Two equal containers are no coincidence, two equal numbers may be.
+    # Equal numbers or strings may be a coincidence, but not equal containers.
     is_container = isinstance(old, dict | list | tuple) and len(old) > 0
     reached = [
         (node, key) for node, key, _ in places if is_container or key == name
@@ -261,22 +268,24 @@ def _pass_on(cfg: Config, name: str, old: Any) -> bool:
 
 
 def _lost(cfg: Config, name: str, old: Any) -> str:
-    """Name the keys that keep the old value of a variable."""
+    """Return the message for an override that changes no key."""
     places = _places(cfg, lambda x: type(x) is type(old) and x == old)
     paths = ', '.join(sorted(path for _, _, path in places)[:3])
     return (
-        f'--cfg-options {name}: the config has already copied its variable '
-        f'{name!r} to other keys; override the keys that took its value'
-        f'{f": {paths}" if paths else ""}.'
+        f'--cfg-options {name}: the config has already used its variable '
+        f'{name!r} to compute other keys; override these'
+        f'{f", for instance {paths}" if paths else ""}.'
     )
 
 
 def _places(
     cfg: Config, matches: Callable[[Any], bool]
 ) -> Iterator[tuple[Any, Any, str]]:
-    """Find the values that match, in what the runner reads.
+    """Find values that match, in the keys that the runner reads.
 
-    Yields the dict or list, the key or index in it, and the dotted key.
+    Yields:
+        tuple: The dict or list with the value, the key or index of the value
+        in it, and the dotted key.
     """
     nodes = [(key, cfg._cfg_dict[key]) for key in runner_keys() & {*cfg}]
     while nodes:

@@ -1,4 +1,4 @@
-"""Look for the files that a config wants to read, before it is built."""
+"""Check of the files and folders that a config's data sets read."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +14,13 @@ def check_data(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
     """Stop if a data set lacks files or folders.
 
     Args:
-        cfg (Config): Config with data sets in the manner of MMEngine:
+        cfg (Config): Config whose data sets have MMEngine's arguments
             ``data_root``, ``data_prefix``, ``ann_file``.
-        loaders (tuple[str, ...]): The loaders that will be used.
+        loaders (tuple[str, ...]): Names of the loaders that will be used.
 
     Raises:
-        UserError: With all that ``data_root`` should hold.
+        UserError: If something is missing. The message lists all files and
+            folders that the data set reads.
     """
     for name in loaders:
         for dataset in leaves((cfg.get(name) or {}).get('dataset') or {}):
@@ -47,14 +48,14 @@ def leaves(dataset: dict) -> Iterator[dict]:
 
 
 def is_remote(dataset: dict) -> bool:
-    """Tell object stores from files."""
+    """Check if a data set is in an object store, and not in local files."""
     backend = (dataset.get('backend_args') or {}).get('backend', 'local')
     paths = [dataset.get('data_root') or '', *parts(dataset)]
     return backend != 'local' or any('://' in path for path in paths)
 
 
 def parts(dataset: dict) -> list[str]:
-    """List what a data set reads, relative to its root.
+    """List the files and folders that a data set reads, below its root.
 
     Example:
         >>> parts(dict(ann_file='a.json', data_prefix=dict(img='images/')))

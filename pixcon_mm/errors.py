@@ -1,4 +1,4 @@
-"""Mistakes that a user can correct, put into a sentence."""
+"""Errors that a user can correct, each explained in a sentence."""
 
 import difflib
 import importlib.util
@@ -6,6 +6,7 @@ import inspect
 import logging
 import os
 import re
+import select
 import signal
 import sys
 import threading
@@ -14,24 +15,25 @@ from collections.abc import Callable, Iterator
 
 from mmengine import registry as registries
 from mmengine.config import Config
-from mmengine.registry import Registry
+from mmengine.registry import DefaultScope, Registry
 from torch.utils.data import DataLoader
 
 from pixcon_mm.machine_errors import KEPT, explain_machine
 from pixcon_mm.processes import SIGNALS, kill_workers
 
-# Seconds by which the first process of a machine may be slower to start.
+# Seconds that other processes wait for the first one of their machine to show
+# its error.
 WAIT = 10
-# Errors of libraries: type, pattern of the message, and sentence for users.
+# Errors of libraries: type, pattern of the message, and message for the user.
 TROUBLES: tuple[tuple[type, str, str], ...] = (
-    # mmcv's loading of images, possibly passed on by a loader's worker.
+    # mmcv's LoadImageFromFile, perhaps in a worker of a loader
     (
         AssertionError,
         r'failed to load image: (.+)',
         '{} cannot be read as an image: replace it, or take it out of the '
         'data set.',
     ),
-    # MMEngine's data sets join their samples into one array.
+    # MMEngine's data sets, which concatenate their samples into one array
     (
         ValueError,
         'need at least one array to concatenate',
@@ -43,16 +45,16 @@ TROUBLES: tuple[tuple[type, str, str], ...] = (
         ValueError,
         'Expected more than 1 value per channel when training',
         'A batch norm of the model got a single value per channel, which has '
-        'no variance: train with at least 2 images a batch '
-        '(train_dataloader.batch_size), and with drop_last=True where the '
-        'last batch has one.',
+        'no variance: train with at least 2 images per batch '
+        '(train_dataloader.batch_size), and with drop_last=True if the last '
+        'batch has one.',
     ),
-    # Backends of MMEngine's visualizer: wandb, mlflow and others.
+    # backends of MMEngine's visualizer: wandb, mlflow and others
     (
         ImportError,
         r'Please run "(pip install (?:[^"]* )?([^" ]+))" to install',
-        'The config uses {1}, which is not installed: run `{0}`, or take what '
-        'uses it out of the config (visualizer.vis_backends).',
+        'The config uses {1}, which is not installed: run `{0}`, or remove it '
+        'from the config (visualizer.vis_backends).',
     ),
     # gloo and NCCL
     (
@@ -69,13 +71,13 @@ class UserError(RuntimeError):
     """A mistake that the user can correct.
 
     The message says what is wrong, where, and what to do. Tools show it
-    without a traceback. Where several processes stop for the same reason,
+    without a traceback. If several processes stop for the same reason, only
     the first one of a machine shows it.
 
     Args:
         sentence (str): The message.
-        is_own (bool): The mistake concerns this process alone, which then
-            does not wait for the first one to speak.
+        is_own (bool): Only this process has the error, so it shows the
+            message without waiting for the first process.
 
     Example:
         >>> print(UserError('Traceback ... pixcon_mm.errors.UserError: No.'))
@@ -89,12 +91,12 @@ class UserError(RuntimeError):
 
 
 def run_tool(main: Callable[[], None]) -> None:
-    """Run a tool; exit with one sentence on a mistake of the user.
+    """Run a tool; for an error that the user can correct, print a sentence.
 
     With ``PIXCON_MM_TRACEBACK=1`` in the environment, show the traceback.
     """
-    # What cannot be written to a log will not fit into a checkpoint either,
-    # and that is reported below, once.
+    # If the disk is full, the log would report it again and again. Saving a
+    # checkpoint fails as well, and that is reported once, below.
     logging.raiseExceptions = False
     threading.excepthook = _report_thread
     try:
@@ -103,14 +105,18 @@ def run_tool(main: Callable[[], None]) -> None:
         print('Stopped.', file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        # Objects that were never complete may complain when they are deleted.
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            # As `| head` leaves it. Nothing can be written at the exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+        # Half-initialised objects may raise errors when they are deleted.
         sys.unraisablehook = lambda _: None
-        # Signals end the process from here on, and no worker keeps it.
+        # From here on, signals end the process, and it waits for no worker.
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         kill_workers()
-        # The first process of a machine speaks for all, and its launcher
-        # ends the others. One that is still running after that failed alone.
+        # The first process of a machine shows the error, and its launcher ends
+        # the others. A process that still runs after the wait failed alone.
         is_own = getattr(error, 'is_own', False)
         if int(os.environ.get('LOCAL_RANK', 0)) > 0 and not is_own:
             time.sleep(WAIT)
@@ -121,28 +127,36 @@ def run_tool(main: Callable[[], None]) -> None:
         sys.exit(1)
 
 
-def _report_thread(args: threading.ExceptHookArgs) -> None:
-    """Show the traceback of a thread, unless it failed to write.
+def _reader_is_gone() -> bool:
+    """Check for a pipe behind the standard output whose reader has ended."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
-    TensorBoard writes in a thread, whose error the main one gets as well.
+
+def _report_thread(args: threading.ExceptHookArgs) -> None:
+    """Show the traceback of a thread, unless its error is an OSError.
+
+    TensorBoard writes in a thread, and raises such errors in the main thread
+    as well.
     """
     if not issubclass(args.exc_type, OSError):
         threading.__excepthook__(args)
 
 
 def explain(error: BaseException, cfg: Config | None = None) -> str | None:
-    """Put an error, or what it followed from, into a sentence.
+    """Explain an error, or the error that caused it, in a sentence.
 
-    Explains :class:`UserError`, mistakes in a config and in data that the
-    frameworks find, and what a machine runs out of.
+    This works for :class:`UserError`, for errors in a config or in data that
+    the frameworks find, and for problems of the machine.
 
     Args:
         error (BaseException): The error that ended the run.
-        cfg (Config, optional): Config of the run; unknown keys are recognised
-            by it.
+        cfg (Config, optional): Config of the run, which is needed to explain
+            an unknown key.
 
     Returns:
-        str | None: The sentence, or None for an error of ours.
+        str | None: The sentence; None for other errors, such as bugs.
 
     Example:
         >>> explain(UserError('No images in data/.'))
@@ -167,7 +181,7 @@ def explain(error: BaseException, cfg: Config | None = None) -> str | None:
 
 
 def _unknown_key(error: BaseException, cfg: Config | None) -> str | None:
-    """Explain an argument that a class does not take, if the config has it."""
+    """Explain an unexpected argument, if it comes from the config."""
     match = re.search(
         r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'",
         str(error),
@@ -178,10 +192,11 @@ def _unknown_key(error: BaseException, cfg: Config | None) -> str | None:
     for node in dicts_in(cfg):
         if key not in node:
             continue
-        # MMEngine builds loaders and loops from dicts without a type.
+        # A dict without a type is one of a loader or loop, which MMEngine
+        # builds.
         cls = _find_class(node.get('type', refusing)) or object
         bases = [b for b in inspect.getmro(cls) if b is not object]
-        # A base class may have refused what the config gives its child.
+        # The error may come from a base class of the class in the config.
         if refusing in {base.__name__ for base in bases}:
             known = [
                 name
@@ -237,7 +252,13 @@ def suggest(name: str, known: list[str]) -> str:
 
 
 def check_installed(what: str, extra: str, *packages: str) -> None:
-    """Stop before long work if a package of an extra is missing."""
+    """Stop if an optional package is missing.
+
+    Args:
+        what (str): Option or feature that needs the packages.
+        extra (str): Extra of this project that installs them.
+        *packages (str): Names for import.
+    """
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise UserError(
@@ -263,14 +284,16 @@ def _registries() -> list[Registry]:
 
 
 def _find_class(kind: str | type) -> type | None:
-    """Find the class that a ``type`` of a config names."""
+    """Return the class for a ``type`` in a config, or None."""
     if not isinstance(kind, str):
         return kind if inspect.isclass(kind) else None
     if kind == 'DataLoader':
         return DataLoader
+    current = DefaultScope.get_current_instance()
+    scope = current.scope_name if current else ''
     for root in _registries():
-        with root.switch_scope_and_registry(None) as registry:
-            found = registry.get(kind)
+        # MMEngine's own switch of the scope warns where a registry lacks it.
+        found = root.children.get(scope, root).get(kind)
         if inspect.isclass(found):
             return found
     return None

@@ -15,11 +15,11 @@ PART = '.part'  # suffix of a file that is being written
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes its name only once it is complete and on disk.
+    """Open a file that gets its name only when it is complete and on disk.
 
-    Whatever happens in between, a crash or a full disk, what was there before
-    stays as it was. The bytes go to a hidden file beside it, which
-    :func:`remove_parts` clears away if a killed process left it behind.
+    The content is written to a hidden file in the same folder, so that an
+    older file of that name stays unchanged after a crash or with a full disk.
+    If the process is killed, :func:`remove_parts` removes the hidden file.
 
     Args:
         path (Path): The file. Its folder must exist.
@@ -32,7 +32,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         with open(part, 'wb') as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave it empty
+            os.fsync(file.fileno())  # else it may be empty after a power cut
         os.replace(part, path)
         _sync_folder(path.parent)
     finally:
@@ -40,7 +40,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _sync_folder(path: Path) -> None:
-    """Let new names of files reach the disk, where that can be asked for."""
+    """Write new names of files in a folder to disk, if the system can."""
     folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -74,7 +74,7 @@ def atomic_write(path: Path, content: bytes) -> None:
 
 
 def check_out(path: Path) -> None:
-    """Stop before long work whose result could not be written.
+    """Check that a result can be written, before the long work starts.
 
     Raises:
         UserError: If the folder of ``--out`` cannot be made, or the path is
@@ -92,7 +92,7 @@ def check_out(path: Path) -> None:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what a killed process has left of files it was writing."""
+    """Remove incomplete files that killed processes have left."""
     for part in folder.glob(f'.*{PART}'):
         part.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Things a machine lacks or loses during a run, put into a sentence."""
+"""Explanations of errors that the machine causes, not the code or the data."""
 
 import errno
 import os
@@ -9,13 +9,13 @@ from pixcon_mm.processes import StoppedWorkerWatch
 
 
 def explain_machine(error: BaseException) -> str | None:
-    """Put an error into a sentence if the machine is its cause.
+    """Explain an error in a sentence if the machine is its cause.
 
     Args:
-        error (BaseException): Of Python or PyTorch.
+        error (BaseException): Error of Python or PyTorch.
 
     Returns:
-        str | None: What is wrong and what to do; None for another error.
+        str | None: What is wrong and what to do; None for other errors.
 
     Example:
         >>> explain_machine(OSError(errno.EROFS, 'read-only', 'x.pth'))[:33]
@@ -24,8 +24,7 @@ def explain_machine(error: BaseException) -> str | None:
     return _lost_worker(error) or _no_resource(error)
 
 
-# What a machine can run out of, and what helps. Checkpoints that are complete
-# stay as they are.
+# Cause and advice for each error number of the operating system.
 RESOURCES = {
     errno.ENOENT: 'there is no such file or folder: check the path, and that '
     'nothing was moved or removed during the run',
@@ -56,7 +55,7 @@ SMALL_SHM = (
 
 
 def _is_shm_full() -> bool:
-    """Check for less than a megabyte of shared memory."""
+    """Check if less than a megabyte of shared memory is free."""
     try:
         return shutil.disk_usage('/dev/shm').free < 1 << 20
     except OSError:
@@ -64,8 +63,8 @@ def _is_shm_full() -> bool:
 
 
 def _no_resource(error: BaseException) -> str | None:
-    # Some libraries turn an OSError into an error of their own, as torch
-    # does: "No space left on device (28)".
+    # Some libraries, such as torch, turn an OSError into an error of their
+    # own: "No space left on device (28)".
     number = getattr(error, 'errno', None)
     if number is None and isinstance(error, RuntimeError):
         number = next(
@@ -89,19 +88,18 @@ LOST_WORKER = (
 
 
 def _lost_worker(error: BaseException) -> str | None:
-    # Of PyTorch's loader.
     text = str(error)
-    # A worker that dies while it passes a batch closes the socket of the
-    # batch's memory before PyTorch finds out that it is dead. Python raises
-    # EOFError without words only there.
+    # If a worker dies while it passes a batch, the socket for the batch's
+    # memory is closed before PyTorch notices that the worker is dead. Only
+    # then does Python raise an EOFError without a message.
     is_end = isinstance(error, EOFError) and not error.args
     if is_end or isinstance(error, ConnectionError):
         lost, how = StoppedWorkerWatch.killed, 'ended while it passed a batch'
         return _stopped_worker(lost) or f'{LOST_WORKER.format(how)} {KEPT}'
-    # A file in /dev/shm.
+    # PyTorch's files in /dev/shm have such names.
     is_shared = '</torch_' in text and os.strerror(errno.ENOSPC) in text
     is_loader = is_shared or 'DataLoader' in text
-    # Sharing memory also takes descriptors, whose lack is another matter.
+    # Sharing memory also needs file descriptors, a case for _no_resource.
     lacks_files = os.strerror(errno.EMFILE) in text
     if not isinstance(error, RuntimeError) or not is_loader or lacks_files:
         return None
@@ -113,7 +111,7 @@ def _lost_worker(error: BaseException) -> str | None:
             'No worker of the loader gave a batch for '
             f'{seconds[1] if seconds else "some"} seconds: check the storage '
             'of the images, and that no worker is stopped; '
-            f'train_dataloader.timeout is how long to wait. {KEPT}'
+            f'train_dataloader.timeout sets this limit. {KEPT}'
         )
     # "worker (pid 7) is killed by ...", "worker (pid(s) 7, 8) exited ...".
     pids = re.search(r'worker \(pid(?:\(s\))? ([\d, ]+)\)', text)

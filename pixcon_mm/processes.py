@@ -1,4 +1,4 @@
-"""Processes that end when they should, and not before."""
+"""Control of when worker processes and training processes end."""
 
 import atexit
 import contextlib
@@ -15,7 +15,7 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
-# What stops a run (engine/hooks/stop_signal_hook.py).
+# Signals that stop a run (engine/hooks/stop_signal_hook.py).
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # Exit status of a tool that a signal has stopped and that can be started again
 # (EX_TEMPFAIL of sysexits.h).
@@ -23,10 +23,11 @@ STOPPED = 75
 
 
 def die_with_parent() -> None:
-    """Let the kernel kill this process when the one that started it dies.
+    """Let the kernel kill this process when its parent process dies.
 
-    A launcher that is killed would otherwise leave its processes training in
-    the same folder. On systems other than Linux nothing happens.
+    Otherwise, if a launcher is killed, its processes go on training and write
+    into the same folder as the next run. On systems other than Linux, this
+    function does nothing.
     """
     parent = os.getppid()
     try:
@@ -34,27 +35,27 @@ def die_with_parent() -> None:
     except (OSError, AttributeError):
         return
     if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)  # it died in between
+        os.kill(os.getpid(), signal.SIGKILL)  # the parent has died already
 
 
 class WorkerStart:
-    """Set up a worker process of a loader.
+    """Initialisation of a loader's worker processes.
 
-    A signal to the whole group of processes, a Ctrl-C or that of a cluster's
-    scheduler, is for the training process to answer: it still needs its
-    workers to finish the iteration.
+    Workers ignore signals that go to the whole group of processes, such as
+    Ctrl-C or a signal of a cluster's scheduler. The training process handles
+    these, and needs its workers until it has finished the iteration.
 
     Args:
         init_fn (Callable, optional): The loader's own ``worker_init_fn``.
-        workers (int): Workers of the loader.
+        workers (int): Number of workers of the loader.
     """
 
     def __init__(self, init_fn: Callable[[int], None] | None, workers: int):
         self.init_fn = init_fn
-        # Their process numbers, in memory that they share with this process.
+        # The workers write their process ids into this shared memory.
         self.pids = multiprocessing.RawArray('q', workers)
-        # Python would ask workers to end with the signal that they ignore,
-        # and wait.
+        # At exit, Python would send SIGTERM to the workers, which ignore it,
+        # and wait for them.
         atexit.register(kill_workers)
 
     def __call__(self, worker_id: int) -> None:
@@ -68,8 +69,8 @@ class WorkerStart:
 
 
 def kill_workers() -> None:
-    """Kill what is left of this process's workers, also stopped ones."""
-    # PyTorch's handler would raise because a worker has died.
+    """Kill all workers of this process, including stopped ones."""
+    # PyTorch's handler of this signal raises an error if a worker dies.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in multiprocessing.active_children():
         if child.daemon:
@@ -77,14 +78,14 @@ def kill_workers() -> None:
 
 
 class StoppedWorkerWatch:
-    """Kill workers that stay stopped (SIGSTOP).
+    """Watch that kills workers which stay stopped (SIGSTOP).
 
-    PyTorch waits without a limit for a worker that is stopped while it passes
-    a batch. It does notice one that dies. Only Linux shows the states.
+    PyTorch waits for ever for a worker that is stopped while it passes a
+    batch, but notices a worker that dies. The watch needs /proc of Linux.
     """
 
     PAUSE = 1.0  # seconds between two checks
-    killed: set[int] = set()  # process numbers
+    killed: set[int] = set()  # process ids
 
     def __init__(self):
         self.patience: WeakKeyDictionary[WorkerStart, float] = (
@@ -94,20 +95,21 @@ class StoppedWorkerWatch:
         threading.Thread(target=self._run, daemon=True).start()
 
     def add(self, start: WorkerStart, patience: float) -> None:
-        """Watch the workers of a loader as long as it lives.
+        """Watch the workers of a loader as long as the loader exists.
 
         Args:
-            start (WorkerStart): The loader's.
+            start (WorkerStart): Initialisation of the loader's workers.
             patience (float): Seconds that a worker may stay stopped.
         """
         self.patience[start] = patience
 
     def _run(self) -> None:
-        # Checks are counted, not seconds: when everything was suspended and
-        # is resumed, as by Ctrl-Z and fg, no worker has stayed behind.
+        # This loop counts checks, not seconds: time in which the whole run was
+        # suspended, as by Ctrl-Z, is not a worker's fault.
         while True:
             time.sleep(self.PAUSE)
-            # The number of a worker that has ended may be another process's.
+            # Another process may have got the id of a worker that has ended,
+            # so only children are checked.
             stopped = {pid for pid in children() if state_of(pid) == 'T'}
             self.stopped_for = Counter(
                 {pid: self.stopped_for[pid] + 1 for pid in stopped}
@@ -116,19 +118,19 @@ class StoppedWorkerWatch:
                 for pid in stopped.intersection(start.pids):
                     if self.stopped_for[pid] * self.PAUSE >= patience:
                         self.killed.add(pid)
-                        # It may have ended just now.
+                        # The worker may have ended just now.
                         with contextlib.suppress(ProcessLookupError):
                             os.kill(pid, signal.SIGKILL)
 
 
 @functools.cache
 def worker_watch() -> StoppedWorkerWatch:
-    """Return the watch of all loaders of this process."""
+    """Return the watch that all loaders of this process share."""
     return StoppedWorkerWatch()
 
 
 def children() -> list[int]:
-    """Numbers of this process's child processes, where /proc shows them."""
+    """Return the ids of child processes; none on a system without /proc."""
     found: list[int] = []
     for file in Path('/proc/self/task').glob('*/children'):
         try:
@@ -139,7 +141,10 @@ def children() -> list[int]:
 
 
 def state_of(pid: int) -> str:
-    """Letter of a process's state, as ``ps`` shows it; empty if it is gone."""
+    """Return the letter of a process's state, as ``ps`` shows it.
+
+    The result is empty if the process has ended.
+    """
     try:
         stat = Path(f'/proc/{pid}/stat').read_text()
     except OSError:

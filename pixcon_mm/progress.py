@@ -1,4 +1,4 @@
-"""Progress bars of tools, shown only where somebody would wait."""
+"""Progress bars of tools, shown only if work takes long."""
 
 import sys
 import time
@@ -15,12 +15,12 @@ Item = TypeVar('Item')
 def with_progress(
     items: Iterable[Item], total: int, title: str
 ) -> Iterator[Item]:
-    """Iterate; on a terminal, show a bar if it takes more than 2 seconds.
+    """Iterate; on a terminal, show a bar after ``DELAY`` seconds.
 
     Args:
-        items (Iterable): What to iterate over.
+        items (Iterable): Items to iterate over.
         total (int): Number of items.
-        title (str): What they are, shown beside the bar.
+        title (str): Title of the bar.
     """
     start, bar = time.monotonic(), None
     is_terminal = sys.stderr.isatty()

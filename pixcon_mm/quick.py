@@ -1,4 +1,4 @@
-"""A minute's trial of a recipe on a CPU: the option ``--quick``."""
+"""Option ``--quick``: trial of a recipe that takes a minute on a CPU."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -11,22 +11,22 @@ from mmengine.registry import DATA_SAMPLERS
 from pixcon_mm.cli import set_epochs
 from pixcon_mm.errors import dicts_in
 
-STEPS = 4  # of the optimiser
-BATCH = {'mmpretrain': 4}  # images of a batch; 2 for detectors and segmentors
+STEPS = 4  # steps of the optimiser
+BATCH = {'mmpretrain': 4}  # images per batch; 2 for detectors and segmentors
 VAL_IMAGES = 4
-EDGE = 128  # px: short edge of the largest images
-REGIONS = 32  # of an image, in every stage of a detector
-# Keys of sizes in px, in pipelines and in a segmentor's preparation and test.
+EDGE = 128  # px; short edge of the largest images
+REGIONS = 32  # regions per image, in every stage of a detector
+# Keys of sizes in px, in pipelines, preprocessors and a segmentor's test_cfg.
 SIZES = ('scale', 'scales', 'crop_size', 'size', 'stride')
 
 
 @DATA_SAMPLERS.register_module()
 class FirstSampler(DefaultSampler):
-    """DefaultSampler of the first images.
+    """DefaultSampler that ends after some images.
 
     Args:
-        num (int): Images of each process.
-        **kwargs: DefaultSampler's arguments.
+        num (int): Number of images per process.
+        **kwargs: Arguments of DefaultSampler.
     """
 
     def __init__(self, num: int, **kwargs):
@@ -43,13 +43,13 @@ class FirstSampler(DefaultSampler):
 def make_quick(cfg: Config) -> str:
     """Shorten a run to a few iterations, a checkpoint and a metric.
 
-    The model stays what it is: the checkpoint has the recipe's tensors.
+    The model does not change, so the checkpoint has all tensors of the recipe.
 
     Args:
         cfg (Config): Changed in place.
 
     Returns:
-        str: One sentence on what differs from the recipe.
+        str: A sentence about the differences from the recipe.
     """
     batch = BATCH.get(cfg.get('default_scope'), 2)
     steps = STEPS * cfg.optim_wrapper.get('accumulative_counts', 1)
@@ -58,7 +58,7 @@ def make_quick(cfg: Config) -> str:
         _take_first(cfg.train_dataloader, batch * steps)
     else:
         cfg.train_cfg.update(max_iters=steps, val_interval=steps)
-        # A warm-up lasts to the end: large steps would be too early.
+        # A warm-up lasts until the end, as full steps would come too early.
         for part in dicts_in(cfg.get('param_scheduler')):
             for end in {'end', 'T_max'} & {*part}:
                 part[end] = min(part[end], steps)
@@ -77,7 +77,7 @@ def make_quick(cfg: Config) -> str:
     hooks = cfg.setdefault('default_hooks', {})
     hooks.setdefault('logger', {'type': 'LoggerHook'})['interval'] = 1
     if cfg.get('auto_scale_lr'):
-        # The batch differs on purpose: no warning.
+        # Avoid the warning that the batch differs from the recipe's.
         cfg.auto_scale_lr.base_batch_size = batch * steps // STEPS
     validation = f', tested on {VAL_IMAGES}' if cfg.get('val_cfg') else ''
     return (
@@ -100,7 +100,7 @@ def _shrink(cfg: Config) -> int:
     loaders = (cfg.train_dataloader, cfg.get('val_dataloader'))
     parts = [loader.dataset for loader in loaders if loader]
     parts += [cfg.model.get(key) for key in ('data_preprocessor', 'test_cfg')]
-    # A step may be part of several pipelines.
+    # Several pipelines may share a dict, which must be scaled only once.
     nodes = {id(node): node for part in parts for node in dicts_in(part)}
     places = [
         (node, key)
@@ -116,7 +116,7 @@ def _shrink(cfg: Config) -> int:
 
 
 def _edges(size: Any) -> list[int]:
-    """Return the short edges of a size, an int, a pair, or a list of pairs."""
+    """Return the short edges of an int, a pair, or a list of pairs."""
     if isinstance(size, int) and not isinstance(size, bool):
         return [size]
     if isinstance(size, list | tuple) and size:

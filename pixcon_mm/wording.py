@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 
 def counted(count: int, what: str) -> str:
-    """Write a number and what it counts.
+    """Write a number and a noun, in the plural unless the number is 1.
 
     Example:
         >>> counted(1, 'image'), counted(1200, 'category'), counted(2, 'box')
@@ -18,7 +18,13 @@ def counted(count: int, what: str) -> str:
 
 
 def share(count: int, total: int, what: str, verb: str) -> str:
-    """Write how many of all, with a verb that is given in the singular.
+    """Write a clause about some of all things.
+
+    Args:
+        count (int): Number of things that the clause is about.
+        total (int): Number of all things.
+        what (str): Noun in the singular.
+        verb (str): Verb in the singular, and the rest of the clause.
 
     Example:
         >>> share(1, 16, 'image', 'has no mask')
@@ -34,7 +40,7 @@ def share(count: int, total: int, what: str, verb: str) -> str:
 
 
 def listed(names: Iterable[object], most: int = 12) -> str:
-    """Write a list of names; of a long one, the first and the rest's number.
+    """Write a list of names; shorten it after ``most`` names.
 
     Example:
         >>> listed(['cat', 'dog', 'cup'])

@@ -1,1 +1,1 @@
-"""Plans of many runs: what they are, how far they got, what came out."""
+"""Plans of many runs: execution, status and tables of results."""

@@ -1,4 +1,4 @@
-"""Charts of tables: scores as bars, losses, and cost against score."""
+"""Charts of tables: scores as bars, losses, and score against cost."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ RC = {
     'axes.titlelocation': 'left',
     'axes.edgecolor': '#888888',
     'text.parse_math': False,  # a title may hold a dollar sign
-    'svg.fonttype': 'none',  # text stays text: small, and can be searched
-    'svg.hashsalt': 'pixcon_mm',  # the same chart gives the same text
+    'svg.fonttype': 'none',  # keep text as text, which is small and searchable
+    'svg.hashsalt': 'pixcon_mm',  # makes the ids the same in every run
 }
-# Distinct for colour-blind eyes too (Paul Tol's muted, and three more).
+# Colours that colour-blind people can distinguish (Paul Tol's muted colours,
+# and three more).
 COLORS = (
     *('#332288', '#117733', '#cc6677', '#0077aa', '#aa4499', '#999933'),
     *('#882255', '#44aa99', '#ddaa33', '#555555', '#994f00'),
@@ -50,7 +51,7 @@ Styles = dict[RowKey, RowStyle]
 
 
 def row_styles(tables: list[Table]) -> Styles:
-    """Choose a style for each row; labels hold no more than is needed."""
+    """Choose a style for each row, with the shortest distinct label."""
     keys = list(dict.fromkeys(row.key for t in tables for row in t.rows))
     methods = Counter(key.method for key in keys)
     pairs = Counter(key[:2] for key in keys)
@@ -70,10 +71,12 @@ def row_styles(tables: list[Table]) -> Styles:
 
 
 def to_svg(figure: Figure, name: str, title: str) -> str:
-    """Write a figure as text of a page, the same one every time.
+    """Write a figure as SVG for an HTML page, the same text in every run.
 
-    The name is a prefix of its ids, which must differ within a page; the
-    title is for screen readers.
+    Args:
+        figure (Figure): The figure.
+        name (str): Prefix of its ids, which must be unique in a page.
+        title (str): Title for screen readers.
     """
     file = io.StringIO()
     nothing = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
@@ -90,7 +93,8 @@ def to_svg(figure: Figure, name: str, title: str) -> str:
 def draw_bars(table: Table, column: Column, styles: Styles) -> Figure | None:
     """Draw means as bars, with deviations, seeds and published numbers.
 
-    Rows without any number are left out; None if the column has no number.
+    Rows without numbers are left out, except our rows that have a number in
+    another column. Returns None if the column has no number.
     """
     rows = [
         row
@@ -129,7 +133,8 @@ def _draw_bar(axes: Axes, y: int, row: Row, cell: Cell, color: str) -> None:
         axes.errorbar(
             cell.mean, y, xerr=cell.std, color='#222222', capsize=3, lw=1
         )
-        # One below the other: seeds differ by less than a dot is wide.
+        # Draw the seeds one below the other, because they often differ by less
+        # than the width of a dot.
         lanes = y + 0.17 * np.linspace(-1, 1, len(cell.values))
         axes.plot(cell.values, lanes, 'o', ms=2.2, color=color)
     for value in published:
@@ -146,7 +151,7 @@ def _draw_bar(axes: Axes, y: int, row: Row, cell: Cell, color: str) -> None:
 
 
 def _numbers(cell: Cell) -> list[float]:
-    """List all numbers that can be drawn of a cell."""
+    """List all finite numbers that a bar chart shows for a cell."""
     numbers = [p.value for p in cell.published if p.value is not None]
     if cell.values:
         numbers += [*cell.values, cell.mean + (cell.std or 0)]
@@ -165,7 +170,7 @@ def _heading(column: Column) -> str:
 def draw_costs(table: Table, column: Column, styles: Styles) -> Figure | None:
     """Draw scores against device hours of one pre-training.
 
-    Rows of existing weights, whose cost is not known here, are lines across.
+    Rows of existing weights, with unknown cost, are horizontal lines. Returns
     None if no pre-training has both a cost and a score.
     """
     rows = [r for r in table.rows if r.is_ours and _is_finite(r.cell(column))]
@@ -189,7 +194,8 @@ def draw_costs(table: Table, column: Column, styles: Styles) -> Figure | None:
         axes.set_xscale('log')
     else:
         axes.set_xlim(0, 1.1 * max(spent))
-    # At least a twentieth, so that noise does not fill the picture.
+    # The axis covers at least a twentieth of its top value, so that noise
+    # does not fill the chart.
     bottom, top = axes.get_ylim()
     extra = max(0, 0.025 * top - (top - bottom) / 2)
     axes.set_ylim(bottom - extra, top + extra)
@@ -198,16 +204,16 @@ def draw_costs(table: Table, column: Column, styles: Styles) -> Figure | None:
 
 
 def hours_of(row: Row) -> float | None:
-    """Compute the device hours of one pre-training; None if unknown."""
+    """Return the mean device hours of a pre-training; None if unknown."""
     if row.pretrain is None:
         return None
-    # None is complete yet: all of the hours are of the first.
+    # If no pre-training has begun to log, count the hours as those of one.
     return row.pretrain.device_hours / max(row.pretrainings, 1) or None
 
 
 @matplotlib.rc_context(RC)
 def draw_losses(tables: list[Table], styles: Styles) -> Figure | None:
-    """Draw smoothed losses, a line for each seed; None without any."""
+    """Draw smoothed losses, a line for each seed; None if there are none."""
     curves = {
         row.key: [records for records in row.curves.values() if records]
         for table in tables
@@ -225,12 +231,13 @@ def draw_losses(tables: list[Table], styles: Styles) -> Figure | None:
             steps = np.array([record['step'] for record in records])
             losses = np.array([record['loss'] for record in records], float)
             losses = smooth(losses, smoothing(len(losses)))
-            # No more than a small picture shows, with the last one.
+            # Draw about 300 points, which is enough for a small chart, and
+            # always the last one.
             every = -math.ceil(len(losses) / 300)
             color = styles[key].color
             steps, losses = steps[::every], losses[::every]
             axes.plot(steps, losses, lw=1.2, color=color, label=label)
-            label = None  # once in the legend
+            label = None  # a single entry in the legend
     axes.grid(alpha=0.3)
     axes.locator_params(axis='x', nbins=6)
     figure.legend(loc='outside lower center', ncols=2, frameon=False)

@@ -1,12 +1,12 @@
 """Run a plan of pre-trainings, fine-tunings and tests; show its tables.
 
-    python tools/reproduce.py [PLAN]          # its status, and what is missing
-    python tools/reproduce.py run [PLAN]      # run what can run here
-    python tools/reproduce.py submit [PLAN]   # the same, as jobs of Slurm
+    python tools/reproduce.py [PLAN]          # show status and missing data
+    python tools/reproduce.py run [PLAN]      # run on this machine
+    python tools/reproduce.py submit [PLAN]   # submit jobs to Slurm
     python tools/reproduce.py table [PLAN]    # table.md, table.csv, table.html
 
-PLAN is plans/paper.yaml by default. Complete runs are not repeated,
-interrupted ones continue, and several `run` can share a plan.
+PLAN is plans/paper.yaml by default. Complete runs are not repeated, and
+interrupted runs continue. Several `run` commands can work on the same plan.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = {
-    'status': 'show a summary, what is missing, and the results so far',
-    'run': 'run what can run here and, without --only, write the tables',
-    'submit': 'submit to Slurm what is not complete',
+    'status': 'show a summary, missing data, problems, and results so far',
+    'run': 'run all that this machine can; without --only, write the tables',
+    'submit': 'submit all incomplete runs to Slurm',
     'table': 'write the tables',
 }
-STOPPED = 75  # that of pixcon_mm.processes, which takes seconds to import
+STOPPED = 75  # pixcon_mm.processes.STOPPED; its import would take seconds
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -55,14 +55,14 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         sub.add_argument(
             '--redo',
             action='store_true',
-            help='also repeat what is stale (in a new folder; the old one is '
-            'renamed) or has lost its checkpoint',
+            help='also repeat runs that are stale (the old folder is renamed) '
+            'or have lost their checkpoint',
         )
     subs['run'].add_argument(
         '--gpus',
         type=int,
-        help="processes of each run, instead of the plan's; 0 for one on any "
-        'device; the total batch stays the same',
+        help="GPUs of each run, instead of the plan's number; 0: one process "
+        'on any device; the total batch stays the same',
     )
     subs['submit'].add_argument(
         '--dry-run',
@@ -72,8 +72,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     subs['status'].add_argument(
         '--details',
         action='store_true',
-        help='also show the files of missing data, and a line for each '
-        'backbone',
+        help='also show the expected files of missing data, and a line for '
+        'each backbone',
     )
     subs['status'].add_argument(
         '--runs', action='store_true', help='also show a line for each run'
@@ -85,22 +85,24 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 def main() -> None:
     """Run the command line, in the root of the repository."""
     args = parse_args(sys.argv[1:])
-    if Path(args.plan).exists():  # else it may be below the root
+    if Path(args.plan).exists():  # otherwise it is relative to the root
         args.plan = os.path.relpath(args.plan, ROOT)
     if args.out:
         args.out = os.path.abspath(args.out)
     os.chdir(ROOT)
-    # From the first moment: Slurm's notice must not end a job for good.
+    # Set before the slow imports, so that a signal of Slurm during them ends
+    # the job with the status that puts it back into the queue.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, lambda *_: os._exit(STOPPED))
     from pixcon_mm.errors import run_tool
     from reproduction import commands
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # As after Ctrl-C: the tool that runs saves and ends, and is recorded.
+    # From here on, as after Ctrl-C: the running tool saves a checkpoint and
+    # ends, and the attempt is recorded.
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, lambda *_: sys.exit(STOPPED))
     try:
         run_tool(lambda: commands.call(args))
     except subprocess.CalledProcessError as error:
-        sys.exit(error.returncode)  # its output says what is wrong
+        sys.exit(error.returncode)  # the command has printed its error

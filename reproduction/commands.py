@@ -1,4 +1,4 @@
-"""The commands of tools/reproduce.py, and what they show at a terminal."""
+"""Commands of tools/reproduce.py, and their output in the terminal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from reproduction.runs import (
 from reproduction.status import PlanStatus, State
 from reproduction.tables import Row, Table, collect_tables, missing_metrics
 
-# States that are as they should be.
+# Colours of the states without a problem; other states are yellow.
 COLOURS = {
     State.COMPLETE: 'green',
     State.RUNNING: 'cyan',
@@ -49,7 +49,7 @@ ADVICE = {
 
 
 def call(args: argparse.Namespace) -> None:
-    """Call the command of a command line."""
+    """Call the command that ``args`` names."""
     status = PlanStatus(read_plan(args.plan))
     console = Console()
     if not console.is_terminal:
@@ -68,14 +68,14 @@ def call(args: argparse.Namespace) -> None:
     if args.command == 'status':
         show_status(status, args, console)
     elif not args.only:
-        # One job of many would write the tables at once with the others.
+        # With --only, jobs of the same plan would all write the tables.
         write_tables(status, args)
     if not is_complete:
         sys.exit(1)
 
 
 def show_summary(status: PlanStatus, console: Console) -> None:
-    """Show what there is and what is missing, on a screen at most."""
+    """Show the state of data and runs, and problems, in a few lines."""
     show = partial(console.print, markup=False, highlight=False)
     show(f'{status.plan.title}: {summary(status)}')
     for name, check in status.data.items():
@@ -107,7 +107,7 @@ def show_status(
 
 
 def run(status: PlanStatus, selection: Selection, console: Console) -> bool:
-    """Run what can run here; return whether all of it is complete."""
+    """Execute the selected runs; return True if all are complete."""
 
     def log(text: str) -> None:
         now = datetime.datetime.now().strftime('%H:%M:%S')
@@ -142,7 +142,7 @@ def write_tables(status: PlanStatus, args: argparse.Namespace) -> None:
 
 
 def show_missing_data(status: PlanStatus, console: Console) -> None:
-    """Show the tree that each incomplete data set should be."""
+    """Show the files that each incomplete data set should have."""
     for name, check in status.data.items():
         if check.is_complete:
             continue
@@ -168,7 +168,8 @@ def show_backbones(status: PlanStatus, console: Console) -> None:
         cells = [states(status, select(runs, kind='pretrain'))]
         for benchmark in plan.benchmarks:
             tests = select_scored(runs, benchmark)
-            # Of a fine-tuning and its test, the one that says more.
+            # Show the state of a test once its fine-tuning is done, and until
+            # then the state of the fine-tuning.
             done = (State.COMPLETE, State.LOST)
             decisive = [
                 test
@@ -183,7 +184,7 @@ def show_backbones(status: PlanStatus, console: Console) -> None:
 
 
 def show_runs(status: PlanStatus, console: Console) -> None:
-    """Show a line for each run: state, device hours so far, and why."""
+    """Show a line for each run: state, device hours so far, and reason."""
     shown = RichTable('run', 'state', 'hours', 'what', box=None)
     for name, run in status.runs.items():
         why = escape(status.status(run).why)
@@ -192,12 +193,12 @@ def show_runs(status: PlanStatus, console: Console) -> None:
 
 
 def has_scores(row: Row) -> bool:
-    """Return whether a row of ours has a result."""
+    """Check if a row is ours and has a result."""
     return row.is_ours and any(cell.values for cell in row.cells.values())
 
 
 def show_tables(tables: list[Table], console: Console) -> None:
-    """Show our rows of each table; the files of `table` have more."""
+    """Show our rows of each table; `table` also writes published ones."""
     for table in tables:
         rows = [row for row in table.rows if row.is_ours]
         ours = dataclasses.replace(table, rows=rows)
@@ -215,7 +216,7 @@ def hours(status: PlanStatus, runs: list[Run]) -> str:
 
 
 def states(status: PlanStatus, runs: list[Run]) -> str:
-    """Write states in colour, with their numbers if there are several."""
+    """Write states in colour, with their counts if there are several runs."""
     counts = Counter(status.status(run).state for run in runs)
     return ', '.join(
         f'[{COLOURS.get(state, "yellow")}]'
@@ -225,7 +226,7 @@ def states(status: PlanStatus, runs: list[Run]) -> str:
 
 
 def problems(status: PlanStatus) -> list[str]:
-    """List what is missing or wrong; runs with the same problem together."""
+    """List problems in sentences, each with the runs that have it."""
     names: dict[str, list[str]] = defaultdict(list)
     for name, run in status.runs.items():
         own = status.status(run)
@@ -243,7 +244,7 @@ def problems(status: PlanStatus) -> list[str]:
             names[text].append(name)
         if own.state is State.READY and not fits(run.gpus):
             text = (
-                f'wants {run.gpus} GPUs, more than this machine has: use '
+                f'needs {run.gpus} GPUs, more than this machine has: use '
                 '`run --gpus N` (same total batch), or `submit`'
             )
             names[text].append(name)
@@ -255,7 +256,7 @@ def problems(status: PlanStatus) -> list[str]:
 
 
 def lacks_weights(run: Run) -> bool:
-    """Return whether torchvision's weights are not on this machine yet."""
+    """Check if a run needs torchvision's weights and they are not here yet."""
     depth = settings_of(run).get('model.backbone.depth')
     folder = Path(torch.hub.get_dir()) / 'checkpoints'
     files = folder.glob(f'resnet{depth}-*.pth')

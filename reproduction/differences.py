@@ -18,8 +18,8 @@ LEVEL = 0.95
 class Difference:
     """Differences of two cells, one for each seed that both have.
 
-    The interval is Student's t of paired values: it takes the seeds for a
-    sample from a normal distribution, and is not corrected for the number
+    The interval is that of Student's t for paired values. It assumes that the
+    values come from a normal distribution, and is not corrected for the number
     of comparisons in a table.
 
     Example:
@@ -31,12 +31,12 @@ class Difference:
 
     @property
     def mean(self) -> float | None:
-        """Mean of the values; None without any."""
+        """Mean of the values; None if there are none."""
         return statistics.fmean(self.values) if self.values else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Ends of the 95 % confidence interval; None below two values."""
+        """Ends of the 95 % confidence interval; None without two values."""
         n = len(self.values)
         if n < 2:
             return None
@@ -55,7 +55,7 @@ class Difference:
 
 
 def signed(value: float) -> str:
-    """Round to one decimal, as the scores, and write the sign.
+    """Round to one decimal, as scores are rounded, and write the sign.
 
     Example:
         >>> signed(1.26), signed(-0.01), signed(-2.0)
@@ -66,9 +66,9 @@ def signed(value: float) -> str:
 
 def paired_difference(cell: Cell, reference: Cell) -> Difference:
     """Subtract a reference seed by seed, for the seeds that both have."""
-    theirs = dict(zip(reference.seeds, reference.values, strict=True))
-    ours = zip(cell.seeds, cell.values, strict=True)
-    return Difference([x - theirs[seed] for seed, x in ours if seed in theirs])
+    base = dict(zip(reference.seeds, reference.values, strict=True))
+    values = zip(cell.seeds, cell.values, strict=True)
+    return Difference([x - base[seed] for seed, x in values if seed in base])
 
 
 class Comparison(NamedTuple):
@@ -79,7 +79,7 @@ class Comparison(NamedTuple):
 
 
 def comparisons_of(table: Table) -> list[Comparison]:
-    """Compare a table's rows with its references, as its plan says."""
+    """Compare a table's rows with the reference methods of its plan."""
     return [
         Comparison(
             title,

@@ -1,4 +1,4 @@
-"""Run what can run here, in order, each run once."""
+"""Execution of the selected runs of a plan on this machine."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from reproduction.run_dir import RunDir
 from reproduction.runs import SCORED, Run, forget_configs, settings_of
 from reproduction.status import RUNNABLE, TO_REDO, PlanStatus, State, Status
 
-WAIT = 2.0  # seconds between two looks at a run of another process
+WAIT = 2.0  # seconds between two checks of runs in other processes
 
 
 @dataclass(frozen=True)
 class Selection:
     """Runs that were selected on the command line, and how to run them."""
 
-    only: tuple[str, ...] = ()  # patterns of names; all runs without any
-    gpus: int | None = None  # processes of each, instead of the plan's
-    # Also runs that are stale or have lost their checkpoint; the folder of a
-    # stale one is kept.
+    only: tuple[str, ...] = ()  # patterns of names; all runs if empty
+    gpus: int | None = None  # processes per run, instead of the plan's
+    # Include runs that are stale or have lost their checkpoint. The folder of
+    # a stale run is renamed.
     redo: bool = False
 
     def pick(self, runs: dict[str, Run]) -> list[Run]:
@@ -59,37 +59,45 @@ class Selection:
         return picked
 
     def processes(self, run: Run) -> int:
-        """Return the processes of a run; 0 for one without a launcher."""
+        """Return the number of processes of a run; 0 for no launcher."""
         if self.gpus is None or run.kind == 'evaluate':
-            return run.gpus  # an evaluation is one process
+            return run.gpus  # an evaluation always is one process
         return self.gpus
 
     def wants(self, status: PlanStatus, run: Run, own: Status) -> bool:
-        """Return whether a run with a status of its own is to run now."""
+        """Check if a run with the status ``own`` should and can run now."""
         if own.state not in (*RUNNABLE, *(TO_REDO if self.redo else ())):
             return False
         parent = status.parent(run)
         if parent is None or parent.state is State.COMPLETE:
             return True
-        # A run that resumes from its own checkpoint reads no lost one.
+        # A run that resumes from its own checkpoint does not need its
+        # parent's.
         has_begun = status.run_dir(run).newest_checkpoint() is not None
         is_lost = parent.state is State.LOST
         return is_lost and has_begun and run.kind not in SCORED
 
 
 def fits(processes: int) -> bool:
-    """Return whether this machine has the GPUs that a run wants."""
+    """Check if this machine has enough GPUs for a run."""
     return processes <= torch.cuda.device_count() or processes <= 1
 
 
 def execute(
     status: PlanStatus, selection: Selection, log: Callable[[str], None]
 ) -> bool:
-    """Run all that is selected, incomplete and possible.
+    """Run all selected runs that are incomplete and possible here.
 
-    Several processes can do so at once: each run is locked while it runs,
-    and one that another process has is waited for. ``log`` gets a line for
-    each event. Returns whether all that is selected is complete in the end.
+    Several processes can execute a plan at the same time: each run is locked
+    while it runs, and the others wait for it.
+
+    Args:
+        status (PlanStatus): The plan and the status of its runs.
+        selection (Selection): Runs to execute.
+        log (Callable): Function that gets a line of text for each event.
+
+    Returns:
+        bool: True if all selected runs are complete in the end.
     """
     selected = selection.pick(status.runs)
     _make_data(status, selected, log)
@@ -103,9 +111,9 @@ def execute(
             and selection.wants(status, run, status.status(run))
         ]
         ready = [run for run in wanted if fits(selection.processes(run))]
-        # From the same look at the runs as `wanted`. After a second look, a
-        # run that another process has left in between would be neither
-        # wanted nor running, and nobody would continue it.
+        # Use the same statuses as for `wanted`. If they were read again, a run
+        # that another process has just left would be neither wanted nor
+        # running, and no process would continue it.
         states = {status.status(run).state for run in selected}
         for run in ready:
             if _run_if_free(status, run, selection, log):
@@ -117,19 +125,19 @@ def execute(
             time.sleep(WAIT)
     for run in wanted:
         log(
-            f'{run.name}: wants {selection.processes(run)} GPUs, this machine '
+            f'{run.name} needs {selection.processes(run)} GPUs, this machine '
             f'has {torch.cuda.device_count()}: choose another number with '
             '--gpus (0 for one process, also on a CPU; the total batch stays '
             'the same), or use `submit`.'
         )
-    # One that has lost its checkpoint has given its result.
+    # The result of a run that has lost its checkpoint is still valid.
     return states <= {State.COMPLETE, State.LOST}
 
 
 def _make_data(
     status: PlanStatus, runs: list[Run], log: Callable[[str], None]
 ) -> None:
-    """Make the data that runs lack, as far as the plan says how."""
+    """Make missing data of runs, if the plan names a tool for it."""
     for name in dict.fromkeys(name for run in runs for name in run.data):
         make = status.plan.data[name].make
         if make is None or status.data[name].is_complete:
@@ -141,7 +149,8 @@ def _make_data(
                 continue
             log(f'{name}: {status.data[name].sentence}')
             log(f'{name}: python {make}')
-            # It inherits the lock, as a run's command does.
+            # The command inherits the lock, so that it stays locked if this
+            # process is killed.
             command = [sys.executable, *make.split()]
             subprocess.run(command, check=True, pass_fds=(lock,))
             status.check_data()
@@ -158,12 +167,13 @@ def _run_if_free(
     selection: Selection,
     log: Callable[[str], None],
 ) -> bool:
-    """Run one run; False if another process has it or has completed it."""
+    """Execute a run; return False if another process has or had it."""
     run_dir = status.run_dir(run)
     with run_dir.locked() as lock:
         if lock is None:
             return False
-        # Another process may have been faster, a config may have changed.
+        # Another process may have completed the run, or a config may have
+        # changed.
         forget_configs()
         status.forget()
         own = status.judge_files(run)
@@ -186,7 +196,7 @@ def _run_if_free(
             if error is None:
                 write_metrics(run, run_dir)
         except UserError as mistake:
-            # Of this run alone: others continue.
+            # Only this run fails; the others continue.
             error = str(mistake)
             record_failure(run_dir, error)
     log(f'{run.name}: {f"failed: {error}" if error else "complete"}')

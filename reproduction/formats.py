@@ -1,4 +1,4 @@
-"""Tables as Markdown, as CSV and as a page of HTML."""
+"""Tables as Markdown, CSV and an HTML page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from reproduction.tables import Column, Row, Table, number
 
 TEMPLATE = Path(__file__).with_name('page.html.j2')
 NOTHING = '–'
-# Rows of text, the first one the headings; a list of texts is code.
+# Rows of cells, beginning with the headings. A cell is text, or a list of
+# texts to be shown as code.
 Grid = list[list[str | list[str]]]
 
 
@@ -59,7 +60,7 @@ def difference_grid(table: Table, comparison: Comparison) -> Grid:
 
 
 def cost_grid(table: Table) -> Grid:
-    """Return costs and origin of a table's rows that have any."""
+    """Return cost and origin of the rows for which they are known."""
     grid: Grid = [
         [
             *('method', 'pre-trained on', 'pre-trainings', 'device hours'),
@@ -95,7 +96,7 @@ def _titles(row: Row) -> list[str]:
 
 
 def compact(value: float | None) -> str:
-    """Write the digits of a cost that matter.
+    """Write a cost with two to four significant digits.
 
     Example:
         >>> compact(1234.5), compact(12.345), compact(0.01234)
@@ -122,17 +123,18 @@ def notes_of(table: Table) -> list[str]:
     }
     if shared:
         notes.append(
-            'Seeds share pre-trainings, so that the deviation may be less '
-            f'than with a pre-training for each: {", ".join(shared)}.'
+            'Several seeds use the same pre-training, so that the deviation '
+            'may be smaller than with a pre-training for each seed: '
+            f'{", ".join(shared)}.'
         )
     if table.references:
         notes.append(
-            'A difference is row minus reference, seed by seed: the mean over '
-            'the seeds that both have, its 95 % confidence interval '
-            "(Student's t, not corrected for the number of comparisons), and "
-            'the number of seeds. With two seeds, each half of the interval '
-            'is 6.4 times as long as the distance of their two differences; '
-            'with one seed there is none.'
+            'A difference is row minus reference for the same seed. A cell '
+            'has the mean over the seeds that both have, its 95 % confidence '
+            "interval (Student's t, not corrected for the number of "
+            'comparisons), and the number of seeds. With two seeds, each half '
+            'of the interval is 6.4 times the distance between the two '
+            'differences; with one seed there is no interval.'
         )
     published = [item for _, cell in cells for item in cell.published]
     if published:
@@ -141,7 +143,7 @@ def notes_of(table: Table) -> list[str]:
             'images and length.'
         )
     if any(item.value is None for item in published):
-        notes.append('n/a: published there, but not available here.')
+        notes.append('n/a: published, but the number is not available here.')
     notes += [f'{key}: {text}' for key, text in table.protocols.items()]
     return notes
 
@@ -168,7 +170,7 @@ def _csv_line(
 ) -> dict[str, Any]:
     cell, cost, fine = row.cell(column), row.pretrain, row.finetune
     published = [number(p.value) or 'n/a' for p in cell.published]
-    # A semicolon within a source would make two of one.
+    # Semicolons separate sources, so a source must not contain one.
     sources = [p.source.replace(';', ',') for p in cell.published]
     differences = {
         comparison.reference.replace(';', ','): found[column.key]
@@ -243,7 +245,7 @@ def _markdown_cell(cell: str | list[str]) -> str:
 
 
 def _escape(text: str) -> str:
-    """Write text so that Markdown makes no tags, emphasis or cells of it."""
+    """Escape characters that have a meaning in Markdown."""
     text = text.replace('&', '&amp;').replace('<', '&lt;')
     return re.sub(r'([|*_`\\]|\](?=[(\[]))', r'\\\1', ' '.join(text.split()))
 
@@ -255,7 +257,7 @@ def to_html(
     created: str,
     command: str,
 ) -> str:
-    """Write a page of HTML (XML as well) that needs no other file."""
+    """Write an HTML page, also valid as XML, that needs no other file."""
     styles = charts.row_styles(tables)
     losses = charts.draw_losses(tables, styles)
     environment = Environment(

@@ -9,18 +9,18 @@ from typing import Any
 
 from pixcon_mm.tools.evaluate_dense import parse_args
 
-# Names of metrics in a plan, beside those of all numbers of a report.
+# Short names for metrics, which a plan can use beside the dotted names.
 MAIN = {
     'dense_knn': 'knn.shares.1/1.miou',
     'linear': 'linear.miou',
     'correspondence': 'correspondence.recall_at_1',
 }
 OF_THE_RUN = ('arch', 'pretrained', 'prefix', 'out', 'seed')
-REPORT = 'dense.json'  # of tools/evaluate_dense.py, in the run's folder
+REPORT = 'dense.json'  # output of tools/evaluate_dense.py in a run's folder
 
 
 def arguments(options: dict[str, Any]) -> list[str]:
-    """Write options as tools/evaluate_dense.py takes them.
+    """Write options as command line arguments of tools/evaluate_dense.py.
 
     Example:
         >>> arguments(dict(size=[224, 320], mask_size=14))
@@ -34,10 +34,10 @@ def arguments(options: dict[str, Any]) -> list[str]:
 
 
 def check_arguments(options: dict[str, Any]) -> None:
-    """Check the options of an evaluation now, not when it runs.
+    """Check the options of an evaluation in a plan.
 
     Raises:
-        ValueError: With the first mistake.
+        ValueError: For the first mistake.
     """
     taken = [key for key in options if key in OF_THE_RUN]
     if taken:
@@ -53,7 +53,7 @@ def check_arguments(options: dict[str, Any]) -> None:
 
 
 def metrics_of(results: dict[str, Any]) -> dict[str, float]:
-    """List the numbers of a report by dotted name, the main ones in front.
+    """List the numbers of a report by dotted name, after those in ``MAIN``.
 
     Example:
         >>> metrics_of(dict(linear=dict(miou=20.5, iou=dict(cat=9.0))))

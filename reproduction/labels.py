@@ -1,4 +1,4 @@
-"""Label budgets: a share of the labelled images, the same for a seed."""
+"""Label budgets: fine-tuning with a share of the labelled images."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ KEY = 'train_dataloader.dataset.ann_file'
 
 
 def draw(names: list[str], share: float, seed: int) -> list[str]:
-    """Draw a share of names, one at least.
+    """Draw a share of names, at least one.
 
-    Smaller shares of a seed are part of its larger ones; the order of the
-    names does not matter.
+    With the same seed, a smaller share is part of a larger one. The result
+    does not depend on the order of the names.
 
     Example:
         >>> draw(['a', 'b', 'c', 'd'], 0.5, seed=0)
@@ -30,15 +30,15 @@ def draw(names: list[str], share: float, seed: int) -> list[str]:
 
 
 def list_file(run_dir: RunDir) -> Path:
-    """Return the file of the images that a fine-tuning has labels of."""
+    """Return the file with the names of a fine-tuning's labelled images."""
     return run_dir.path / 'labels.txt'
 
 
 def write_list(plan: Plan, run: Run, run_dir: RunDir) -> None:
-    """Write the names of the images that a fine-tuning may use.
+    """Draw a fine-tuning's labelled images, and write their names to a file.
 
     Raises:
-        UserError: If its config names no file with a list of images.
+        UserError: If its config does not use a text file of image names.
     """
     cfg = load_silently(run.config, plan.with_roots(run.options))
     dataset = cfg.train_dataloader.dataset

@@ -1,4 +1,4 @@
-"""Launch one run: build its command, watch it, record its result."""
+"""Execution of a run: build its command, watch it, record its result."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from reproduction.run_dir import RunDir, cost_of, describe_file
 from reproduction.runs import Run, load_silently
 from reproduction.status import PlanStatus
 
-HEARTBEAT = 10.0  # seconds between two notes of the time so far
-POLL = 0.2  # seconds
-EVALUATION = 'evaluation.json'  # of tools/test.py, moved to metrics.json
+HEARTBEAT = 10.0  # seconds between two records of the time so far
+POLL = 0.2  # seconds between two checks of the command
+EVALUATION = 'evaluation.json'  # output of tools/test.py
 
 
 def build_command(
@@ -37,8 +37,13 @@ def build_command(
 ) -> list[str]:
     """Build the command that starts or resumes a run with a complete parent.
 
-    It runs in the root of this repository. The total batch stays the
-    recipe's, also with another number of processes than the plan's.
+    The command must run in the root of this repository.
+
+    Args:
+        status (PlanStatus): The plan and the status of its runs.
+        run (Run): The run.
+        processes (int, optional): Number of processes, instead of the plan's;
+            the total batch stays the recipe's.
     """
     run_dir = status.run_dir(run)
     gpus = run.gpus if processes is None else processes
@@ -61,11 +66,11 @@ def build_command(
     if run.kind == 'test':
         line += ['--out', str(run_dir.path / EVALUATION)]
     elif run_dir.newest_checkpoint():
-        line += ['--resume']  # the tool looks for the newest whole one
+        line += ['--resume']  # from the newest complete checkpoint
     elif run.kind == 'finetune':
         line += ['--pretrained', source]
     if run.kind == 'finetune':
-        line += ['--no-validate']  # its test follows
+        line += ['--no-validate']  # its test is a run of its own
     if run.kind != 'test' and (gpus or gpus != run.gpus):
         line += ['--total-batch', str(_total_batch(run))]
     options = status.plan.arguments(run.options)
@@ -81,15 +86,14 @@ def _total_batch(run: Run) -> int:
     base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
     if not base:
         raise UserError(
-            f'{run.config} does not state its total batch as auto_scale_lr='
-            'dict(base_batch_size=...), which several processes must know '
-            'to share it.'
+            f'{run.config} does not state its total batch, which several '
+            'processes share, as auto_scale_lr=dict(base_batch_size=...).'
         )
     return base
 
 
 def readable(line: list[str]) -> str:
-    """Write a command for a person to read and paste."""
+    """Write a command so that it can be pasted into a terminal."""
     words = [Path(line[0]).name if line[0] == sys.executable else line[0]]
     return shlex.join([*words, *line[1:]])
 
@@ -97,10 +101,16 @@ def readable(line: list[str]) -> str:
 def run_command(
     run_dir: RunDir, line: list[str], devices: int, lock: int
 ) -> str | None:
-    """Run a command to its end; record the time it took, however it ends.
+    """Run a command to its end, and record the attempt in any case.
 
-    It inherits the descriptor of the run's lock. Returns what went wrong, in
-    a sentence; None if nothing.
+    Args:
+        run_dir (RunDir): Folder of the run.
+        line (list[str]): The command.
+        devices (int): Number of devices, for the cost.
+        lock (int): Descriptor of the run's lock, which the command inherits.
+
+    Returns:
+        str | None: A sentence about the failure; None if the run succeeded.
     """
     attempt = _new_attempt(command=line, devices=devices)
     attempts = [*run_dir.attempts(), attempt]
@@ -124,12 +134,12 @@ def run_command(
                 break
             if attempt['seconds'] - recorded >= HEARTBEAT:
                 recorded = attempt['seconds']
-                # A disk that hiccups must not end a training of days.
+                # A short failure of the disk must not end a long training.
                 with contextlib.suppress(UserError):
                     run_dir.write('attempts.json', attempts)
             time.sleep(POLL)
     except BaseException:
-        # The command has the lock: it must not stay behind.
+        # The command holds the lock, so it must not outlive this process.
         child.send_signal(signal.SIGTERM)
         child.wait()
         attempt['error'] = 'it was stopped'
@@ -152,7 +162,7 @@ def record_failure(run_dir: RunDir, error: str) -> None:
 
 
 def _new_attempt(**known: Any) -> dict[str, Any]:
-    """Return the record of an attempt; ``exit`` is None until it ends."""
+    """Return the record of an attempt; ``exit`` is None until the end."""
     has_gpu = torch.cuda.is_available()
     blank = dict(
         command=[],
@@ -170,7 +180,7 @@ def _new_attempt(**known: Any) -> dict[str, Any]:
 
 
 def _failure(run_dir: RunDir, log_start: int, code: int) -> str:
-    """Say why a command failed, in its own words if it printed any."""
+    """Describe why a command failed, by its error message if there is one."""
     with open(run_dir.log_file, 'rb') as file:
         file.seek(log_start)
         lines = file.read().decode(errors='replace').split('\n')
@@ -187,9 +197,9 @@ def write_metrics(run: Run, run_dir: RunDir) -> None:
     """Write the metrics file of a run whose command has succeeded.
 
     Raises:
-        UserError: If the command has left no result.
+        UserError: If the result is missing or belongs to another checkpoint.
     """
-    # As of the start: config and plan may have been edited since.
+    # Use the settings at the start, as config and plan may have changed since.
     started = run_dir.read('run.json')
     evaluation = run_dir.path / EVALUATION
     checkpoint, metrics, records = None, {}, []
@@ -198,15 +208,15 @@ def write_metrics(run: Run, run_dir: RunDir) -> None:
         metrics = report['metrics']
         if report['sha256'] != started['parent_sha256']:
             raise UserError(
-                f'{evaluation} belongs to another checkpoint than the run was '
-                'started with: run it again.'
+                f'{evaluation} belongs to another checkpoint than that of the '
+                "run's start: run it again."
             )
     elif run.kind == 'evaluate':
         report = json.loads((run_dir.path / frozen.REPORT).read_text())
         if report['backbone'].get('sha256') != started['parent_sha256']:
             raise UserError(
                 f'{run_dir.path / frozen.REPORT} belongs to another '
-                'checkpoint than the run was started with: run it again.'
+                "checkpoint than that of the run's start: run it again."
             )
         metrics = frozen.metrics_of(report['results'])
     else:

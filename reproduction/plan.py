@@ -1,4 +1,4 @@
-"""A plan: methods x pre-training sets x benchmarks x seeds, in one file."""
+"""Plan of runs in a YAML file: methods, data sets, benchmarks and seeds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from mmengine.config import DictAction
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -17,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from pixcon_mm.config import parse_value
 from pixcon_mm.errors import UserError, suggest
 from reproduction.frozen import check_arguments
 
@@ -37,8 +37,8 @@ def _check_sbatch_value(value: Any) -> Any:
     return value
 
 
-LINE = r'^[^\x00-\x1f\x7f-\x9f]*$'  # a line break would add one to a script
-Name = Annotated[str, Field(pattern='^[a-z0-9][a-z0-9_.+-]*$')]  # of a folder
+LINE = r'^[^\x00-\x1f\x7f-\x9f]*$'  # text without control characters
+Name = Annotated[str, Field(pattern='^[a-z0-9][a-z0-9_.+-]*$')]  # of folders
 SbatchKey = Annotated[str, Field(pattern='^[a-z][a-z-]*$')]
 SbatchValue = Annotated[Any, AfterValidator(_check_sbatch_value)]
 Count = Annotated[int, Field(ge=0)]
@@ -51,7 +51,7 @@ Options = dict[str, Any]  # overrides of a config; {name} is a root of data
 
 
 class Section(BaseModel):
-    """A part of a plan; an unknown key is a mistake."""
+    """A part of a plan, in which unknown keys are errors."""
 
     model_config = ConfigDict(extra='forbid', strict=True, frozen=True)
 
@@ -60,9 +60,9 @@ class Data(Section):
     """A tree of files that runs read."""
 
     root: str
-    files: dict[str, Count]  # how many files match a pattern below the root
-    make: str | None = None  # tool of this repository that makes the files
-    hint: str | None = None  # where to get them
+    files: dict[str, Count]  # number of files by pattern below the root
+    make: str | None = None  # command of this repository that makes the files
+    hint: str | None = None  # source of the files, for a message
 
 
 class PretrainSet(Section):
@@ -80,8 +80,8 @@ class Method(Section):
     config: str | None = None
     weights: Literal['none', 'torchvision'] | None = None  # none: random
     options: Options = {}
-    gpus: Count = 0  # processes, a GPU each; 0: one process on any device
-    # For the tables, with existing weights:
+    gpus: Count = 0  # processes with a GPU each; 0: one process on any device
+    # For the tables, if the method has existing weights:
     pretrain_set: str = '-'  # title
     epochs: int | None = None
 
@@ -109,15 +109,15 @@ class Benchmark(Section):
     title: str
     # A published number is shown only if its protocol is the same text.
     protocol: str
-    config: str  # of the fine-tuning; of the backbone, with evaluate
+    config: str  # config of the fine-tuning; with evaluate, of the backbone
     metrics: dict[str, Metric]  # by their name in the evaluator
     data: list[str]  # names in the plan's data
     options: Options = {}
-    # Options of tools/evaluate_dense.py, without a fine-tuning.
+    # Options of tools/evaluate_dense.py, which replaces the fine-tuning.
     evaluate: Options | None = None
     # Share of the labelled images to fine-tune with, drawn by the seed.
     labels: Annotated[float, Field(gt=0, lt=1)] | None = None
-    gpus: Count = 0  # as of a method
+    gpus: Count = 0  # as for a method
     published: str | None = None  # name in the file of published numbers
 
     @model_validator(mode='after')
@@ -154,10 +154,11 @@ class Plan(Section):
     """All sections of a plan."""
 
     title: str
-    # Folder of runs and tables. After a backslash, Slurm replaces no %j.
+    # Folder of runs and tables. A backslash is refused, because it would turn
+    # off Slurm's %j in the name of a job's log.
     work_dir: Annotated[str, Field(pattern=r'^[^\\\x00-\x1f\x7f-\x9f]*$')]
-    # A fine-tuning each. It starts from the pre-training of the same seed,
-    # or else of the first one.
+    # Seeds of fine-tunings and evaluations. They start from the pre-training
+    # of the same seed, or of the first seed if there is none.
     seeds: Seeds
     pretrain_seeds: Seeds
     data: dict[Name, Data]
@@ -178,7 +179,7 @@ class Plan(Section):
                 roots = re.findall(r'{(.*?)}', str(values))
                 data = [*getattr(item, 'data', ()), *roots]
                 self._check_known(f'{section}: {name}', 'data', data)
-                self.arguments(item.options)  # now, not in a job
+                self.arguments(item.options)  # raises an error if impossible
         for name, table in self.tables.items():
             where = f'tables: {name}'
             self._check_known(where, 'benchmarks', table.benchmarks)
@@ -204,19 +205,22 @@ class Plan(Section):
                 )
 
     def arguments(self, options: Options) -> list[str]:
-        """Return options as ``--cfg-options`` takes them."""
+        """Return options as arguments of ``--cfg-options``."""
         arguments = []
         for key, value in self.with_roots(options).items():
-            # MMEngine takes no quotes and spaces, nor needs them in lists.
-            text = re.sub("[' ]", '', str(value))
-            if DictAction._parse_iterable(text) != value:
+            # Lists need no quotes, and no spaces between their items. Spaces
+            # within a word stay.
+            texts = [re.sub(part, '', str(value)) for part in ("[' ]", "'")]
+            exact = [text for text in texts if parse_value(text) == value]
+            if not exact:
                 raise ValueError(
-                    f'the option {key}: {value!r} cannot be given on a '
-                    'command line, where MMEngine takes no spaces, quotes, '
-                    'dicts or commas within words: put it into a config of '
-                    'its own, or link the folder under another name'
+                    f'the option {key}: {value!r} cannot be written on a '
+                    'command line, which takes no quotes, no dicts, no commas '
+                    'within words, and no text that reads as a number: put it '
+                    'into a config of its own, or link the folder under '
+                    'another name'
                 )
-            arguments.append(f'{key}={text}')
+            arguments.append(f'{key}={exact[0]}')
         return arguments
 
     def with_roots(self, value: Any) -> Any:
@@ -232,7 +236,7 @@ class Plan(Section):
 
 
 class StrictLoader(yaml.SafeLoader):
-    """YAML in which a duplicate key is a mistake and 24:00:00 is a time."""
+    """YAML loader that rejects duplicate keys and keeps times as text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False):
         keys = [key.value for key, _ in node.value if key.value != '<<']
@@ -245,7 +249,7 @@ class StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int | str:
-        # In YAML 1.1, 24:00:00 would be 86,400.
+        # YAML 1.1 reads 24:00:00 as the number 86,400.
         text = self.construct_scalar(node)
         return text if ':' in text else super().construct_yaml_int(node)
 
@@ -256,10 +260,10 @@ StrictLoader.add_constructor(
 
 
 def read_plan(path: str | Path) -> Plan:
-    """Read a plan and check that it holds together.
+    """Read and check a plan.
 
     Raises:
-        UserError: With the place in the file and what is wrong there.
+        UserError: If the plan is wrong; the message names the place in it.
     """
     path = Path(path)
     if not path.is_file():
@@ -278,7 +282,7 @@ def read_plan(path: str | Path) -> Plan:
 
 
 def mistakes(error: ValidationError) -> str:
-    """Say what pydantic has found wrong, and where."""
+    """Describe the errors that pydantic has found, and their places."""
     return '; '.join(map(_mistake, error.errors()))
 
 

@@ -1,4 +1,4 @@
-"""Published numbers, to show beside runs of the same protocol."""
+"""Published numbers, shown beside results of the same protocol."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EmptyIsNone = BeforeValidator(lambda text: text or None)
 
 
 class RowKey(NamedTuple):
-    """Titles that identify a row in all tables and charts."""
+    """Titles and length that identify a row in all tables and charts."""
 
     method: str
     pretrain_set: str  # '-' for none
@@ -33,7 +33,7 @@ class RowKey(NamedTuple):
 
 
 class PublishedNumber(BaseModel):
-    """A line of the file of published numbers, in the plan's words."""
+    """A line of the file of published numbers, with the titles of a plan."""
 
     model_config = ConfigDict(frozen=True, str_strip_whitespace=True)
 
@@ -48,29 +48,29 @@ class PublishedNumber(BaseModel):
 
     @property
     def row(self) -> RowKey:
-        """The row that it belongs to."""
+        """Row that the number belongs to."""
         return RowKey(self.method, self.pretrain_set, self.epochs)
 
     def fits(self, row: RowKey) -> bool:
-        """Return whether it belongs to a row.
+        """Check if the number belongs to a row.
 
-        Text is compared to the letter: 'MoCo-v2' is not 'MoCo-v2+'. A number
-        of unknown length fits any: there is one supervised model of ImageNet.
+        Titles must be equal: 'MoCo-v2' is not 'MoCo-v2+'. A number with an
+        unknown number of epochs fits any row with its titles.
         """
         return row[:2] == self.row[:2] and self.epochs in (None, row.epochs)
 
 
 def read_published(path: str | Path) -> list[PublishedNumber]:
-    """Read a file of published numbers, in its order.
+    """Read a file of published numbers, in the order of its lines.
 
     Raises:
-        UserError: With the file, the line and what is wrong there.
+        UserError: If the file is wrong; the message names the line.
     """
     path, numbers = Path(path), []
     if not path.is_file():
         raise UserError(f'There is no file of published numbers {path}.')
     try:
-        # A spreadsheet may put a mark of the encoding in front.
+        # utf-8-sig: spreadsheets may write a byte order mark.
         with path.open(encoding='utf-8-sig', newline='') as file:
             reader = csv.DictReader(file, strict=True)
             header = list(reader.fieldnames or [])
@@ -103,7 +103,14 @@ def find(
     metric: Metric,
     row: RowKey | None = None,
 ) -> list[PublishedNumber]:
-    """Find the published numbers of a column, or of its cell in a row."""
+    """Find the published numbers of a column, or of one cell of it.
+
+    Args:
+        numbers (Iterable[PublishedNumber]): All published numbers.
+        benchmark (Benchmark): Benchmark of the column.
+        metric (Metric): Metric of the column.
+        row (RowKey, optional): Row of the cell; None for the whole column.
+    """
     wanted = (benchmark.published, benchmark.protocol, metric.published)
     return [
         number
@@ -118,7 +125,7 @@ def find_other_rows(
     benchmarks: Iterable[Benchmark],
     rows: list[RowKey],
 ) -> list[RowKey]:
-    """Find rows that have a published number in a table, and no row there."""
+    """Find published rows for a table's benchmarks that ``rows`` lacks."""
     others = {
         number.row: None
         for benchmark in benchmarks

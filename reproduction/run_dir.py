@@ -1,4 +1,4 @@
-"""The folder of a run: its settings, its attempts, its result."""
+"""Folder of a run, with its settings, attempts and result."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from pixcon_mm.visualization.curves import Records, read_records
 
 
 class DamagedError(Exception):
-    """A file that cannot be relied on; the message says why."""
+    """Error for a file that is damaged; the message says how."""
 
 
 @dataclass(frozen=True)
 class RunDir:
-    """Folder of a run's files, beside those of the tool that it runs.
+    """Folder of a run, which is also the work directory of its tool.
 
     ``run.json`` has the settings that the run was started with,
     ``attempts.json`` the time and exit status of each attempt,
-    ``metrics.json`` the result, once it is complete, and ``log.txt`` the
-    output of the tool.
+    ``metrics.json`` the result of a complete run, and ``log.txt`` the output
+    of the tool.
     """
 
     path: Path  # need not exist
 
     @property
     def log_file(self) -> Path:
-        """Output of the tool."""
+        """File with the output of the tool."""
         return self.path / 'log.txt'
 
     def beside(self, suffix: str) -> Path:
-        """Return a file beside the folder, which may be renamed."""
+        """Return a file beside the folder, for use when it is renamed."""
         return self.path.with_name(f'.{self.path.name}.{suffix}')
 
     def write(self, name: str, content: Any) -> None:
@@ -54,42 +54,42 @@ class RunDir:
         atomic_write(self.path / name, f'{text}\n'.encode())
 
     def read(self, name: str) -> Any:
-        """Read the content of a JSON file, None if there is no file.
+        """Read the content of a JSON file; None if there is no file.
 
         Raises:
-            DamagedError: If it is not as it was written.
+            DamagedError: If the file is damaged or was edited.
         """
         path = self.path / name
         try:
             report = json.loads(path.read_text(encoding='utf-8'))
             content = report['content']
-            is_whole = report['digest'] == _digest(content)
+            is_unchanged = report['digest'] == _digest(content)
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise DamagedError(f'{path} cannot be read ({error})') from error
-        if not is_whole:
+        if not is_unchanged:
             raise DamagedError(f'{path} was changed after it was written')
         return content
 
     def attempts(self) -> list[dict[str, Any]]:
-        """Read the attempts so far; none if their file is damaged."""
+        """Read the attempts so far; an empty list if the file is damaged."""
         with contextlib.suppress(DamagedError):
             return self.read('attempts.json') or []
         return []
 
     def records(self) -> Records:
-        """Read the training log; empty before its first line."""
+        """Read the training log; an empty list if it has no line yet."""
         with contextlib.suppress(UserError):
             return read_records(self.path)
         return []
 
     @contextlib.contextmanager
     def locked(self, wait: bool = False) -> Iterator[int | None]:
-        """Hold the run's lock; yield its descriptor, None if it is taken.
+        """Hold the run's lock; yield its file descriptor, None if it is taken.
 
-        A tool that inherits the descriptor keeps the run locked even if the
-        process that started it is killed.
+        A tool that inherits the descriptor keeps the run locked, even if the
+        process that started the tool is killed.
         """
         path = self.beside('lock')
         try:
@@ -102,10 +102,11 @@ class RunDir:
             yield file.fileno() if is_free else None
 
     def is_running(self) -> bool:
-        """Return whether some process holds the lock."""
+        """Check if a process holds the lock."""
         path = self.beside('lock')
         try:
-            # Shared, so that two readers do not take each other for a run.
+            # With a shared lock, two processes that check at the same time
+            # do not take each other for a run.
             with path.open() as file:
                 return not _lock(file, fcntl.LOCK_SH)
         except FileNotFoundError:
@@ -114,7 +115,7 @@ class RunDir:
             raise _no_access(path, error) from error
 
     def newest_checkpoint(self) -> Path | None:
-        """Find the checkpoint that was written last, without opening it."""
+        """Find the checkpoint that was written last; do not open any."""
         written = [
             (path.stat().st_mtime_ns, int(path.stem.split('_')[1]), path)
             for path in list_checkpoints(self.path)
@@ -122,7 +123,7 @@ class RunDir:
         return max(written)[-1] if written else None
 
     def last_line(self, offset: int = 0) -> str:
-        """Read the last line of the log, after an offset, with any text."""
+        """Read the last non-empty line of the log after an offset in bytes."""
         try:
             with open(self.log_file, 'rb') as file:
                 end = file.seek(0, os.SEEK_END)
@@ -133,7 +134,7 @@ class RunDir:
         return next((x.strip() for x in reversed(lines) if x.strip()), '')
 
     def set_aside(self) -> Path:
-        """Rename the folder, so that the run can start over beside it."""
+        """Rename the folder, so that the run can start over."""
         names = (f'{self.path.name}.old{n}' for n in itertools.count(1))
         paths = map(self.path.with_name, names)
         return self.path.rename(next(p for p in paths if not p.exists()))
@@ -155,8 +156,8 @@ def _lock(file: IO, kind: int, wait: bool = False) -> bool:
     except OSError as error:
         raise UserError(
             f'{file.name} cannot be locked ({error.strerror}), so two runs '
-            'could use one folder: choose a work_dir on a file system with '
-            'locks, or mount it with them (flock).'
+            'could use the same folder: choose a work_dir on a file system '
+            'that supports locks, or mount it with support for them (flock).'
         ) from error
     return True
 
@@ -178,7 +179,10 @@ def describe_file(path: Path) -> dict[str, Any]:
 
 
 def is_same_file(path: Path, known: dict[str, Any]) -> bool:
-    """Return whether a file, read if its time has changed, was described."""
+    """Check if a file is the one that :func:`describe_file` described.
+
+    The file is read only if its time of change differs.
+    """
     stat = path.stat()
     return stat.st_size == known['size'] and (
         stat.st_mtime_ns == known['mtime_ns']
@@ -193,13 +197,13 @@ def _sha256_at(path: Path, mtime_ns: int) -> str:
 
 @dataclass(frozen=True)
 class Cost:
-    """Time and memory of runs, of all of their attempts."""
+    """Time and memory of all attempts of one or several runs."""
 
     device_hours: float  # hours times devices
-    device: str  # its name, e.g. 'NVIDIA H100' or 'CPU'
-    # Peak of a process: of its GPU, or on a CPU its resident set.
+    device: str  # name of the device, e.g. 'NVIDIA H100' or 'CPU'
+    # Peak memory of a process on its GPU; on a CPU, peak resident memory.
     memory_gib: float | None = None
-    # Median over the log, all processes together.
+    # Speed of all processes together, median over the lines of the log.
     images_per_second: float | None = None
 
 

@@ -1,4 +1,4 @@
-"""The runs of a plan, and the settings that their results depend on."""
+"""Runs of a plan, and the settings that their results depend on."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from pixcon_mm.errors import UserError
 from reproduction.plan import Options, Plan
 
 KINDS = ('pretrain', 'evaluate', 'finetune', 'test')
-SCORED = ('evaluate', 'test')  # whose metrics are in tables
-# Settings that the result does not depend on: they say where a run writes
-# and how it feeds its device. (The number of processes is none either: the
-# total batch is the recipe's, and so are its statistics under SyncBN.)
+SCORED = ('evaluate', 'test')  # kinds with metrics for tables
+# Settings that do not change the result: where a run writes, and how it loads
+# images. (The number of processes is not compared either: the total batch is
+# always the recipe's, and SyncBN computes statistics over all of it.)
 IMMATERIAL = re.compile(
     r'default_hooks\.(logger|checkpoint|progress_bar|timer)'
     '|env_cfg|launcher|log_level|log_processor|model_wrapper_cfg|resume'
     '|vis_backends|visualizer|work_dir'
-    r'|randomness\.seed'  # the run's own counts
-    r'|train_cfg\.(val_begin|val_interval)'  # it has no validation
+    r'|randomness\.seed'  # the run's seed replaces it
+    r'|train_cfg\.(val_begin|val_interval)'  # runs have no validation
     r'|.+\.(num_workers|persistent_workers|pin_memory)'
 )
 Settings = dict[str, Any]
@@ -34,44 +34,44 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class Run:
-    """One command: a pre-training, a fine-tuning, a test, an evaluation."""
+    """A pre-training, a fine-tuning, its test, or an evaluation."""
 
     kind: Literal['pretrain', 'evaluate', 'finetune', 'test']
-    method: str  # name in the plan, as the next two
-    pretrain_set: str | None  # None with existing weights
-    benchmark: str | None  # None for a pre-training
+    method: str  # name in the plan
+    pretrain_set: str | None  # name in the plan; None with existing weights
+    benchmark: str | None  # name in the plan; None for a pre-training
     seed: int
     config: str
     options: Options  # overrides of the config
-    gpus: int  # processes, a GPU each; 0 for one process
+    gpus: int  # processes with a GPU each; 0 for one process on any device
     data: list[str]  # names in the plan
-    parent: Run | None = None  # the run whose checkpoint it starts from
-    weights: str | None = None  # none or torchvision, without a parent
+    parent: Run | None = None  # run whose checkpoint this run starts from
+    weights: str | None = None  # 'none' or 'torchvision', without a parent
     evaluate: Options | None = None  # options of an evaluation
     labels: float | None = None  # share of the labels of a fine-tuning
 
     @property
     def name(self) -> str:
-        """``KIND/[BENCHMARK/]METHOD[-SET]-seedN``, its folder's path."""
+        """Name and relative path, ``KIND/[BENCHMARK/]METHOD[-SET]-seedN``."""
         backbone = backbone_name(self.method, self.pretrain_set)
         parts = [self.kind, self.benchmark, f'{backbone}-seed{self.seed}']
         return '/'.join(filter(None, parts))
 
     @property
     def pretraining(self) -> Run | None:
-        """The pre-training behind it; None with existing weights."""
+        """Pre-training of the weights; None with existing weights."""
         if self.kind == 'pretrain':
             return self
         return self.parent.pretraining if self.parent else None
 
 
 def backbone_name(method: str, pretrain_set: str | None) -> str:
-    """Join the names of a method and a pre-training set, if it has one."""
+    """Join the names of a method and, if any, of a pre-training set."""
     return '-'.join(filter(None, [method, pretrain_set]))
 
 
 def table_rows(plan: Plan, table: str) -> list[tuple[str, str | None]]:
-    """List method and pre-training set of the rows of a table, in order."""
+    """List method and pre-training set of each row of a table, in order."""
     rows = {
         (method, None if plan.methods[method].weights else pretrain_set): None
         for group in plan.tables[table].rows
@@ -82,10 +82,10 @@ def table_rows(plan: Plan, table: str) -> list[tuple[str, str | None]]:
 
 
 def runs_of(plan: Plan) -> dict[str, Run]:
-    """List all runs of a plan by name, each once and after its parent.
+    """List all runs of a plan by name; parents come before their children.
 
     Raises:
-        UserError: If two different runs would have one name.
+        UserError: If two different runs would have the same name.
     """
     runs: dict[str, Run] = {}
     for name, table in plan.tables.items():
@@ -99,7 +99,7 @@ def runs_of(plan: Plan) -> dict[str, Run]:
                                 f'{run.name}: rename a method or a '
                                 'pre-training set.'
                             )
-    # All pre-trainings first: most of the rest waits for them.
+    # Pre-trainings come first, because most other runs wait for them.
     ordered = sorted(runs.values(), key=lambda run: KINDS.index(run.kind))
     return {run.name: run for run in ordered}
 
@@ -107,9 +107,10 @@ def runs_of(plan: Plan) -> dict[str, Run]:
 def _chain(
     plan: Plan, method: str, pretrain_set: str | None, name: str, seed: int
 ) -> list[Run]:
-    """List the runs behind one number, after the pre-training if any.
+    """List the runs that give the scores of one row, benchmark and seed.
 
-    A fine-tuning and its test, or an evaluation of frozen features.
+    They are the pre-training, unless the method has existing weights, and then
+    a fine-tuning and its test or an evaluation of frozen features.
     """
     source, benchmark = plan.methods[method], plan.benchmarks[name]
     backbone = dict(method=method, pretrain_set=pretrain_set)
@@ -149,7 +150,7 @@ def _chain(
 
 
 def select(runs: Iterable[Run], **fields: Any) -> list[Run]:
-    """Select the runs whose fields have the given values."""
+    """Select the runs with these values of their fields."""
     return [
         run
         for run in runs
@@ -160,7 +161,7 @@ def select(runs: Iterable[Run], **fields: Any) -> list[Run]:
 def select_scored(
     runs: Iterable[Run], benchmark: str | None = None
 ) -> list[Run]:
-    """Select the runs whose metrics are in tables, of one benchmark or all."""
+    """Select the runs with metrics for tables, of one benchmark or of all."""
     return [
         run
         for run in runs
@@ -171,8 +172,9 @@ def select_scored(
 def settings_of(run: Run) -> Settings:
     """Collect all settings that the result of a run depends on.
 
-    Options keep their placeholders for the roots of data, so that moving the
-    data changes nothing. Keys of the parent have its kind in front.
+    Options keep their placeholders for the roots of data, so that a run stays
+    valid if its data are moved. The keys of its parent's settings begin with
+    the parent's kind.
     """
     all_settings = _config_settings(run.config, json.dumps(run.options))
     settings = {k: v for k, v in all_settings if concerns(run.kind, k)}
@@ -180,7 +182,7 @@ def settings_of(run: Run) -> Settings:
     if run.labels is not None:
         settings['labels'] = run.labels
     for key, value in (run.evaluate or {}).items():
-        if key not in ('device', 'workers'):  # the result is the same
+        if key not in ('device', 'workers'):  # do not change the result
             settings[f'evaluate.{key}'] = value
     if run.parent:
         for key, value in settings_of(run.parent).items():
@@ -191,9 +193,10 @@ def settings_of(run: Run) -> Settings:
 
 
 def concerns(kind: str, key: str) -> bool:
-    """Return whether the result of a kind of run depends on a setting.
+    """Check if the result of a kind of run depends on a setting.
 
-    Another way to test makes no fine-tuning stale, only its test.
+    For instance, a change of ``test_dataloader`` makes a test stale, but not
+    its fine-tuning.
     """
     if kind == 'test':
         return key.startswith(('model.', 'test_'))
@@ -210,7 +213,7 @@ def _config_settings(path: str, options: str) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(flatten(content).items()))
 
 
-# For configs that were edited since.
+# Must be called after configs may have been edited.
 forget_configs = _config_settings.cache_clear
 
 
@@ -224,7 +227,7 @@ def load_silently(path: str, options: Options) -> Config:
 
 
 def flatten(node: Any, path: str = '') -> Settings:
-    """List the leaves of a config that matter, by dotted key.
+    """List a config's values by dotted key, without ``IMMATERIAL`` keys.
 
     Example:
         >>> flatten(dict(model=dict(depth=50, strides=(1, 2)), resume=True))
@@ -250,7 +253,7 @@ def _as_json(value: Any) -> Any:
 
 
 def difference(old: Settings, new: Settings) -> str:
-    """Say in words what has changed; nothing if nothing has.
+    """Describe the differences of settings; an empty string if none.
 
     Example:
         >>> difference({'seed': 0, 'lr': 0.1}, {'seed': 1, 'wd': 0})

@@ -1,10 +1,10 @@
-"""Submit the runs of a plan as jobs of Slurm.
+"""Submission of the runs of a plan as jobs of Slurm.
 
-A job is a script that a person can read, change and submit again. It calls
-``reproduce.py run`` for one run. sbatch splits a directive at white space;
-double quotes group, a backslash takes the next character as it is, and
-nothing is expanded. A line break would begin another directive or a command,
-so every value is on one line: plans with others are refused.
+A job is a script that a user can read, change and submit again. It calls
+``reproduce.py run`` for one run. In its directives, sbatch splits text at
+white space, except inside double quotes; a backslash escapes the next
+character, and variables are not expanded. A line break would begin another
+directive or a command, so plans with multi-line values are refused.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from reproduction.runs import Run
 from reproduction.status import PlanStatus, State
 
 GPUS_PER_NODE = 8
-CPUS_PER_GPU = 8  # the workers of a pre-training's loader
-NOTICE_SECONDS = 180  # between Slurm's notice and the end of a job's time
+CPUS_PER_GPU = 8  # for the workers of a pre-training's loader
+NOTICE_SECONDS = 180  # from Slurm's signal to the end of a job's time
 
 SCRIPT = """\
 #!/usr/bin/env bash
@@ -38,7 +38,7 @@ set -euo pipefail
 cd {root}
 {trap}{command} &
 run=$!
-# A notice of Slurm interrupts the wait, not the run.
+# A signal of Slurm interrupts this wait, not the run.
 while kill -0 "$run" 2>/dev/null; do
     wait "$run" || true
 done
@@ -47,13 +47,13 @@ wait "$run" || status=$?
 {requeue}exit "$status"
 """
 TRAP = """\
-# Before its time is up the run saves a checkpoint and ends with status 75.
-# The trap is set first: a notice that finds none would end this script.
+# At the signal of Slurm, before its time is up, the run saves a checkpoint and
+# ends with status 75. Without this trap, the signal would end the script.
 trap 'kill -USR1 %1' USR1
 """
-# After the failure of a node Slurm does it itself.
+# After the failure of a node, Slurm puts a job back into the queue itself.
 REQUEUE = """\
-# Then the job goes back into the queue, where it resumes.
+# After status 75, put the job back into the queue; the run then resumes.
 if [ "$status" = 75 ]; then
     scontrol requeue "$SLURM_JOB_ID"
 fi
@@ -68,14 +68,14 @@ def submit(
 ) -> None:
     """Submit every selected run that is incomplete and not in the queue.
 
-    A dry run writes the scripts and a list of the commands, and says where.
+    A dry run only writes the scripts and a list of the commands.
 
     Raises:
-        UserError: If jobs would fail, or there is no Slurm.
+        UserError: If jobs would fail, or if there is no Slurm.
     """
     done = {State.COMPLETE}
     if not selection.redo:
-        done.add(State.LOST)  # it has given its result
+        done.add(State.LOST)  # its result is still valid
     pending = {
         run.name: run
         for run in selection.pick(status.runs)
@@ -90,7 +90,7 @@ def submit(
     if not is_dry and reasons:
         raise UserError(
             f'Nothing is submitted: {"; ".join(reasons)}. Fix this, select '
-            'runs with --only, or repeat stale ones with --redo.'
+            'runs with --only, or repeat stale runs with --redo.'
         )
     jobs: dict[str, str] = {}
     commands: list[str] = []
@@ -115,7 +115,7 @@ def submit(
             commands.append(bash_words(line))
             continue
         output = _call(
-            line, 'Earlier jobs stay in the queue; submit again for the rest.'
+            line, 'Jobs before this one are in the queue; submit again later.'
         )
         jobs[name] = output.split(';')[0]
         atomic_write(run_dir.beside('job'), jobs[name].encode())
@@ -129,17 +129,16 @@ def submit(
 def _show_dry_run(
     runs: Iterable[Run], folder: Path, commands: list[str], reasons: list[str]
 ) -> None:
-    """Sum up the jobs; write their commands into a file."""
+    """Print a summary of the jobs, and write their commands into a file."""
     file = folder / 'jobs.txt'
     atomic_write(file, '\n'.join([*commands, '']).encode())
     for (kind, gpus), count in Counter((r.kind, r.gpus) for r in runs).items():
         print(f'  {kind}: {count} job(s) of {gpus} GPU(s)')
     print(
-        f'The scripts lie in {folder}/, as KIND/NAME.sh; {file} has a command '
-        'for each. Nothing is submitted.'
+        f'The scripts are in {folder}/, named KIND/NAME.sh; {file} has a '
+        'command for each. Nothing is submitted.'
     )
     for reason in reasons:
-        # Of missing data, the sentence alone: its tree is in the status.
         print(f'Jobs would fail: {reason}')
 
 
@@ -159,7 +158,7 @@ def _obstacles(
             reasons.append(f'{name} runs outside of Slurm')
         if run.gpus > GPUS_PER_NODE:
             reasons.append(
-                f'{name} wants {run.gpus} GPUs, and a job has one node of '
+                f'{name} needs {run.gpus} GPUs, but a job has one node of '
                 f'{GPUS_PER_NODE}: lower its gpus in the plan'
             )
         is_there = parent is None or parent.state is State.COMPLETE
@@ -194,7 +193,7 @@ def job_script(
     directives = [
         directive(key, value)
         for key, value in options.items()
-        # Not 0, which means something: all memory of a node, for one.
+        # Keep 0, which has a meaning, such as all memory of a node.
         if value is not None and value is not False
     ]
     command = [sys.executable, 'tools/reproduce.py', 'run', plan_file]
@@ -211,11 +210,11 @@ def job_script(
 
 
 def queued_job(run_dir: RunDir) -> str | None:
-    """Return the job of a run if it is still in the queue or running.
+    """Return the job id of a run if its job is waiting or running.
 
     Raises:
-        UserError: If Slurm does not answer: a second job would wait for the
-            first one, with its GPUs idle.
+        UserError: If Slurm does not answer. To submit a second job would be
+            wrong: it would wait for the first one, with its GPUs idle.
     """
     file = run_dir.beside('job')
     if not file.exists() or shutil.which('squeue') is None:
@@ -227,7 +226,7 @@ def queued_job(run_dir: RunDir) -> str | None:
 
 
 def _call(line: list[str], advice: str, harmless: str | None = None) -> str:
-    """Call a program of Slurm; return its output, '' on a harmless error."""
+    """Call a program of Slurm; return its output, '' for a harmless error."""
     result = subprocess.run(line, capture_output=True, text=True)
     if harmless and harmless in result.stderr:
         return ''
@@ -255,7 +254,7 @@ def directive(key: str, value: str | float | bool) -> str:
 
 
 def bash_words(words: list[str]) -> str:
-    r"""Write a command for bash, on one line whatever its words hold.
+    r"""Write a command for bash on one line, even if words have line breaks.
 
     Example:
         >>> bash_words(['cat', 'a b', 'c\n'])

@@ -34,7 +34,7 @@ class DataCheck:
 
     @property
     def is_complete(self) -> bool:
-        """True if runs find what they read; more files are no mistake."""
+        """True if there are at least as many files as runs need."""
         return not self.error and all(
             self.found[pattern] >= expected
             for pattern, expected in self.data.files.items()
@@ -42,7 +42,7 @@ class DataCheck:
 
     @property
     def sentence(self) -> str:
-        """Summary in a line: complete, incomplete or missing, and what."""
+        """Line that says if the data are complete, and what differs."""
         if self.error:
             return f'missing: {self.error}'
         state = 'complete' if self.is_complete else 'incomplete'
@@ -56,8 +56,8 @@ class DataCheck:
 
     @property
     def tree(self) -> str:
-        """The files that should be there, a line for each pattern."""
-        lines = [f'{self.data.root} should hold']
+        """Description of the expected files, with a line for each pattern."""
+        lines = [f'{self.data.root} should have']
         for pattern, expected in self.data.files.items():
             is_glob = glob.has_magic(pattern)
             count = f'  ({expected:,} files)' if is_glob else ''
@@ -68,8 +68,8 @@ class DataCheck:
 def check_data_set(data: Data) -> DataCheck:
     """Count the files of a tree.
 
-    Patterns are those of :mod:`glob`; ``**`` is any number of folders. Links
-    are followed; a link to nothing is no file.
+    Patterns are those of :mod:`glob`, where ``**`` stands for any number of
+    folders. Links are followed; a broken link does not count.
     """
     if not os.path.isdir(data.root):
         return DataCheck(data, {}, f'there is no folder {data.root}')
@@ -89,7 +89,7 @@ def _count(root: str, pattern: str) -> int:
     # A folder that is reached by several links counts once.
     for path in {os.path.realpath(p): p for p in paths}.values():
         with os.scandir(path) as entries:
-            # Unlike a stat for each of 120,000 images, this is fast.
+            # This is fast, unlike a stat for each of 120,000 images.
             count += sum(
                 fnmatchcase(entry.name, name)
                 and (entry.name[0] == '.') == (name[0] == '.')
@@ -116,7 +116,7 @@ class State(enum.Enum):
 
 # States in which a run can start or resume.
 RUNNABLE = (State.READY, State.INTERRUPTED, State.FAILED, State.DAMAGED)
-# States in which it starts over, but only with --redo.
+# States in which a run starts over, but only with --redo.
 TO_REDO = (State.STALE, State.LOST)
 
 
@@ -130,7 +130,7 @@ class Status:
 
 
 class PlanStatus:
-    """Status of all runs of a plan, as on the disk now."""
+    """Status of the data and of all runs of a plan, read from their files."""
 
     def __init__(self, plan: Plan):
         self.plan = plan
@@ -149,7 +149,7 @@ class PlanStatus:
         return RunDir(Path(self.plan.work_dir) / run.name)
 
     def status(self, run: Run) -> Status:
-        """Judge a run and its parents, once until :meth:`forget`."""
+        """Return the status of a run, kept until :meth:`forget`."""
         if run.name not in self._statuses:
             run_dir = self.run_dir(run)
             self._statuses[run.name] = (
@@ -160,7 +160,7 @@ class PlanStatus:
         return self._statuses[run.name]
 
     def forget(self) -> None:
-        """Judge all runs again: something has happened."""
+        """Drop all statuses, because files may have changed."""
         self._statuses.clear()
 
     def parent(self, run: Run) -> Status | None:
@@ -173,9 +173,9 @@ class PlanStatus:
         return self.run_dir(run).path / name
 
     def cost(self, runs: Iterable[Run]) -> Cost | None:
-        """Compute what runs have cost so far; None for nothing.
+        """Sum up the cost of runs so far; None if nothing has run.
 
-        The time of a command that outlived its `run` is not known.
+        It lacks the time of a command that went on after its `run` was killed.
         """
         costs = []
         for run in runs:
@@ -188,12 +188,12 @@ class PlanStatus:
         return add_costs(costs)
 
     def judge_files(self, run: Run) -> Status:
-        """Judge a run by its files alone, also one that is locked here."""
+        """Determine the status from the files alone, without the lock."""
         run_dir = self.run_dir(run)
         try:
             changed = self._changes(run, run_dir.read('run.json'))
         except DamagedError as error:
-            # The other files may be of another run.
+            # Without run.json, the settings of the other files are unknown.
             return Status(State.STALE, str(error))
         if changed:
             return Status(State.STALE, changed)
@@ -209,7 +209,7 @@ class PlanStatus:
         return self._judge_result(run_dir, metrics)
 
     def _changes(self, run: Run, record: dict | None) -> str:
-        """Say what the plan asks for now that a run was not started with."""
+        """Describe differences between a run's record and the plan now."""
         if record is None:
             return ''
         changed = difference(record['settings'], settings_of(run))

@@ -1,4 +1,4 @@
-"""Tables of a plan, from the status of its runs."""
+"""Tables of a plan, collected from the results of its runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def number(value: float | None) -> str:
 
 
 def score(value: float) -> str:
-    """Round the number of the CSV file to one decimal, so that both agree."""
+    """Write a number with one decimal, rounded from that of the CSV file."""
     return f'{float(number(value)):.1f}'
 
 
@@ -52,22 +52,22 @@ class Cell:
         39.0 ± 1.0 (3) 38.0 (1 of 3) –
     """
 
-    # One per complete test or evaluation, scaled as the metric says, in the
-    # order of seeds.
+    # A value for each complete test or evaluation, times the metric's scale,
+    # in the order of seeds.
     values: list[float] = field(default_factory=list)
     wanted: int = 0  # number of seeds of the plan
-    pretrainings: int = 0  # how many different ones are behind the values
+    pretrainings: int = 0  # number of different pre-trainings of the values
     published: list[PublishedNumber] = field(default_factory=list)
-    seeds: list[int] = field(default_factory=list)  # of the values
+    seeds: list[int] = field(default_factory=list)  # seeds of the values
 
     @property
     def mean(self) -> float | None:
-        """Mean of the values; None without any."""
+        """Mean of the values; None if there are none."""
         return statistics.fmean(self.values) if self.values else None
 
     @property
     def std(self) -> float | None:
-        """Deviation of the sample (n - 1); None below two values."""
+        """Sample standard deviation (n - 1); None for fewer than 2 values."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     def __str__(self) -> str:
@@ -95,30 +95,30 @@ class Row:
 
     key: RowKey
     cells: dict[str, Cell]  # by key of the column
-    pretrain: Cost | None = None  # of all its pre-trainings together
-    finetune: Cost | None = None  # of all its fine-tunings and tests
-    config: str = ''  # of the pre-training
+    pretrain: Cost | None = None  # cost of all pre-trainings together
+    finetune: Cost | None = None  # cost of all fine-tunings and tests
+    config: str = ''  # config of the pre-training
     options: Options = field(default_factory=dict)  # overrides of the config
     checkpoints: list[str] = field(default_factory=list)  # SHA-256
     # Log records of the pre-trainings, by seed.
     curves: dict[int, Records] = field(default_factory=dict)
-    is_ours: bool = True  # False for published numbers alone
+    is_ours: bool = True  # False for a row with published numbers only
 
     @property
     def device(self) -> str:
-        """Devices of its runs."""
+        """Names of the devices of the row's runs."""
         cost = self.pretrain or self.finetune
         return cost.device if cost else ''
 
     @property
     def pretrainings(self) -> int:
-        """Number of pre-trainings that its cost is of."""
+        """Number of pre-trainings that the cost includes."""
         behind = [cell.pretrainings for cell in self.cells.values()]
         begun = sum(bool(records) for records in self.curves.values())
         return max(len(self.checkpoints), begun, *behind, 0)
 
     def cell(self, column: Column) -> Cell:
-        """Return a cell, an empty one where there is none."""
+        """Return the cell of a column, or an empty cell."""
         return self.cells.get(column.key, Cell())
 
 
@@ -135,7 +135,7 @@ class Table:
 
     @property
     def sources(self) -> dict[str, int]:
-        """Sources of published numbers, numbered from 1 in reading order."""
+        """Sources of published numbers, numbered from 1, row by row."""
         sources: dict[str, int] = {}
         for row in self.rows:
             for column in self.columns:
@@ -149,14 +149,14 @@ class Table:
         return {column.benchmark: column.protocol for column in self.columns}
 
     def has_published(self, column: Column) -> bool:
-        """Return whether any row has a published number in a column."""
+        """Check if any row has a published number in a column."""
         return any(row.cell(column).published for row in self.rows)
 
 
 def collect_tables(status: PlanStatus) -> list[Table]:
     """Collect the tables of a plan, with the results so far.
 
-    Only complete runs count: stale and damaged ones are left out.
+    Only complete runs count, not stale or damaged ones.
     """
     plan = status.plan
     numbers = read_published(plan.published) if plan.published else []
@@ -189,18 +189,19 @@ def collect_tables(status: PlanStatus) -> list[Table]:
 def _references(
     plan: Plan, compare: list[str], rows: dict[RowName, Row]
 ) -> dict[str, list[tuple[Row, Row]]]:
-    """Find the row of each reference method that a row is compared with.
+    """Pair the rows with the rows of each reference method.
 
-    It is the one of the same pre-training set, or else the only one.
+    A row is compared with the reference on the same pre-training set, or with
+    the only row of the reference if it has just one.
     """
     references = {}
     for index, reference in enumerate(compare):
-        theirs = {key: row for key, row in rows.items() if key[0] == reference}
-        only = next(iter(theirs.values())) if len(theirs) == 1 else None
+        found = {key: row for key, row in rows.items() if key[0] == reference}
+        only = next(iter(found.values())) if len(found) == 1 else None
         pairs = [
-            (row, theirs.get((reference, pretrain_set), only))
+            (row, found.get((reference, pretrain_set), only))
             for (method, pretrain_set), row in rows.items()
-            # Once for each pair of methods.
+            # Compare two reference methods only once.
             if method not in compare[: index + 1]
         ]
         references[plan.methods[reference].title] = [
@@ -259,7 +260,7 @@ def _row(
 
 
 def _score(status: PlanStatus, test: Run, metric: str) -> float | None:
-    """Return a metric of a test; None if it is not complete or lacks it."""
+    """Return a metric of a test; None if incomplete or without it."""
     own = status.status(test)
     if own.state is not State.COMPLETE:
         return None
@@ -267,7 +268,7 @@ def _score(status: PlanStatus, test: Run, metric: str) -> float | None:
 
 
 def missing_metrics(status: PlanStatus) -> list[str]:
-    """Name complete tests that lack a metric that the plan wants."""
+    """Report complete tests without a metric that the plan names."""
     sentences = []
     for run in select_scored(status.runs.values()):
         own = status.status(run)
@@ -280,7 +281,7 @@ def missing_metrics(status: PlanStatus) -> list[str]:
             sentences.append(
                 f'{run.name}: the evaluator gave no {", ".join(missing)}, but '
                 f'{found}: a detector that finds nothing has no metrics; '
-                'otherwise correct the names in the plan (nothing has to run '
-                'again)'
+                'otherwise correct the names in the plan (no run has to be '
+                'repeated)'
             )
     return sentences

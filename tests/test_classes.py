@@ -95,11 +95,11 @@ def test_values_of_a_child_config_count(tmp_path):
 DISAGREEMENTS = {
     'box head': (
         {'model.roi_head.bbox_head.num_classes': 2},
-        'model.roi_head.bbox_head.num_classes is 2, and the config has 80',
+        'model.roi_head.bbox_head.num_classes is 2, but the config has 80',
     ),
     'mask head, with new names': (
         {'classes': ('a', 'b'), 'model.roi_head.mask_head.num_classes': 3},
-        'model.roi_head.mask_head.num_classes is 3, and the config has 2 '
+        'model.roi_head.mask_head.num_classes is 3, but the config has 2 '
         'class names (a, b)',
     ),
     'metainfo of all': (
@@ -109,7 +109,7 @@ DISAGREEMENTS = {
     'metainfo of one': (
         {'val_dataloader.dataset.metainfo.classes': ['a']},
         'The CocoDataset of val_dataloader has 1 class name (a) in its '
-        'metainfo, and the config has 80 class names (person, bicycle, car, '
+        'metainfo, but the config has 80 class names (person, bicycle, car, '
         'motorcycle, ...)',
     ),
     'palette': (
@@ -118,9 +118,9 @@ DISAGREEMENTS = {
     ),
     'evaluator': (
         {'val_evaluator.ann_file': '/other.json'},
-        'val_evaluator reads /other.json, and val_dataloader reads data/coco/',
+        'val_evaluator reads /other.json, but val_dataloader reads data/coco/',
     ),
-    'no names': ({'classes': 3}, 'classes = 3 are no class names'),
+    'no names': ({'classes': 3}, 'classes = 3 has no class names'),
     'a name twice': ({'classes': ('a', 'b', 'a')}, 'a name twice: a.'),
 }
 
@@ -188,7 +188,7 @@ def test_masks_of_a_benchmark_have_its_classes():
     name = 'segmentation/fcn_r50-d8_80k_ade20k'
     assert prepare(name, classes='wall,sky').classes == ('wall', 'sky')
     sentence = sentence_of(prepare, name, classes='wall,helmet')
-    assert 'helmet is none of them' in sentence
+    assert 'do not include helmet' in sentence
     assert 'fcn_r50-d8_custom.py' in sentence
 
 
@@ -218,7 +218,7 @@ def test_names_of_a_checkpoint_in_another_order_stop():
     assert compare_trained(Config(), ('a',), 'FILE') is None
     warning = compare_trained(cfg, ('a', 'c'), 'FILE')
     assert "Class 1 is 'c' in FILE and 'b' in the config" in warning
-    with pytest.raises(UserError, match='checkpoint does, b, a'):
+    with pytest.raises(UserError, match='order of the checkpoint, b, a'):
         compare_trained(cfg, ['b', 'a'], 'FILE')
 
 

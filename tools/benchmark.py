@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Compare what training costs: benchmarks/main.py."""
+"""Measure the speed and memory of training: benchmarks/main.py."""
 
 from benchmarks.main import main
 from pixcon_mm.errors import run_tool

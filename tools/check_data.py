@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Look at the labels of a config: pixcon_mm/tools/check_data.py."""
+"""Check the labels of a config's data: pixcon_mm/tools/check_data.py."""
 
 from pixcon_mm.errors import run_tool
 from pixcon_mm.tools.check_data import main

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Show what is installed, what works, and the command for what does not.
+"""Check the installation; for each problem, show a command that solves it.
 
-Exits with 0 if pre-training can run, and with 1 otherwise. Needs nothing
-but Python itself.
+The exit status is 0 if pre-training can run, and 1 otherwise. The script needs
+nothing but Python itself.
 """
 
 import json
@@ -19,7 +19,8 @@ PACKAGES = (
     *('torch', 'torchvision', 'numpy', 'cv2', 'mmengine', 'mmcv'),
     *('mmpretrain', 'pixcon_mm.models', 'pixcon_mm.datasets', *TRANSFER),
 )
-# Run in another process: an import may print, warn or end its process.
+# This code runs in another process, because an import may print text, warn or
+# crash.
 PROBE = """
 import importlib, json, sys
 for name in sys.argv[1:]:
@@ -28,7 +29,7 @@ for name in sys.argv[1:]:
         module = importlib.import_module(name)
         compiler = getattr(module, 'get_compiler_version', str)
         found['version'] = str(getattr(module, '__version__', compiler()))
-        if name == 'mmengine':  # imports pkg_resources in there
+        if name == 'mmengine':  # imports pkg_resources inside the function
             module.utils.is_installed('numpy')
         if name == 'torch':
             found['cuda'] = module.version.cuda or module.version.hip
@@ -41,13 +42,14 @@ PIP = 'pip install -c requirements/constraints.txt'
 INSTALL = f'{PIP} -e .'
 TORCH = f'{PIP} --force-reinstall torch torchvision'
 HEADLESS = f'{PIP} --force-reinstall --no-deps opencv-python-headless'
-# Two lines of packages write the same files: one has to go first.
+# The original and the onedl packages have the same files, so the original ones
+# must be removed first.
 SWAP = (
     'pip uninstall -y mmengine mmcv mmcv-lite mmpretrain mmdet mmsegmentation '
     f'&& {PIP} --force-reinstall --no-deps onedl-mmengine onedl-mmcv '
     'onedl-mmpretrain onedl-mmdetection onedl-mmsegmentation'
 )
-# Commands by the text of an error, and else by the package.
+# Commands by the text of an error; otherwise by the package.
 BY_ERROR = {
     r'lib(GL|gthread|glib|SM|Xext|Xrender)\b': HEADLESS,
     'pkg_resources': "pip install 'setuptools<82'",
@@ -60,12 +62,12 @@ BY_PACKAGE = dict(torch=TORCH, torchvision=TORCH, cv2=HEADLESS)
 
 
 def probe(names: tuple) -> dict:
-    """Import packages in a process of their own; return findings by name."""
+    """Import packages in another process; return what it found, by name."""
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', PROBE, *names],
         capture_output=True,
         text=True,
-        cwd='/',  # not to find the package that is not installed
+        cwd='/',  # else it would find this project without installation
     )
     lines = re.findall('^PROBE(.+)$', done.stdout, flags=re.M)
     found = {one['name']: one for one in map(json.loads, lines)}
@@ -74,7 +76,7 @@ def probe(names: tuple) -> dict:
 
 
 def remedy(name: str, error: str) -> str:
-    """Return the command that helps when a package does not import."""
+    """Return the command that helps if the import of a package fails."""
     for pattern, command in BY_ERROR.items():
         if re.search(pattern, error):
             return command
@@ -87,12 +89,12 @@ def release(version: str) -> tuple:
 
 
 def problems(found: dict, python: tuple, driver: bool) -> dict:
-    """Return a sentence and a command for whatever is wrong, by name.
+    """Return a problem and a command that solves it, by name of the part.
 
     Args:
-        found (dict): As :func:`probe` returns it.
+        found (dict): Result of :func:`probe`.
         python (tuple): Version of Python.
-        driver (bool): NVIDIA's driver is installed.
+        driver (bool): True if NVIDIA's driver is installed.
     """
     wrong = {
         name: (f'does not import ({error})', remedy(name, error))
@@ -104,26 +106,31 @@ def problems(found: dict, python: tuple, driver: bool) -> dict:
         wrong['Python'] = 'is not 3.10, 3.11 or 3.12', command
     torch, vision = found['torch'], found['torchvision']
     number = torch['version'].split('+')[0]
-    ours, theirs = release(number), release(vision['version'])
-    fits = ours[:1] != (2,) or theirs[:2] == (0, ours[1] + 15)
-    if ours and ours < (2, 5):
+    torch_release = release(number)
+    vision_release = release(vision['version'])
+    fits = torch_release[:1] != (2,) or (
+        vision_release[:2] == (0, torch_release[1] + 15)
+    )
+    if torch_release and torch_release < (2, 5):
         wrong['torch'] = 'is older than 2.5', f'{PIP} torch torchvision'
     elif not fits and 'No module' not in vision['error']:
-        # The import of a wrong pair fails without naming the cause.
-        wanted = f'0.{ours[1] + 15}.*'
+        # If the two do not fit, the error of the import does not say so.
+        wanted = f'0.{torch_release[1] + 15}.*'
         command = f"pip install 'torch=={number}' 'torchvision=={wanted}'"
         sentence = f'does not fit torch {number}, which needs {wanted}'
         wrong['torchvision'] = sentence, command
-    if driver and ours and not torch['cuda']:
-        wrong['GPU'] = 'is there, but PyTorch is built for the CPU', TORCH
-    elif ours and torch['cuda'] and not torch['gpus']:
-        sentence = 'is missing or its driver too old: training uses the CPU'
+    if driver and torch_release and not torch['cuda']:
+        wrong['GPU'] = 'exists, but PyTorch is built for the CPU only', TORCH
+    elif torch_release and torch['cuda'] and not torch['gpus']:
+        sentence = (
+            'is missing, or its driver is too old: training uses the CPU'
+        )
         wrong['GPU'] = sentence, 'nvidia-smi  # shows GPU and driver'
     return wrong
 
 
 def main() -> int:
-    """Report; return the exit status."""
+    """Print the report; return the exit status."""
     found = probe(PACKAGES)
     driver = shutil.which('nvidia-smi') is not None
     wrong = problems(found, sys.version_info[:3], driver)
@@ -141,7 +148,7 @@ def main() -> int:
     if {*wrong} - {*TRANSFER, 'GPU'}:
         print('\nPre-training cannot run yet.')
         return 1
-    works = 'cannot yet' if {*wrong} & {*TRANSFER} else 'can run, too'
+    works = 'cannot yet' if {*wrong} & {*TRANSFER} else 'can run as well'
     print(f'\nPre-training can run; detection and segmentation {works}.')
     return 0
 

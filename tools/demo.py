@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Show on a CPU that pre-training helps: run a plan, draw, sum up."""
+"""Demonstrate on a CPU that pre-training helps, with numbers and pictures."""
 
 import argparse
 import os
@@ -23,15 +23,15 @@ from reproduction.status import PlanStatus
 ROOT = Path(__file__).resolve().parents[1]
 PLAN = 'plans/demo.yaml'
 DATA = Path('data/demo')
-WORK_DIR = Path('work_dirs/demo')  # the plan's
+WORK_DIR = Path('work_dirs/demo')  # the same as in the plan
 CURVE = WORK_DIR / 'curve.png'
-# Of the validation, with cat and person; the point is on the first one's cat.
+# Validation scenes with a cat and a person. POINT is on the cat of the first.
 SCENES = ('000000', '000002', '000015')
 POINT = ('0.65', '0.75')
 FIGURES = ('matches', 'weights', 'similarity', 'pca')
-PROCESSES = 2  # the two seeds side by side
+PROCESSES = 2  # run the two seeds at the same time
 REPORT = 20.0  # seconds between two reports of progress
-CLEAR = 1.0  # points: what the difference of each pair must reach to count
+CLEAR = 1.0  # smallest clear difference, in points
 HIGHER, LOWER = 'Higher with both seeds', 'Lower with both seeds'
 OPEN, NONE = 'No clear difference', 'Without a number'
 
@@ -44,16 +44,16 @@ def start(*command: str) -> subprocess.Popen:
         [sys.executable, *command],
         cwd=ROOT,
         env={**os.environ, 'OMP_NUM_THREADS': threads},
-        # The tool inherits the lock: it may outlive this process.
+        # The tool inherits the lock, as it may outlive this process.
         close_fds=False,
     )
 
 
 def finish(tools: list[subprocess.Popen], report=lambda: None) -> None:
-    """Wait for tools; report now and then.
+    """Wait until tools end, and call ``report`` from time to time.
 
     Raises:
-        subprocess.CalledProcessError: If one of them failed.
+        subprocess.CalledProcessError: If a tool failed.
     """
     try:
         reported = time.monotonic()
@@ -64,7 +64,7 @@ def finish(tools: list[subprocess.Popen], report=lambda: None) -> None:
                 reported = time.monotonic()
     except BaseException:
         for tool in tools:
-            tool.terminate()  # it saves what it has
+            tool.terminate()  # a training saves a checkpoint first
         for tool in tools:
             tool.wait()
         raise
@@ -74,7 +74,7 @@ def finish(tools: list[subprocess.Popen], report=lambda: None) -> None:
 
 
 def run_plan(status: PlanStatus) -> None:
-    """Run what is not complete, two runs at a time."""
+    """Run all incomplete runs of the plan, two at a time."""
 
     def report() -> None:
         for run in status.runs.values():
@@ -88,7 +88,7 @@ def run_plan(status: PlanStatus) -> None:
 
 
 def draw(status: PlanStatus) -> None:
-    """Draw the curves, and what a random and a trained network see."""
+    """Draw the curves, and figures of a random and a trained network."""
     runs = select(status.runs.values(), kind='pretrain')
     records = {
         f'seed {run.seed}': status.run_dir(run).records() for run in runs
@@ -130,13 +130,13 @@ def show(table: tables.Table) -> None:
 
 
 def differences(before: tables.Cell, after: tables.Cell) -> list[float]:
-    """Return the differences of pairs of seeds; none if a value is missing."""
+    """Return the differences by seed; an empty list if a value is missing."""
     pairs = paired_difference(after, before).values
     return pairs if len(pairs) == before.wanted else []
 
 
 def conclude(table: tables.Table) -> str:
-    """Say what the numbers of a table show, one sentence a line."""
+    """Summarise the numbers of a table, one sentence per line."""
     random, pixcon = table.rows
     found: dict[str, list[str]] = {HIGHER: [], LOWER: [], OPEN: [], NONE: []}
     for column in table.columns:
@@ -156,7 +156,7 @@ def conclude(table: tables.Table) -> str:
 
 
 def judge(pairs: list[float]) -> str:
-    """Name the direction that the differences of all pairs have."""
+    """Name the common direction of the differences of all seeds."""
     if not pairs:
         return NONE
     if min(pairs) >= CLEAR:
@@ -168,7 +168,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run all steps, unless another demo is running."""
     parser = argparse.ArgumentParser(
         description=f'{__doc__} It continues an interrupted demo in '
-        f'{WORK_DIR}; what is complete there is not repeated.'
+        f'{WORK_DIR}, and does not repeat complete runs.'
     )
     parser.parse_args(argv)
     with RunDir(ROOT / WORK_DIR).locked() as lock:
@@ -194,10 +194,10 @@ def run_steps() -> None:
     print(f"""
 == What it shows
 {conclude(table)}
-   Frozen: the backbone as it is. Segmentation, detection: fine-tuned for a
-   minute from it. The scenes are collages of a dozen photographs: this shows
-   that the network learns from images without labels, not how good it would
-   be on yours.
+   Frozen: the backbone without fine-tuning. Segmentation, detection:
+   fine-tuned for a minute. The scenes are collages of a dozen photographs:
+   this shows that the network learns from images without labels, not how
+   good it would be on yours.
 
 == What to look at
    {DATA}/preview.jpg   some of the scenes

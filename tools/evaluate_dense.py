@@ -4,7 +4,7 @@
 import os
 
 if __name__ == '__main__':
-    # As in train.py: threads that wait must not spin.
+    # As in train.py: threads must not spin while they wait.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
     from pixcon_mm.errors import run_tool

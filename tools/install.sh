@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install the tested versions into a virtual environment:
 #     [PYTHON=...] bash tools/install.sh [VENV [current|original]]
-# "original" takes OpenMMLab's own last releases (docs/install.md).
+# "original" installs OpenMMLab's own last releases (docs/install.md).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:-.venv}
@@ -15,7 +15,8 @@ fail() {
 [[ $packages == current || $packages == original ]] ||
     fail "PACKAGES=$packages is unknown: choose current or original."
 
-# A name on PATH proves nothing: it may be a shim of a version manager.
+# Run the candidate, because a name on PATH may be a shim of a version manager
+# without any Python.
 is_supported() {
     "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
         >/dev/null 2>&1
@@ -39,8 +40,9 @@ else
             'with PYTHON=/path/to/python.'
 fi
 
-# A download and an installation of gigabytes take minutes: say what is done.
-# Its output closed, a sleep that outlives this script holds no pipe open.
+# Report progress, because an installation of gigabytes takes minutes. The
+# output of sleep is closed, so that a sleep which outlives this script does not
+# keep a pipe open.
 log=$venv/install.log
 while sleep 10 >/dev/null 2>&1 && kill -0 $$; do
     step=$(grep -oE '(Collecting|Downloading|Building|Installing) .*' "$log" \
@@ -54,7 +56,7 @@ rm -rf "$venv"
 echo "Creating $venv with $("$python" --version)."
 if ! output=$("$python" -m venv "$venv" 2>&1); then
     rm -rf "$venv"
-    # Debian's python3 comes without ensurepip; these bring a pip.
+    # Debian's python3 has no ensurepip; uv and virtualenv have their own pip.
     if command -v uv >/dev/null; then
         uv venv --quiet --seed --python "$python" "$venv"
     elif "$python" -m virtualenv --version >/dev/null 2>&1; then
@@ -74,7 +76,7 @@ echo 'Installing PyTorch and OpenMMLab (a few minutes, up to 3 GB).'
 constraints=requirements/constraints.txt
 sources=(-e '.[dev]')
 if [ "$packages" = original ]; then
-    # Its versions take the place of those in constraints.txt.
+    # The versions in original.txt replace those in constraints.txt.
     constraints=$venv/constraints.txt
     cp requirements/original.txt "$constraints"
     sed -n 's/==.*/==/; s/^[a-z].*==/^&/p' requirements/original.txt |
@@ -84,8 +86,8 @@ if [ "$packages" = original ]; then
         sources+=(-r "requirements/$name.txt")
     done
 fi
-# Through the environment, so that they hold in the builds of packages, too:
-# the first name is for older pips. A user's own constraints are kept.
+# Set these in the environment, so that they also apply when packages are built;
+# older versions of pip read only the first. A user's own constraints are kept.
 export PIP_CONSTRAINT="${PIP_CONSTRAINT:+$PIP_CONSTRAINT }$constraints"
 export PIP_BUILD_CONSTRAINT="${PIP_BUILD_CONSTRAINT:-} $constraints"
 install() {
@@ -99,7 +101,7 @@ install "${sources[@]}"
 if [ "$packages" = original ]; then
     install --no-deps -e .
 fi
-# Both builds of OpenCV get installed, and share their files. The headless
-# one must come last: the other needs libGL, which a server does not have.
+# Packages require both builds of OpenCV, which have the same files. Install the
+# headless one last, because the other needs libGL, which servers lack.
 install --no-deps --force-reinstall opencv-python-headless
 "$venv/bin/python" tools/check_env.py

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Install the wheels of tools/make_wheelhouse.sh beside an existing PyTorch,
-# without network and without changing any package that is installed:
+# Install the wheels of tools/make_wheelhouse.sh for an existing PyTorch,
+# without network and without changing any installed package:
 #     bash tools/install_wheelhouse.sh FOLDER TARGET
 #     export PYTHONPATH=$PWD:TARGET
 # TARGET is a new folder; removing it undoes the installation.

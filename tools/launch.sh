@@ -2,7 +2,7 @@
 # Run a tool on GPUS processes of this machine:
 #     bash tools/launch.sh TOOL GPUS [arguments of the tool]
 # On several machines, run it on each with NNODES, NODE_RANK, MASTER_ADDR and
-# PORT set. Without CUDA the processes talk over gloo.
+# PORT set. Without CUDA the processes communicate over gloo.
 set -euo pipefail
 
 tool=$1
@@ -19,12 +19,12 @@ if [ -z "${PYTHON:-}${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] &&
     [ -x "$tools/../.venv/bin/python" ]; then
     python=$tools/../.venv/bin/python
 fi
-# Left to itself, every process would start a thread for every core.
+# By default, each process would start as many threads as there are cores.
 cores=$(nproc 2>/dev/null || echo 1)
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > gpus ? cores / gpus : 1))}
 
 if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then
-    # A free port, so that two runs on one machine do not meet.
+    # --standalone chooses a free port, so that two runs do not collide.
     rendezvous=(--standalone)
 else
     rendezvous=(

@@ -1,15 +1,15 @@
 #!/usr/bin/env python
 """Compose a small COCO-style data set from photographs of scikit-image.
 
-Cut-outs of seven kinds of objects are pasted on photographic grounds, so
-that boxes, masks and semantic labels are exact by construction. The same
-options give the same images. Layout, below --out:
+Cut-outs of seven kinds of objects are pasted on photographs of grounds, so
+that boxes, masks and semantic labels are exact. The same options give the same
+images. Layout below --out:
 
     train2017/ val2017/                          images (JPEG)
     annotations/instances_{train,val}2017.json   boxes and masks (RLE)
     annotations/panoptic_{train,val}2017.json    segments; in a folder, PNG
     semantic/train2017/ semantic/val2017/        labels (PNG): 0 ground, 1-7
-    README.txt                                   where the photographs are from
+    README.txt                                   sources of the photographs
 """
 
 import argparse
@@ -24,7 +24,7 @@ from pycocotools import mask as rle
 PHOTOS = Path(skimage.__file__).parent / 'data'
 WIDTH, HEIGHT = 320, 240
 CLASSES = ('person', 'cat', 'cup', 'motorcycle', 'coin', 'retina', 'logo')
-GROUND = len(CLASSES) + 1  # number of its category
+GROUND = len(CLASSES) + 1  # category id of the ground
 GROUNDS = (
     'grass.png',
     'gravel.png',
@@ -49,7 +49,7 @@ logo.png               scikit-image's logo
 motorcycle_left.png    Middlebury 2014 stereo benchmark, Middlebury College
 retina.jpg             Wikimedia Commons; CC0
 """
-MIN_VISIBLE = 0.4  # of an object, after others were pasted over it
+MIN_VISIBLE = 0.4  # share of an object that others must not cover
 
 # Outlines drawn by hand, in pixels of the photograph.
 OUTLINES = {
@@ -91,7 +91,7 @@ def read(name: str) -> np.ndarray:
 
 
 def cut(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Crop an object out as BGR and alpha, (H, W, 4)."""
+    """Cut out an object as BGR and alpha, (H, W, 4)."""
     x, y, w, h = cv2.boundingRect(mask)
     box = np.s_[y : y + h, x : x + w]
     soft = cv2.GaussianBlur(mask, (3, 3), 0)
@@ -99,7 +99,7 @@ def cut(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def cut_outs() -> dict[str, list[np.ndarray]]:
-    """Cut out all objects, by class; the coins are 24 different ones."""
+    """Cut out all objects, by class; there are 24 different coins."""
     objects = {}
     for name, (photo, outline) in OUTLINES.items():
         image = read(photo)
@@ -140,7 +140,7 @@ def cut_outs() -> dict[str, list[np.ndarray]]:
 
 
 def draw_ground(photos: list[np.ndarray], rng) -> np.ndarray:
-    """Take a random part of a photograph; tint and light it at random."""
+    """Crop a random part of a random photograph, and change its colours."""
     image = photos[rng.integers(len(photos))]
     height = int(rng.uniform(0.45, 1.0) * min(image.shape[:2]))
     width = min(height * WIDTH // HEIGHT, image.shape[1])
@@ -153,7 +153,7 @@ def draw_ground(photos: list[np.ndarray], rng) -> np.ndarray:
 
 
 def transform(cutout: np.ndarray, rng) -> np.ndarray:
-    """Scale, mirror, turn and light an object at random."""
+    """Scale, mirror, rotate and tint an object at random."""
     size = rng.uniform(0.25, 0.75) * HEIGHT
     scale = size / max(cutout.shape[:2])
     image = cv2.resize(
@@ -173,7 +173,7 @@ def transform(cutout: np.ndarray, rng) -> np.ndarray:
 
 
 def place(image: np.ndarray, rng) -> np.ndarray:
-    """Put an object somewhere on the canvas, at most a quarter outside."""
+    """Put an object at a random place, at most a quarter of it outside."""
     h, w = image.shape[:2]
     x = int(rng.uniform(-0.25 * w, WIDTH - 0.75 * w))
     y = int(rng.uniform(-0.25 * h, HEIGHT - 0.75 * h))
@@ -222,7 +222,7 @@ def annotate(label: int, mask: np.ndarray) -> dict:
 
 
 def draw_segments(instances: list) -> tuple[np.ndarray, list[dict]]:
-    """Draw COCO's panoptic segments: the ground is 1, objects count from 2.
+    """Draw COCO's panoptic segments: ground has id 1, objects 2 and above.
 
     Returns:
         tuple: Picture (H, W, 3), BGR with the segment's number in the red
@@ -246,7 +246,7 @@ def write_split(out: Path, split: str, size: int, seed: int) -> list:
         (out / folder).mkdir(parents=True, exist_ok=True)
     images, annotations, scenes, segmented = [], [], [], []
     for index in range(size):
-        # Every scene has a seed of its own: more scenes change none.
+        # Each scene has its own seed, so it does not depend on their number.
         rng = np.random.default_rng([seed, split == 'val2017', index])
         scene, instances = compose(objects, grounds, rng)
         semantic = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -287,7 +287,7 @@ def write_split(out: Path, split: str, size: int, seed: int) -> list:
     ground = dict(id=GROUND, name='ground', isthing=0)
     whole = dict(record, annotations=segmented, categories=[ground, *things])
     (out / f'{panoptic}.json').write_text(json.dumps(whole))
-    # Written last: a split with annotations is complete.
+    # This file is written last: a split that has it is complete.
     target = out / 'annotations' / f'instances_{split}.json'
     target.write_text(json.dumps(record))
     return scenes
@@ -303,7 +303,9 @@ def main() -> None:
     parser.add_argument('--train', type=int, default=2048)
     parser.add_argument('--val', type=int, default=96)
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--preview', type=Path, help='write a picture of 20')
+    parser.add_argument(
+        '--preview', type=Path, help='write a picture of 20 scenes'
+    )
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / 'README.txt').write_text(SOURCES)

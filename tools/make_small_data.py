@@ -1,14 +1,14 @@
 #!/usr/bin/env python
-r"""Gather the photographs of the small pre-training set in one folder.
+r"""Collect the photographs of the small pre-training set in one folder.
 
     python tools/make_small_data.py --voc VOCdevkit/VOC2012 --coco coco \
         --camvid cityscapes --scenes scenes
 
-Links the images that may be trained on, and no image of a validation set:
-those that VOC's ImageSets/Segmentation/trainaug.txt lists, COCO's train2017,
-the frames below leftImg8bit/train (CamVid in Cityscapes' layout), and all of
-the folder of scenes. A set that is not named is left out. Layout, below
---out:
+The folder has links to training images, and to no image of a validation set:
+the images that VOC's ImageSets/Segmentation/trainaug.txt lists, COCO's
+train2017, the frames below leftImg8bit/train (CamVid in the layout of
+Cityscapes), and all images in the folder of scenes. Sets that are not named
+are left out. Layout below --out:
 
     pool/voc/ pool/coco/ pool/camvid/ pool/scenes/
 """
@@ -22,12 +22,12 @@ from pixcon_mm.errors import UserError, run_tool
 
 
 def voc_images(root: Path) -> tuple[Path, list[Path]]:
-    """Return the folder of VOC's images, and those of trainaug.txt."""
+    """Return the folder of VOC's images, and the images of trainaug.txt."""
     lists = root / 'ImageSets/Segmentation'
     if not (lists / 'trainaug.txt').is_file():
         raise UserError(
-            f'There is no {lists / "trainaug.txt"}: it lists the images of '
-            'train.txt and of the augmented set, one name a line.'
+            f'There is no {lists / "trainaug.txt"}, which lists the images of '
+            'train.txt and of the augmented set, one name per line.'
         )
     names = (lists / 'trainaug.txt').read_text().split()
     validation = {*(lists / 'val.txt').read_text().split()}

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Collect wheels for a machine that has PyTorch and no network:
 #     bash tools/make_wheelhouse.sh [FOLDER]
-# FOLDER is .wheelhouse by default, which git ignores; Makefile's `gpu` finds
-# it there. requirements/wheelhouse.txt lists what it holds and what it leaves
-# out. tools/install_wheelhouse.sh installs it, for Python 3.12 on x86-64.
+# FOLDER is .wheelhouse by default, which git ignores and `make gpu` uses.
+# requirements/wheelhouse.txt lists the packages that it has and those that it
+# leaves out. tools/install_wheelhouse.sh installs them, for Python 3.12 on
+# x86-64.
 set -euo pipefail
 
 limit_mb=40
@@ -15,8 +16,8 @@ if [ -z "${PYTHON:-}${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] &&
     python=$root/.venv/bin/python
 fi
 
-# The first sign in a name of the list leads to one of two ways: OpenMMLab's
-# packages come as sources, which become wheels for every Python and machine.
+# Packages of OpenMMLab (onedl-*) come as sources, from which pip builds wheels
+# for every Python and machine. All others are downloaded as wheels.
 names=$(grep -v '^#' "$root/requirements/wheelhouse.txt")
 sources=$(grep '^onedl-' <<<"$names")
 binaries=$(grep -v '^onedl-' <<<"$names")
@@ -27,7 +28,7 @@ if [ -e "$folder" ] && [ -n "$(ls -A "$folder")" ]; then
 fi
 mkdir -p "$folder"
 
-# An isolated build sees no PyTorch, so MMCV compiles nothing.
+# The build is isolated from PyTorch, so that MMCV compiles nothing.
 # shellcheck disable=SC2086
 MMCV_WITH_OPS=0 "$python" -m pip wheel --quiet --no-deps \
     -c "$pins" -w "$folder" $sources

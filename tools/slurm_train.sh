@@ -21,14 +21,14 @@ if [ -z "${PYTHON:-}${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] &&
     [ -x "$tools/../.venv/bin/python" ]; then
     python=$tools/../.venv/bin/python
 fi
-# Left to itself, every process would start a thread for every core.
+# By default, each process would start as many threads as there are cores.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${CPUS_PER_TASK:-8}}
 
 per_node=${GPUS_PER_NODE:-8}
 per_node=$((gpus < per_node ? gpus : per_node))
-# MMEngine reads it; srun passes it on.
+# MMEngine reads this variable in each process; srun passes it on.
 export MASTER_PORT=${PORT:-29500}
-# SRUN_ARGS is a list of options.
+# SRUN_ARGS is not quoted, as it is a list of options.
 # shellcheck disable=SC2086
 exec srun --partition "$partition" --job-name "$job" \
     --ntasks "$gpus" --ntasks-per-node "$per_node" \

@@ -1,4 +1,4 @@
-"""Run torchrun for launch.sh: pass on signals, report no error twice."""
+"""Run torchrun for launch.sh: pass on signals, report errors only once."""
 
 import contextlib
 import logging
@@ -7,23 +7,23 @@ import signal
 import sys
 from pathlib import Path
 
-STOPPED = 75  # status of a run that a signal has stopped, with a checkpoint
-# Statuses of an error and of a wrong usage, which the process has reported.
+STOPPED = 75  # exit status of a run that a signal has stopped
+# Exit statuses of processes that have printed an error or their usage.
 REPORTED = (1, 2)
-passed_on: list[int] = []  # signals
+passed_on: list[int] = []  # signals that were passed on
 
 
 def handle(handler) -> None:
-    """Set a handler of the signals that stop a run."""
+    """Set the handler of the signals that stop a run."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, handler)
 
 
 def pass_on(number: int, frame: object) -> None:
-    """Send a signal to the processes that were started here.
+    """Send a signal to the child processes.
 
-    torchrun would end them itself, and kill those that need more than half
-    a minute for their checkpoint.
+    torchrun's own handler would kill children that need more than half a
+    minute to save their checkpoint.
     """
     passed_on.append(number)
     children = [
@@ -40,14 +40,14 @@ def pass_on(number: int, frame: object) -> None:
 
 def main() -> None:
     """Run torchrun with the arguments of this command."""
-    # Importing PyTorch takes seconds, and nothing runs yet.
+    # Importing PyTorch takes seconds; a signal may end the process meanwhile.
     handle(lambda *_: os._exit(STOPPED))
     from torch.distributed.elastic.multiprocessing import api, errors
     from torch.distributed.run import main as torchrun
 
     handle(pass_on)
-    # The signals that are left to torchrun. Versions that do not read this
-    # take SIGTERM and SIGINT as well.
+    # Signals that torchrun handles itself. Versions that do not read this
+    # variable handle SIGTERM and SIGINT as well.
     os.environ.setdefault('PET_SIGNALS_TO_HANDLE', 'SIGHUP,SIGQUIT')
     logging.getLogger(api.__name__).setLevel(logging.CRITICAL)
     try:
@@ -57,7 +57,7 @@ def main() -> None:
         reported = [code for code in codes if code in REPORTED]
         if not reported and (STOPPED in codes or passed_on):
             sys.exit(STOPPED)
-        # Ranks may have ended without a message: then torchrun reports them.
+        # If the processes ended without a message, torchrun reports them.
         if not reported:
             raise
         sys.exit(reported[0])

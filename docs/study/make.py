@@ -1,11 +1,11 @@
-"""Write what the runs of a plan have given so far into docs/study/.
+"""Write the results of a plan so far into docs/study/.
 
     python docs/study/make.py plans/small.yaml
 
-PLAN.md has the tables, PLAN.json every number behind them, PLAN_curves.json
-and .png the training curves, PLAN_epochs.png what probe.py has measured;
-pictures of pictures.py are shown.
-Nothing runs; what has no result is said to be not run yet.
+PLAN.md has the tables, and shows the pictures of pictures.py. PLAN.json has
+all numbers, PLAN_curves.json and PLAN_curves.png the training curves, and
+PLAN_epochs.png the measurements of probe.py. This script runs nothing; parts
+without results are marked as not run yet.
 """
 
 import argparse
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def runs_of(status: PlanStatus) -> dict[str, Any]:
-    """Describe the runs that have begun: state, metrics, origin, cost."""
+    """Describe all runs that have begun: state, metrics, origin, cost."""
     found = {}
     for name, run in status.runs.items():
         own, attempts = status.status(run), status.run_dir(run).attempts()
@@ -125,14 +125,14 @@ def runs_of(status: PlanStatus) -> dict[str, Any]:
 
 
 def rounded(value: Any) -> Any:
-    """Round floats to six significant digits, also those within."""
+    """Round a float, or all floats in a dict, to six significant digits."""
     if isinstance(value, dict):
         return {key: rounded(child) for key, child in value.items()}
     return float(f'{value:.6g}') if isinstance(value, float) else value
 
 
 def settings(status: PlanStatus) -> dict[str, Any]:
-    """Collect the settings of complete runs, once for all of their seeds."""
+    """Collect the settings of complete runs, once for all seeds of a run."""
     found = {}
     for run in status.runs.values():
         if status.status(run).state is State.COMPLETE:
@@ -140,7 +140,7 @@ def settings(status: PlanStatus) -> dict[str, Any]:
             found[f'{run.kind}/{name}'] = {
                 key: value
                 for key, value in settings_of(run).items()
-                # Its own, not those of what it started from.
+                # Leave out the settings of its parents.
                 if key not in ('seed', 'weights')
                 and not key.startswith(('pretrain.', 'finetune.'))
             }
@@ -180,10 +180,10 @@ def cells_of(table: Table) -> list[dict[str, Any]]:
 
 
 def curves_of(status: PlanStatus) -> dict[str, Any]:
-    """Read a value an epoch of each curve of each pre-training."""
+    """Read the last value of each epoch, for all curves and pre-trainings."""
     found = {}
     for run in select(status.runs.values(), kind='pretrain'):
-        # A stale run's files are those of other settings.
+        # The files of a stale run are for other settings.
         if status.status(run).state is State.STALE:
             continue
         records = status.run_dir(run).records()
@@ -201,10 +201,10 @@ def curves_of(status: PlanStatus) -> dict[str, Any]:
 
 
 def read_probes(status: PlanStatus) -> dict[str, Any]:
-    """Read what probe.py has measured, by pre-training and epoch.
+    """Read the results of probe.py, by pre-training and epoch.
 
-    Reports of other weights than those that are there now are left out: the
-    run has been repeated since.
+    A report is left out if the checkpoint has changed since, because the run
+    was repeated.
     """
     found = {}
     folder = Path(status.plan.work_dir) / 'probe'
@@ -242,7 +242,7 @@ def draw_curves(
 ) -> Figure | None:
     """Draw smoothed curves over epochs, a line for each run.
 
-    Runs of one title have one colour and dashing.
+    Runs with the same title have lines of the same style.
     """
     if not curves:
         return None
@@ -252,7 +252,7 @@ def draw_curves(
     ):
         for name, curve in curves.items():
             if key in curve:
-                values = np.array(curve[key], float)  # None is nan
+                values = np.array(curve[key], float)  # None becomes NaN
                 values = smooth(values, smoothing(len(values)))
                 add_line(axes, titles, name, curve['epoch'], values)
         axes.set_title(title, fontsize=9)
@@ -291,7 +291,7 @@ def add_line(axes, titles, name, epochs, values, **style) -> None:
 
 
 def with_legend(figure: Figure) -> Figure:
-    """Name each method once, below the panels."""
+    """Add a legend below the panels, with an entry for each method."""
     lines = {
         line.get_label(): line for axes in figure.axes for line in axes.lines
     }
@@ -355,8 +355,8 @@ def write_page(
         (
             'epochs',
             'Over the training',
-            'Checkpoints that were kept, measured by [probe.py](probe.py); '
-            'epoch 0 is random weights of the same seed.',
+            'Kept checkpoints, measured by [probe.py](probe.py); epoch 0 has '
+            'random weights of the same seed.',
         ),
     ):
         lines += [f'## {title}', '']
@@ -367,10 +367,11 @@ def write_page(
     lines += ['## Matches and weights', '']
     if matches:
         lines += [
-            'Of two photographs, by [pictures.py](pictures.py): the same two '
-            'crops in each row, with the matches of the cells in their '
-            'overlap (dashed), the cosine of each match, and its weight. '
-            'Photographs: Rachel Michetti and Stefan van der Walt, CC0.',
+            'For two photographs, drawn by [pictures.py](pictures.py): each '
+            'row has the same two crops, with the matches of the cells in '
+            'their overlap (dashed), the cosine of each match, and its '
+            'weight. Photographs: Rachel Michetti and Stefan van der Walt, '
+            'CC0.',
             '',
         ]
         lines += [f'![Matches and weights]({file})\n' for file in matches]

@@ -2,10 +2,10 @@
 
     python docs/study/pictures.py plans/small.yaml --epochs 0 40 75
 
-Writes PLAN_matches_coffee.jpg and PLAN_matches_cat.jpg, for make.py, of two
-photographs that come with scikit-image (CC0: Rachel Michetti, Stefan van der
-Walt). Epoch 0 is random weights. Crops and colours are the same in all rows
-of a picture.
+The pictures PLAN_matches_coffee.jpg and PLAN_matches_cat.jpg, which make.py
+shows, are of two photographs in scikit-image (CC0: Rachel Michetti, Stefan van
+der Walt). Epoch 0 has random weights. All rows of a picture have the same
+crops and changes of colour.
 """
 
 import argparse

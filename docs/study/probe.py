@@ -1,11 +1,12 @@
-"""Measure the kept checkpoints of a plan's pre-trainings, for make.py.
+"""Evaluate kept checkpoints of a plan's pre-trainings, for make.py.
 
     python docs/study/probe.py plans/small.yaml               # every 15 epochs
     python docs/study/probe.py plans/small.yaml --only '*-seed0'
 
-Nearest neighbours and correspondence, with the options of two of the plan's
-benchmarks, so that the last epoch's numbers are those of the tables. Epoch 0
-is random weights of the same seed. What is there is not measured again.
+The protocols are nearest neighbours and correspondence, with the options of
+two benchmarks of the plan, so that the numbers of the last epoch equal those
+in the tables. Epoch 0 has random weights of the same seed. Existing results
+are not measured again.
 """
 
 import argparse
@@ -29,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Evaluate checkpoint after checkpoint."""
+    """Evaluate one checkpoint after the other."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -37,14 +38,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('plan')
     parser.add_argument('--every', type=int, default=15, help='epochs (15)')
     parser.add_argument(
-        '--only', default='*', metavar='PATTERN', help='of METHOD-SET-seedN'
+        '--only',
+        default='*',
+        metavar='PATTERN',
+        help='pattern for METHOD-SET-seedN of the pre-trainings',
     )
     parser.add_argument(
         '--benchmarks',
         nargs=2,
         default=('voc-knn', 'voc-correspondence'),
         metavar=('KNN', 'CORRESPONDENCE'),
-        help='whose options are taken (voc-knn voc-correspondence)',
+        help='benchmarks with the options (voc-knn voc-correspondence)',
     )
     args = parser.parse_args(argv)
     plan_file = os.path.relpath(args.plan, ROOT)
@@ -71,16 +75,16 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def report_of(status: PlanStatus, run: Run, epoch: int) -> Path:
-    """Return the file of a checkpoint's report; one for all random weights."""
+    """Return the file of a report; random weights share one per seed."""
     name = run.name.partition('/')[2] if epoch else f'random-seed{run.seed}'
     return Path(status.plan.work_dir) / 'probe' / name / f'epoch_{epoch}.json'
 
 
 def options_of(plan: Plan, benchmarks: list[str]) -> tuple[str, list[str]]:
-    """Return config and options of two evaluations in one.
+    """Merge the options of two evaluations; return them with the config.
 
     Raises:
-        UserError: If they do not fit together.
+        UserError: If the two evaluations disagree.
     """
     options: dict[str, Any] = {}
     for name in benchmarks:
@@ -101,7 +105,7 @@ def options_of(plan: Plan, benchmarks: list[str]) -> tuple[str, list[str]]:
 
 
 def is_measured(report: Path, weights: str) -> bool:
-    """Return whether a report of these weights is there."""
+    """Check if there is a report for these weights."""
     if not report.is_file():
         return False
     known = json.loads(report.read_text(encoding='utf-8'))['backbone']

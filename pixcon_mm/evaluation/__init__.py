@@ -1,5 +1,5 @@
-"""Frozen dense evaluation: how good features are as they are.
+"""Dense evaluation of frozen features, without fine-tuning of the backbone.
 
-The protocols are in docs/evaluation.md. Importing this package imports none
-of OpenMMLab's frameworks; its modules do so when they need one.
+docs/evaluation.md describes the protocols. Importing this package imports
+none of OpenMMLab's frameworks; its modules do so when they need one.
 """

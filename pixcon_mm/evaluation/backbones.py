@@ -1,4 +1,4 @@
-"""Backbones of any library, frozen, with the weights of any checkpoint."""
+"""Frozen backbones of several libraries, with weights of any checkpoint."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,12 +22,14 @@ class FrozenBackbone(nn.Module):
 
     Args:
         net (nn.Module): The network.
-        read (Callable): From normalised images to its feature map.
-        mean, std (Sequence[float]): Of the channels, for values 0 to 255.
-        bgr (bool): The network takes BGR; ``mean`` and ``std`` are BGR, too.
-        stride (int): Pixels a cell.
-        channels (int): D.
-        origin (dict): Where architecture and weights come from.
+        read (Callable): From normalised images to the network's feature map.
+        mean, std (Sequence[float]): Mean and standard deviation of each
+            channel, for values from 0 to 255.
+        bgr (bool): The network takes BGR; ``mean`` and ``std`` are then in
+            this order as well.
+        stride (int): Side of a cell in pixels.
+        channels (int): Channels D of the feature map.
+        origin (dict): Sources of the architecture and the weights.
     """
 
     def __init__(
@@ -67,19 +69,19 @@ class FrozenBackbone(nn.Module):
             images = images.flip(1)
         try:
             return self.read((images - self.mean) / self.std).float()
-        # timm asserts, for windows and positions; mirroring has a least size.
+        # Models of timm assert some sizes; reflection padding needs a minimum.
         except (AssertionError, RuntimeError) as error:
             is_size = 'Padding size' in str(error)
             if isinstance(error, RuntimeError) and not is_size:
                 raise
             height, width = images.shape[2:]
             raise UserError(
-                f'The backbone takes no images of {height} x {width} pixels '
-                f'({error}): choose another --size.'
+                'The backbone does not take images of '
+                f'{height} x {width} pixels ({error}): choose another --size.'
             ) from error
 
     def describe(self) -> dict:
-        """Return what a result file says about the features."""
+        """Return the entries about the features for a result file."""
         return dict(
             self.origin,
             stride=self.stride,
@@ -91,7 +93,10 @@ class FrozenBackbone(nn.Module):
 
 
 def find_device(name: str | None) -> str:
-    """Return a device; by default CUDA if there is one, else the CPU.
+    """Return a device's name: CUDA if there is one, otherwise the CPU.
+
+    Args:
+        name (str, optional): Another choice; it is checked.
 
     Raises:
         UserError: If this machine has no device of that name.
@@ -99,7 +104,7 @@ def find_device(name: str | None) -> str:
     name = name or ('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         torch.empty(0, device=name)
-    # Without CUDA in the build, PyTorch asserts.
+    # A PyTorch built without CUDA raises AssertionError.
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
@@ -115,7 +120,7 @@ def load_backbone(
     prefix: str | None = None,
     seed: int = 0,
 ) -> FrozenBackbone:
-    """Build a backbone of any library and fill it, all of it.
+    """Build a backbone and load weights for all of its tensors.
 
     Args:
         arch (str): A config file with ``model.backbone``, of this project or
@@ -126,10 +131,11 @@ def load_backbone(
             project or of the release, an exported backbone, a state dict),
             ``'torchvision'`` for its supervised ResNet, or ``'none'`` for
             random weights.
-        stride (int, optional): Pixels a cell; a CNN is dilated to it, with
-            unchanged weights. By default the network's own.
-        prefix (str, optional): Where a foreign file has the backbone.
-        seed (int): Of random weights.
+        stride (int, optional): Side of a cell in pixels, to which a CNN is
+            dilated with unchanged weights. By default the network's own.
+        prefix (str, optional): Prefix of the backbone's tensors, for files in
+            an unknown format.
+        seed (int): Seed of random weights.
 
     Returns:
         FrozenBackbone: In eval mode, on the CPU.
@@ -235,7 +241,7 @@ def _from_timm(name: str) -> dict:
         raise UserError(
             f'timm has no model {name!r}.{suggest(name, timm.list_models())}'
         )
-    # ViTs of a fixed size would refuse other images.
+    # Without this option, ViTs take images of one size only.
     is_vit = timm.models.model_entrypoint(name).__module__.endswith(
         'vision_transformer'
     )
@@ -276,8 +282,8 @@ def _from_torchvision(name: str) -> dict:
         return dict(net=net, read=lambda images: stages(images)['map'])
     if not hasattr(net, 'features') or not hasattr(net, 'classifier'):
         raise UserError(
-            f'Feature maps of torchvision are read from its CNNs, and {name} '
-            f'is none: take timm:NAME.'
+            'Feature maps of torchvision models are read from CNNs only, and '
+            f'{name} is not one: take timm:NAME.'
         )
     net.classifier = nn.Identity()
     return dict(net=net, read=net.features)

@@ -1,7 +1,8 @@
-"""Clusters of frozen features as segments; docs/evaluation.md, section 4.
+"""Segmentation by clustering frozen features; docs/evaluation.md, section 4.
 
-Protocol of Ziegler and Asano, Leopart, CVPR 2022: standardise, PCA, k-means,
-clusters matched to classes. The k-means is that of faiss.
+Protocol of Ziegler and Asano, Leopart, CVPR 2022: standardise the features,
+reduce them by PCA, cluster them by k-means (of faiss), and match the clusters
+to classes.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from pixcon_mm.evaluation.features import feature_batches
 from pixcon_mm.evaluation.metrics import IGNORE, shrink
 
 PCA, MASK = 50, 100  # dimensions; side of the masks in pixels
-ITERATIONS, SEEDS = 50, 5  # of k-means
+ITERATIONS, SEEDS = 50, 5  # iterations and number of runs of k-means
 
 
 def fit_pca(
@@ -30,11 +31,12 @@ def fit_pca(
 ) -> tuple[Tensor, Tensor]:
     """Find the principal components of standardised features.
 
-    Only sums are kept, in float64, whatever the number of images.
+    Only sums are kept, in float64, so memory does not grow with the number of
+    images.
 
     Returns:
-        tuple[Tensor, Tensor]: Mean of the features (D, ), and the matrix
-        that takes what is left to the components, (D, dims).
+        tuple[Tensor, Tensor]: Mean of the features, (D, ), and the matrix
+        that projects features minus mean on the components, (D, dims).
     """
     count, size = 0, backbone.channels
     sums = torch.zeros(size, dtype=torch.float64)
@@ -60,7 +62,7 @@ def project(
     pca: tuple[Tensor, Tensor],
     **loading,
 ) -> tuple[np.ndarray, Tensor]:
-    """Project all cells, and shrink all masks.
+    """Project all cells on the principal components, and shrink all masks.
 
     Returns:
         tuple: Cells, float32, (images, h, w, dims), and masks, uint8,
@@ -79,8 +81,8 @@ def cluster(cells: np.ndarray, k: int, seed: int) -> Tensor:
 
     Args:
         cells (np.ndarray): float32. Shape (..., dims).
-        k (int): Clusters.
-        seed (int): Of the first centres.
+        k (int): Number of clusters.
+        seed (int): Seed of the first centres.
 
     Returns:
         Tensor: Cluster of each cell, int64. Shape (...).
@@ -114,8 +116,8 @@ def count_pairs(
     Args:
         ids (Tensor): Clusters of cells. Shape (images, h, w).
         masks (Tensor): Classes or ``IGNORE``. Shape (images, H, W).
-        k (int): Clusters.
-        num_classes (int): C.
+        k (int): Number of clusters.
+        num_classes (int): Number of classes C.
 
     Returns:
         Tensor: int64. Shape (k, C).
@@ -132,7 +134,7 @@ def count_pairs(
 
 
 def merge_by_precision(counts: Tensor) -> Tensor:
-    """Give each cluster the class that most of its pixels have.
+    """Give each cluster the most frequent class of its pixels.
 
     Args:
         counts (Tensor): From :func:`count_pairs`. Shape (k, C).
@@ -151,10 +153,10 @@ def merge_by_precision(counts: Tensor) -> Tensor:
 
 
 def match_by_iou(counts: Tensor) -> Tensor:
-    """Match as many clusters as classes one to one, for the highest mIoU.
+    """Match C clusters to C classes, one to one, for the highest mIoU.
 
     Args:
-        counts (Tensor): From :func:`count_pairs`, k = C. Shape (C, C).
+        counts (Tensor): From :func:`count_pairs` with k = C. Shape (C, C).
 
     Returns:
         Tensor: Confusion matrix. Shape (C, C).

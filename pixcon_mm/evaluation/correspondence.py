@@ -1,6 +1,7 @@
-"""Correspondence of two crops of a photograph, whose geometry is known.
+"""Matching of cells between two crops of a photograph.
 
-docs/evaluation.md, section 2. No labels are needed.
+The known geometry of the crops gives the right match, so that no labels are
+needed; docs/evaluation.md, section 2.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ from pixcon_mm.models.geometry import (
 )
 from pixcon_mm.models.matching import cell_similarity
 
-AREA = (0.2, 1.0)  # of a crop, as a share of the photograph
+AREA = (0.2, 1.0)  # range of a crop's area, as a share of the photograph
 NAMES = (
     'recall_at_1',
     'recall_within_1_cell',
@@ -42,7 +43,7 @@ class CropPairs(Dataset):
     Args:
         paths (Sequence[Path]): Photographs.
         size (int): Side of a crop after resizing, in pixels.
-        seed (int): With the index of a photograph, it gives its crops.
+        seed (int): Seed of the crops, together with the photograph's index.
     """
 
     def __init__(self, paths: Sequence[Path], size: int, seed: int = 0):
@@ -72,7 +73,7 @@ class CropPairs(Dataset):
 
 @contextmanager
 def numpy_seeded(*seed: int) -> Iterator[None]:
-    """Seed NumPy's global generator in here, and restore it."""
+    """Seed NumPy's global generator, and restore its state at the end."""
     state = np.random.get_state()
     np.random.seed(np.random.SeedSequence(seed).generate_state(4))
     try:
@@ -91,9 +92,9 @@ def target_cells(
         grid (tuple[int, int]): Rows and columns of both views' cells.
 
     Returns:
-        tuple[Tensor, Tensor]: Row and column of the cell of the second view
-        that the centre lies in, or of the nearest one, int64 (B, N, 2), and
-        whether it lies inside that view, bool (B, N).
+        tuple[Tensor, Tensor]: Row and column of the second view's cell that
+        contains the centre, or of the nearest cell, int64 (B, N, 2), and
+        whether the centre lies inside the second view, bool (B, N).
 
     Example:
         >>> crops = torch.tensor([[[0., 0., 4., 4.], [2., 0., 6., 4.]]])
@@ -119,15 +120,15 @@ def count_matches(
     """Count how often the most similar cell is the right one.
 
     Args:
-        similarity (Tensor): Of the first view's N cells to the second's.
-            Shape (B, N, N).
+        similarity (Tensor): Similarity of the first view's N cells (rows) to
+            the second view's. Shape (B, N, N).
         geometry (Geometry): B pairs of crops.
-        grid (tuple[int, int]): Rows and columns, h * w = N.
+        grid (tuple[int, int]): Rows and columns of cells, h * w = N.
 
     Returns:
-        Tensor: Over all cells in an overlap: right cells, cells at most one
-        row and one column away, the same two as expected of a random choice,
-        and the number of cells. float64, shape (5, ).
+        Tensor: Counts over all cells in the overlaps: choices of the right
+        cell; choices at most one row and one column away from it; the same
+        two numbers expected for random choices; cells. float64, shape (5, ).
     """
     rows, columns = grid
     target, inside = target_cells(geometry, grid)
@@ -157,11 +158,12 @@ def match(
 
     Args:
         backbone (FrozenBackbone): The network.
-        pairs (CropPairs): Photographs.
-        **loading: For :func:`~pixcon_mm.evaluation.features.batches`.
+        pairs (CropPairs | Subset): Crops of photographs.
+        **loading: Arguments of
+            :func:`~pixcon_mm.evaluation.features.batches`.
 
     Returns:
-        Tensor: As of :func:`count_matches`.
+        Tensor: Counts as :func:`count_matches` returns them.
     """
     total = torch.zeros(5, dtype=torch.float64)
     for views, boxes, flips in batches(pairs, **loading):
@@ -177,10 +179,10 @@ def match_batch(
     Args:
         backbone (FrozenBackbone): The network.
         views (Tensor): RGB, 0 to 255. Shape (B, 2, 3, H, W).
-        geometry (Geometry): Of these views.
+        geometry (Geometry): Crops of these views.
 
     Returns:
-        Tensor: As of :func:`count_matches`.
+        Tensor: Counts as :func:`count_matches` returns them.
     """
     device = backbone.mean.device
     maps = backbone(views.flatten(0, 1).to(device))
@@ -194,7 +196,7 @@ def match_batch(
 
 
 def summarize(counts: Tensor) -> dict:
-    """Turn the counts of :func:`count_matches` into shares."""
+    """Turn the counts of :func:`count_matches` into shares of the cells."""
     *matches, cells = counts.tolist()
     shares = [count / max(cells, 1) for count in matches]
     return {**dict(zip(NAMES, shares, strict=True)), 'cells': int(cells)}

@@ -1,4 +1,4 @@
-"""Photographs with a class for every pixel, in trees of known data sets."""
+"""Photographs with a class for every pixel, in the folders of data sets."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -42,11 +42,11 @@ Pair = tuple[Path, Path]  # image and mask
 
 
 class Labelled(NamedTuple):
-    """One image and its classes.
+    """An image and the classes of its pixels.
 
     Attributes:
         image (Tensor): uint8, RGB, resized. Shape (3, H, W).
-        mask (Tensor): uint8, class or ``IGNORE``, in the size of the
+        mask (Tensor): uint8, class or ``IGNORE``, in the original size of the
             photograph. Shape (H0, W0).
     """
 
@@ -55,20 +55,20 @@ class Labelled(NamedTuple):
 
 
 class DenseData(Dataset):
-    """Labelled photographs of one split of a tree.
+    """Labelled photographs of one split of a data set.
 
     Args:
-        root (str | Path): Folder of one of ``TREES``, recognised by what is
-            in it.
-        split (str): ``'train'``, ``'val'``, or in a tree of VOC any list
-            below ImageSets/Segmentation, as ``'trainaug'``.
+        root (str | Path): Folder of one of ``TREES``, recognised by its
+            subfolders.
+        split (str): ``'train'``, ``'val'``, or for VOC any list in
+            ImageSets/Segmentation, such as ``'trainaug'``.
         size (tuple[int, int]): Height and width that images are resized to.
-        classes (Sequence[str], optional): Names of the classes that count;
-            pixels of others are ignored. By default all of the data set.
+        classes (Sequence[str], optional): Names of the classes to use; pixels
+            of other classes are ignored. By default all of the data set.
 
     Raises:
-        UserError: If the folder is no such tree, an image has no mask, or
-            there is no class of a name, or it is named twice.
+        UserError: If the folder is no such tree, if an image has no mask, or
+            if a class is unknown or named twice.
     """
 
     def __init__(
@@ -90,8 +90,9 @@ class DenseData(Dataset):
         for path in (path for pair in self.pairs for path in pair):
             if not path.is_file():
                 raise UserError(
-                    f'{as_line(path)} is missing, which the split {split!r} '
-                    f'of {self.root} needs: {_expected(self.kind)}'
+                    f'The split {split!r} of {self.root} needs '
+                    f'{as_line(path)}, which is missing: '
+                    f'{_expected(self.kind)}'
                 )
         self.classes = list(classes or names)
         for name in self.classes:
@@ -104,7 +105,7 @@ class DenseData(Dataset):
                     f'{self.kind} has no class {name!r}.{suggest(name, names)}'
                     f' Its classes are {", ".join(names)}.'
                 )
-        # From the label of the data set to that of the evaluation.
+        # From a label in the mask to an index in self.classes.
         self._table = np.full(256, IGNORE, np.uint8)
         for index, name in enumerate(self.classes):
             self._table[names.index(name)] = index
@@ -118,7 +119,8 @@ class DenseData(Dataset):
         """Return a resized image and its mask.
 
         Raises:
-            UserError: If a file is damaged or does not fit.
+            UserError: If a file is damaged, or if the mask has another size
+                than the image or unknown labels.
         """
         image_path, mask_path = self.pairs[index]
         image = read_image(image_path)
@@ -133,14 +135,14 @@ class DenseData(Dataset):
         if labels.shape != shape:
             raise UserError(
                 f'The mask {as_line(mask_path)} has the shape {labels.shape} '
-                f'(height, width), and its image {shape}: replace one.'
+                f'(height, width), but its image has {shape}: replace one.'
             )
         known = labels[labels != IGNORE]
         if known.size and known.max() >= self._num_labels:
             raise UserError(
                 f'The mask {as_line(mask_path)} has the label {known.max()}, '
-                f'and {self.kind} has {self._num_labels} classes, from 0 on, '
-                f'beside {IGNORE} for pixels that do not count.'
+                f'but the labels of {self.kind} are 0 to '
+                f'{self._num_labels - 1}, and {IGNORE} for ignored pixels.'
             )
         if self.size != shape:
             image = resize(image, self.size[::-1], 'bilinear')
@@ -149,10 +151,10 @@ class DenseData(Dataset):
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Read a photograph. RGB, uint8, shape (H, W, 3).
+    """Read a photograph as RGB, uint8, of shape (H, W, 3).
 
     Raises:
-        UserError: If it is damaged; an evaluation leaves no image out.
+        UserError: If the file is damaged; an evaluation skips no image.
     """
     try:
         _, image = LoadSceneImage().read(str(path))
@@ -165,10 +167,10 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def tree_of(root: Path) -> str:
-    """Recognise the tree that a folder holds.
+    """Return the key of ``TREES`` that a folder matches.
 
     Raises:
-        UserError: If it is none, with what is expected.
+        UserError: If it matches none; the message lists the known trees.
     """
     marks = {
         'VOC': 'ImageSets/Segmentation',
@@ -179,12 +181,12 @@ def tree_of(root: Path) -> str:
     for kind, mark in marks.items():
         if (root / mark).exists():
             return kind
-    what = 'is no labelled tree' if root.is_dir() else 'is no folder'
+    what = 'holds no labelled data' if root.is_dir() else 'is no folder'
     what = what if root.exists() else 'does not exist'
     trees = ''.join(
         f'\n  {kind}: {", ".join(parts)}' for kind, parts in TREES.items()
     )
-    raise UserError(f'{root} {what}. These are read:{trees}')
+    raise UserError(f'{root} {what}. These layouts are read:{trees}')
 
 
 def _expected(kind: str) -> str:
@@ -199,12 +201,12 @@ def _names(dataset: str) -> list[str]:
 
 
 def _indices(path: Path) -> np.ndarray:
-    """Read a mask whose pixels are classes, grey or with a palette."""
+    """Read a mask whose pixel values are classes, grey or with a palette."""
     with Image.open(path) as picture:
         if picture.mode not in ('L', 'P'):
             raise ValueError(
-                f'it has the mode {picture.mode}, and classes are in 8 bits '
-                'of grey or a palette'
+                f'its mode is {picture.mode}, but classes are stored as 8 '
+                'bits of grey or with a palette'
             )
         return np.array(picture)
 

@@ -1,4 +1,4 @@
-"""Denser feature maps of a CNN by dilation, with the weights as they are."""
+"""Dilation of a CNN, for denser feature maps with unchanged weights."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pixcon_mm.errors import UserError
 
-PROBE = 224  # pixels: a multiple of every usual stride and patch
+PROBE = 224  # pixels; a multiple of all usual strides and patch sizes
 Read = Callable[[Tensor], Tensor]
 Windows = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
@@ -19,10 +19,10 @@ def stride_of(
 
     Args:
         read (Callable): From images (B, 3, H, W) to features (B, D, h, w).
-        device (torch.device | str): Where the network is.
+        device (torch.device | str): Device of the network.
 
     Raises:
-        UserError: If it gives something else.
+        UserError: If the output is no feature map.
     """
     with torch.no_grad():
         features = read(torch.zeros(1, 3, PROBE, PROBE, device=device))
@@ -38,11 +38,11 @@ def stride_of(
 def dilate(net: nn.Module, read: Read, stride: int) -> None:
     """Bring a CNN to a smaller stride, in place, with unchanged weights.
 
-    Layers that would go below ``stride`` stop subsampling, and those behind
-    them are dilated, so that each sees the same positions as before ("a
-    trous"): every second cell of a map at half the stride equals a cell of
-    the original map. Which layers these are follows from the sizes of their
-    inputs, whatever the network.
+    Layers that would subsample beyond ``stride`` no longer subsample, and all
+    layers behind them are dilated, so that each sees the same positions as
+    before ("a trous"): at half the stride, every second cell of the map equals
+    a cell of the original map. The sizes of the layers' inputs show which
+    layers to change, for any network.
 
     Args:
         net (nn.Module): The network, on the CPU, in eval mode.
@@ -50,7 +50,7 @@ def dilate(net: nn.Module, read: Read, stride: int) -> None:
         stride (int): Pixels a cell, a power of two.
 
     Raises:
-        UserError: If the network is none that can be dilated to that stride.
+        UserError: If the network cannot be dilated to that stride.
     """
     inputs: dict[nn.Module, int] = {}
 
@@ -70,7 +70,7 @@ def dilate(net: nn.Module, read: Read, stride: int) -> None:
             f'{refusal}{stride}: choose a smaller power of two, or its own.'
         )
     for layer, before in inputs.items():
-        # Kernels that do not overlap and have a large stride cut patches.
+        # A large stride without overlap is the patch embedding of a ViT.
         step = _pair(layer.stride)[0]
         is_patches = step == _pair(layer.kernel_size)[0] and step > 4
         if before * step > stride and is_patches:
@@ -91,10 +91,10 @@ def dilate(net: nn.Module, read: Read, stride: int) -> None:
 def _dilate_layer(
     layer: nn.Module, before: int, stride: int, refusal: str
 ) -> None:
-    """Fit one layer whose input natively has a stride of ``before``."""
+    """Adapt a layer whose input had a stride of ``before`` originally."""
     steps = _pair(layer.stride)
     rate = max(before // stride, 1)
-    # What is left of its subsampling: none, where the map is dense enough.
+    # The layer subsamples only as long as the result is not beyond stride.
     kept = max(min(steps[0], stride // min(before, stride)), 1)
     is_unchanged = rate == 1 and kept == steps[0]
     if is_unchanged:

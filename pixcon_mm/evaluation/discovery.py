@@ -1,7 +1,7 @@
 """Object discovery without labels; docs/evaluation.md, section 5.
 
-Simeoni et al., LOST, BMVC 2021: the cell that resembles the fewest others is
-part of an object, and so is what resembles it.
+Simeoni et al., LOST, BMVC 2021: the cell that is similar to the fewest other
+cells is part of an object, and so are the cells that are similar to it.
 """
 
 from pathlib import Path
@@ -17,15 +17,15 @@ from pixcon_mm.datasets.labels.voc_file import read_voc
 from pixcon_mm.errors import UserError
 
 EXPANSION = 100  # cells of low degree that may join the seed
-OVERLAP = 0.5  # intersection over union of a box that is right
+OVERLAP = 0.5  # a box with a larger intersection over union is right
 Boxes = np.ndarray  # (n, 4): x1, y1, x2, y2 in pixels
 
 
 def find_object(features: Tensor) -> tuple[float, float, float, float]:
     """Find one object in an image.
 
-    Features are centred on their mean over the image: behind a ReLU they
-    are never negative, and the sign of their products decides here.
+    The mean of the features over the image is subtracted first: the method
+    uses the signs of their products, which are never negative after a ReLU.
 
     Args:
         features (Tensor): Shape (D, h, w).
@@ -38,7 +38,7 @@ def find_object(features: Tensor) -> tuple[float, float, float, float]:
     rows = rows - rows.mean(dim=0)
     products = rows @ rows.T
     degree = (products > 0).sum(dim=1)
-    # The first of equals, on every machine.
+    # A stable sort breaks ties in the same way on every machine.
     order = degree.argsort(stable=True)
     seed = order[0]
     joined = order[:EXPANSION]
@@ -75,14 +75,15 @@ def is_found(box: tuple, truth: Boxes) -> bool:
 
 
 def read_objects(root: Path) -> list[tuple[Path, Boxes]]:
-    """List the images with objects of a tree, with all their boxes.
+    """List the images of a tree that have boxes, each with all its boxes.
 
     Reads VOC's trainval (``ImageSets/Main/trainval.txt``,
     ``Annotations/*.xml``) or COCO's validation images
     (``annotations/instances_val2017.json``, ``val2017/``, without crowds).
 
     Raises:
-        UserError: If the folder has neither, or no box.
+        UserError: If the folder has no annotations of VOC or COCO, or if
+            these have no box.
     """
     names = root / 'ImageSets/Main/trainval.txt'
     coco = root / 'annotations/instances_val2017.json'

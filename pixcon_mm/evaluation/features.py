@@ -1,4 +1,4 @@
-"""Features of images, one image or a whole data set."""
+"""Feature maps of a single image, and of the images of a data set."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,16 +26,16 @@ def dense_features(
         image (str | Path | np.ndarray): A file, or RGB pixels, uint8
             (H, W, 3).
         size (tuple[int, int], optional): Height and width that the image is
-            resized to, in pixels. By default its own, rounded to multiples
-            of the stride.
+            resized to, in pixels. By default the size of the image, rounded
+            to multiples of the stride.
 
     Returns:
-        Tensor: float32, on the device of the backbone. Cell (y, x) covers
-        its share of the image. Shape (D, H / stride, W / stride).
+        Tensor: float32, on the device of the backbone. The cells divide the
+        image into equal parts. Shape (D, H / stride, W / stride).
 
     Raises:
-        UserError: If the image is damaged, or the size no multiple of the
-            stride.
+        UserError: If the image is damaged, or if a side of ``size`` is not a
+            multiple of the stride.
     """
     # These import MMPretrain, which takes seconds.
     from pixcon_mm.datasets.transforms import resize
@@ -59,7 +59,7 @@ def dense_features(
 def check_size(
     size: tuple[int, int], stride: int, option: str = '--size'
 ) -> None:
-    """Stop if the sides of an image are no multiples of the stride."""
+    """Stop if the sides of an image are not multiples of the stride."""
     if any(side < stride or side % stride for side in size):
         raise UserError(
             f'{option} {" ".join(map(str, size))} (height, width) must be '
@@ -73,13 +73,14 @@ def feature_batches(
     indices: Sequence[int],
     **loading,
 ) -> Iterator[tuple[Tensor, list[Tensor]]]:
-    """Compute the feature maps of a part of a data set, batch by batch.
+    """Compute feature maps of some samples of a data set, batch by batch.
 
     Args:
         backbone (FrozenBackbone): The network.
-        dataset (Dataset): Of pairs of an image (3, H, W) and a mask.
-        indices (Sequence[int]): Which samples, in this order.
-        **loading: For :func:`batches`.
+        dataset (Dataset): Its samples are pairs of an image (3, H, W) and a
+            mask.
+        indices (Sequence[int]): Indices of the samples, in this order.
+        **loading: Arguments of :func:`batches`.
 
     Yields:
         tuple: Features (B, D, h, w) on the device of the backbone, and B
@@ -97,28 +98,28 @@ def batches(
     title: str = '',
     collate_fn: Callable | None = None,
 ) -> Iterable:
-    """Return the batches of a data set in its order.
+    """Return the batches of a data set, in its order.
 
-    The global random generators stay as they are.
+    The states of the global random generators do not change.
 
     Args:
-        dataset (Dataset): Samples.
-        batch_size (int): Samples a batch.
-        workers (int): Processes that read images.
-        title (str): Of a progress bar; none if empty.
-        collate_fn (Callable, optional): From samples to a batch.
+        dataset (Dataset): The data set.
+        batch_size (int): Number of samples per batch.
+        workers (int): Number of processes that read images.
+        title (str): Title of a progress bar; no bar if empty.
+        collate_fn (Callable, optional): From a list of samples to a batch.
     """
     loader = DataLoader(
         dataset,
         batch_size=batch_size,
         num_workers=workers,
         collate_fn=collate_fn,
-        generator=torch.Generator(),  # else it draws from the global one
+        generator=torch.Generator(),  # not the global generator
     )
     return with_progress(loader, len(loader), title) if title else loader
 
 
 def collate(samples: list) -> tuple[Tensor, list[Tensor]]:
-    """Stack images, and list masks, which have their photographs' sizes."""
+    """Stack images, but list masks, as these differ in size."""
     images, masks = zip(*samples, strict=True)
     return torch.stack(images), list(masks)

@@ -1,7 +1,7 @@
 """Linear segmentation of frozen features; docs/evaluation.md, section 3.
 
-Protocol of Ziegler and Asano, Leopart, CVPR 2022, with the learning rate
-chosen on training images that are held out.
+Protocol of Ziegler and Asano, Leopart, CVPR 2022, except that the learning
+rate is chosen on held-out training images.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,19 +22,19 @@ from pixcon_mm.evaluation.training_views import (
 from pixcon_mm.progress import with_progress
 
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-HELD_OUT = 0.1  # share of the training images that choose the rate
+HELD_OUT = 0.1  # share of training images held out to choose the rate
 
 
 class LinearHeads(nn.Module):
-    """1x1 convolutions for several learning rates, on normalised features.
+    """One 1x1 convolution per learning rate, on normalised features.
 
-    Batch norm without parameters brings the features of every method to one
-    scale, so that one list of rates serves all.
+    Batch norm without parameters brings the features of every method to the
+    same scale, so that the same list of rates suits all.
 
     Args:
-        channels (int): D.
-        num_classes (int): C.
-        rates (Sequence[float]): One head each.
+        channels (int): Channels D of the features.
+        num_classes (int): Number of classes C.
+        rates (Sequence[float]): Learning rates; each gets a head.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class LinearHeads(nn.Module):
             nn.Conv2d(channels, num_classes, 1) for _ in rates
         )
         for head in self.heads:
-            # A convex problem: the start decides nothing.
+            # The problem is convex, so the start does not matter.
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
 
     def forward(self, features: Tensor) -> list[Tensor]:
-        """Return the logits of every head, (B, C, h, w) each."""
+        """Return the logits of each head, of shape (B, C, h, w)."""
         features = self.norm(features)
         return [head(features) for head in self.heads]
 
@@ -75,12 +75,12 @@ def train_heads(
     Args:
         backbone (FrozenBackbone): The network.
         data (DenseData): Training images.
-        indices (Sequence[int]): Which of them.
+        indices (Sequence[int]): Indices of the images to use.
         rates (Sequence[float]): Learning rates.
-        epochs (int): Passes over them.
-        seed (int): Of the order and the crops.
-        title (str): Of a progress bar; none if empty.
-        **loading: For
+        epochs (int): Number of passes over the images.
+        seed (int): Seed of the order and the crops.
+        title (str): Title of a progress bar; no bar if empty.
+        **loading: Arguments of
             :class:`~pixcon_mm.evaluation.training_views.TrainingFeatures`.
 
     Returns:
@@ -116,18 +116,19 @@ def train_heads(
 def loss_gradient(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the gradient of the cross-entropy of several heads.
 
-    For each head, the loss is the mean over the labelled pixels of the batch,
-    of logits that are upsampled bilinearly to the targets. Its gradient is
-    softmax minus one-hot, taken back through the upsampling, which is a
-    product with a matrix on each side. Written out, and image by image, it
-    takes a third of the time of autograd and little memory.
+    The loss of a head is the mean cross-entropy over the labelled pixels of
+    the batch, after bilinear upsampling of the logits to the targets' size.
+    The gradient of the upsampled logits is softmax minus one-hot. Upsampling
+    multiplies the logits by a matrix from each side, and its gradient uses the
+    transposed matrices. This code, one image at a time, takes a third of the
+    time of autograd, and little memory.
 
     Args:
-        logits (Tensor): Of R heads. Shape (B, R, C, h, w).
+        logits (Tensor): Logits of R heads. Shape (B, R, C, h, w).
         targets (Tensor): Classes or ``IGNORE``. Shape (B, H, W).
 
     Returns:
-        Tensor: Of the shape of the logits; zeros if nothing is labelled.
+        Tensor: Same shape as the logits; zeros if no pixel is labelled.
     """
     num_classes, *grid = logits.shape[2:]
     down, across = (
@@ -158,20 +159,21 @@ def segment(
     only: int | None = None,
     **loading,
 ) -> list[Tensor]:
-    """Segment images with each head, or with one.
+    """Segment images with all heads, or with one.
 
     Args:
         backbone (FrozenBackbone): The network.
-        heads (LinearHeads): Trained.
-        data (DenseData): Images.
-        indices (Sequence[int]): Which of them.
-        mask_size (int, optional): Side of the masks that are compared; None
-            for that of the photographs.
-        only (int, optional): Index of the one head.
-        **loading: For :func:`~pixcon_mm.evaluation.features.batches`.
+        heads (LinearHeads): Trained heads.
+        data (DenseData): Images with masks.
+        indices (Sequence[int]): Indices of the images to use.
+        mask_size (int, optional): Side of the square that masks are resized
+            to; None compares in the size of the photographs.
+        only (int, optional): Index of the head to use; None for all.
+        **loading: Arguments of
+            :func:`~pixcon_mm.evaluation.features.batches`.
 
     Returns:
-        list[Tensor]: Confusion matrix of each head. Shape (C, C).
+        list[Tensor]: Confusion matrix of each head used. Shape (C, C).
     """
     num_classes = len(data.classes)
     chosen = range(len(heads.rates)) if only is None else [only]
@@ -200,19 +202,21 @@ def evaluate(
     Args:
         backbone (FrozenBackbone): The network.
         train (DenseData): Training images.
-        indices (Sequence[int]): Which of them, in random order: the last
-            tenth chooses the rate.
+        indices (Sequence[int]): Indices of the training images to use, in
+            random order; the last tenth is held out.
         val (DenseData): Validation images.
-        tested (Sequence[int]): Which of them.
-        epochs (int): Of training.
+        tested (Sequence[int]): Indices of the validation images to use.
+        epochs (int): Number of epochs of the training.
         rates (Sequence[float]): Learning rates.
-        mask_size (int, optional): Side of the masks that are compared.
-        seed (int): Of the training.
-        **loading: For :func:`~pixcon_mm.evaluation.features.batches`.
+        mask_size (int, optional): Side of the masks; see :func:`segment`.
+        seed (int): Seed of the training.
+        **loading: Arguments of
+            :func:`~pixcon_mm.evaluation.features.batches`.
 
     Returns:
-        dict: As of :func:`segmentation_metrics`, with the chosen ``rate``
-        and the held-out mIoU of every rate.
+        dict: The metrics of :func:`segmentation_metrics` on the validation
+        images, the chosen ``rate``, the held-out mIoU of each rate, and
+        settings of the training.
     """
     title = loading.pop('title', '')
     held_out = max(round(HELD_OUT * len(indices)), 1)

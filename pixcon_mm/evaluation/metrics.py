@@ -1,4 +1,4 @@
-"""Measures of segmentations and of features: pure functions of tensors."""
+"""Metrics of segmentations and of features: pure functions of tensors."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 from pixcon_mm.errors import UserError
 
 IGNORE = 255  # label of pixels that do not count
-CLASSES = 16  # whose scores exist in full resolution at a time
+CLASSES = 16  # number of classes that are upsampled at once, to save memory
 
 
 def confusion_matrix(
@@ -22,7 +22,7 @@ def confusion_matrix(
     Args:
         predicted (Tensor): Classes, int64. Any shape.
         target (Tensor): Classes or ``IGNORE``, of the same shape.
-        num_classes (int): C.
+        num_classes (int): Number of classes C.
 
     Returns:
         Tensor: int64, rows are true classes. Shape (C, C).
@@ -42,8 +42,6 @@ def confusion_matrix(
 
 def label_map(scores: Tensor, size: tuple[int, int]) -> Tensor:
     """Upsample scores bilinearly and return the best class of each pixel.
-
-    The scores of a few classes exist in full size at a time.
 
     Args:
         scores (Tensor): Shape (C, h, w).
@@ -68,13 +66,15 @@ def label_map(scores: Tensor, size: tuple[int, int]) -> Tensor:
 def compare(
     scores: Tensor, masks: Sequence[Tensor], mask_size: int | None
 ) -> Tensor:
-    """Count the pixels of each pair of true and best class in a batch.
+    """Count the pixels of each pair of true and predicted class in a batch.
 
     Args:
-        scores (Tensor): Of the classes, for each cell. Shape (B, C, h, w).
-        masks (Sequence[Tensor]): Classes or ``IGNORE``, of B shapes (H, W).
-        mask_size (int, optional): Side that masks are resized to, square;
-            None compares in the masks' own size.
+        scores (Tensor): Scores of the classes in each cell. Shape
+            (B, C, h, w).
+        masks (Sequence[Tensor]): B masks of classes or ``IGNORE``, in any
+            size. Shape (H, W) each.
+        mask_size (int, optional): Side of the square that masks are resized
+            to; None compares in the size of each mask.
 
     Returns:
         Tensor: Confusion matrix, on the CPU. Shape (C, C).
@@ -89,7 +89,7 @@ def compare(
 
 
 def shrink(mask: Tensor, size: int | None) -> Tensor:
-    """Resize a mask to a square by nearest neighbours; None leaves it."""
+    """Resize a mask to a square by nearest neighbours, unless size is None."""
     if size is None:
         return mask
     shape = (size, size)
@@ -101,8 +101,8 @@ def segmentation_metrics(
 ) -> dict[str, Any]:
     """Summarise a confusion matrix, in percent.
 
-    A class that neither occurs nor is predicted has no IoU, a class that does
-    not occur has no accuracy; means are over the others.
+    A class that neither occurs nor is predicted has no IoU, and a class that
+    does not occur has no accuracy. The means leave such classes out.
 
     Args:
         confusion (Tensor): From :func:`confusion_matrix`. Shape (C, C).
@@ -110,7 +110,7 @@ def segmentation_metrics(
 
     Returns:
         dict[str, Any]: ``miou``, ``mean_accuracy``, ``pixel_accuracy``, and
-        by class ``iou`` and ``accuracy`` (None if there is none).
+        dicts ``iou`` and ``accuracy`` with a value or None for each class.
 
     Raises:
         UserError: If no pixel was counted.
@@ -123,8 +123,8 @@ def segmentation_metrics(
     """
     if not confusion.any():
         raise UserError(
-            'None of the pixels that were to be compared has one of the '
-            f'classes {", ".join(classes)}: take more images or classes.'
+            'None of the pixels to compare has one of the classes '
+            f'{", ".join(classes)}: take more images or classes.'
         )
     counts = confusion.double()
     hits, actual = counts.diagonal(), counts.sum(dim=1)
@@ -151,10 +151,10 @@ def effective_rank(features: Tensor) -> float:
     are multiples of one vector, and at most min(N, D).
 
     Args:
-        features (Tensor): One feature a row, not centred. Shape (N, D).
+        features (Tensor): One feature per row, not centred. Shape (N, D).
 
     Returns:
-        float: In [1, min(N, D)]; NaN if all features are zero or one is not
+        float: In [1, min(N, D)]; NaN if all values are zero or any is not
         finite.
 
     Example:

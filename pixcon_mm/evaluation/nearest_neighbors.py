@@ -17,15 +17,15 @@ from pixcon_mm.evaluation.dense_data import DenseData
 from pixcon_mm.evaluation.features import feature_batches
 from pixcon_mm.evaluation.metrics import IGNORE, compare
 
-QUERIES = 128  # whose similarities to all cells exist at a time
+QUERIES = 128  # number of queries that are searched at once, to save memory
 
 
 class Memory(NamedTuple):
-    """Training cells with what is in them.
+    """Features and labels of training cells.
 
     Attributes:
         features (Tensor): Unit vectors. Shape (N, D).
-        labels (Tensor): Shares of the classes. Shape (N, C).
+        labels (Tensor): Share of each class in a cell. Shape (N, C).
     """
 
     features: Tensor
@@ -35,17 +35,17 @@ class Memory(NamedTuple):
 def cell_labels(
     mask: Tensor, grid: tuple[int, int], num_classes: int
 ) -> tuple[Tensor, Tensor]:
-    """Measure the classes inside the cells of a grid over a mask.
+    """Measure the share of each class in the cells of a grid over a mask.
 
     Args:
         mask (Tensor): Classes or ``IGNORE``, in any size. Shape (H, W).
         grid (tuple[int, int]): Rows and columns, h and w.
-        num_classes (int): C.
+        num_classes (int): Number of classes C.
 
     Returns:
-        tuple[Tensor, Tensor]: Shares of the classes among the labelled
-        pixels of each cell, (h * w, C), zeros without any; and the share of
-        pixels that are labelled, (h * w, ).
+        tuple[Tensor, Tensor]: Shares of the classes among the labelled pixels
+        of each cell, (h * w, C), zeros for a cell without labelled pixels; and
+        the share of each cell's pixels that are labelled, (h * w, ).
 
     Example:
         >>> mask = torch.tensor([[0, 1, 1, 1], [0, 0, 1, IGNORE]])
@@ -77,23 +77,23 @@ def build_memory(
     seed: int = 0,
     **loading,
 ) -> Memory:
-    """Collect cells of training images, the same number from each.
+    """Collect cells of training images, the same number from each image.
 
-    Cells are drawn at random among those of which at least half the pixels
-    are labelled.
+    They are drawn at random from the cells with labels for at least half of
+    their pixels.
 
     Args:
         backbone (FrozenBackbone): The network.
         data (DenseData): Training images.
-        indices (Sequence[int]): Those that are labelled.
-        size (int, optional): Most cells; None takes all.
-        seed (int): Of the draw.
-        **loading: For :func:`feature_batches`.
+        indices (Sequence[int]): Indices of the images to use.
+        size (int, optional): Largest number of cells; None takes all.
+        seed (int): Seed of the draw.
+        **loading: Arguments of :func:`feature_batches`.
     """
     generator = torch.Generator().manual_seed(seed)
     num_classes, device = len(data.classes), backbone.mean.device
     cells = data.size[0] * data.size[1] // backbone.stride**2
-    # The first images give one more where the number does not divide.
+    # If size is no multiple of the images, the first ones give one cell more.
     each, more = divmod(size or cells * len(indices), len(indices))
     capacity = min(size or cells * len(indices), cells * len(indices))
     features = torch.empty(capacity, backbone.channels, device=device)
@@ -122,17 +122,17 @@ def nearest_labels(
 ) -> Tensor:
     """Average the labels of the k most similar cells of a memory.
 
-    Exact search. The weights are a softmax of cosine / temperature over the
-    k.
+    The search is exact. The weights of the average are the softmax of
+    cosine / temperature over the k cells.
 
     Args:
         queries (Tensor): Unit vectors. Shape (Q, D).
         memory (Memory): N cells.
-        k (int): Neighbours; all N if there are fewer.
-        temperature (float): Positive.
+        k (int): Number of neighbours; at most N are used.
+        temperature (float): Positive temperature of the softmax.
 
     Returns:
-        Tensor: Shares of the classes, each row adds up to 1. Shape (Q, C).
+        Tensor: Shares of the classes; each row adds up to 1. Shape (Q, C).
 
     Example:
         >>> memory = Memory(torch.eye(2), torch.eye(2))
@@ -165,14 +165,14 @@ def segment(
     Args:
         backbone (FrozenBackbone): The network.
         data (DenseData): Validation images.
-        indices (Sequence[int]): Which of them.
+        indices (Sequence[int]): Indices of the images to use.
         memory (Memory): From :func:`build_memory`.
-        k (int): Neighbours.
-        temperature (float): Of their weights.
-        mask_size (int, optional): Side that masks are resized to, square and
-            by nearest neighbours, before they are compared; None compares in
-            the size of the photographs.
-        **loading: For :func:`feature_batches`.
+        k (int): Number of neighbours.
+        temperature (float): Temperature of :func:`nearest_labels`.
+        mask_size (int, optional): Side of the square that masks are resized
+            to before the comparison; None compares in the size of the
+            photographs.
+        **loading: Arguments of :func:`feature_batches`.
 
     Returns:
         Tensor: Confusion matrix, on the CPU. Shape (C, C).
@@ -183,8 +183,8 @@ def segment(
     num_classes = len(data.classes)
     if not len(memory.features):
         raise UserError(
-            'No cell of the training images that were taken has one of the '
-            f'classes {", ".join(data.classes)}: take more images or classes.'
+            'No cell of the chosen training images has one of the classes '
+            f'{", ".join(data.classes)}: take more images or classes.'
         )
     confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
     for maps, masks in feature_batches(backbone, data, indices, **loading):

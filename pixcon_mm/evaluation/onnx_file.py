@@ -1,4 +1,4 @@
-"""A frozen backbone as an ONNX file, checked with onnxruntime."""
+"""Conversion of a frozen backbone to ONNX, checked with onnxruntime."""
 
 import io
 import os
@@ -11,11 +11,11 @@ from pixcon_mm.cli import quiet
 from pixcon_mm.errors import UserError
 from pixcon_mm.evaluation.backbones import FrozenBackbone
 
-TOLERANCE = 1e-3  # of the largest feature
+TOLERANCE = 1e-3  # largest error, as a share of the largest feature
 
 
 def to_onnx(backbone: FrozenBackbone) -> tuple[bytes, float]:
-    """Convert a backbone, with the normalisation of its images.
+    """Convert a backbone, including the normalisation of its images.
 
     Input ``images``: RGB, 0 to 255, float32, (B, 3, H, W), any B, H and W;
     output ``features``: (B, D, H / stride, W / stride).
@@ -24,19 +24,19 @@ def to_onnx(backbone: FrozenBackbone) -> tuple[bytes, float]:
         backbone (FrozenBackbone): On the CPU.
 
     Returns:
-        tuple[bytes, float]: The file, and the largest difference of its
-        features to PyTorch's, as a share of the largest feature, on images
-        of two other sizes.
+        tuple[bytes, float]: Content of the file, and the largest difference
+        of its features from PyTorch's, as a share of the largest feature, on
+        images of two sizes that the conversion did not use.
 
     Raises:
-        UserError: If the network cannot be converted, or computes something
-            else at other sizes.
+        UserError: If the network cannot be converted, or if the file computes
+            different features at these sizes.
     """
     side, file = 4 * backbone.stride, io.BytesIO()
     axes = {0: 'batch', 2: 'height', 3: 'width'}
     try:
-        with quiet(), _muted():  # else it prints the network if it fails
-            # The other exporter needs one more package.
+        with quiet(), _muted():  # A failing export prints the whole network.
+            # PyTorch's newer exporter (dynamo) needs another package.
             torch.onnx.export(
                 backbone,
                 (torch.zeros(1, 3, side, side),),
@@ -56,18 +56,18 @@ def to_onnx(backbone: FrozenBackbone) -> tuple[bytes, float]:
         ) from cause
     if not error <= TOLERANCE:
         raise UserError(
-            'The ONNX file computes other features than PyTorch at other '
-            f'sizes of images, by {error:.1%} of the largest: the network '
-            'does not take images of any size.'
+            'For images of another size, the features of the ONNX file differ '
+            f"from PyTorch's by {error:.1%} of the largest feature: the "
+            'exported network works for one size only.'
         )
     return file.getvalue(), error
 
 
 def difference(backbone: FrozenBackbone, content: bytes) -> float:
-    """Compare onnxruntime's features with PyTorch's, on two sizes.
+    """Compare onnxruntime's features with PyTorch's, on images of two sizes.
 
-    Both have three cells or more a side, as padding that mirrors the border
-    needs in dilated stages.
+    Both sizes have at least three cells per side, because dilated stages with
+    reflection padding need them.
 
     Returns:
         float: Largest difference as a share of the largest feature; infinity
@@ -93,7 +93,7 @@ def difference(backbone: FrozenBackbone, content: bytes) -> float:
 
 @contextmanager
 def _muted() -> Iterator[None]:
-    """Discard what C++ prints to standard output in here."""
+    """Discard standard output, including that of C++ code."""
     stdout = os.dup(1)
     with open(os.devnull, 'wb') as nowhere:
         os.dup2(nowhere.fileno(), 1)

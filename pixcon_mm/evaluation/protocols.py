@@ -1,4 +1,4 @@
-"""Protocols of docs/evaluation.md, each from settings to results."""
+"""Protocols of docs/evaluation.md: functions from settings to results."""
 
 import argparse
 from pathlib import Path
@@ -20,13 +20,15 @@ from pixcon_mm.evaluation.features import check_size, dense_features
 from pixcon_mm.evaluation.metrics import segmentation_metrics
 from pixcon_mm.progress import with_progress
 
-# Side of the images where --size names none.
+# Default side of the images, if there is no --size.
 SIZES = dict(knn=512, linear=448, cluster=448)
 Results = dict
 
 
 def choose(count: int, wanted: int | None, seed: int) -> list[int]:
-    """Draw some of ``count`` samples, nested for a seed.
+    """Draw ``wanted`` of ``count`` samples; None returns all, in random order.
+
+    With the same seed, a smaller draw is the beginning of a larger one.
 
     Example:
         >>> choose(9, 3, seed=0) == choose(9, 9, seed=0)[:3]
@@ -41,7 +43,7 @@ class Setting:
     """Data and settings that the protocols with labels share.
 
     Args:
-        args (argparse.Namespace): Settings of the command line.
+        args (argparse.Namespace): Options of the command line.
         backbone (FrozenBackbone): The network.
         protocol (str): Name of the protocol.
     """
@@ -69,7 +71,7 @@ class Setting:
             )
 
     def describe(self) -> Results:
-        """Return what a result file says about the data."""
+        """Return the entries about the data for a result file."""
         return dict(
             tree=self.val.kind,
             classes=self.val.classes,
@@ -79,7 +81,7 @@ class Setting:
 
 
 def loading(args: argparse.Namespace, title: str) -> dict:
-    """Return what is the same for every pass over images."""
+    """Return arguments of ``batches`` that all passes over images share."""
     return dict(batch_size=args.batch_size, workers=args.workers, title=title)
 
 
@@ -111,7 +113,7 @@ def knn(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
 
 
 def linear_head(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
-    """Train a linear head; its learning rate is chosen without the test."""
+    """Train a linear head; the test images do not choose its learning rate."""
     setting = Setting(args, backbone, 'linear')
     found = linear.evaluate(
         *(backbone, setting.train, setting.order),
@@ -127,7 +129,7 @@ def linear_head(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
 
 
 def cluster(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
-    """Cluster the validation images, with several seeds."""
+    """Cluster the cells of the validation images, with several seeds."""
     setting = Setting(args, backbone, 'cluster')
     data, classes = setting.val, setting.val.classes
     pca = clustering.fit_pca(
@@ -166,7 +168,7 @@ def cluster(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
 
 
 def corloc(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
-    """Look for one object in each image that has any."""
+    """Find one object in each image that has boxes."""
     objects = discovery.read_objects(args.data)
     chosen = choose(len(objects), args.val_images, args.seed)
     found = []
@@ -214,11 +216,11 @@ def match_crops(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
 
 
 def check(args: argparse.Namespace, backbone: FrozenBackbone) -> None:
-    """Stop before long work that could not be finished.
+    """Check all that the protocols need, before the long work starts.
 
     Raises:
-        UserError: If a size does not fit the backbone, data or a library are
-            missing.
+        UserError: If a size does not fit the backbone, or if data or a library
+            are missing.
     """
     for protocol in args.protocols:
         if protocol in SIZES:

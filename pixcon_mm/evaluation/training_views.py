@@ -13,19 +13,19 @@ from pixcon_mm.evaluation.dense_data import DenseData
 from pixcon_mm.evaluation.features import feature_batches
 from pixcon_mm.evaluation.metrics import shrink
 
-VIEWS = 4  # crops of an image, which the epochs take in turn
-AREA = (0.8, 1.0)  # of a crop, as a share of the image
+VIEWS = 4  # crops per image; the epochs use one after the other
+AREA = (0.8, 1.0)  # range of a crop's area, as a share of the image
 MASK = 100  # side of the masks, in pixels
-CACHE = 4 * 2**30  # most memory of features that are kept, in bytes
+CACHE = 4 * 2**30  # bytes; larger sets of features are not kept in memory
 
 
 class Views(Dataset):
-    """Crops of images with their masks, ``VIEWS`` of each in a row.
+    """Crops of images and their masks, grouped by image, ``VIEWS`` of each.
 
     Args:
         data (DenseData): Training images.
-        indices (Sequence[int]): Which of them.
-        seed (int): With the index of an image, it gives its crops.
+        indices (Sequence[int]): Indices of the images to use.
+        seed (int): Seed of the crops, together with the index of the image.
     """
 
     def __init__(self, data: DenseData, indices: Sequence[int], seed: int):
@@ -36,7 +36,7 @@ class Views(Dataset):
         return VIEWS * len(self.indices)
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        """Return a crop and its mask, as of :func:`random_crop`."""
+        """Return a crop and its mask; see :func:`random_crop`."""
         place, view = divmod(number, VIEWS)
         index = self.indices[place]
         generator = np.random.default_rng((self.seed, index, view))
@@ -50,8 +50,8 @@ def random_crop(
 
     Args:
         image (Tensor): Shape (3, H, W).
-        mask (Tensor): Of any size. Shape (H0, W0).
-        generator (np.random.Generator): Of the random numbers.
+        mask (Tensor): Classes, in any size. Shape (H0, W0).
+        generator (np.random.Generator): Source of the random numbers.
 
     Returns:
         tuple[Tensor, Tensor]: Image of the same size, float32, and mask of
@@ -78,18 +78,19 @@ def random_crop(
 class TrainingFeatures:
     """Batches of features and masks for training on a frozen backbone.
 
-    The features of all crops are computed once and kept in the main memory,
-    if they fit into ``CACHE``; else those of an epoch are computed in it. The
-    batches are the same.
+    If the features of all crops fit into ``CACHE``, they are computed once and
+    kept in main memory; otherwise every epoch computes the features of its
+    crops. The batches are the same in both cases.
 
     Args:
         backbone (FrozenBackbone): The network.
         data (DenseData): Training images.
-        indices (Sequence[int]): Which of them.
-        seed (int): Of crops and order.
-        batch_size (int): Images a batch.
-        title (str): Of progress bars; none if empty.
-        **loading: For :func:`~pixcon_mm.evaluation.features.batches`.
+        indices (Sequence[int]): Indices of the images to use.
+        seed (int): Seed of the crops and their order.
+        batch_size (int): Number of images per batch.
+        title (str): Title of progress bars; no bars if empty.
+        **loading: Arguments of
+            :func:`~pixcon_mm.evaluation.features.batches`.
     """
 
     def __init__(
@@ -136,7 +137,8 @@ class TrainingFeatures:
         """Yield one crop of each image, in random order.
 
         Args:
-            number (int): From 0 on; it chooses the crops.
+            number (int): Number of the epoch, from 0 on. It chooses the
+                crops.
 
         Yields:
             tuple[Tensor, Tensor]: Features (B, D, h, w) and masks

@@ -1,11 +1,12 @@
-"""Metrics of the frameworks that keep their values for each class.
+"""Metrics of the frameworks, extended by their values for each class.
 
-Each module imports a framework, so :func:`with_classes` imports them late.
+``detection`` and ``segmentation`` import a framework, so :func:`with_classes`
+imports them only when a config needs them.
 """
 
 import importlib
 
-# Class of a framework, and the one here that takes its place.
+# From a framework's metric to the class here that replaces it.
 REPLACED = dict(
     CocoMetric='detection.PerClassCocoMetric',
     VOCMetric='detection.PerClassVOCMetric',
@@ -14,15 +15,15 @@ REPLACED = dict(
 
 
 def with_classes(evaluator: object) -> object:
-    """Replace an evaluator's metrics by those with values for each class.
+    """Replace an evaluator's metrics by classes that keep values per class.
 
     Args:
         evaluator (object): ``val_evaluator`` or ``test_evaluator``: the dict
-            of a metric, a list of these, or a dict with ``metrics``.
+            of a metric, a list of such dicts, or a dict with ``metrics``.
 
     Returns:
-        object: The same with another ``type`` where there is one that takes
-        the same arguments and returns the same metrics.
+        object: The same, with another ``type`` for metrics in ``REPLACED``;
+        the new types take the same arguments and return the same metrics.
     """
     if isinstance(evaluator, list | tuple):
         return [with_classes(metric) for metric in evaluator]

@@ -16,11 +16,11 @@ NOTHING_FOUND = (
 
 
 class PerClassCocoMetric(CocoMetric):
-    """COCO's metric, never empty, with the AP of each class.
+    """COCO's metric with the AP of each class, defined in all cases.
 
-    Where a detector finds nothing, the metrics are 0. Where the truth has no
-    object (of a size, of a class), they are NaN; COCO's own code says -1.
-    Takes the arguments of MMDetection's CocoMetric.
+    If a detector finds nothing, the metrics are 0. If the truth has no object
+    (of a size or class), they are NaN, where COCO's code returns -1. The
+    arguments are those of MMDetection's CocoMetric.
 
     Attributes:
         per_class (dict[str, dict[str, float]]): ``bbox_mAP`` and
@@ -43,11 +43,12 @@ class PerClassCocoMetric(CocoMetric):
         metrics, classwise = self.metrics, self.classwise
         values: dict[str, float] = {}
         try:
-            # One by one: the classes of both have the same keys.
+            # Compute bbox and segm one after the other, because their values
+            # for a class have the same key.
             for self.metrics in [[metric] for metric in metrics]:
                 self.classwise = True
-                # Print COCO's own table to the log file: the terminal gets
-                # the table of classes and, at the end, of all metrics.
+                # COCO's own table goes to the log file. The terminal gets the
+                # table of classes and, at the end, a table of all metrics.
                 with redirect_stdout(StringIO()) as printed:
                     found = super().compute_metrics(results)
                 MMLogger.get_current_instance().info(
@@ -68,10 +69,10 @@ class PerClassCocoMetric(CocoMetric):
 
 
 def _with_false_alarm(truth: dict, found: dict) -> tuple[dict, dict]:
-    """Add a detection without area and score, which matches nothing.
+    """Add a detection with area and score 0, which matches no object.
 
-    COCO's code stops where there is no detection at all; with this one it
-    computes what it would.
+    COCO's code fails if there is no detection at all. With this one it
+    computes the metrics, and all are 0.
     """
     alarm = dict(
         found,
@@ -91,9 +92,9 @@ class PerClassVOCMetric(VOCMetric):
     Takes the arguments of MMDetection's VOCMetric.
 
     Attributes:
-        per_class (dict[str, dict[str, float]]): ``AP50`` and the others, and
-            their mean ``mAP``, by class, in [0, 1]; NaN where the truth has
-            no object.
+        per_class (dict[str, dict[str, float]]): AP at each threshold (such as
+            ``AP50``) and their mean ``mAP``, by class, in [0, 1]; NaN for a
+            class without true objects.
     """
 
     def __init__(self, *args, **kwargs):
@@ -117,7 +118,7 @@ class PerClassVOCMetric(VOCMetric):
                 scale_ranges=self.scale_ranges,
                 iou_thr=threshold,
                 dataset=classes,
-                # One table, not one for each of ten thresholds.
+                # Log one table, not one for each threshold.
                 logger=logger if threshold == self.iou_thrs[0] else 'silent',
                 eval_mode=self.eval_mode,
                 use_legacy_coordinate=True,

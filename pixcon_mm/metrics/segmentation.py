@@ -1,18 +1,18 @@
-"""The metric of segmentation with the values of each class."""
+"""MMSegmentation's metric with the values of each class."""
 
 import numpy as np
 from mmseg.evaluation.metrics import IoUMetric
 
 
 class PerClassIoUMetric(IoUMetric):
-    """IoU and accuracy, also of each class.
+    """IoU and accuracy, as means and for each class.
 
-    Takes the arguments of MMSegmentation's IoUMetric.
+    The arguments are those of MMSegmentation's IoUMetric.
 
     Attributes:
-        per_class (dict[str, dict[str, float]]): ``IoU``, ``Acc`` and what
-            else ``iou_metrics`` asks for, by class, in percent; NaN where
-            neither truth nor prediction has the class.
+        per_class (dict[str, dict[str, float]]): ``IoU``, ``Acc`` and other
+            metrics named in ``iou_metrics``, by class, in percent; NaN for a
+            class that is neither in the truth nor in the prediction.
     """
 
     def __init__(self, *args, **kwargs):

@@ -1,18 +1,18 @@
-"""Metrics as a person reads them."""
+"""Table of metrics for the terminal."""
 
 import math
 from collections.abc import Mapping
 
-# Of MMDetection's metrics, which are shares of 1; others are in percent.
+# Prefixes of metrics in [0, 1], those of MMDetection; others are in percent.
 SHARES = ('coco/', 'pascal_voc/', 'cityscapes/', 'lvis/', 'openimages/')
 
 
 def metric_table(metrics: Mapping[str, float | None]) -> str:
-    """Write metrics in percent, one a line, with two decimals.
+    """Write metrics in percent, one per line, with two decimals.
 
     Args:
-        metrics (dict[str, float | None]): As the frameworks name them. None
-            and NaN stand for what could not be measured.
+        metrics (dict[str, float | None]): Values by the frameworks' names.
+            None and NaN, for a metric without a value, become a dash.
 
     Example:
         >>> print(metric_table({'coco/bbox_mAP': 0.345, 'coco/x': None}))

@@ -1,7 +1,7 @@
-"""Stand-in for mmcv's compiled operators, where mmcv comes without them.
+"""Stand-in for mmcv's compiled operators, if mmcv was installed without them.
 
-After this import, ``mmcv.ops`` and MMDetection import without a compiler and
-run on torchvision's kernels.
+After this import, ``mmcv.ops`` and MMDetection can be imported without
+compiled operators, and use torchvision's kernels.
 """
 
 from pixcon_mm.ops.stand_in import install

@@ -1,4 +1,4 @@
-"""Non-maximum suppression by torchvision, called as mmcv's operator is."""
+"""Non-maximum suppression by torchvision, with the signature of mmcv's."""
 
 import torch
 import torchvision
@@ -8,7 +8,7 @@ from torch import Tensor
 def nms(
     boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int
 ) -> Tensor:
-    """Pick boxes by score, dropping those that overlap a picked one.
+    """Pick boxes by score, and drop boxes that overlap a picked one.
 
     Args:
         boxes (Tensor): Corners x1, y1, x2, y2. Shape (N, 4).
@@ -29,8 +29,8 @@ def nms(
         >>> nms(boxes, scores, iou_threshold=0.45, offset=1)
         tensor([1, 2])
     """
-    # Not all of torchvision's kernels know half precision or integers, and
-    # all want one type.
+    # Some of torchvision's kernels support neither half precision nor
+    # integers, and all need boxes and scores of the same type.
     dtype = torch.promote_types(boxes.dtype, scores.dtype)
     dtype = torch.promote_types(dtype, torch.float32)
     boxes, scores = boxes.to(dtype), scores.to(dtype)

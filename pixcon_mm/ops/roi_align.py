@@ -1,4 +1,4 @@
-"""RoIAlign by torchvision, called as mmcv's operators are.
+"""RoIAlign by torchvision, with the signatures of mmcv's operators.
 
 Shapes: B images, C channels, H x W cells, R regions, h x w bins.
 """
@@ -32,19 +32,19 @@ def roi_align_forward(
         rois (Tensor): Image index and corners x1, y1, x2, y2 in the image.
             Shape (R, 5).
         output (Tensor): Filled in place. Shape (R, C, h, w).
-        argmax_y (Tensor): Not used, for maximum pooling.
-        argmax_x (Tensor): Not used, for maximum pooling.
+        argmax_y (Tensor): Not used; only maximum pooling needs it.
+        argmax_x (Tensor): Not used; only maximum pooling needs it.
         aligned_height (int): Number of bins h.
         aligned_width (int): Number of bins w.
         spatial_scale (float): Cells of the feature map per image pixel.
         sampling_ratio (int): Samples along each side of a bin; 0 for about
-            one a cell.
+            one per cell.
         pool_mode (int): 1 for the average; 0, the maximum, is an error.
         aligned (bool): Shift the regions by half a cell, so that positions
             are those of cell centres.
 
     Raises:
-        UserError: If the maximum is asked for.
+        UserError: If ``pool_mode`` is the maximum.
 
     Example:
         >>> input = torch.arange(16.0).reshape(1, 1, 4, 4)
@@ -86,7 +86,7 @@ def roi_align_backward(
 ) -> None:
     """Write the gradient of the feature maps into ``grad_input``.
 
-    The arguments that are not listed are those of :func:`roi_align_forward`.
+    Arguments that are not listed here are those of :func:`roi_align_forward`.
 
     Args:
         grad_output (Tensor): Gradient of the bins. Shape (R, C, h, w).
@@ -120,7 +120,8 @@ def roi_align_backward(
             aligned,
         )
     else:
-        # RoIAlign is linear in the feature maps: any will do.
+        # RoIAlign is linear, so its gradient does not depend on the feature
+        # maps: zeros are as good as any.
         zeros = grad_output.new_zeros(shape, requires_grad=True)
         with torch.enable_grad():
             output = torchvision.ops.roi_align(
@@ -136,12 +137,13 @@ def _check(pool_mode: int) -> None:
 
 
 def _precision(tensor: Tensor) -> torch.dtype:
-    """Return single precision at least: not all kernels know a lower one."""
+    """Return at least single precision, as some kernels support no lower."""
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def _has_kernel(grad_output: Tensor) -> bool:
-    # On a GPU it sums in no fixed order, and refuses where one is asked for.
+    # On a GPU, this kernel sums in no fixed order, and raises an error if
+    # deterministic algorithms are required.
     if grad_output.is_cuda and torch.are_deterministic_algorithms_enabled():
         return False
     return hasattr(torch.ops.torchvision, '_roi_align_backward')

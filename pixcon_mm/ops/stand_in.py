@@ -1,4 +1,4 @@
-"""A module ``mmcv._ext`` for an mmcv that was installed without one."""
+"""Module ``mmcv._ext`` for an mmcv that was installed without it."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -11,8 +11,8 @@ from pixcon_mm.errors import UserError
 
 NAME = 'mmcv._ext'
 NOT_COMPILED = 'not compiled (nms and roi_align are those of torchvision)'
-# mmcv compiles its operators only where the build can see PyTorch, and pip
-# would otherwise install what it has built without them.
+# mmcv compiles its operators only if the build can import PyTorch, and without
+# --no-cache-dir pip may install an earlier build that has none.
 BUILD = (
     'pip install -c requirements/constraints.txt --no-cache-dir '
     '--no-build-isolation --no-deps --force-reinstall onedl-mmcv'
@@ -20,7 +20,7 @@ BUILD = (
 
 
 class StandInFinder(MetaPathFinder, Loader):
-    """Finder of ``mmcv._ext``, for when no finder before it has one."""
+    """Finder of ``mmcv._ext``, used if no other finder has this module."""
 
     def find_spec(
         self,
@@ -28,7 +28,7 @@ class StandInFinder(MetaPathFinder, Loader):
         path: Sequence[str] | None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        """Answer for ``mmcv._ext`` alone."""
+        """Return a spec for ``mmcv._ext``, and None for other modules."""
         if fullname != NAME:
             return None
         return ModuleSpec(fullname, self, origin='pixcon_mm.ops')
@@ -62,27 +62,27 @@ def install() -> None:
         ... )
         1
     """
-    # By name: after a reload of this module the class is another one.
+    # Compare names, because a reload of this module makes a new class.
     names = [type(finder).__qualname__ for finder in sys.meta_path]
     if StandInFinder.__qualname__ not in names:
         sys.meta_path.append(StandInFinder())
 
 
 def missing_operator(name: str) -> Callable:
-    """Return an operator that raises when called, so that mmcv imports.
+    """Return an operator that raises when called, so that mmcv can import it.
 
     Example:
         >>> callable(missing_operator('deform_conv_forward'))
         True
     """
-    # mmcv's operators have no such names; Python's protocols do.
+    # No operator of mmcv has such a name, but Python looks for __path__ etc.
     if name.startswith('_'):
         raise AttributeError(f'module {NAME!r} has no attribute {name!r}')
     return partial(_refuse, name)
 
 
 def compiled_only(what: str) -> UserError:
-    """Return the error for what torchvision does not have.
+    """Return the error for an operator that torchvision does not have.
 
     Example:
         >>> print(str(compiled_only('RoIPool'))[:43])
@@ -90,10 +90,10 @@ def compiled_only(what: str) -> UserError:
     """
     return UserError(
         f"{what} needs mmcv's compiled operators, and this mmcv has none "
-        '(torchvision stands in for nms and the average roi_align alone): '
-        'choose a model that does without, or compile them, on a machine '
-        "with a GPU, a C++ compiler and the CUDA toolkit of PyTorch's "
-        f'version, by running: {BUILD}'
+        '(torchvision replaces only nms and the average roi_align): choose a '
+        'model that does not need them, or compile them, on a machine with a '
+        "GPU, a C++ compiler and the CUDA toolkit of PyTorch's version, by "
+        f'running: {BUILD}'
     )
 
 

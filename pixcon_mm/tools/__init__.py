@@ -1,4 +1,4 @@
-"""Programs, for instance ``python -m pixcon_mm.tools.train CONFIG``.
+"""Command line tools, such as ``python -m pixcon_mm.tools.train CONFIG``.
 
-The scripts of the same names in the repository's ``tools/`` run these.
+The scripts with the same names in the repository's ``tools/`` run them.
 """

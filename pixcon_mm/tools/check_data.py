@@ -17,7 +17,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--all',
         action='store_true',
-        help='open every mask and image, not 500 of each data set',
+        help='open all masks and images, not only 500 of each data set',
     )
     return parse(parser, argv)
 

@@ -1,4 +1,4 @@
-"""Evaluate a frozen backbone densely; write the results as JSON."""
+"""Evaluate the dense features of a frozen backbone; write JSON."""
 
 import argparse
 import json
@@ -34,14 +34,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add(
         '--prefix',
-        help='prefix of the backbone in the file, if it is not found',
+        help="prefix of the backbone's tensors, if they are not found",
     )
     add(
         '--data',
         required=True,
         type=Path,
-        help='tree of VOC, Cityscapes, ADE20K or COCO-panoptic; for '
-        'correspondence alone any folder of images',
+        help='folder of VOC, Cityscapes, ADE20K or COCO-panoptic; for '
+        'correspondence alone, any folder of images',
     )
     add(
         '--protocols',
@@ -56,13 +56,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=int,
         nargs='+',
         metavar='PIXELS',
-        help='side of the images, or height and width (512 for knn, else 448)',
+        help='side of the images, or height and width (knn 512, others 448)',
     )
     add(
         '--crop-size',
         type=int,
         default=224,
-        help='side of the crops of correspondence (224)',
+        help='side of the crops for correspondence (224)',
     )
     add('--classes', nargs='+', help='class names to evaluate (all)')
     add('--train-split', default='train', help="VOC's list, as trainaug")
@@ -71,20 +71,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add(
         '--mask-size',
         type=int,
-        help='compare at this square size (100), not at full resolution',
+        help='side of the square that masks are resized to (full resolution)',
     )
     add('--k', type=int, default=30, help='nearest neighbours (30)')
     add(
         '--temperature',
         type=float,
         default=0.02,
-        help='of the softmax over the neighbours (0.02)',
+        help='temperature of the softmax over the neighbours (0.02)',
     )
     add(
         '--memory',
         type=int,
         default=102400,
-        help='most training cells (102400), 0 for all',
+        help='largest number of training cells (102400), 0 for all',
     )
     add(
         '--shares',
@@ -92,7 +92,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         default=[1],
         metavar='N',
-        help='take 1/N of the training images: 1 8 64 128',
+        help='use 1/N of the training images, for each N, such as 1 8 64 128',
     )
     add('--linear-epochs', type=int, default=25)
     add('--clusters', type=int, default=500, help='number of clusters (500)')
@@ -111,14 +111,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     for name, least in at_least.items():
         value = getattr(args, name)
         if value is not None and value < least:
-            parser.error(f'--{name.replace("_", "-")} is at least {least}')
+            parser.error(
+                f'--{name.replace("_", "-")} must be at least {least}'
+            )
     if args.temperature <= 0 or min(args.shares) < 1:
-        parser.error('--temperature is above 0, and --shares are at least 1')
+        parser.error('--temperature must be above 0, --shares at least 1')
     return args
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Evaluate, and write the results with all settings."""
+    """Run the protocols, and write their results with all settings."""
     args = parse_args(argv)
     name = 'none' if args.pretrained == 'none' else Path(args.pretrained).stem
     out = args.out or Path('work_dirs') / f'dense_{name}.json'

@@ -1,4 +1,4 @@
-"""Write the backbone of a checkpoint for another library to read."""
+"""Write the backbone of a checkpoint in the format of another library."""
 
 import argparse
 import hashlib
@@ -24,9 +24,9 @@ from pixcon_mm.files import atomic_write, check_out
 
 # A folder has no suffix.
 FORMATS = {**SUFFIXES, 'huggingface': ('',), 'onnx': ('.onnx',)}
-# Detectron2's defaults are for its own weights: BGR, unscaled, stride in the
-# 1x1 convolution, batch norms and the first layers frozen.
-DETECTRON2 = """Detectron2 needs these settings beside the file:
+# Detectron2's defaults fit its own weights: BGR, pixels not scaled, stride in
+# the 1x1 convolution, frozen batch norms and frozen first layers.
+DETECTRON2 = """Detectron2 needs these settings for the file:
   MODEL.WEIGHTS {out} \\
   MODEL.RESNETS.DEPTH {depth} MODEL.RESNETS.STRIDE_IN_1X1 False \\{width}
   MODEL.RESNETS.NORM SyncBN MODEL.BACKBONE.FREEZE_AT 0 \\
@@ -37,7 +37,7 @@ BASIC_BLOCKS = '\n  MODEL.RESNETS.RES2_OUT_CHANNELS 64 \\'
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Find the backbone, rename it, write it, report what was written."""
+    """Find the backbone, rename its tensors, and write it."""
     args = parse_args(argv)
     out = args.out or args.checkpoint.with_name(
         f'{args.checkpoint.stem}_{args.format}{FORMATS[args.format][0]}'
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.format == 'huggingface':
         for name, content in folder_files(tensors, notes).items():
             write(out / name, content, 'huggingface')
-        print('Before you publish it, complete README.md: training, licence.')
+        print('Before publishing, add training and licence to README.md.')
         return
     content = encode(tensors, args.format, notes)
     write(out, content, f'{args.format}, {len(tensors)} tensors')
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def write(path: Path, content: bytes, what: str) -> None:
-    """Write a file, and say so."""
+    """Write a file, and print its path and digest."""
     atomic_write(path, content)
     sha256 = hashlib.sha256(content).hexdigest()
     print(f'wrote {path} ({what}, sha256 {sha256})')
@@ -84,11 +84,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         'checkpoint',
         type=Path,
-        help='checkpoint of pre-training, or any with a ResNet',
+        help='checkpoint of a pre-training, or any other with a ResNet',
     )
     parser.add_argument('--format', required=True, choices=FORMATS)
     parser.add_argument(
-        '--out', type=Path, help='default: beside the checkpoint'
+        '--out', type=Path, help='default: in the folder of the checkpoint'
     )
     parser.add_argument(
         '--arch',
@@ -98,38 +98,38 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--prefix',
-        help='names of the backbone in a checkpoint from elsewhere begin '
-        "with this, for instance 'module.encoder_q.'",
+        help="prefix of the backbone's tensors, for checkpoints in an unknown "
+        "format, such as 'module.encoder_q.'",
     )
     args = parser.parse_args(argv)
-    # As in OpenMMLab's init_cfg, the dot may be left out.
+    # The dot at the end is optional, as in OpenMMLab's init_cfg.
     if args.prefix and not args.prefix.endswith('.'):
         args.prefix += '.'
     if (args.format == 'onnx') != bool(args.arch):
-        parser.error('--arch is for --format onnx, which needs it')
+        parser.error('--format onnx needs --arch, and no other format has it')
     return args
 
 
 def check_name(out: Path, checkpoint: Path, file_format: str) -> None:
-    """Refuse a file that would not be read, and the checkpoint itself."""
+    """Stop if the file is the checkpoint, or if its suffix is wrong."""
     check_out(out / 'config.json' if file_format == 'huggingface' else out)
     if out.exists() and checkpoint.exists() and out.samefile(checkpoint):
         raise UserError(
             f'--out {out} is the checkpoint itself, which would be lost: '
             'name another file.'
         )
-    # Detectron2, timm and torch choose their reader by the suffix.
+    # Detectron2, timm and torch choose how to read a file by its suffix.
     if file_format != 'huggingface' and (
         out.suffix not in FORMATS[file_format]
     ):
         raise UserError(
-            f'--out {out}: --format {file_format} is read only from files '
-            f'named *{" or *".join(FORMATS[file_format])}.'
+            f'--out {out}: files for --format {file_format} must be named '
+            f'*{" or *".join(FORMATS[file_format])} to be readable.'
         )
 
 
 def read_backbone(checkpoint: Path, prefix: str | None) -> dict[str, Tensor]:
-    """Return the tensors of the backbone under bare names."""
+    """Return the tensors of the backbone, with names without prefix."""
     tensors = load_tensors(checkpoint)
     backbone = backbone_tensors(tensors, prefix)
     places = nested_resnets(tensors)

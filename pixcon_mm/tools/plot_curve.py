@@ -1,9 +1,10 @@
-"""Draw the curves of runs, on one axis or over those of their recipe."""
+"""Draw the curves of runs together, or over reference curves of a recipe."""
 
 import argparse
 from pathlib import Path
 
 from pixcon_mm.errors import run_tool
+from pixcon_mm.files import check_out
 from pixcon_mm.visualization.curves import (
     Records,
     plot_curves,
@@ -22,18 +23,18 @@ from pixcon_mm.visualization.reference import (
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Draw, and print start, peak and end of each run."""
+    """Draw the curves, and print the losses at start, peak and end."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        'work_dirs', nargs='+', type=Path, metavar='RUN', help='its work dir'
+        'work_dirs', nargs='+', type=Path, metavar='RUN', help='work directory'
     )
     parser.add_argument('--out', type=Path, help='picture; default: curve.png')
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         '--against',
         metavar='FILE|RECIPE',
-        help='draw one run over the band of reference curves, those of a file '
-        'or of a recipe in docs/curves/, and print where it leaves the band',
+        help='draw one run over the band of reference curves, from a file or '
+        'for a recipe in docs/curves/, and print where it leaves the band',
     )
     group.add_argument(
         '--save',
@@ -43,6 +44,8 @@ def main(argv: list[str] | None = None) -> None:
         'curves, RECIPE.json',
     )
     args = parser.parse_args(argv)
+    out = args.out or Path('curve.png')
+    check_out(out)
     runs = {path.name: read_records(path) for path in args.work_dirs}
     if len(runs) < len(args.work_dirs):
         parser.error('two runs have the same name')
@@ -54,7 +57,6 @@ def main(argv: list[str] | None = None) -> None:
             f'{name}: loss {s["start"]:.3f} at the start, {s["peak"]:.3f} at '
             f'its peak (iteration {s["peak_step"]}), {s["end"]:.3f} at the end'
         )
-    out = args.out or Path('curve.png')
     if args.save:
         save_reference(make_reference(args.save.stem, runs), args.save)
         print(f'{len(runs)} runs saved to {args.save}')

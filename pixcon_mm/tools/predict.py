@@ -1,10 +1,10 @@
-"""Draw and save what a fine-tuned detector or segmentor finds in images.
+"""Draw and save the predictions of a fine-tuned detector or segmentor.
 
-OUT/vis has a picture for each image. OUT/preds has what was found: for a
-detector JSON with class, score, box (x1, y1, x2, y2 in pixels) and mask
-(COCO's run lengths) of each detection; for a segmentor a PNG image whose
-values are indices of classes. Images that cannot be read are named and
-skipped: the exit status is then 1, else 0.
+OUT/vis has a picture for each image. OUT/preds has the predictions: for a
+detector, JSON with class, score, box (x1, y1, x2, y2 in pixels) and mask
+(COCO's run-length encoding) of each detection; for a segmentor, a PNG image
+with indices of classes. Images that cannot be read are skipped with a
+warning, and the exit status is then 1.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from pixcon_mm.visualization.predictions import (
 )
 
 INFERENCERS = dict(mmdet='DetInferencer', mmseg='MMSegInferencer')
-NAMED = 5  # classes named in the line of an image
+NAMED = 5  # largest number of classes in the line that is printed per image
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -50,14 +50,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add('config', help='config file')
-    add('checkpoint', help='the whole model, fine-tuned')
+    add('checkpoint', help='checkpoint of a fine-tuned model')
     add('images', nargs='+', type=Path, help='images, or folders of images')
     add('--out', type=Path, required=True, help='folder for the results')
     add(
         '--score-thr',
         type=float,
         default=MIN_SCORE,
-        help='least score of a detection that is drawn; all are saved; '
+        help='lowest score of detections to draw; all are saved; '
         'default: %(default)s',
     )
     add(
@@ -71,15 +71,16 @@ def list_images(inputs: list[Path]) -> dict[Path, str]:
     """List images and the images below folders.
 
     Args:
-        inputs (list[Path]): Files and folders. Names that start with a dot
-            are left out in folders.
+        inputs (list[Path]): Images and folders. In folders, names that start
+            with a dot are left out.
 
     Returns:
-        dict[Path, str]: A name without suffix for each image, relative to
-        its folder; where two would share one, it ends in suffix or number.
+        dict[Path, str]: A unique name for each image: its path relative to the
+        folder, without suffix unless two images would have the same name, and
+        with a number if they still have.
 
     Raises:
-        UserError: If something does not exist, or a folder has no image.
+        UserError: If a path does not exist, or if a folder has no image.
     """
     images: dict[Path, Path] = {}
     for path in inputs:
@@ -114,7 +115,7 @@ def list_images(inputs: list[Path]) -> dict[Path, str]:
 
 
 def find_fault(path: Path) -> str | None:
-    """Say why an image cannot be read; None if it can."""
+    """Return the reason why an image cannot be read; None if it can."""
     try:
         decode_whole(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -130,10 +131,10 @@ def find_fault(path: Path) -> str | None:
 def build_inferencer(
     cfg: Config, checkpoint: str, device: str
 ) -> BaseInferencer:
-    """Build the framework's inferencer; fill the whole model strictly.
+    """Build the framework's inferencer, with all weights from a checkpoint.
 
     Raises:
-        UserError: If the config has neither a detector nor a segmentor, or
+        UserError: If the config has neither a detector nor a segmentor, or if
             a weight is missing.
     """
     scope = cfg.get('default_scope')
@@ -148,7 +149,7 @@ def build_inferencer(
     )
 
     class StrictInferencer(parent):
-        """Inferencer that never keeps a random weight."""
+        """Inferencer that stops if a weight is missing."""
 
         def _load_weights_to_model(self, model: nn.Module, *_: Any) -> None:
             load(model, weights.tensors, checkpoint)
@@ -175,8 +176,8 @@ def predict_detections(
     """Detect objects in an image.
 
     Returns:
-        tuple[np.ndarray, bytes, str]: The picture, RGB, (H, W, 3); the JSON
-        file; what was found, in words.
+        tuple[np.ndarray, bytes, str]: The picture, RGB, (H, W, 3); the content
+        of the JSON file; a summary of the detections.
     """
     result = inferencer(str(image), return_vis=True, pred_score_thr=min_score)
     (found,) = result['predictions']
@@ -194,14 +195,14 @@ def predict_detections(
     detections.sort(key=lambda one: -one['score'])
     drawn = [one for one in detections if one['score'] > min_score]
     counts = Counter(one['class'] for one in drawn).most_common(NAMED)
-    words = ', '.join(f'{count} {label}' for label, count in counts)
+    summary = ', '.join(f'{count} {label}' for label, count in counts)
     if not drawn:
-        words = f'nothing with a score above {min_score:g}'
+        summary = f'nothing with a score above {min_score:g}'
         if detections:
             best = detections[0]
-            words += f'; best is {best["class"]}, {best["score"]:.2f}'
+            summary += f'; best is {best["class"]}, {best["score"]:.2f}'
     content = json.dumps(dict(image=str(image), detections=detections))
-    return result['visualization'][0], content.encode(), words
+    return result['visualization'][0], content.encode(), summary
 
 
 def predict_segments(
@@ -210,19 +211,19 @@ def predict_segments(
     """Segment an image.
 
     Returns:
-        tuple[np.ndarray, bytes, str]: The picture, RGB, (H, W, 3); the PNG
-        file of class indices; shares of the classes, in words.
+        tuple[np.ndarray, bytes, str]: The picture, RGB, (H, W, 3); the content
+        of the PNG file of class indices; a summary with shares of classes.
     """
     result = inferencer(str(image), return_vis=True, opacity=0.5)
     labels = result['predictions'].astype(np.uint8)
     classes = inferencer.model.dataset_meta['classes']
     values, counts = np.unique(labels, return_counts=True)
     order = counts.argsort()[::-1][:NAMED]
-    words = ', '.join(
+    summary = ', '.join(
         f'{classes[values[i]]} {counts[i] / labels.size:.0%}' for i in order
     )
     content = cv2.imencode('.png', labels)[1].tobytes()
-    return result['visualization'], content, words
+    return result['visualization'], content, summary
 
 
 PREDICT = dict(
@@ -231,7 +232,7 @@ PREDICT = dict(
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Predict."""
+    """Predict all images, and write pictures and predictions."""
     args = parse_args(argv)
     names = list_images(args.images)
     check_out(args.out / 'vis' / 'picture.jpg')

@@ -36,39 +36,39 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line, with the usual options of test.py scripts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='the whole model, fine-tuned')
+    parser.add_argument('checkpoint', help='checkpoint of a fine-tuned model')
     parser.add_argument(
         '--out',
         type=Path,
-        help='metrics (JSON); default: metrics.json in the work dir',
+        help='JSON file of metrics; default: metrics.json in the work dir',
     )
     parser.add_argument(
         '--show-dir',
         type=Path,
         metavar='DIR',
-        help='write pictures of truth and prediction there, side by side',
+        help='write pictures with truth and prediction side by side to DIR',
     )
     parser.add_argument(
         '--show',
         type=int,
         default=20,
         metavar='N',
-        help='pictures in --show-dir, of images spread over the test set; '
+        help='number of pictures in --show-dir, from all of the test set; '
         'default: %(default)s',
     )
     parser.add_argument(
         '--no-label-check',
         action='store_true',
-        help='leave out the label check (tools/check_data.py)',
+        help='skip the check of labels (tools/check_data.py)',
     )
     args = parse(parser, argv)
     if args.show < 1:
-        parser.error('--show takes a number of at least 1')
+        parser.error('--show must be at least 1')
     return args
 
 
 def prepare(args: argparse.Namespace) -> Config:
-    """Apply the command line to the config, and leave out training."""
+    """Apply the command line to the config, and remove its training."""
     cfg = prepare_config(args, f'work_dirs/{Path(args.config).stem}_test')
     for key in ('test_dataloader', 'test_evaluator', 'test_cfg'):
         if not cfg.get(key):
@@ -78,24 +78,28 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = None
     cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
     cfg.param_scheduler = None
-    # MMEngine would load these over the checkpoint that is tested.
+    # MMEngine would load these in place of the tested checkpoint.
     cfg.load_from, cfg.resume = None, False
     return cfg
 
 
 def load(model: nn.Module, tensors: StateDict, checkpoint: str) -> None:
-    """Fill the whole model from a checkpoint."""
+    """Load all tensors of a model from a checkpoint.
+
+    Raises:
+        UserError: If a tensor is missing or does not fit.
+    """
     if 'image_queue.features' in tensors and not hasattr(model, 'image_queue'):
         raise UserError(
             f'{checkpoint} is a checkpoint of pre-training and has only a '
-            'backbone for this model: fine-tune first, with tools/train.py '
+            'backbone for this model: fine-tune it first, with tools/train.py '
             f'CONFIG --pretrained {checkpoint}.'
         )
     load_strict(model.state_dict(), tensors, 'model', checkpoint)
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    """Write None for what JSON has no number for: NaN, infinity."""
+    """Round metrics; NaN and infinity, which JSON lacks, become None."""
     return {
         # Single precision has seven digits.
         name: round(float(value), 6) if math.isfinite(value) else None
@@ -114,7 +118,7 @@ def per_class(runner: Runner) -> dict[str, dict[str, float | None]]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Evaluate."""
+    """Evaluate the checkpoint, and write its metrics."""
     args = parse_args(argv)
     cfg = prepare(args)
     out = args.out or Path(cfg.work_dir) / 'metrics.json'

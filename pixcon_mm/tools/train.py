@@ -1,4 +1,4 @@
-"""Train whatever a config describes: pre-training or fine-tuning."""
+"""Pre-train or fine-tune, as a config describes."""
 
 import argparse
 import copy
@@ -47,19 +47,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
-        help='continue from this checkpoint; without a name, from the newest '
-        'complete one in the work dir',
+        help='continue from this checkpoint; without a value, from the newest '
+        'complete checkpoint in the work dir',
     )
     add(
         '--overwrite',
         action='store_true',
-        help='start over in a work dir that has checkpoints; they are moved '
-        'aside there',
+        help='start over in a work dir that has checkpoints, which are moved '
+        'to a folder in it',
     )
     add(
         '--epochs',
         type=int,
-        help='length of the run; the schedule is scaled to it',
+        help='length of the run; its schedule is scaled as well',
     )
     add(
         '--pretrained',
@@ -68,16 +68,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "weights, torchvision's ResNet, or none (random)",
     )
     add('--amp', action='store_true', help='train in mixed precision')
-    add('--no-validate', action='store_true', help='leave out validation')
+    add('--no-validate', action='store_true', help='skip validation')
     add(
         '--no-label-check',
         action='store_true',
-        help='leave out the label check (tools/check_data.py)',
+        help='skip the check of labels (tools/check_data.py)',
     )
     add(
         '--auto-scale-lr',
         action='store_true',
-        help="scale the learning rate by the total batch over the recipe's",
+        help='scale the learning rate in proportion to the total batch',
     )
     add(
         '--total-batch',
@@ -87,8 +87,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add(
         '--quick',
         action='store_true',
-        help='a trial of a minute on a CPU: few iterations of few small '
-        'images, in work_dirs/<config name>_quick, which is used again',
+        help='short trial, a minute on a CPU: a few iterations with small '
+        'images, in work_dirs/<config name>_quick, which is overwritten',
     )
     return parse(parser, argv)
 
@@ -140,7 +140,7 @@ def prepare(args: argparse.Namespace) -> Config:
 
 
 def set_pretrained(cfg: Config, source: str | None) -> None:
-    """Set where the weights of the backbone come from."""
+    """Set the source of the backbone's weights; stop if there is none."""
     hooks = cfg.setdefault('default_hooks', {})
     if source is not None:
         hooks['pretrained'] = dict(type='PretrainedHook', source=source)
@@ -151,10 +151,10 @@ def set_pretrained(cfg: Config, source: str | None) -> None:
 
 
 def check_pretrained(cfg: Config) -> None:
-    """Fill a model for trial, before labels are read and folders moved.
+    """Check that the backbone's weights fit, before anything else is done.
 
     Raises:
-        UserError: If the weights are not there or do not fit.
+        UserError: If the weights are missing or do not fit.
     """
     source = (cfg.default_hooks.get('pretrained') or {}).get('source')
     if source in (None, 'none') or cfg.get('resume') or cfg.get('load_from'):
@@ -168,21 +168,21 @@ def check_pretrained(cfg: Config) -> None:
 
 
 def share_batch(cfg: Config, total: int, processes: int) -> None:
-    """Set the batch of a process so that a step sees ``total`` images."""
+    """Set the batch per process so that a step uses ``total`` images."""
     steps = cfg.optim_wrapper.get('accumulative_counts', 1)
     if total % (processes * steps):
         raise UserError(
-            f'--total-batch {total} cannot be shared evenly by {processes} '
-            f'process(es) with {steps} batch(es) a step: choose a multiple '
-            f'of {processes * steps}.'
+            f'--total-batch {total} cannot be divided evenly among '
+            f'{processes} process(es) with {steps} batch(es) per step: choose '
+            f'a multiple of {processes * steps}.'
         )
     cfg.train_dataloader.batch_size = total // (processes * steps)
 
 
 def show_result(runner: Runner) -> None:
-    """End a fine-tuning with its metrics and a picture of predictions.
+    """Print the metrics of a fine-tuning, and draw some predictions.
 
-    The training is saved by now: nothing that fails here makes it fail.
+    The training has been saved, so an error here is only a warning.
     """
     if runner.rank != 0 or runner.cfg.get('default_scope') not in VISUALIZER:
         return
@@ -211,7 +211,7 @@ def show_result(runner: Runner) -> None:
 
 
 def evaluated(runner: Runner) -> Dataset:
-    """Return the data set of the validation; without one, of the test."""
+    """Return the validation data, or the test data if there are none."""
     if runner.val_loop is not None:
         return runner.val_loop.dataloader.dataset
     loader = runner.cfg.get('test_dataloader')
@@ -222,10 +222,10 @@ def evaluated(runner: Runner) -> Dataset:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train."""
+    """Train, as the command line says."""
     args = parse_args(argv)
     if args.launcher == 'pytorch':
-        die_with_parent()  # torchrun, which may be killed
+        die_with_parent()  # The parent is torchrun, which may be killed.
     cfg = prepare(args)
     is_first = rank_and_size(args.launcher)[0] == 0
     if is_first:
@@ -235,7 +235,7 @@ def main(argv: list[str] | None = None) -> None:
     if is_first:
         if not args.no_label_check:
             check_labels(cfg, loaders)
-        # The lock holds as long as the file is open: until the end.
+        # The file stays open, and so the folder locked, until the end.
         args.lock = claim(
             Path(cfg.work_dir),
             bool(cfg.get('resume')),
@@ -249,7 +249,8 @@ def main(argv: list[str] | None = None) -> None:
         try:
             runner.train()
         except StoppedBySignal as error:
-            ignore_signals()  # the launcher's, when another process has ended
+            # Launchers send one when another process has ended.
+            ignore_signals()
             stopped = str(error)
         else:
             show_result(runner)
@@ -261,7 +262,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run() -> None:
-    """Train as the command ``pixcon-train``."""
+    """Run the command ``pixcon-train``."""
     run_tool(main)
 
 

@@ -1,6 +1,6 @@
-"""Draw what a network sees, matches and finds similar in photographs.
+"""Draw the views, matches and features of a network for photographs.
 
-OUT gets a PNG file for each figure, and index.html with all of them.
+OUT gets a PNG file for each figure, and index.html with all figures.
 """
 
 import argparse
@@ -51,11 +51,11 @@ from pixcon_mm.visualization.matching import (
 from pixcon_mm.visualization.page import as_png, html_page
 from pixcon_mm.visualization.predictions import spread
 
-# Figures that any backbone has, unlike PAIR_FIGURES.
+# Figures for any backbone; PAIR_FIGURES need a model of PixCon.
 OF_FEATURES = ('similarity', 'pca', 'segments')
-# Figures by heading and by name of the image, '' for all images.
+# Figures by heading and name of the image; the name is '' for all images.
 Sections = dict[str, dict[str, Figure]]
-DRAWS = 3  # of each photograph, with --browse
+DRAWS = 3  # number of draws of views per photograph, with --browse
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -82,36 +82,41 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="a checkpoint or other file of weights, torchvision's "
         'supervised ResNet, or none (random)',
     )
-    add('--browse', action='store_true', help='draw what the pipeline gives')
+    add('--browse', action='store_true', help='draw views from the pipeline')
     add('--out', type=Path, default=Path('work_dirs/look'))
     add(
         '--figures',
         nargs='+',
         choices=(*PAIR_FIGURES, *OF_FEATURES),
-        help='only these',
+        help='figures to draw; default: all that the model has',
     )
-    add('--max-images', type=int, default=8, help='spread evenly (8)')
+    add('--max-images', type=int, default=8, help='number of images (8)')
     add(
         '--point',
         type=float,
         nargs=2,
         default=(0.5, 0.5),
         metavar=('X', 'Y'),
-        help='where similarity has its cell, as shares of width and height '
+        help='place of the cell for similarity, as shares of width and height '
         '(0.5 0.5)',
     )
-    add('--clusters', type=int, default=8, help='of segments (8)')
-    add('--side', type=int, default=448, help='longer side, pixels (448)')
-    add('--stride', type=int, help='dilate a CNN to it: 16, 8')
-    add('--seed', type=int, default=0, help='of crops and random weights')
+    add('--clusters', type=int, default=8, help='number of segments (8)')
+    add(
+        '--side',
+        type=int,
+        default=448,
+        help='longer side of images for features, in pixels (448)',
+    )
+    add('--stride', type=int, help='dilate a CNN to this stride: 16 or 8')
+    add('--seed', type=int, default=0, help='seed of crops, random weights')
     add('--device', help='default: cuda if there is one, else cpu')
     args = parser.parse_args(argv)
     if args.browse == bool(args.pretrained):
         parser.error('give either --pretrained or --browse')
     if not all(0 <= share < 1 for share in args.point):
-        parser.error('--point takes shares from 0 to below 1')
+        parser.error('--point must be two numbers from 0 to below 1')
     if min(args.max_images, args.clusters, args.side) < 1:
-        parser.error('--max-images, --clusters and --side are at least 1')
+        parser.error('--max-images, --clusters, --side must be at least 1')
     return args
 
 
@@ -149,13 +154,13 @@ def choose_images(
 ) -> dict[Path, str]:
     """List the images to draw, with a name for each.
 
-    Damaged ones are left out, with a warning.
+    Damaged images are left out, with a warning.
     """
     if args.images:
         names = list_images(args.images)
     elif cfg is None or not cfg.get('train_dataloader'):
         raise UserError(
-            f'{args.arch} names no images: give some with --images.'
+            f'{args.arch} names no images: name some with --images.'
         )
     else:
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
@@ -172,9 +177,9 @@ def choose_images(
 def browse(
     args: argparse.Namespace, cfg: Config | None, names: dict[Path, str]
 ) -> Sections:
-    """Draw what the pipeline of a config feeds its model."""
+    """Draw the views that a config's pipeline makes for its model."""
     if cfg is None:
-        raise UserError(f'--browse needs a config, and {args.arch} is none.')
+        raise UserError(f'--browse needs a config file, not {args.arch}.')
     model, pipeline = build_model(cfg, args.seed)
     preprocessor = model.data_preprocessor.to(args.device)
     draws = []
@@ -183,7 +188,8 @@ def browse(
         samples = [make_views(pipeline, path, seed) for path in names]
         if not isinstance(samples[0].get('inputs'), list | tuple):
             raise UserError(
-                f'{args.arch} makes no views: --browse is for pre-trainings.'
+                f'{args.arch} makes no views: --browse is for configs of '
+                'pre-training.'
             )
         inputs = preprocessor(default_collate(samples), True)['inputs']
         draws.append(shown_views(preprocessor, list(inputs)))
@@ -194,7 +200,7 @@ def browse(
 def look(
     args: argparse.Namespace, cfg: Config | None, names: dict[Path, str]
 ) -> tuple[Sections, str]:
-    """Draw all figures that were asked for; say which weights they are of."""
+    """Draw the chosen figures; return them, and a note on the weights."""
     possible = [*OF_FEATURES]
     if cfg is not None and cfg.model.type == 'PixCon':
         possible = [*PAIR_FIGURES, *OF_FEATURES]
@@ -204,8 +210,8 @@ def look(
     if not set(wanted) <= set(possible):
         raise UserError(
             f'--figures: {args.arch} has {", ".join(possible)}; recipes of '
-            'PixCon have crops and matches, and those with a dense loss '
-            'weights.'
+            'PixCon also have crops and matches, and recipes with a dense '
+            'loss have weights.'
         )
     pairs = [kind for kind in PAIR_FIGURES if kind in wanted]
     frames = [kind for kind in OF_FEATURES if kind in wanted]
@@ -238,7 +244,7 @@ def look(
 def read_features(
     args: argparse.Namespace, backbone: FrozenBackbone, paths: list[Path]
 ) -> tuple[list[np.ndarray], list[Tensor]]:
-    """Read images, resized so that cells fit, and compute their features."""
+    """Read images, resize them to whole cells, and compute features."""
     images, maps = [], []
     for path in paths:
         pixels = read_image(path)

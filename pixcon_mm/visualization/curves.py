@@ -1,4 +1,4 @@
-"""Loss and monitors of a run, from MMEngine's log to a picture."""
+"""Curves of a run's losses and monitors, drawn from MMEngine's log."""
 
 import json
 import textwrap
@@ -16,7 +16,7 @@ MONITORS = {
     'mon_feature_std': 'standard deviation of embeddings (0: collapse)',
     'mon_effective_rank': 'effective rank of features',
 }
-# Of DenseProbeHook, every few epochs.
+# DenseProbeHook logs these every few epochs.
 PROBES = {
     'probe_recall_at_1': 'correspondence: recall at 1',
     'probe_miou': 'nearest neighbours: mIoU, %',
@@ -25,17 +25,17 @@ Records = list[dict[str, float]]
 
 
 def read_records(work_dir: str | Path) -> Records:
-    """Read the training records of a run in the order of iterations.
+    """Read the training records of a run, in the order of iterations.
 
-    Of an iteration that a resumed run has logged again, the later one counts.
-    What a probe has measured joins the last record before it.
+    If a resumed run has logged an iteration again, the later record is used.
+    The values of a probe are added to the last record before the probe.
 
     Args:
-        work_dir (str | Path): Work directory of the run, or one scalars.json
-            of it.
+        work_dir (str | Path): Work directory of the run, or one of its
+            scalars.json files.
 
     Raises:
-        UserError: If nothing was logged there.
+        UserError: If there is no record of a training.
     """
     work_dir = Path(work_dir)
     files = [work_dir] if work_dir.is_file() else []
@@ -45,7 +45,7 @@ def read_records(work_dir: str | Path) -> Records:
             try:
                 record = json.loads(line)
             except json.JSONDecodeError:
-                continue  # the last line of a run that was killed
+                continue  # incomplete last line of a run that was killed
             if 'loss' in record:
                 by_step[record['step']] = record
             elif PROBES.keys() & record.keys():
@@ -58,7 +58,7 @@ def read_records(work_dir: str | Path) -> Records:
             )
     if not by_step:
         raise UserError(
-            f'{str(work_dir)!r} holds no training log '
+            f'{str(work_dir)!r} has no training log '
             '(*/vis_data/scalars.json): name the --work-dir of a run that '
             'has logged at least once.'
         )
@@ -66,17 +66,18 @@ def read_records(work_dir: str | Path) -> Records:
 
 
 def smooth(values: np.ndarray, width: int) -> np.ndarray:
-    """Return the centred running mean, narrower at both ends.
+    """Return the centred running mean, with a narrower window at both ends.
 
     Args:
         values (np.ndarray): Shape (T, ).
-        width (int): Window, in values.
+        width (int): Number of values in the window.
 
     Example:
         >>> smooth(np.array([0.0, 3.0, 6.0, 3.0]), 3).tolist()
         [1.5, 3.0, 4.0, 4.5]
     """
-    # Also of fewer values than the window, where mode='same' gives more.
+    # np.convolve's mode='same' would return too many values if there are
+    # fewer than in the window.
     start = (width - 1) // 2
     part = slice(start, start + len(values))
     kernel = np.ones(width)
@@ -85,14 +86,15 @@ def smooth(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def summarize(records: Records, name: str = 'loss') -> dict[str, float]:
-    """Find the first, highest and last smoothed value, and the peak's step.
+    """Find the first, highest and last value of a smoothed curve.
 
     Args:
         records (list[dict]): From :func:`read_records`.
         name (str): Name of the scalar.
 
     Returns:
-        dict[str, float]: ``start``, ``peak``, ``peak_step``, ``end``.
+        dict[str, float]: ``start``, ``peak`` and ``end``, and the iteration
+        of the peak, ``peak_step``.
     """
     values = np.array([record[name] for record in records])
     values = smooth(values, smoothing(len(values)))
@@ -106,12 +108,12 @@ def summarize(records: Records, name: str = 'loss') -> dict[str, float]:
 
 
 def smoothing(length: int) -> int:
-    """Return an odd window of about a twentieth of a curve."""
+    """Return an odd window, about a twentieth of a curve's length."""
     return max(length // 20, 1) | 1
 
 
 def plot_curves(runs: dict[str, Records], path: str | Path) -> None:
-    """Draw the losses of one or several runs, with their monitors.
+    """Draw the losses and monitors of one or several runs.
 
     Args:
         runs (dict[str, list[dict]]): Records by name of run.
@@ -138,7 +140,7 @@ def plot_curves(runs: dict[str, Records], path: str | Path) -> None:
         for records in runs.values():
             points = [(r['step'], r[key]) for r in records if key in r]
             if points:
-                # A probe's few values are seen as points.
+                # A probe has few values, which points show better.
                 style = '.-' if key in PROBES else '-'
                 axes.plot(*zip(*points, strict=True), style)
         axes.set_title(textwrap.fill(title, 120 // columns), fontsize=9)

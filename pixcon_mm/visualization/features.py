@@ -1,4 +1,4 @@
-"""Maps of frozen features: similarities and principal components."""
+"""Similarity maps and principal components of frozen features."""
 
 from collections.abc import Sequence
 
@@ -22,11 +22,11 @@ def similarity_map(
 
     Args:
         source (Tensor): Features of the cell's image. Shape (D, h, w).
-        cell (tuple[int, int]): Row and column there.
-        target (Tensor): Features. Shape (D, H, W).
+        cell (tuple[int, int]): Row and column of the cell in ``source``.
+        target (Tensor): Features of the other image. Shape (D, H, W).
 
     Returns:
-        np.ndarray: In [-1, 1]. Shape (H, W).
+        np.ndarray: Cosines in [-1, 1]. Shape (H, W).
 
     Example:
         >>> features = torch.tensor([[[1.0, 0.0, 2.0]], [[0.0, 1.0, 0.0]]])
@@ -47,22 +47,22 @@ def principal_colors(
         maps (Sequence[Tensor]): Features, (D, h, w) each.
 
     Returns:
-        tuple: Colours in [0, 1] for each image, (h, w, 3), each component
-        from its 1st to its 99th percentile; and the components' shares of
-        the variance. The sign of a component is that of its largest weight.
+        tuple: Colours in [0, 1] for each image, (h, w, 3), where 0 and 1 are
+        the 1st and 99th percentile of a component; and the components' shares
+        of the variance. The largest weight of a component is positive.
 
     Raises:
-        UserError: If there are fewer than four cells in all.
+        UserError: If the images have fewer than four cells altogether.
     """
     rows = torch.cat([unit_rows(features) for features in maps]).cpu()
     if len(rows) < 4:
         raise UserError(
-            f'Three components need 4 cells or more, and these images have '
+            'Three components need at least 4 cells, but these images have '
             f'{len(rows)}: take more or larger images.'
         )
     rows = rows - rows.mean(dim=0)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # of the first guess
+        torch.manual_seed(0)  # pca_lowrank starts from a random matrix
         *_, axes = torch.pca_lowrank(rows, q=3, center=False, niter=8)
     largest = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True))
     parts = rows @ (axes * largest.sign())

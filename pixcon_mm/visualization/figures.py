@@ -1,4 +1,4 @@
-"""Figures of what a network sees and matches: arrays in, Figure out."""
+"""Figures of a network's views, matches and features, drawn from arrays."""
 
 import textwrap
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ from pixcon_mm.visualization.panels import (
 )
 
 NAMES = ('view 1', 'view 2')
-LINES = 5  # matches drawn in a row and in a column of cells
-COLUMNS = 4  # images in a row
+LINES = 5  # largest number of matches drawn per row and column of cells
+COLUMNS = 4  # largest number of images in a row
 
 
 def new_figure(title: str, caption: str, size: tuple[float, float]) -> Figure:
-    """Make a figure with a title above and a caption below, size in inches."""
+    """Make a figure with a title above and a caption below; size in inches."""
     figure = Figure(figsize=size, layout='constrained')
     figure.suptitle(title, x=0.01, ha='left', fontsize=13, fontweight='bold')
     width = int(size[0] * 13)  # characters
@@ -40,19 +40,19 @@ def new_figure(title: str, caption: str, size: tuple[float, float]) -> Figure:
 
 
 def as_pixels(figure: Figure) -> np.ndarray:
-    """Draw a figure. RGB, uint8, shape (H, W, 3)."""
+    """Return the pixels of a figure, RGB, uint8, of shape (H, W, 3)."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def crops_figure(pair: MatchedViews) -> Figure:
-    """Draw both crops on the photograph, and the views made of them."""
+    """Draw both crops on the photograph, and the views made from them."""
     figure = new_figure(
         'The two crops',
-        'Left: both crops on the photograph; where they overlap is shaded. '
-        'Right: the views that the network gets, resized, perhaps mirrored '
-        'and with changed colours; dashed: the overlap.',
+        'Left: both crops on the photograph; their overlap is shaded. Right: '
+        'the views that the network gets: crops that were resized, perhaps '
+        'mirrored, and changed in colour. Dashed: the overlap.',
         (11, 4.2),
     )
     photo, *axes = figure.subplots(1, 3, width_ratios=[1.4, 1, 1])
@@ -88,11 +88,12 @@ def matches_figure(pair: MatchedViews) -> Figure:
     figure = new_figure(
         'Matches of cells',
         'Lines lead from cells of view 1, the query, to their matches in '
-        'view 2, the key; their colour is the cosine of the backbone '
-        'features. By similarity, the match is the most similar cell; of the '
-        f'{total} cells in the overlap (dashed), {right} have it within one '
-        'cell of their place. By coordinate, it is the nearest cell in the '
-        'photograph, for cells in the overlap.',
+        'view 2, the key; their colour shows the cosine of the backbone '
+        'features. By similarity, the match is the most similar cell; for '
+        f'{right} of the {total} cells in the overlap (dashed), it is at most '
+        'one cell away from the same place in the photograph. By coordinate, '
+        'the match is the nearest cell in the photograph; only cells in the '
+        'overlap have one.',
         (13, 4.3),
     )
     axes = figure.subplots(1, 4)
@@ -107,7 +108,7 @@ def matches_figure(pair: MatchedViews) -> Figure:
                 cell_center(c, pair.grid, size) for c in (cell, match[cell])
             ]
             color = HEAT(norm(pair.cosine[cell, match[cell]]))
-            # Lines within one row would hide each other.
+            # Straight lines from cells of one row would hide each other.
             bend = 0.3 * (cell % pair.grid[1] / pair.grid[1] - 0.4)
             draw_match(*two, ends, color, width=1.6, bend=bend)
     figure.colorbar(ScalarMappable(norm, HEAT), ax=axes, label='cosine')
@@ -118,10 +119,11 @@ def weights_figure(pair: MatchedViews) -> Figure:
     """Draw similarities and semantic weights of both views' cells."""
     figure = new_figure(
         'Semantic weights',
-        'For each cell of a view as query: the cosine with its most similar '
-        'cell of the other view, and its weight in the dense loss. PixCon-SR '
-        'gives cells in the overlap of the crops (dashed) the weight 1, and '
-        'others a weight by how similar their match is.',
+        'For each cell of each view: its cosine with the most similar cell '
+        'of the other view, and its weight in the dense loss as a query. '
+        'PixCon-SR gives cells in the overlap of the crops (dashed) the '
+        'weight 1; the weight of other cells grows with the similarity of '
+        'their match.',
         (13, 4.2),
     )
     axes = figure.subplots(1, 4)
@@ -149,18 +151,18 @@ def similarity_figure(
     maps: Sequence[np.ndarray],
     cell: tuple[int, int],
 ) -> Figure:
-    """Draw how similar all cells of images are to one of the first image.
+    """Draw the similarity of all cells to one cell of the first image.
 
     Args:
-        images (Sequence[np.ndarray]): One or two. RGB, (H, W, 3).
+        images (Sequence[np.ndarray]): One or two images, RGB, (H, W, 3) each.
         maps (Sequence[np.ndarray]): Cosines with the cell, (h, w) each.
-        cell (tuple[int, int]): Row and column in the first map.
+        cell (tuple[int, int]): Row and column of the cell in the first map.
     """
     row, column = cell
     figure = new_figure(
         'Similarity to one cell',
-        'Cosine of the features of the marked cell with those of all other '
-        f'cells of its photograph{" and of another one" * (len(maps) > 1)}.',
+        "Cosine of the marked cell's features with those of all cells of its "
+        f'photograph{" and of another photograph" * (len(maps) > 1)}.',
         (4 * len(maps) + 5, 4.2),
     )
     photo, *axes = figure.subplots(1, len(maps) + 1, squeeze=False)[0]
@@ -188,7 +190,7 @@ def similarity_figure(
 def _with_maps(
     figure: Figure, images: Sequence[np.ndarray], maps: Sequence[np.ndarray]
 ) -> None:
-    """Show each image above its map, several in a row."""
+    """Show images in rows, and the map of each below it."""
     rows = -(-len(images) // COLUMNS)
     axes = figure.subplots(2 * rows, min(COLUMNS, len(images)), squeeze=False)
     for panel in axes.flat:
@@ -215,16 +217,16 @@ def pca_figure(
 
     Args:
         images (Sequence[np.ndarray]): RGB, (H, W, 3) each.
-        maps (Sequence[np.ndarray]): In [0, 1], (h, w, 3) each.
-        shares (Sequence[float]): Of the variance, by component.
+        maps (Sequence[np.ndarray]): Colours in [0, 1], (h, w, 3) each.
+        shares (Sequence[float]): Each component's share of the variance.
     """
     red, green, blue = (f'{share:.0%}' for share in shares)
     figure = new_figure(
         'Principal components of the features',
-        'Cells with the same colour have similar features, in all images. '
-        f'Red, green and blue: first ({red} of the variance), second '
-        f'({green}) and third component ({blue}) of the unit features of all '
-        'these images, each from its 1st to its 99th percentile.',
+        'Cells with similar colours have similar features, also in different '
+        f'images. Red, green and blue show the first ({red} of the variance), '
+        f'second ({green}) and third component ({blue}) of the unit features '
+        'of all these images, from their 1st to their 99th percentile.',
         _size_of_maps(len(images)),
     )
     _with_maps(figure, images, maps)
@@ -239,17 +241,17 @@ def segments_figure(
     Args:
         images (Sequence[np.ndarray]): RGB, (H, W, 3) each.
         ids (Sequence[np.ndarray]): Cluster of each cell, (h, w) each.
-        k (int): Clusters.
+        k (int): Number of clusters.
     """
     figure = new_figure(
         f'Segments: {k} clusters of the features',
-        'k-means of the unit features of all cells of these images; a colour '
-        'means the same cluster in all of them. The legend has its share of '
-        'the cells.',
+        'Clusters of the unit features of all cells of these images by '
+        'k-means; a colour stands for the same cluster in all images. The '
+        "legend shows each cluster's share of the cells.",
         _size_of_maps(len(images)),
     )
     colors = matplotlib.colormaps['tab20'](np.arange(k) % 20)[:, :3]
-    if k > 20:  # more than there are distinct colours
+    if k > 20:  # tab20 has only 20 colours
         colors = matplotlib.colormaps['turbo'](np.linspace(0, 1, k))[:, :3]
     _with_maps(figure, images, [colors[cells] for cells in ids])
     counts = np.bincount(np.concatenate([i.flat for i in ids]), minlength=k)
@@ -265,23 +267,24 @@ def browse_figure(views: np.ndarray, names: Sequence[str]) -> Figure:
     """Draw the views that a pipeline makes, a row for each photograph.
 
     Args:
-        views (np.ndarray): R pairs (or more views) of each of B photographs,
-            RGB, uint8. Shape (B, R, V, H, W, 3).
-        names (Sequence[str]): Of the photographs.
+        views (np.ndarray): R draws of V views for each of B photographs, RGB,
+            uint8. Shape (B, R, V, H, W, 3).
+        names (Sequence[str]): Names of the photographs.
     """
     count, pairs, members = views.shape[:3]
     width = pairs * members
     figure = new_figure(
-        'What the pipeline feeds the model',
-        f'Each row: {pairs} draws of the {members} views of a photograph, '
-        'with all changes of colour, also those made on the device.',
+        'Views from the training pipeline',
+        f'Each row has {pairs} samples of the {members} views of a '
+        'photograph, with all changes of colour, including those made on the '
+        'device.',
         (1.5 * width + 0.6, 1.6 * count + 1),
     )
     axes = figure.subplots(count, width, squeeze=False)
     for row, name in enumerate(names):
         for column in range(width):
             pair, member = divmod(column, members)
-            title = f'draw {pair + 1}, view {member + 1}' if row == 0 else ''
+            title = f'sample {pair + 1}, view {member + 1}' if row == 0 else ''
             color = COLORS[member % 2]
             show(axes[row, column], views[row, pair, member], title, color)
             axes[row, column].title.set_fontsize(10)
@@ -289,7 +292,7 @@ def browse_figure(views: np.ndarray, names: Sequence[str]) -> Figure:
     return figure
 
 
-# Of one pair of views each.
+# Figures of one pair of views.
 PAIR_FIGURES = dict(
     crops=crops_figure, matches=matches_figure, weights=weights_figure
 )

@@ -1,7 +1,7 @@
-"""Views, matches and weights of a model in pre-training, as arrays.
+"""Views, matches and weights of a pre-training model, as arrays.
 
-All of it is computed by the parts that training uses: the pipeline, the
-preprocessor, both encoders, and the head's own matching; in eval mode.
+The code that training uses computes them: the pipeline, the preprocessor,
+both encoders and the matching of the head, here in evaluation mode.
 """
 
 import copy
@@ -28,36 +28,38 @@ from pixcon_mm.models.geometry import Geometry, overlap_boxes
 from pixcon_mm.models.head import pair_views
 from pixcon_mm.models.matching import cell_similarity
 
-TRIES = 20  # crops of a photograph, until two overlap
+TRIES = 20  # attempts to find two crops of a photograph that overlap
 
 
 class MatchedViews(NamedTuple):
-    """Two views of a photograph; N cells each, row by row.
+    """Two views of a photograph, with N cells each, in the order of rows.
 
-    View 1 is the query of ``cosine`` and of the matches; the other arrays
-    have both views, each as query with the other one as key.
+    In ``cosine`` and the matches, view 1 is the query and view 2 the key. The
+    last three arrays have a row for each view as query, with the other view
+    as key.
     """
 
     photograph: np.ndarray  # RGB, uint8 (H, W, 3)
-    views: np.ndarray  # as the model gets them, RGB, uint8 (2, h, w, 3)
+    views: np.ndarray  # inputs of the model, RGB, uint8 (2, h, w, 3)
     boxes: np.ndarray  # x1, y1, x2, y2 of the crops, in pixels (2, 4)
-    overlap: np.ndarray  # the same as shares of each view (2, 4)
+    overlap: np.ndarray  # box of the overlap, as shares of a view (2, 4)
     grid: tuple[int, int]  # rows and columns of cells
     cosine: np.ndarray  # of view 1's cells to view 2's (N, N)
     by_similarity: np.ndarray  # number of each cell's match (N, )
-    by_coordinate: np.ndarray  # likewise; counts in the overlap (N, )
-    near: tuple[int, int]  # right within a cell, and cells in the overlap
+    by_coordinate: np.ndarray  # the same; valid inside the overlap (N, )
+    near: tuple[int, int]  # cells matched within 1 cell; cells in the overlap
     in_overlap: np.ndarray  # bool (2, N)
-    best: np.ndarray  # cosine of each cell's most similar one (2, N)
-    weight: np.ndarray  # in the dense loss (2, N)
+    best: np.ndarray  # cosine of each cell with its best match (2, N)
+    weight: np.ndarray  # weight of each cell in the dense loss (2, N)
 
 
 def build_model(cfg: Config, seed: int) -> tuple[nn.Module, Compose]:
-    """Build the model of a pre-training, random, and its pipeline.
+    """Build a pre-training model with random weights, and its pipeline.
 
     Args:
-        cfg (Config): With ``default_scope``, whose framework is imported.
-        seed (int): Of the weights.
+        cfg (Config): Config of a pre-training. The framework of its
+            ``default_scope`` must have been imported.
+        seed (int): Seed of the weights.
 
     Raises:
         UserError: If the config has no training pipeline.
@@ -67,7 +69,7 @@ def build_model(cfg: Config, seed: int) -> tuple[nn.Module, Compose]:
     except AttributeError as error:
         raise UserError(
             f'{cfg.filename} has no train_dataloader.dataset.pipeline: name '
-            'a config of a pre-training.'
+            'the config of a pre-training.'
         ) from error
     with (
         quiet(),
@@ -81,16 +83,17 @@ def build_model(cfg: Config, seed: int) -> tuple[nn.Module, Compose]:
 
 
 def make_views(pipeline: Callable, path: str | Path, seed: int) -> dict:
-    """Run a training pipeline on a photograph, from a seed of its own.
+    """Run a training pipeline on a photograph, with a fixed seed.
+
+    The state of NumPy's generator is restored.
 
     Args:
         pipeline (Callable): From ``dict(img_path=...)`` to a sample.
         path (str | Path): The photograph.
-        seed (int): With the name of the file, it gives the views. NumPy's
-            generator is restored.
+        seed (int): Seed of the views, together with the name of the file.
 
     Raises:
-        UserError: If it is damaged, or no two crops of it overlap.
+        UserError: If the file is damaged, or if the crops never overlap.
     """
     name = zlib.crc32(Path(path).name.encode())
     for attempt in range(TRIES):
@@ -102,17 +105,18 @@ def make_views(pipeline: Callable, path: str | Path, seed: int) -> dict:
         if sample is not None:
             return sample
     raise UserError(
-        f'{as_line(path)}: in {TRIES} tries no two crops overlapped, as with '
-        'very long and narrow images: leave it out.'
+        f'{as_line(path)}: two crops did not overlap in any of {TRIES} '
+        'attempts, which happens with very long and narrow images: leave it '
+        'out.'
     )
 
 
 def shown_views(preprocessor: nn.Module, inputs: list[Tensor]) -> np.ndarray:
-    """Undo the normalisation of what a preprocessor gives.
+    """Undo a preprocessor's normalisation of views.
 
     Args:
-        preprocessor (nn.Module): Of the model.
-        inputs (list[Tensor]): V batches of shape (B, 3, H, W).
+        preprocessor (nn.Module): Data preprocessor of the model.
+        inputs (list[Tensor]): Its output: V views of shape (B, 3, H, W).
 
     Returns:
         np.ndarray: RGB, uint8. Shape (B, V, H, W, 3).
@@ -130,15 +134,15 @@ def shown_views(preprocessor: nn.Module, inputs: list[Tensor]) -> np.ndarray:
 def match_photographs(
     model: nn.Module, pipeline: Callable, paths: list[Path], seed: int = 0
 ) -> list[MatchedViews]:
-    """Cut two views of each photograph, and match and weigh their cells.
+    """Make two views of each photograph; match and weight their cells.
 
-    The model is left as it was, and so are all random generators.
+    Neither the model nor a random generator is changed.
 
     Args:
-        model (PixCon): Not wrapped.
+        model (PixCon): The model, not wrapped.
         pipeline (Callable): Its training pipeline.
-        paths (list[Path]): Photographs; one batch.
-        seed (int): For :func:`make_views`.
+        paths (list[Path]): Photographs, which form one batch.
+        seed (int): Seed of :func:`make_views`.
     """
     samples = [make_views(pipeline, path, seed) for path in paths]
     with eval_mode(model):

@@ -1,4 +1,4 @@
-"""One HTML page with figures, which needs no other file."""
+"""HTML page with embedded figures, so that it needs no other file."""
 
 import base64
 import io
@@ -51,12 +51,13 @@ def html_page(
     """Write the page.
 
     Args:
-        title (str): Heading.
-        facts (Mapping[str, str]): Settings, for a table.
-        sections (Mapping): By heading, pairs of a text and a PNG file.
+        title (str): Title of the page.
+        facts (Mapping[str, str]): Names and values for a table.
+        sections (Mapping): From the heading of a section to its figures,
+            pairs of a caption and the content of a PNG file.
 
     Returns:
-        str: HTML; the pictures are inside.
+        str: HTML with the figures in it.
     """
     parts = []
     for number, (heading, pictures) in enumerate(sections.items()):

@@ -7,24 +7,24 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import ConnectionPatch, Rectangle
 
-COLORS = ('#2f6fde', '#f28e2b')  # of the first and the second view
+COLORS = ('#2f6fde', '#f28e2b')  # for the first and the second view
 HEAT = matplotlib.colormaps['plasma']
 LUMA = (0.299, 0.587, 0.114)
 
 
 def show(axes: Axes, image: np.ndarray, title: str = '', color=None) -> None:
-    """Show an image without ticks; a colour frames it and its title.
+    """Show an image without ticks, with an optional title and frame.
 
     Args:
-        axes (Axes): Where.
+        axes (Axes): Axes to draw on.
         image (np.ndarray): RGB, (H, W, 3), or grey, (H, W); 0 to 255.
-        title (str): Above it.
-        color (str, optional): Of frame and title.
+        title (str): Title above the image.
+        color (str, optional): Colour of frame and title; None for no frame.
     """
     axes.imshow(image, cmap='gray', vmin=0, vmax=255)
     axes.set_title(title, color=color or 'black')
     axes.set(xticks=[], yticks=[])
-    axes.autoscale(False)  # what follows leaves the limits alone
+    axes.autoscale(False)  # later drawings do not change the limits
     if color:
         axes.spines[:].set(color=color, linewidth=3)
 
@@ -37,7 +37,7 @@ def draw_box(axes: Axes, box: Sequence[float], **style) -> None:
 
 
 def draw_overlap(axes: Axes, view: np.ndarray, box: Sequence[float]) -> None:
-    """Outline a box that is given as shares of a view (H, W, 3)."""
+    """Outline a box whose corners are shares of a view's width and height."""
     height, width = view.shape[:2]
     box = np.multiply(box, (width, height, width, height)) - 0.5
     draw_box(axes, box, ec='white', ls='--', lw=2)
@@ -51,20 +51,20 @@ def draw_heat(
     high: float = 1,
     alpha: float = 0.7,
 ) -> matplotlib.cm.ScalarMappable:
-    """Lay a map of values over an image in grey.
+    """Draw a map of values over an image in grey.
 
     Args:
-        axes (Axes): Where.
+        axes (Axes): Axes to draw on.
         image (np.ndarray): RGB, (H, W, 3).
-        values (np.ndarray): Of each cell, (h, w).
-        low, high (float): Ends of the colours.
-        alpha (float): 1 hides the image.
+        values (np.ndarray): Value of each cell, (h, w).
+        low, high (float): Values of the first and the last colour.
+        alpha (float): Opacity of the map; 1 hides the image.
 
     Returns:
-        ScalarMappable: For a colour bar.
+        ScalarMappable: Argument for a colour bar.
     """
     height, width = image.shape[:2]
-    show(axes, 128 + image @ LUMA / 2)  # light, as colours lie over it
+    show(axes, 128 + image @ LUMA / 2)  # light grey, so that colours show
     heat = axes.imshow(
         values,
         cmap=HEAT,
@@ -80,10 +80,10 @@ def draw_heat(
 def cell_center(
     cell: int, grid: tuple[int, int], size: tuple[int, int]
 ) -> tuple[float, float]:
-    """Locate the centre of a cell in an image, in its pixels.
+    """Locate the centre of a cell in an image, in pixels.
 
     Args:
-        cell (int): Number, row by row.
+        cell (int): Number of the cell, counted row by row from 0 on.
         grid (tuple[int, int]): Rows and columns.
         size (tuple[int, int]): Height and width of the image.
 
@@ -107,14 +107,14 @@ def draw_match(
     width: float = 2.4,
     bend: float = 0,
 ) -> None:
-    """Connect a point of the query with one of the key.
+    """Draw a line from a point of the query to a point of the key.
 
     Args:
-        query, key (Axes): With an image each.
-        ends (tuple): x and y there, in pixels.
-        color (Sequence[float]): Of the line.
-        width (float): Of the line, in points.
-        bend (float): Sagitta of the line as a share of its length.
+        query, key (Axes): Axes, each with an image.
+        ends (tuple): x and y of both points, each in pixels of its image.
+        color (Sequence[float]): Colour of the line.
+        width (float): Width of the line, in points.
+        bend (float): Curvature of the line, matplotlib's ``rad``.
     """
     for line, points in (('white', width + 1.6), (color, width)):
         query.figure.add_artist(

@@ -1,4 +1,4 @@
-"""Pictures of what a detector or segmentor predicts, beside the truth."""
+"""Pictures of a detector's or segmentor's predictions beside the truth."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,32 +23,32 @@ from pixcon_mm.errors import UserError
 from pixcon_mm.evaluation.metrics import IGNORE
 from pixcon_mm.files import atomic_write
 
-# The visualiser of a framework, where a config has none.
+# Default visualisers of the frameworks, for configs without one.
 VISUALIZER = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer')
-MIN_SCORE = 0.3  # of a detection that is drawn
-AT_LEAST = 3  # detections drawn where none has that score
+MIN_SCORE = 0.3  # lowest score of the detections that are drawn
+AT_LEAST = 3  # number of detections drawn if none has that score
 GAP = 8  # pixels between truth and prediction
-ROW = (1000, 400)  # largest width and height in a sheet, pixels
+ROW = (1000, 400)  # largest width and height of a row in a sheet, in pixels
 WHITE = (255, 255, 255)
-SEARCHED = 100  # images of a segmentor that are looked at, at most
+SEARCHED = 100  # largest number of masks that are searched for objects
 
 
 def pairs(
     model: nn.Module, dataset: Dataset, cfg: Config, indices: Iterable[int]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Predict some images of a test set; draw truth and prediction.
+    """Draw truth and prediction for some images of a test set.
 
     The model is left in evaluation mode.
 
     Args:
         model (nn.Module): A detector or segmentor, not wrapped.
-        dataset (Dataset): Test set of its framework.
-        cfg (Config): Gives scope and visualiser.
-        indices (Iterable[int]): Images of the data set.
+        dataset (Dataset): Test set of the model's framework.
+        cfg (Config): Config with ``default_scope`` and perhaps a visualiser.
+        indices (Iterable[int]): Indices of the images in the data set.
 
     Yields:
-        tuple[str, np.ndarray]: Path of the image; a picture of the truth
-        left and the prediction right, RGB, uint8, (H, W, 3).
+        tuple[str, np.ndarray]: Path of the image; a picture with the truth on
+        the left and the prediction on the right, RGB, uint8, (H, W, 3).
 
     Raises:
         UserError: If there is no visualiser for the config's framework.
@@ -64,15 +64,16 @@ def pairs(
         image = mmcv.imread(info['img_path'], channel_order='rgb')
         if 'instances' in info:
             sample.gt_instances = true_instances(info, image.shape[:2])
-        words = limit_detections(sample)
+        caption = limit_detections(sample)
         halves = []
-        for title, is_truth in (('truth', True), (words, False)):
+        for title, is_truth in (('truth', True), (caption, False)):
             visualizer.set_image(image)
             options: dict[str, Any] = dict(
                 draw_gt=is_truth, draw_pred=not is_truth
             )
             if 'pred_instances' in sample:
-                options['pred_score_thr'] = -1  # chosen already
+                # limit_detections has removed those that are not to be drawn.
+                options['pred_score_thr'] = -1
             visualizer.add_datasample(title, image, sample, **options)
             halves.append(with_title(visualizer.get_image(), title))
         gap = np.full((len(halves[0]), GAP, 3), 255, np.uint8)
@@ -80,14 +81,14 @@ def pairs(
 
 
 def build_visualizer(cfg: Config, metainfo: dict) -> Visualizer:
-    """Build the visualiser of a config, without files of its own.
+    """Build the visualiser of a config, set up so that it writes no files.
 
     Args:
         cfg (Config): Config of a detector or segmentor.
         metainfo (dict): ``classes`` and ``palette`` of the data set.
 
     Raises:
-        UserError: If the config is of another framework.
+        UserError: If the config is for another framework.
     """
     scope = cfg.get('default_scope')
     if scope not in VISUALIZER:
@@ -104,9 +105,9 @@ def build_visualizer(cfg: Config, metainfo: dict) -> Visualizer:
 
 
 def names_and_colors(metainfo: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``classes`` and a ``palette`` of as many colours, as tuples.
+    """Return ``classes``, and a ``palette`` of a tuple for each class.
 
-    The visualisers accept only these types. A palette that is too short is
+    The visualisers accept no other types. A palette that is too short is
     replaced.
 
     Example:
@@ -121,11 +122,11 @@ def names_and_colors(metainfo: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def true_instances(info: dict, size: tuple[int, int]) -> InstanceData:
-    """Load boxes, and masks if all objects have one, of an image.
+    """Load the true boxes of an image, and masks if all its objects have one.
 
     Args:
-        info (dict): What a data set of MMDetection knows of the image.
-        size (tuple[int, int]): Height and width.
+        info (dict): The image's entry in a data set of MMDetection.
+        size (tuple[int, int]): Height and width of the image.
     """
     objects = [x for x in info['instances'] if not x.get('ignore_flag')]
     has_masks = bool(objects) and all('mask' in each for each in objects)
@@ -143,10 +144,13 @@ def true_instances(info: dict, size: tuple[int, int]) -> InstanceData:
 
 
 def limit_detections(sample: Any) -> str:
-    """Keep the detections to draw, in place; return a title.
+    """Remove detections that are not to be drawn; return a title.
 
-    Where no score reaches ``MIN_SCORE``, as after a short training, these
-    are the best ones.
+    If no score reaches ``MIN_SCORE``, as after a short training, the
+    ``AT_LEAST`` best detections remain.
+
+    Args:
+        sample (DetDataSample | SegDataSample): Changed in place.
     """
     if 'pred_instances' not in sample:
         return 'prediction'
@@ -155,12 +159,12 @@ def limit_detections(sample: Any) -> str:
     good = scores >= MIN_SCORE
     if good.any():
         sample.pred_instances = found[good]
-        return f'prediction: {int(good.sum())} with score >= {MIN_SCORE}'
+        return f'prediction: {int(good.sum())} of at least {MIN_SCORE:.0%}'
     best = scores.argsort(descending=True)[:AT_LEAST]
     sample.pred_instances = found[best]
     if not len(best):
         return 'prediction: nothing'
-    return f'prediction: best {len(best)}, no score >= {MIN_SCORE}'
+    return f'prediction: best {len(best)}, all below {MIN_SCORE:.0%}'
 
 
 def with_title(image: np.ndarray, title: str) -> np.ndarray:
@@ -180,11 +184,12 @@ def write_pairs(
 ) -> int:
     """Write a JPEG file of truth and prediction for each of some images.
 
-    Args: as of :func:`pairs`, for ``count`` images that are spread evenly over
-    the data set. The folder gets ``INDEX_NAME.jpg``.
+    The arguments are those of :func:`pairs`, with a folder, which gets
+    ``INDEX_NAME.jpg``, and the number of images, evenly spaced in the data
+    set.
 
     Returns:
-        int: Pictures written.
+        int: Number of pictures written.
     """
     indices = spread(count, len(dataset))
     for index, (path, picture) in zip(
@@ -197,13 +202,13 @@ def write_pairs(
 def write_sheet(
     model: nn.Module, dataset: Dataset, cfg: Config, path: Path, count: int
 ) -> int:
-    """Write one picture of several truths and predictions, one a row.
+    """Write one picture with a row of truth and prediction for each image.
 
-    Args: as of :func:`write_pairs`, with the file in place of the folder.
-    Images with objects come before others.
+    The arguments are those of :func:`write_pairs`, with the path of the
+    picture in place of the folder; :func:`choose` selects the images.
 
     Returns:
-        int: Images shown.
+        int: Number of images shown.
     """
     indices = choose(dataset, count)
     rows = [
@@ -222,9 +227,9 @@ def write_sheet(
 
 
 def choose(dataset: Dataset, count: int) -> list[int]:
-    """Choose images that are spread over a data set, with objects if possible.
+    """Choose evenly spaced images, with objects if possible.
 
-    Of a segmentor, at most ``SEARCHED`` images are looked at.
+    For a segmentor, at most ``SEARCHED`` masks are read.
     """
     has_boxes = 'instances' in dataset.get_data_info(0)
     good, empty = [], []
@@ -237,15 +242,16 @@ def choose(dataset: Dataset, count: int) -> list[int]:
 
 
 def has_box(dataset: Dataset, index: int) -> bool:
-    """Tell whether an image of a detector has an object that counts."""
+    """Check if an image of a detector has an object that is not ignored."""
     objects = dataset.get_data_info(index)['instances']
     return not all(each.get('ignore_flag') for each in objects)
 
 
 def has_segment(dataset: Dataset, index: int) -> bool:
-    """Tell whether an image of a segmentor shows more than background.
+    """Check if an image of a segmentor shows more than background.
 
-    True where no class is called so, or the image has no mask.
+    This is true as well if no class is called background or if the image has
+    no mask.
     """
     names = [name.lower() for name in dataset.metainfo['classes']]
     if 'background' not in names:

@@ -1,7 +1,7 @@
-"""Reference curves: how runs of a recipe go, and where another run does not.
+"""Reference curves of a recipe, and a comparison of other runs with them.
 
-A file of them has the logged values of several runs. Their band is the mean
-of the smoothed curves and :data:`WIDTH` deviations on either side.
+A file of reference curves has the logged values of several runs. A band is the
+mean of the smoothed curves, plus and minus :data:`WIDTH` deviations.
 """
 
 import json
@@ -17,16 +17,17 @@ from pixcon_mm.files import atomic_write
 from pixcon_mm.visualization.curves import Records, smooth, smoothing
 
 FOLDER = Path(__file__).resolve().parents[2] / 'docs/curves'
-# Half of the band, in deviations of a single run. Five, because a run is
-# compared at some hundred places with the deviation of few runs: with three
-# runs and normal noise, 1 of 40 healthy runs leaves it somewhere.
+# Half of the band's width, in deviations of a single run. It is this large
+# because only a few runs give the deviation, and another run is compared at
+# some hundred places: with three runs and normal noise, 1 of 40 healthy runs
+# leaves the band somewhere.
 WIDTH = 5
-# The least deviation, as a share of the mean curve's range.
+# Lower limit of the deviation, as a share of the mean curve's range.
 LEAST = 0.01
 TITLES = {
     'mon_neg_logsumexp': 'log-sum of negatives',
     'mon_pos_sim': 'cosine of positives',
-    'mon_pos_margin': "the same, less another image's",
+    'mon_pos_margin': "margin over another image's positive",
     'mon_feature_std': 'deviation of embeddings',
     'mon_effective_rank': 'effective rank of features',
     'mon_overlap': 'share of cells in the overlap',
@@ -51,27 +52,30 @@ class Band(NamedTuple):
 
 
 class Excursion(NamedTuple):
-    """A stretch of iterations where a run is outside of the band."""
+    """A range of iterations where a run is outside of the band."""
 
     name: str
     start: int  # first iteration
     end: int  # last iteration
-    step: int  # iteration where it is farthest out
-    value: float  # smoothed, at that iteration, as the next two
-    low: float
+    step: int  # iteration where the run is farthest outside
+    value: float  # smoothed value of the run at that iteration
+    low: float  # ends of the band at that iteration
     high: float
 
     def __str__(self) -> str:
-        """Write iterations, name, value and band."""
+        """Describe the excursion in a sentence."""
+        where = f'iterations {self.start} to {self.end}'
+        if self.start == self.end:
+            where = f'iteration {self.start}'
         return (
-            f'iterations {self.start} to {self.end}: {self.name} leaves the '
-            f'band; at {self.step} it is {self.value:.4g}, the band '
+            f'{where}: {self.name} leaves the band; '
+            f'at {self.step} it is {self.value:.4g}, the band '
             f'{self.low:.4g} to {self.high:.4g}'
         )
 
 
 def make_reference(recipe: str, runs: dict[str, Records]) -> Reference:
-    """Gather the curves of runs at the iterations that all have logged.
+    """Collect the curves of runs at the iterations that all have logged.
 
     Args:
         recipe (str): Name of the recipe.
@@ -83,8 +87,9 @@ def make_reference(recipe: str, runs: dict[str, Records]) -> Reference:
     """
     if len(runs) < 3:
         raise UserError(
-            'A reference curve needs three runs at least, with different '
-            f'seeds, to know how far runs differ; {len(runs)} was named.'
+            'A reference curve needs at least three runs with different '
+            'seeds, to measure how far runs differ, but the number of runs '
+            f'is {len(runs)}.'
         )
     by_step = [{r['step']: r for r in records} for records in runs.values()]
     steps = sorted(set.intersection(*({*known} for known in by_step)))
@@ -109,7 +114,7 @@ def _is_curve(name: str) -> bool:
 
 
 def save_reference(reference: Reference, path: str | Path) -> None:
-    """Write a reference as JSON, numbers with four digits."""
+    """Write a reference as JSON, with numbers of four digits."""
     curves = {
         name: [[float(f'{value:.4g}') for value in run] for run in runs]
         for name, runs in reference.curves.items()
@@ -125,11 +130,11 @@ def load_reference(source: str) -> Reference:
     """Read a file of reference curves.
 
     Args:
-        source (str): The file, or a recipe of docs/curves: its name or the
-            path of its config.
+        source (str): Path of the file; or, for the files in docs/curves, the
+            name of a recipe or the path of its config.
 
     Raises:
-        UserError: If there is no such file, or it holds something else.
+        UserError: If there is no such file, or if its content is wrong.
     """
     path = Path(source)
     if path.suffix != '.json':
@@ -138,8 +143,8 @@ def load_reference(source: str) -> Reference:
         known = sorted(file.stem for file in FOLDER.glob('*.json'))
         raise UserError(
             f'There is no reference curve {source!r}.{suggest(source, known)} '
-            f'The recipes that have one: {", ".join(known) or "none"}; a file '
-            'of your own is written with --save FILE.json.'
+            f'Recipes with a reference curve: {", ".join(known) or "none"}. '
+            'To write your own, use --save FILE.json.'
         )
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
@@ -159,16 +164,16 @@ def load_reference(source: str) -> Reference:
 
 
 def _window(length: int) -> int:
-    """Return the window of smoothing; single steps are too noisy."""
+    """Return the window of smoothing, at least 3 as single steps are noisy."""
     return max(smoothing(length), 3)
 
 
 def band_of(runs: np.ndarray) -> Band:
     """Compute the band of a curve.
 
-    Its half width is WIDTH deviations of one more run from the mean of these:
-    s sqrt(1 + 1 / R), where s^2 is the variance between the smoothed runs,
-    averaged over a quarter of the steps, since R is small.
+    Half of its width is ``WIDTH`` times s sqrt(1 + 1 / R), the deviation of
+    another run from the mean of the R runs. Here s^2 is the variance between
+    the smoothed runs, averaged over a quarter of the steps because R is small.
 
     Args:
         runs (np.ndarray): Values of R >= 2 runs. Shape (R, T).
@@ -184,10 +189,11 @@ def band_of(runs: np.ndarray) -> Band:
 
 
 def curve_at(reference: Reference, records: Records, name: str) -> np.ndarray:
-    """Return a run's smoothed curve at the steps that it has reached.
+    """Return a run's smoothed curve, at the reference's steps that it reached.
 
-    Between the run's own steps it is interpolated. The last steps of a run
-    that is not at the end are left out: they lack values to smooth over.
+    Values between the run's own steps are interpolated. If the run has not
+    reached the last step, half a window at its end is left out, because the
+    smoothing there lacks the values that come later.
 
     Returns:
         np.ndarray: Shape (t, ), t <= T; empty if the run has no such curve.
@@ -206,13 +212,13 @@ def curve_at(reference: Reference, records: Records, name: str) -> np.ndarray:
 
 
 def find_excursions(reference: Reference, records: Records) -> list[Excursion]:
-    """Find where a run leaves the band, in order of iterations.
+    """Find where a run leaves the band, in the order of iterations.
 
-    What is not a number is outside.
+    NaN counts as outside.
 
     Raises:
-        UserError: If the run has not reached the first step, or has none of
-            the curves.
+        UserError: If the run has not reached the first step, or if it has
+            none of the curves.
     """
     found, compared = [], 0
     for name, runs in reference.curves.items():
@@ -224,7 +230,7 @@ def find_excursions(reference: Reference, records: Records) -> list[Excursion]:
         for begin, end in edges.reshape(-1, 2):
             part = slice(begin, end)
             distance = np.abs(values - mean)[part] / (high - mean)[part]
-            # A NaN counts as the farthest.
+            # NaN counts as the farthest.
             at = begin + int(np.nan_to_num(distance, nan=np.inf).argmax())
             found.append(
                 Excursion(
@@ -238,11 +244,14 @@ def find_excursions(reference: Reference, records: Records) -> list[Excursion]:
                 )
             )
     if not compared:
+        # The last values cannot be smoothed as those of whole runs are.
+        half = _window(len(reference.steps)) // 2
+        first = reference.steps[min(half, len(reference.steps) - 1)]
         raise UserError(
             'The run has nothing to compare with the reference curves of '
-            f'{reference.recipe} yet: they are {", ".join(reference.curves)} '
-            f'at the iterations {", ".join(map(str, reference.steps[:3]))} '
-            'and later.'
+            f'{reference.recipe} yet: it ends at iteration '
+            f'{records[-1]["step"]}, and must reach {first} with one of '
+            f'{", ".join(reference.curves)} in its log.'
         )
     return sorted(found, key=lambda item: (item.start, item.name))
 
@@ -250,7 +259,7 @@ def find_excursions(reference: Reference, records: Records) -> list[Excursion]:
 def plot_against(
     reference: Reference, name: str, records: Records, path: str | Path
 ) -> None:
-    """Draw a run over the bands, red where it leaves one.
+    """Draw a run over the bands, with red points where it is outside.
 
     Args:
         reference (Reference): The curves of the recipe.
@@ -274,7 +283,9 @@ def plot_against(
         axes.plot(steps, mean, '--', color='C0', lw=1, label='mean')
         values = curve_at(reference, records, key)
         n = len(values)
-        axes.plot(steps[:n], values, color='k', lw=1.3, label='run')
+        # A single value has no line.
+        line = dict(color='k', lw=1.3, marker='.' if n == 1 else '')
+        axes.plot(steps[:n], values, label='run', **line)
         outside = ~((low[:n] <= values) & (values <= high[:n]))
         axes.plot(
             *(steps[:n][outside], values[outside], 'o'),

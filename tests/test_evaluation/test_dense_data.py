@@ -72,8 +72,8 @@ def grey(change):
         (lambda m, i: m.unlink(), ['train0.png', 'missing', 'tree of VOC']),
         (lambda m, i: m.write_bytes(b'x'), ['train0.png', 'cannot be read']),
         (grey(lambda mask: mask[:10]), ['train0.png', '(10, 96)', '(64, 96)']),
-        (grey(lambda mask: 0 * mask + 33), ['png', 'label 33', '21 classes']),
-        (grey(lambda mask: np.stack([mask] * 3, -1)), ['png', 'mode RGB']),
+        (grey(lambda mask: 0 * mask + 33), ['png', 'label 33', '0 to 20']),
+        (grey(lambda mask: np.stack([mask] * 3, -1)), ['png', 'mode is RGB']),
         (lambda m, i: i.write_bytes(b'x'), ['train0.jpg', 'every image']),
     ],
 )

@@ -43,5 +43,5 @@ class Table(nn.Module):
 def test_a_network_of_one_size_is_refused():
     net = Table()
     backbone = FrozenBackbone(net, net, stride=8, channels=3)
-    with pytest.raises(UserError, match='does not take images of any size'):
+    with pytest.raises(UserError, match='works for one size only'):
         to_onnx(backbone)

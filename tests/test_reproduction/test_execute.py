@@ -262,7 +262,7 @@ def test_runs_with_more_gpus_than_there_are(tmp_path, fake_tools):
     changes = dict(ONE_SEED, methods=methods(gpus=99))
     status, done = run(tmp_path, log=lines.append, **changes)
     assert not done
-    assert any('wants 99 GPUs' in line for line in lines)
+    assert any('needs 99 GPUs' in line for line in lines)
     assert states(status)['test/seg/random-seed0'] is State.COMPLETE
     _, done = run(tmp_path, gpus=0, **changes)
     assert done

@@ -276,7 +276,7 @@ def test_dry_run_of_the_paper_plan(box, tmp_path, capsys):
             'Nothing is submitted: missing: there is no folder /nowhere',
         ),
         ({}, ('finetune/*',), 'needs pretrain/.*: select it too'),
-        (dict(benchmarks=segmentation(gpus=16)), (), 'wants 16 GPUs'),
+        (dict(benchmarks=segmentation(gpus=16)), (), 'needs 16 GPUs'),
         ({}, ('nothing',), 'No run matches nothing'),
     ],
 )

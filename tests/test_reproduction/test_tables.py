@@ -98,7 +98,7 @@ def test_a_cell_says_how_many_seeds_it_is_of(values, wanted, text):
 
 def test_notes_name_rows_whose_seeds_share_a_pretraining():
     notes = ' '.join(notes_of(TABLE))
-    assert 'Seeds share pre-trainings' in notes
+    assert 'Several seeds use the same pre-training' in notes
     assert 'A <b> & |c| (COCO)' in notes
     assert 'Random' not in notes
     assert 'n/a' in notes

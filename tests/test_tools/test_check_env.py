@@ -128,7 +128,7 @@ def test_nothing_is_installed(tmp_path, monkeypatch, capsys):
 def test_this_environment_can_pretrain(tmp_path):
     done = run('tools/check_env.py')
     assert (done.returncode, done.stderr) == (0, '')
-    words = 'Pre-training can run; detection and segmentation can run, too.'
+    words = 'Pre-training can run; detection and segmentation can run as well.'
     assert done.stdout.splitlines()[-1] == words
     import torch
 

@@ -95,7 +95,7 @@ def test_shares_are_nested():
         (('--data', '/no'), 'does not exist'),
         (('--classes', 'cat', 'cat'), 'named twice'),
         (('--device', 'gpu'), '--device gpu cannot be used'),
-        (('--classes', 'sofa'), 'No cell of the training images'),
+        (('--classes', 'sofa'), 'No cell of the chosen training'),
         (('--protocols', 'linear', '--train-images', '1'), 'two training'),
         (('--protocols', 'linear', '--classes', 'sofa'), 'None of the pixels'),
     ],

@@ -218,4 +218,4 @@ def test_onnx(run, checkpoint, resnet):
 def test_arch_is_for_onnx(call, options, tmp_path):
     status, _, error = call(tool.main, tmp_path / 'a.pth', *options)
     assert status == 2
-    assert '--arch is for --format onnx, which needs it' in error
+    assert '--format onnx needs --arch' in error
