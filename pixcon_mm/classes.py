@@ -210,20 +210,17 @@ def _evaluator_disagreement(cfg: Config) -> str | None:
             f'{dataset.get("data_root") or ""}{dataset.get("ann_file", "")}'
             for dataset in leaves(loader.get('dataset') or {})
         }
+        # Compare paths without slashes, as one may lack between two parts.
+        known = {file.replace('/', '') for file in files}
         for evaluator in evaluators:
             file = evaluator.get('ann_file')
-            if file and files and not _is_one_of(file, files):
+            if file and known and file.replace('/', '') not in known:
                 return (
                     f'{part}_evaluator reads {file}, but {part}_dataloader '
                     f'reads {", ".join(sorted(files))}: both need the same '
                     'annotations.'
                 )
     return None
-
-
-def _is_one_of(file: str, files: set[str]) -> bool:
-    """Compare paths without slashes, as one may lack between two parts."""
-    return file.replace('/', '') in {f.replace('/', '') for f in files}
 
 
 def datasets(cfg: Config) -> Iterator[tuple[str, Any]]:

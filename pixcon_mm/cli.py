@@ -53,8 +53,6 @@ def parse(
     """Parse a tool's own options, and options of all tools with a config."""
     add = parser.add_argument
     add('--work-dir', help='folder for logs and results')
-    add('--no-pin-memory', action='store_true')
-    add('--no-persistent-workers', action='store_true')
     add('--launcher', choices=['none', *LAUNCHERS], default='none')
     add('--local_rank', '--local-rank', type=int, default=0)
     args = parse_options(parser, argv)
@@ -89,21 +87,37 @@ def prepare_config(args: argparse.Namespace, work_dir: str) -> Config:
             :func:`parse`.
         work_dir (str): Work directory if neither option nor config names one.
     """
-    for message in IRRELEVANT:
-        warnings.filterwarnings('ignore', message)
-    with quiet():
-        cfg = load_config(args.config, args.cfg_options)
-        import_framework(cfg.get('default_scope'))
+    cfg = read_config(args.config, args.cfg_options)
     check_names(cfg)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or work_dir
     for key in LOADERS:
         if cfg.get(key):
-            fit_loader(cfg[key], args)
+            fit_loader(cfg[key])
             if cfg.get('default_scope') == 'mmpretrain':
                 # MMPretrain's own tools do this for its configs.
                 collate = dict(type='default_collate')
                 cfg[key].setdefault('collate_fn', collate)
+    return cfg
+
+
+def read_config(
+    path: str, options: dict | None = None, scope: str | None = None
+) -> Config:
+    """Load a config, and import the framework of its ``default_scope``.
+
+    Args:
+        path (str): Config file or recipe; see :func:`load_config`.
+        options (dict, optional): New values by dotted key.
+        scope (str, optional): ``default_scope`` for a config without one.
+    """
+    for message in IRRELEVANT:
+        warnings.filterwarnings('ignore', message)
+    with quiet():
+        cfg = load_config(path, options)
+        if scope:
+            cfg.setdefault('default_scope', scope)
+        import_framework(cfg.get('default_scope'))
     return cfg
 
 
@@ -130,18 +144,17 @@ def import_framework(scope: str | None) -> None:
             importlib.import_module(f'{scope}.{part}')
 
 
-def fit_loader(loader: dict, args: argparse.Namespace) -> None:
-    """Leave out what the machine or the options do not allow."""
+def fit_loader(loader: dict) -> None:
+    """Set options of a loader that fit the machine and the other options."""
     loader.setdefault('pin_memory', True)
     loader.setdefault('persistent_workers', True)
-    if args.no_pin_memory or not torch.cuda.is_available():
+    if not torch.cuda.is_available():
         loader['pin_memory'] = False
-    if args.no_persistent_workers or not loader.get('num_workers'):
-        loader['persistent_workers'] = False
     if loader.get('num_workers'):
         # A worker that hangs must not block the run for ever.
         loader.setdefault('timeout', LOADER_TIMEOUT)
     else:
+        loader['persistent_workers'] = False
         loader.pop('timeout', None)
 
 

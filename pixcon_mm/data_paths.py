@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS
 
 from pixcon_mm.errors import UserError
 
@@ -26,10 +25,7 @@ def check_data(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
     for name in loaders:
         for dataset in leaves((cfg.get(name) or {}).get('dataset') or {}):
             root = dataset.get('data_root')
-            # Path cannot check addresses of object stores.
-            if not isinstance(root, str) or any(
-                '://' in part for part in (root, *parts(dataset))
-            ):
+            if not isinstance(root, str) or is_remote(dataset):
                 continue
             wanted = [Path(root) / part for part in parts(dataset)]
             missing = [path for path in wanted if not path.exists()]
@@ -51,13 +47,11 @@ def leaves(dataset: dict) -> Iterator[dict]:
         yield from leaves(part)
 
 
-def class_of(dataset: dict, scope: str | None) -> type | None:
-    """Return the class of a data set, or None if its type is unknown."""
-    kind = dataset.get('type')
-    if isinstance(kind, str):
-        scoped = kind if '.' in kind or not scope else f'{scope}.{kind}'
-        kind = DATASETS.get(scoped)
-    return kind
+def is_remote(dataset: dict) -> bool:
+    """Check if a data set is in an object store, and not in local files."""
+    backend = (dataset.get('backend_args') or {}).get('backend', 'local')
+    paths = [dataset.get('data_root') or '', *parts(dataset)]
+    return backend != 'local' or any('://' in path for path in paths)
 
 
 def parts(dataset: dict) -> list[str]:

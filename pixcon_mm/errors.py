@@ -1,6 +1,7 @@
 """Errors that a user can correct, each explained in a sentence."""
 
 import difflib
+import importlib.util
 import inspect
 import logging
 import os
@@ -17,12 +18,53 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope, Registry
 from torch.utils.data import DataLoader
 
-from pixcon_mm.machine_errors import explain_machine
+from pixcon_mm.machine_errors import KEPT, explain_machine
 from pixcon_mm.processes import SIGNALS, kill_workers
 
 # Seconds that other processes wait for the first one of their machine to show
 # its error.
 WAIT = 10
+# Errors of libraries: type, pattern of the message, and message for the user.
+TROUBLES: tuple[tuple[type, str, str], ...] = (
+    # mmcv's LoadImageFromFile, perhaps in a worker of a loader
+    (
+        AssertionError,
+        r'failed to load image: (.+)',
+        '{} cannot be read as an image: replace it, or take it out of the '
+        'data set.',
+    ),
+    # MMEngine's data sets, which concatenate their samples into one array
+    (
+        ValueError,
+        'need at least one array to concatenate',
+        'A data set is empty: check data_root, data_prefix, ann_file and the '
+        'suffixes of the data sets in the config.',
+    ),
+    # torch.nn.functional.batch_norm
+    (
+        ValueError,
+        'Expected more than 1 value per channel when training',
+        'A batch norm of the model got a single value per channel, which has '
+        'no variance: train with at least 2 images per batch '
+        '(train_dataloader.batch_size), and with drop_last=True if the last '
+        'batch has one.',
+    ),
+    # backends of MMEngine's visualizer: wandb, mlflow and others
+    (
+        ImportError,
+        r'Please run "(pip install (?:[^"]* )?([^" ]+))" to install',
+        'The config uses {1}, which is not installed: run `{0}`, or remove it '
+        'from the config (visualizer.vis_backends).',
+    ),
+    # gloo and NCCL
+    (
+        RuntimeError,
+        r'Connection (?:closed|reset) by peer|\[.*gloo.*\]|ncclRemoteError',
+        'The connection to another process of the run is lost: that process '
+        'has ended, or its machine cannot be reached. Its own message says '
+        f'why. {KEPT}',
+    ),
+)
 
 
 class UserError(RuntimeError):
@@ -129,10 +171,8 @@ def explain(error: BaseException, cfg: Config | None = None) -> str | None:
         sentence = (
             _unknown_key(link, cfg)
             or _unknown_type(link)
-            or _bad_data(link)
-            or _small_batch(link)
-            or _missing_package(link)
             or explain_machine(link)
+            or _known_trouble(link)
         )
         if sentence:
             return sentence
@@ -192,58 +232,12 @@ def _unknown_type(error: BaseException) -> str | None:
     )
 
 
-def _bad_data(error: BaseException) -> str | None:
-    text = str(error)
-    # Message of mmcv's LoadImageFromFile, perhaps inside one of a worker.
-    match = re.search(r'failed to load image: (.+)', text)
-    if isinstance(error, AssertionError) and match:
-        return (
-            f'{match[1]} cannot be read as an image: replace it, or take it '
-            'out of the data set.'
-        )
-    # MMEngine's data sets concatenate their samples into one array.
-    nothing = 'need at least one array to concatenate'
-    if isinstance(error, ValueError) and nothing in text:
-        return (
-            'A data set is empty: check data_root, data_prefix, ann_file and '
-            'the suffixes of the data sets in the config.'
-        )
+def _known_trouble(error: BaseException) -> str | None:
+    for kind, pattern, sentence in TROUBLES:
+        match = re.search(pattern, str(error))
+        if isinstance(error, kind) and match:
+            return sentence.format(*match.groups())
     return None
-
-
-def _small_batch(error: BaseException) -> str | None:
-    # Message of torch.nn.functional.batch_norm.
-    text = 'Expected more than 1 value per channel when training'
-    if not (isinstance(error, ValueError) and text in str(error)):
-        return None
-    return (
-        'A batch norm of the model got a single value per channel, which has '
-        'no variance: train with at least 2 images per batch '
-        '(train_dataloader.batch_size), and with drop_last=True if the last '
-        'batch has one.'
-    )
-
-
-def _missing_package(error: BaseException) -> str | None:
-    # Message of MMEngine's visualizer backends: wandb, mlflow and others.
-    match = re.search(
-        r'Please run "(pip install [^"]+)" to install', str(error)
-    )
-    if not (isinstance(error, ImportError) and match):
-        return None
-    return (
-        f'The config uses {match[1].split()[-1]}, which is not installed: run '
-        f'`{match[1]}`, or remove it from the config '
-        '(visualizer.vis_backends).'
-    )
-
-
-def describe(dataset: object) -> str:
-    """Describe where an empty data set of OpenMMLab looked for its samples."""
-    names = ('data_prefix', 'ann_file', 'img_suffix', 'seg_map_suffix')
-    values = {n: getattr(dataset, n, None) for n in names}
-    found = ', '.join(f'{n}={v!r}' for n, v in values.items() if v)
-    return f'{type(dataset).__name__} found nothing with {found}'
 
 
 def suggest(name: str, known: list[str]) -> str:
@@ -255,6 +249,22 @@ def suggest(name: str, known: list[str]) -> str:
     """
     match = difflib.get_close_matches(name, known, n=1)
     return f' Did you mean {match[0]!r}?' if match else ''
+
+
+def check_installed(what: str, extra: str, *packages: str) -> None:
+    """Stop if an optional package is missing.
+
+    Args:
+        what (str): Option or feature that needs the packages.
+        extra (str): Extra of this project that installs them.
+        *packages (str): Names for import.
+    """
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise UserError(
+                f'{what} needs {package}: pip install -c '
+                f'requirements/constraints.txt -e ".[{extra}]"'
+            )
 
 
 def dicts_in(node: object) -> Iterator[dict]:

@@ -53,7 +53,7 @@ def _sync_folder(path: Path) -> None:
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file that a tool's option ``--out`` names.
+    """Write a file, whole or not at all, for a tool.
 
     Args:
         path (Path): The file; its folder is made.
@@ -68,8 +68,8 @@ def atomic_write(path: Path, content: bytes) -> None:
             file.write(content)
     except OSError as error:
         raise UserError(
-            f'{path} cannot be written ({error.strerror}): choose another '
-            'place with --out.'
+            f'{path} cannot be written ({error.strerror}): make room, or '
+            'choose another place.'
         ) from error
 
 

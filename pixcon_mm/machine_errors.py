@@ -12,7 +12,7 @@ def explain_machine(error: BaseException) -> str | None:
     """Explain an error in a sentence if the machine is its cause.
 
     Args:
-        error (BaseException): Error of Python, PyTorch, gloo or NCCL.
+        error (BaseException): Error of Python or PyTorch.
 
     Returns:
         str | None: What is wrong and what to do; None for other errors.
@@ -21,7 +21,7 @@ def explain_machine(error: BaseException) -> str | None:
         >>> explain_machine(OSError(errno.EROFS, 'read-only', 'x.pth'))[:33]
         'x.pth: the file system is read-on'
     """
-    return _lost_worker(error) or _no_resource(error) or _lost_peer(error)
+    return _lost_worker(error) or _no_resource(error)
 
 
 # Cause and advice for each error number of the operating system.
@@ -46,10 +46,11 @@ RESOURCES = {
 }
 
 
+KEPT = 'Complete checkpoints are kept; continue with --resume.'
 SMALL_SHM = (
     'The shared memory (/dev/shm) is too small for the loader: enlarge it '
-    '(docker: --shm-size=8g), or lower num_workers or batch_size. Complete '
-    'checkpoints are kept; continue with --resume.'
+    '(docker: --shm-size=8g), or lower num_workers or batch_size. '
+    f'{KEPT}'
 )
 
 
@@ -77,13 +78,9 @@ def _no_resource(error: BaseException) -> str | None:
     if number == errno.ENOSPC and not name and _is_shm_full():
         return SMALL_SHM
     place = f'{os.fsdecode(name)}: ' if isinstance(name, str | bytes) else ''
-    return (
-        f'{place}{RESOURCES[number]}. Complete checkpoints are kept; continue '
-        'with --resume.'
-    )
+    return f'{place}{RESOURCES[number]}. {KEPT}'
 
 
-KEPT = 'Complete checkpoints are kept; continue with --resume.'
 LOST_WORKER = (
     'A worker of the loader {}. If nobody did that, the machine ran out of '
     'memory: lower num_workers or batch_size.'
@@ -95,10 +92,8 @@ def _lost_worker(error: BaseException) -> str | None:
     # If a worker dies while it passes a batch, the socket for the batch's
     # memory is closed before PyTorch notices that the worker is dead. Only
     # then does Python raise an EOFError without a message.
-    is_cut = isinstance(error, ConnectionError) or (
-        isinstance(error, EOFError) and not error.args
-    )
-    if is_cut:
+    is_end = isinstance(error, EOFError) and not error.args
+    if is_end or isinstance(error, ConnectionError):
         lost, how = StoppedWorkerWatch.killed, 'ended while it passed a batch'
         return _stopped_worker(lost) or f'{LOST_WORKER.format(how)} {KEPT}'
     # PyTorch's files in /dev/shm have such names.
@@ -138,16 +133,4 @@ def _stopped_worker(pids: set[int]) -> str | None:
         'A worker of the loader was stopped (SIGSTOP) and did not continue '
         'within train_dataloader.timeout, so it was killed: find out what '
         f'stops it. {KEPT}'
-    )
-
-
-def _lost_peer(error: BaseException) -> str | None:
-    # Messages of gloo and NCCL.
-    lost = r'Connection (closed|reset) by peer|\[.*gloo.*\]|ncclRemoteError'
-    if not isinstance(error, RuntimeError) or not re.search(lost, str(error)):
-        return None
-    return (
-        'The connection to another process of the run is lost: that process '
-        'has ended, or its machine cannot be reached. Its own message says '
-        f'why. {KEPT}'
     )

@@ -44,28 +44,20 @@ def load_strict(
         >>> target
         {'fc.weight': tensor([1., 1.])}
     """
-    missing, misshapen, extra = _compare(target, tensors)
-    missing = [n for n in missing if not n.endswith('.num_batches_tracked')]
+    # Counts of batches may be missing, and layers may be left out.
+    counts = {
+        name: tensor
+        for name, tensor in target.items()
+        if name.endswith('.num_batches_tracked')
+    }
     layers = {name.split('.')[0] for name in target}
-    extra = [name for name in extra if name.split('.')[0] in layers]
+    own = {n: t for n, t in tensors.items() if n.split('.')[0] in layers}
+    problem = find_difference(target, {**counts, **own}, origin)
+    if problem:
+        raise UserError(
+            f'{part}: {problem}: {_likely_cause(target, tensors)}.'
+        )
     count = f'of {len(target)} tensors'
-    for names, problem in (
-        (missing, f'{len(missing)} {count} are not in'),
-        (misshapen, f'{len(misshapen)} {count} have another shape in'),
-        (extra, f'the model has no place for {len(extra)} tensors of'),
-    ):
-        if names:
-            shapes = ''
-            if names is misshapen:
-                theirs, ours = (
-                    'x'.join(map(str, group[names[0]].shape))
-                    for group in (tensors, target)
-                )
-                shapes = f' ({theirs}, and {ours} in the model)'
-            raise UserError(
-                f'{part}: {problem} {origin}, the first is {names[0]}'
-                f'{shapes}: {_likely_cause(target, tensors)}.'
-            )
     unusable = [
         name
         for name, tensor in target.items()
@@ -101,55 +93,43 @@ def load_strict(
     return f'{part}: {len(target)}/{len(target)} tensors from {origin}'
 
 
-def describe_mismatch(model: StateDict, tensors: StateDict) -> str | None:
-    """Describe how the tensors of a file differ from those of a model.
+def find_difference(
+    model: StateDict, tensors: StateDict, origin: str
+) -> str | None:
+    """Describe how tensors differ from those of a model in name or shape.
 
     Args:
         model (dict[str, Tensor]): The model's ``state_dict()``.
-        tensors (dict[str, Tensor]): Tensors of the file, by name.
+        tensors (dict[str, Tensor]): Other tensors, by name.
+        origin (str): Where they are from.
 
     Returns:
-        str | None: The first difference of each kind; None if all names and
-        shapes are the same.
+        str | None: A difference, with the first tensor that has it.
 
     Example:
-        >>> describe_mismatch({'a': torch.zeros(2)}, {})
-        '1 of 1 tensors are not in the file (a)'
+        >>> find_difference({'a': torch.zeros(2)}, {}, 'a file')
+        '1 of 1 tensors are not in a file, the first is a'
     """
-    missing, misshapen, extra = _compare(model, tensors)
-    count, problems = f'of {len(model)} tensors', []
-    if missing:
-        problems.append(
-            f'{len(missing)} {count} are not in the file ({missing[0]})'
-        )
-    if misshapen:
-        name = misshapen[0]
-        problems.append(
-            f'{len(misshapen)} {count} have another shape ({name}: '
-            f'{tuple(tensors[name].shape)} in the file, '
-            f'{tuple(model[name].shape)} in the model)'
-        )
-    if extra:
-        problems.append(
-            f'the model has no place for {len(extra)} tensors of the file '
-            f'({extra[0]})'
-        )
-    return '; '.join(problems) or None
+    count = f'of {len(model)} tensors'
+    missing = [name for name in model if name not in tensors]
+    misshapen = [
+        f'{name} ({_size(tensors[name])}, and {_size(tensor)} in the model)'
+        for name, tensor in model.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    extra = [name for name in tensors if name not in model]
+    for names, problem in (
+        (missing, f'{len(missing)} {count} are not in'),
+        (misshapen, f'{len(misshapen)} {count} have another shape in'),
+        (extra, f'the model has no place for {len(extra)} tensors of'),
+    ):
+        if names:
+            return f'{problem} {origin}, the first is {names[0]}'
+    return None
 
 
-def _compare(
-    model: StateDict, tensors: StateDict
-) -> tuple[list[str], list[str], list[str]]:
-    """List the names that are missing, misshapen, and not in the model."""
-    return (
-        [name for name in model if name not in tensors],
-        [
-            name
-            for name, tensor in model.items()
-            if name in tensors and tensors[name].shape != tensor.shape
-        ],
-        [name for name in tensors if name not in model],
-    )
+def _size(tensor: Tensor) -> str:
+    return 'x'.join(map(str, tensor.shape))
 
 
 def _likely_cause(model: StateDict, tensors: StateDict) -> str:

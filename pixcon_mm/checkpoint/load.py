@@ -36,12 +36,13 @@ class Weights(NamedTuple):
     tensors: StateDict
     keys: list[str]  # of the file's top level
     places: dict[str, int]  # tensors by path of keys, '' for the top level
+    dataset_meta: dict[str, Any]  # noted by OpenMMLab: classes, palette
 
     def describe(self) -> str:
         """Say where in the file the tensors are.
 
         Example:
-            >>> Weights({}, ['epoch', 'model'], {'model': 320}).describe()
+            >>> Weights({}, ['epoch', 'model'], {'model': 320}, {}).describe()
             "The file has the top-level keys 'epoch' and 'model'; 320 named \
 tensors are in 'model'."
         """
@@ -106,7 +107,12 @@ def load_weights(path: str | Path) -> Weights:
     if main is not None:
         tensors |= found[main]
     places = {place: len(state_dict) for place, state_dict in found.items()}
-    return Weights(tensors, keys, places)
+    note = content
+    for key in ('meta', 'dataset_meta'):
+        note = note.get(key) if isinstance(note, dict) else None
+    return Weights(
+        tensors, keys, places, note if isinstance(note, dict) else {}
+    )
 
 
 def sha256_of(path: str | Path) -> str:

@@ -49,8 +49,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise UserError(
-            f'There is no checkpoint {str(path)!r}: name a local file, or '
-            'none to continue from the newest one in the work dir.'
+            f'There is no checkpoint {str(path)!r}: name a local file, on '
+            'storage that all machines of the run share, or none to continue '
+            'from the newest one in the work dir.'
         )
     checkpoint = load_torch_file(path)
     _check_parts(checkpoint, path)

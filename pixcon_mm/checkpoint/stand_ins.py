@@ -60,10 +60,19 @@ class SavedArray(Ignored):
     memory outside of the array.
     """
 
+    fields: tuple[str, ...] = ()  # names of the arguments
     shape: tuple = ()
     dtype: Any = ''
-    order: str = 'C'
+    order: Any = 'C'
     data: Any = b''
+
+    def __init__(self, *args: Any):
+        vars(self).update(zip(self.fields, args, strict=False))
+
+    def __setstate__(self, state: Any) -> None:
+        # The state is a version, then these; the order is whether it is 'F'.
+        names = ('shape', 'dtype', 'order', 'data')
+        vars(self).update(zip(names, state[1:], strict=True))
 
     def tensor(self) -> Tensor | None:
         """Return the values, or None if they are not numbers.
@@ -79,39 +88,9 @@ class SavedArray(Ignored):
             data = data.encode('latin1')
         dtype = np.dtype(code)
         flat = np.frombuffer(data, dtype).astype(dtype.newbyteorder('='))
-        order = 'F' if self.order == 'F' else 'C'
+        order = 'F' if self.order in ('F', True) else 'C'
         array = flat.reshape(self.shape, order=order)  # type: ignore[call-overload]
         return torch.from_numpy(array.copy(order='C'))
-
-
-class _Array(SavedArray):
-    """Made by ``numpy.ndarray``."""
-
-    def __init__(self, shape: tuple, dtype: Any, buffer: Any = b''):
-        self.shape, self.dtype, self.data = shape, dtype, buffer
-
-
-class _Reconstructed(SavedArray):
-    """Made by NumPy's ``_reconstruct``, then filled."""
-
-    def __setstate__(self, state: Any) -> None:
-        _, self.shape, self.dtype, is_fortran, self.data = state
-        self.order = 'F' if is_fortran else 'C'
-
-
-class _FromBuffer(SavedArray):
-    """Made by NumPy's ``_frombuffer``, of pickles of protocol 5."""
-
-    def __init__(self, buffer: Any, dtype: Any, shape: tuple, order: str):
-        self.data, self.dtype, self.shape = buffer, dtype, shape
-        self.order = order
-
-
-class _Scalar(SavedArray):
-    """Made by NumPy's ``scalar``."""
-
-    def __init__(self, dtype: Any, data: Any = b''):
-        self.dtype, self.data = dtype, data
 
 
 class _Bytes(Ignored):
@@ -122,15 +101,20 @@ class _Bytes(Ignored):
         return data.encode(encoding) if text else bytes(memoryview(data))
 
 
-NUMPY: dict[str, type[Ignored]] = {
-    'numpy.dtype': SavedDtype,
-    'numpy.ndarray': _Array,
-    'builtins.bytes': _Bytes,
+# What makes arrays, with the names of its arguments. An array that
+# _reconstruct makes is filled by a state.
+ARRAYS: dict[str, tuple[str, ...]] = {
+    'numpy.ndarray': ('shape', 'dtype', 'data')
 }
-for _core in ('core', '_core'):
-    NUMPY[f'numpy.{_core}.multiarray._reconstruct'] = _Reconstructed
-    NUMPY[f'numpy.{_core}.multiarray.scalar'] = _Scalar
-    NUMPY[f'numpy.{_core}.numeric._frombuffer'] = _FromBuffer
+for _core in ('numpy.core', 'numpy._core'):
+    ARRAYS[f'{_core}.multiarray._reconstruct'] = ()
+    ARRAYS[f'{_core}.multiarray.scalar'] = ('dtype', 'data')
+    ARRAYS[f'{_core}.numeric._frombuffer'] = (
+        'data',
+        'dtype',
+        'shape',
+        'order',
+    )
 
 
 def make_stand_ins() -> dict[str, type]:
@@ -138,12 +122,18 @@ def make_stand_ins() -> dict[str, type]:
 
     Every file gets new classes, so that no file can change them for others.
     """
-    bases = dict.fromkeys(IGNORED, Ignored) | NUMPY
+    bases: dict[str, type] = {
+        **dict.fromkeys(IGNORED, Ignored),
+        **dict.fromkeys(ARRAYS, SavedArray),
+        'numpy.dtype': SavedDtype,
+        'builtins.bytes': _Bytes,
+    }
     stand_ins = {}
     for full_name, base in bases.items():
         module, _, name = full_name.rpartition('.')
         # torch recognises a class by its module and name.
-        stand_ins[full_name] = type(name, (base,), {'__module__': module})
+        members = {'__module__': module, 'fields': ARRAYS.get(full_name, ())}
+        stand_ins[full_name] = type(name, (base,), members)
     return stand_ins
 
 

@@ -57,21 +57,6 @@ def load_torch_file(path: Path, mmap: bool = False) -> Any:
         raise cannot_unpickle(path, error) from error
 
 
-def dataset_meta(path: str | Path) -> dict[str, Any]:
-    """Return the class names and colours of a checkpoint's data set.
-
-    Returns:
-        dict: Empty if the file has none, or is not a ZIP archive.
-    """
-    with open(path, 'rb') as file:
-        if file.read(2) != b'PK':
-            return {}
-    content = load_torch_file(Path(path), mmap=True)
-    meta = content.get('meta') if isinstance(content, dict) else None
-    found = meta.get('dataset_meta') if isinstance(meta, dict) else None
-    return found if isinstance(found, dict) else {}
-
-
 def find_damage(path: Path, skip_tensors: bool = False) -> str | None:
     """Compare a file with the checksums in it.
 

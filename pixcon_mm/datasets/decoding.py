@@ -13,6 +13,7 @@ import mmcv
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pixcon_mm.datasets.listing import any_size
 from pixcon_mm.datasets.storage import warn
 
 try:
@@ -178,16 +179,14 @@ def _decode_other(content: bytes, max_pixels: int) -> np.ndarray:
 @contextmanager
 def _pillow() -> Iterator[None]:
     """Turn Pillow's errors into ValueError, and lift its limit on pixels."""
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        yield
+        with any_size():
+            yield
     except (MemoryError, ValueError):
         raise
     # Its decoders raise many kinds of errors for damaged data.
     except Exception as error:
         raise ValueError(str(error) or repr(error)) from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
 
 
 def _decode_with_opencv(content: bytes) -> np.ndarray | None:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
+from pixcon_mm.machine_errors import RESOURCES
 
 # Seconds. The other processes of a run wait for this one in a collective
 # operation, which NCCL ends after ten minutes.
@@ -24,13 +25,8 @@ OF_A_FILE = {
     *(errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.ENXIO),
 }
 
-FEWER = 'Raise the limit of open files (ulimit -n) or use fewer workers.'
-ADVICE = {
-    errno.EMFILE: FEWER,
-    errno.ENFILE: FEWER,
-    errno.ENOMEM: 'Use fewer workers, or a machine with more memory.',
-}
-MOUNT = 'Check that the storage of {} is mounted and answers.'
+# Errors of the machine, not of the storage.
+OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 Result = TypeVar('Result')
 
@@ -70,11 +66,13 @@ def patiently(
             waited = time.monotonic() - start
             if waited + pause > patience:
                 where = as_line(os.path.dirname(os.path.abspath(path)))
-                advice = ADVICE.get(error.errno or 0, MOUNT.format(where))
+                advice = f'check that the storage of {where} is mounted'
+                if error.errno in OF_THE_MACHINE:
+                    advice = RESOURCES[error.errno]
                 raise UserError(
                     f'{as_line(path)} could not be read for {waited:.0f} s '
-                    f'({error.strerror}), which is not the fault of the file. '
-                    f'{advice} Then run the command again (a training with '
+                    f'({error.strerror}), which is not the fault of the file: '
+                    f'{advice}. Then run the command again (a training with '
                     '--resume).'
                 ) from error
             if pause == FIRST_PAUSE:

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 
 import torch
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from pixcon_mm.errors import UserError
@@ -28,36 +26,6 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-def check_batch(model: nn.Module, batch: int, processes: int) -> None:
-    """Stop if a self-supervised model's projectors would get a single row.
-
-    A batch norm after a linear layer of its neck gets one row per image, with
-    SyncBN one per image of all processes, and needs two for a variance.
-
-    Args:
-        model (nn.Module): The model, wrapped or not.
-        batch (int): Number of images per process.
-        processes (int): Number of processes of the run.
-
-    Raises:
-        UserError: If there is only one row.
-    """
-    neck = getattr(unwrap(model), 'neck', None) or nn.Identity()
-    layers = [m for m in neck.modules() if next(m.children(), None) is None]
-    for layer, norm in pairwise(layers):
-        is_shared = isinstance(norm, nn.SyncBatchNorm)
-        if (
-            isinstance(layer, nn.Linear)
-            and isinstance(norm, _BatchNorm)
-            and batch * (processes if is_shared else 1) == 1
-        ):
-            raise UserError(
-                "train_dataloader.batch_size is 1, and the projectors' batch "
-                'norm needs at least 2 images on each process: set '
-                'train_dataloader.batch_size=2 or more.'
-            )
 
 
 def find_non_finite(tensors: dict[str, Tensor]) -> list[str]:

@@ -15,7 +15,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pixcon_mm.checkpoint.fill import describe_mismatch
+from pixcon_mm.checkpoint.fill import find_difference
 from pixcon_mm.checkpoint.run_checkpoint import (
     list_checkpoints,
     load_checkpoint,
@@ -89,12 +89,6 @@ def restore_run(runner: Runner, path: Path) -> None:
     Raises:
         UserError: If it cannot be resumed from with this config.
     """
-    if runner.rank > 0 and not path.is_file():
-        raise UserError(
-            f'There is no checkpoint {str(path)!r} for process {runner.rank}. '
-            'It must be a local file, on storage that all machines of the '
-            'run share.'
-        )
     checkpoint = load_checkpoint(path)
     runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
     meta, scale = checkpoint['meta'], scale_of(runner)
@@ -119,7 +113,8 @@ def restore_run(runner: Runner, path: Path) -> None:
 
 def _restore_model(model: nn.Module, tensors: dict, path: Path) -> None:
     """Load every tensor of a model, or stop."""
-    difference = describe_mismatch(unwrap(model).state_dict(), tensors)
+    own = unwrap(model).state_dict()
+    difference = find_difference(own, tensors, 'the file')
     if difference:
         raise _misfit(path, difference)
     unwrap(model).load_state_dict(tensors)

@@ -39,12 +39,11 @@ from pixcon_mm.engine.log_line import (
 )
 from pixcon_mm.engine.model_state import (
     LayoutCheck,
-    check_batch,
     find_non_finite,
     unwrap,
 )
 from pixcon_mm.engine.resuming import find_start, restore_run
-from pixcon_mm.errors import UserError, describe, suggest
+from pixcon_mm.errors import UserError, suggest
 from pixcon_mm.metrics import with_classes
 from pixcon_mm.processes import WorkerStart, worker_watch
 
@@ -199,10 +198,6 @@ class PixConRunner(Runner):
                 loop['type'] = 'ResumableEpochLoop'
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
-        if len(loader.dataset) == 0:
-            raise UserError(
-                f'The training set is empty: {describe(loader.dataset)}.'
-            )
         # A loop over iterations can repeat a few images without end.
         if isinstance(loop, EpochBasedTrainLoop) and len(loader) == 0:
             raise UserError(
@@ -211,7 +206,6 @@ class PixConRunner(Runner):
                 f'{self.world_size} process(es): lower '
                 'train_dataloader.batch_size or add images.'
             )
-        check_batch(self.model, batch_size(loader), self.world_size)
         return loop
 
     def build_optim_wrapper(self, optim_wrapper) -> OptimWrapper:

@@ -190,13 +190,9 @@ def _from_config(path: str) -> dict:
     """Build the backbone of an OpenMMLab config."""
     from mmengine.registry import MODELS, DefaultScope
 
-    from pixcon_mm.cli import import_framework, quiet
-    from pixcon_mm.config import load_config
+    from pixcon_mm.cli import quiet, read_config
 
-    with quiet():
-        cfg = load_config(path)
-        scope = cfg.get('default_scope') or 'mmpretrain'
-        import_framework(scope)
+    cfg = read_config(path, scope='mmpretrain')
     model = cfg.get('model') or {}
     if not model.get('backbone'):
         raise UserError(f'{path} describes no model with a backbone.')
@@ -204,7 +200,7 @@ def _from_config(path: str) -> dict:
     settings.pop('pretrained', None)
     if (settings.get('init_cfg') or {}).get('type') == 'Pretrained':
         del settings['init_cfg']  # --pretrained decides
-    with quiet(), DefaultScope.overwrite_default_scope(scope):
+    with quiet(), DefaultScope.overwrite_default_scope(cfg.default_scope):
         with MODELS.switch_scope_and_registry(None) as registry:
             kind = registry.get(settings['type'])
         if 'featmap' in getattr(kind, 'OUT_TYPES', ()):  # ViTs
@@ -271,6 +267,7 @@ def _from_timm(name: str) -> dict:
 def _from_torchvision(name: str) -> dict:
     """Build a CNN of torchvision without its classifier."""
     from torchvision import models
+    from torchvision.models._utils import IntermediateLayerGetter
 
     if name not in models.list_models(models):
         known = models.list_models(models)
@@ -281,15 +278,8 @@ def _from_torchvision(name: str) -> dict:
     net = models.get_model(name, weights=None)
     if isinstance(net, models.ResNet):
         net.fc = nn.Identity()
-        stages = ('conv1', 'bn1', 'relu', 'maxpool')
-        stages += tuple(f'layer{i}' for i in range(1, 5))
-
-        def read(images: Tensor) -> Tensor:
-            for stage in stages:
-                images = getattr(net, stage)(images)
-            return images
-
-        return dict(net=net, read=read)
+        stages = IntermediateLayerGetter(net, {'layer4': 'map'})
+        return dict(net=net, read=lambda images: stages(images)['map'])
     if not hasattr(net, 'features') or not hasattr(net, 'classifier'):
         raise UserError(
             'Feature maps of torchvision models are read from CNNs only, and '

@@ -19,18 +19,7 @@ from pixcon_mm.evaluation.features import feature_batches
 from pixcon_mm.evaluation.metrics import IGNORE, shrink
 
 PCA, MASK = 50, 100  # dimensions; side of the masks in pixels
-ITERATIONS = 50  # of k-means
-
-
-def check_faiss() -> None:
-    """Stop if faiss is missing."""
-    try:
-        import faiss as faiss
-    except ImportError as error:
-        raise UserError(
-            'Clustering needs faiss: pip install -c '
-            'requirements/constraints.txt -e ".[evaluation]"'
-        ) from error
+ITERATIONS, SEEDS = 50, 5  # iterations and number of runs of k-means
 
 
 def fit_pca(

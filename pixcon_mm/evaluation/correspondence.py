@@ -59,9 +59,9 @@ class CropPairs(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return views (2, 3, H, W), crop boxes (2, 4) and flips (2, )."""
-        image, _ = read_image(self.paths[index])
+        image = read_image(self.paths[index])
         with numpy_seeded(self.seed, index):
-            results = self.crop(dict(img=image.permute(1, 2, 0).numpy()))
+            results = self.crop(dict(img=image))
             results = self.flip(results)
         views = [torch.from_numpy(v).permute(2, 0, 1) for v in results['img']]
         return (

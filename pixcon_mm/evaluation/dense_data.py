@@ -1,7 +1,7 @@
 """Photographs with a class for every pixel, in the folders of data sets."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,8 +81,7 @@ class DenseData(Dataset):
         self.root, self.split, self.size = Path(root), split, size
         self.kind = tree_of(self.root)
         reader: Callable = _READERS[self.kind]
-        pairs, names, self._decode = reader(self.root, split)
-        self.pairs: list[Pair] = list(pairs)
+        self.pairs, names, self._decode = reader(self.root, split)
         if not self.pairs:
             raise UserError(
                 f'{self.root} has no image in its split {split!r}: '
@@ -124,7 +123,8 @@ class DenseData(Dataset):
                 than the image or unknown labels.
         """
         image_path, mask_path = self.pairs[index]
-        image, shape = read_image(image_path, self.size)
+        image = read_image(image_path)
+        shape = image.shape[:2]
         try:
             labels = self._decode(mask_path)
         except (OSError, ValueError, UnidentifiedImageError) as error:
@@ -144,20 +144,14 @@ class DenseData(Dataset):
                 f'but the labels of {self.kind} are 0 to '
                 f'{self._num_labels - 1}, and {IGNORE} for ignored pixels.'
             )
-        return Labelled(image, torch.from_numpy(self._table[labels]))
+        if self.size != shape:
+            image = resize(image, self.size[::-1], 'bilinear')
+        pixels = torch.from_numpy(image).permute(2, 0, 1)
+        return Labelled(pixels, torch.from_numpy(self._table[labels]))
 
 
-def read_image(
-    path: Path, size: tuple[int, int] | None = None
-) -> tuple[Tensor, tuple[int, int]]:
-    """Read a photograph as RGB, resized with antialiasing.
-
-    Args:
-        path (Path): The file.
-        size (tuple[int, int], optional): Height and width.
-
-    Returns:
-        tuple: Image, uint8 (3, H, W), and height and width before resizing.
+def read_image(path: Path) -> np.ndarray:
+    """Read a photograph as RGB, uint8, of shape (H, W, 3).
 
     Raises:
         UserError: If the file is damaged; an evaluation skips no image.
@@ -169,11 +163,7 @@ def read_image(
             f'{error}: an evaluation needs every image, so replace it or '
             'take it out of the list.'
         ) from error
-    shape = image.shape[:2]
-    if size is not None and size != shape:
-        image = resize(image, size[::-1], 'bilinear')
-    rgb = np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))
-    return torch.from_numpy(rgb), shape
+    return np.ascontiguousarray(image[..., ::-1])
 
 
 def tree_of(root: Path) -> str:
@@ -228,43 +218,36 @@ def _read_voc(root: Path, split: str) -> tuple:
         raise UserError(
             f'{root} has no split {split!r}; it has {", ".join(known)}.'
         )
-
-    def pairs() -> Iterator[Pair]:
-        for name in names.read_text().split():
-            masks = [
-                root / folder / f'{name}.png'
-                for folder in ('SegmentationClass', 'SegmentationClassAug')
-            ]
-            mask = masks[0] if masks[0].is_file() else masks[1]
-            yield root / 'JPEGImages' / f'{name}.jpg', mask
-
-    return pairs(), _names('PascalVOCDataset'), _indices
+    pairs = []
+    for name in names.read_text().split():
+        mask = root / 'SegmentationClass' / f'{name}.png'
+        if not mask.is_file():
+            mask = root / 'SegmentationClassAug' / f'{name}.png'
+        pairs.append((root / 'JPEGImages' / f'{name}.jpg', mask))
+    return pairs, _names('PascalVOCDataset'), _indices
 
 
 def _read_cityscapes(root: Path, split: str) -> tuple:
-    def pairs() -> Iterator[Pair]:
-        ending = '_leftImg8bit'
-        images = root / 'leftImg8bit' / split
-        for path in sorted(images.glob(f'*/*{ending}.*')):
-            name = path.stem.removesuffix(ending)
-            folder = root / 'gtFine' / split / path.parent.name
-            yield path, folder / f'{name}_gtFine_labelTrainIds.png'
-
-    return pairs(), _names('CityscapesDataset'), _indices
+    pairs, ending = [], '_leftImg8bit'
+    images = root / 'leftImg8bit' / split
+    for path in sorted(images.glob(f'*/*{ending}.*')):
+        name = path.stem.removesuffix(ending)
+        folder = root / 'gtFine' / split / path.parent.name
+        pairs.append((path, folder / f'{name}_gtFine_labelTrainIds.png'))
+    return pairs, _names('CityscapesDataset'), _indices
 
 
 def _read_ade20k(root: Path, split: str) -> tuple:
     split = dict(train='training', val='validation').get(split, split)
-
-    def pairs() -> Iterator[Pair]:
-        for path in sorted((root / 'images' / split).glob('*.jpg')):
-            mask = root / 'annotations' / split / f'{path.stem}.png'
-            yield path, mask
+    pairs = [
+        (path, root / 'annotations' / split / f'{path.stem}.png')
+        for path in sorted((root / 'images' / split).glob('*.jpg'))
+    ]
 
     def decode(path: Path) -> np.ndarray:
         return _indices(path) - np.uint8(1)  # 0, "other", becomes IGNORE
 
-    return pairs(), _names('ADE20KDataset'), decode
+    return pairs, _names('ADE20KDataset'), decode
 
 
 def _read_coco_panoptic(root: Path, split: str) -> tuple:
@@ -282,19 +265,15 @@ def _read_coco_panoptic(root: Path, split: str) -> tuple:
             }
             for a in content['annotations']
         }
-        images = {
-            a['file_name']: files[a['image_id']]
+        images, folder = root / f'{split}2017', path.with_suffix('')
+        pairs = [
+            (images / files[a['image_id']], folder / a['file_name'])
             for a in content['annotations']
-        }
+        ]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f'{path} is not in the format of COCO-panoptic ({error!r}).'
         ) from error
-    folder = path.with_suffix('')
-
-    def pairs() -> Iterator[Pair]:
-        for mask, image in images.items():
-            yield root / f'{split}2017' / image, folder / mask
 
     def decode(path: Path) -> np.ndarray:
         with Image.open(path) as picture:
@@ -305,7 +284,7 @@ def _read_coco_panoptic(root: Path, split: str) -> tuple:
             labels[ids == segment] = label
         return labels
 
-    return pairs(), [c['name'] for c in categories], decode
+    return pairs, [c['name'] for c in categories], decode
 
 
 _READERS = {

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy.ndimage import label
 from torch import Tensor
+from torchvision.ops import box_iou
 
 from pixcon_mm.datasets.labels.coco_file import ABSENT, read_coco
 from pixcon_mm.datasets.labels.voc_file import read_voc
@@ -68,12 +69,9 @@ def is_found(box: tuple, truth: Boxes) -> bool:
         >>> is_found((0, 0, 4, 4), np.array([[0, 0, 4, 3], [9, 9, 10, 10]]))
         True
     """
-    low = np.maximum(truth[:, :2], box[:2])
-    high = np.minimum(truth[:, 2:], box[2:])
-    shared = (high - low).clip(min=0).prod(axis=1)
-    areas = (truth[:, 2:] - truth[:, :2]).prod(axis=1)
-    own = (box[2] - box[0]) * (box[3] - box[1])
-    return bool((shared / (areas + own - shared) > OVERLAP).any())
+    boxes = torch.tensor([box], dtype=torch.float64)
+    iou = box_iou(boxes, torch.from_numpy(truth).double())
+    return bool((iou > OVERLAP).any())
 
 
 def read_objects(root: Path) -> list[tuple[Path, Boxes]]:
@@ -126,8 +124,3 @@ def _read_coco(path: Path) -> list[tuple[Path, Boxes]]:
         (folder / i.file_name, np.array(by_image[i.id]).reshape(-1, 4))
         for i in content.images
     ]
-
-
-def corloc(found: list[bool]) -> float:
-    """Return the share of images whose object was found, in percent."""
-    return 100 * torch.tensor(found).double().mean().item()

@@ -41,10 +41,8 @@ def dense_features(
     from pixcon_mm.datasets.transforms import resize
     from pixcon_mm.evaluation.dense_data import read_image
 
-    if isinstance(image, np.ndarray):
-        pixels = image
-    else:
-        pixels = read_image(Path(image))[0].permute(1, 2, 0).numpy()
+    is_file = not isinstance(image, np.ndarray)
+    pixels = read_image(Path(image)) if is_file else image
     stride = backbone.stride
     if size is None:
         height, width = (

@@ -17,8 +17,7 @@ from pixcon_mm.evaluation.dense_data import DenseData
 from pixcon_mm.evaluation.features import feature_batches
 from pixcon_mm.evaluation.metrics import IGNORE, compare
 
-# At most QUERIES x KEYS similarities are computed at once, to save memory.
-QUERIES, KEYS = 1024, 16384
+QUERIES = 128  # number of queries that are searched at once, to save memory
 
 
 class Memory(NamedTuple):
@@ -140,33 +139,15 @@ def nearest_labels(
         >>> nearest_labels(torch.tensor([[1.0, 0.0]]), memory, k=1)
         tensor([[1., 0.]])
     """
-    found = [
-        _search(part, memory.features, k) for part in queries.split(QUERIES)
-    ]
-    shares = [
-        torch.einsum(
-            'qk,qkc->qc',
-            (similarity / temperature).softmax(dim=1),
-            memory.labels[index],
+    k = min(k, len(memory.features))
+    shares = []
+    for part in queries.split(QUERIES):
+        similarity, index = (part @ memory.features.T).topk(k, dim=1)
+        weights = (similarity / temperature).softmax(dim=1)
+        shares.append(
+            torch.einsum('qk,qkc->qc', weights, memory.labels[index])
         )
-        for similarity, index in found
-    ]
     return torch.cat(shares)
-
-
-def _search(queries: Tensor, keys: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Find the k largest products of each query with keys, in chunks."""
-    k = min(k, len(keys))
-    best = queries.new_empty(len(queries), 0)
-    index = torch.empty_like(best, dtype=torch.long)
-    for start in range(0, len(keys), KEYS):
-        products = queries @ keys[start : start + KEYS].T
-        values, places = products.topk(min(k, products.shape[1]), dim=1)
-        best = torch.cat([best, values], dim=1)
-        index = torch.cat([index, places + start], dim=1)
-        best, order = best.topk(min(k, best.shape[1]), dim=1)
-        index = index.gather(1, order)
-    return best, index
 
 
 def segment(

@@ -14,18 +14,6 @@ from pixcon_mm.evaluation.backbones import FrozenBackbone
 TOLERANCE = 1e-3  # largest error, as a share of the largest feature
 
 
-def check_onnx() -> None:
-    """Stop if a package that the conversion needs is missing."""
-    try:
-        import onnx as onnx
-        import onnxruntime as onnxruntime
-    except ImportError as error:
-        raise UserError(
-            '--format onnx needs onnx and onnxruntime: pip install -c '
-            'requirements/constraints.txt -e ".[export]"'
-        ) from error
-
-
 def to_onnx(backbone: FrozenBackbone) -> tuple[bytes, float]:
     """Convert a backbone, including the normalisation of its images.
 

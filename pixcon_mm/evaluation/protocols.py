@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from pixcon_mm.datasets.listing import list_images, readable_suffixes
-from pixcon_mm.errors import UserError
+from pixcon_mm.errors import UserError, check_installed
 from pixcon_mm.evaluation import (
     clustering,
     correspondence,
@@ -57,9 +57,7 @@ class Setting:
         sides = args.size or [SIZES[protocol]]
         self.size = (sides[0], sides[-1])
         check_size(self.size, backbone.stride)
-        self.val = DenseData(
-            args.data, args.val_split, self.size, args.classes
-        )
+        self.val = DenseData(args.data, 'val', self.size, args.classes)
         self.tested = choose(len(self.val), args.val_images, args.seed)
         if protocol != 'cluster':
             self.train = DenseData(
@@ -146,7 +144,7 @@ def cluster(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
         ('one_to_one', len(classes), clustering.match_by_iou),
     ):
         runs = []
-        for seed in range(args.seed, args.seed + args.cluster_seeds):
+        for seed in range(args.seed, args.seed + clustering.SEEDS):
             ids = clustering.cluster(cells, k, seed)
             counts = clustering.count_pairs(ids, masks, k, len(classes))
             runs.append(segmentation_metrics(match(counts), classes))
@@ -176,12 +174,12 @@ def corloc(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
     found = []
     for index in with_progress(chosen, len(chosen), 'CorLoc'):
         path, truth = objects[index]
-        image = read_image(path)[0].permute(1, 2, 0).numpy()
+        image = read_image(path)
         box = discovery.find_object(dense_features(backbone, image))
         height, width = image.shape[:2]
         scaled = [a * b for a, b in zip(box, 2 * (width, height), strict=True)]
         found.append(discovery.is_found(tuple(scaled), truth))
-    value = discovery.corloc(found)
+    value = 100 * sum(found) / len(found)
     print(f'CorLoc: {value:.2f}')
     return dict(images=len(found), corloc=value, expansion=discovery.EXPANSION)
 
@@ -196,7 +194,7 @@ def match_crops(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
         listed = list_images(str(args.data), readable_suffixes(), set())
         paths = [Path(path) for path in listed]
     else:
-        pairs = DenseData(args.data, args.val_split, (1, 1)).pairs
+        pairs = DenseData(args.data, 'val', (1, 1)).pairs
         paths = [image for image, _ in pairs]
     chosen = choose(len(paths), args.val_images, args.seed)
     if not chosen:
@@ -228,7 +226,7 @@ def check(args: argparse.Namespace, backbone: FrozenBackbone) -> None:
         if protocol in SIZES:
             Setting(args, backbone, protocol)
     if 'cluster' in args.protocols:
-        clustering.check_faiss()
+        check_installed('Clustering', 'evaluation', 'faiss')
     if 'corloc' in args.protocols:
         discovery.read_objects(args.data)
     if 'correspondence' in args.protocols:

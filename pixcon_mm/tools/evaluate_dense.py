@@ -66,7 +66,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add('--classes', nargs='+', help='class names to evaluate (all)')
     add('--train-split', default='train', help="VOC's list, as trainaug")
-    add('--val-split', default='val')
     add('--train-images', type=int, help='take this many at random')
     add('--val-images', type=int, help='take this many at random')
     add(
@@ -97,7 +96,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add('--linear-epochs', type=int, default=25)
     add('--clusters', type=int, default=500, help='number of clusters (500)')
-    add('--cluster-seeds', type=int, default=5, help='runs of k-means (5)')
     add('--seed', type=int, default=0)
     add('--batch-size', type=int, default=16)
     add('--workers', type=int, default=2, help='processes that read images')
@@ -106,7 +104,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if len(args.size or ()) > 2:
         parser.error('--size takes one number, or height and width')
     at_least = dict(k=1, memory=0, crop_size=1, batch_size=1, workers=0)
-    for name in ('linear_epochs', 'clusters', 'cluster_seeds', 'mask_size'):
+    for name in ('linear_epochs', 'clusters', 'mask_size'):
         at_least[name] = 1
     for name in ('train_images', 'val_images', 'stride'):
         at_least[name] = 1

@@ -17,9 +17,9 @@ from pixcon_mm.checkpoint.export import (
 )
 from pixcon_mm.checkpoint.hugging_face import folder_files
 from pixcon_mm.checkpoint.load import load_tensors, sha256_of
-from pixcon_mm.errors import UserError, run_tool
+from pixcon_mm.errors import UserError, check_installed, run_tool
 from pixcon_mm.evaluation.backbones import load_backbone
-from pixcon_mm.evaluation.onnx_file import check_onnx, to_onnx
+from pixcon_mm.evaluation.onnx_file import to_onnx
 from pixcon_mm.files import atomic_write, check_out
 
 # A folder has no suffix.
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     check_name(out, args.checkpoint, args.format)
     if args.format == 'onnx':
-        check_onnx()
+        check_installed('--format onnx', 'export', 'onnx', 'onnxruntime')
         place = (args.arch, args.checkpoint)
         content, error = to_onnx(load_backbone(*place, prefix=args.prefix))
         write(out, content, f'onnx, as PyTorch within {error:.0e}')

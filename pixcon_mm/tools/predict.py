@@ -11,7 +11,6 @@ import argparse
 import importlib
 import json
 import sys
-import warnings
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -25,16 +24,9 @@ from mmengine.infer import BaseInferencer
 from mmengine.registry import DATASETS
 from torch import nn
 
-from pixcon_mm.checkpoint.load import load_tensors
-from pixcon_mm.checkpoint.torch_file import dataset_meta
+from pixcon_mm.checkpoint.load import load_weights
 from pixcon_mm.classes import check_names
-from pixcon_mm.cli import (
-    IRRELEVANT,
-    import_framework,
-    parse_options,
-    quiet,
-)
-from pixcon_mm.config import load_config
+from pixcon_mm.cli import parse_options, quiet, read_config
 from pixcon_mm.datasets.decoding import decode_whole
 from pixcon_mm.datasets.listing import PICTURES
 from pixcon_mm.errors import UserError, run_tool
@@ -151,7 +143,7 @@ def build_inferencer(
             f'{cfg.filename} has no detector or segmentor with a test '
             'pipeline, so it cannot predict.'
         )
-    tensors = load_tensors(checkpoint)
+    weights = load_weights(checkpoint)
     parent = getattr(
         importlib.import_module(f'{scope}.apis'), INFERENCERS[scope]
     )
@@ -160,8 +152,8 @@ def build_inferencer(
         """Inferencer that stops if a weight is missing."""
 
         def _load_weights_to_model(self, model: nn.Module, *_: Any) -> None:
-            load(model, tensors, checkpoint)
-            model.dataset_meta = class_names(cfg, checkpoint)
+            load(model, weights.tensors, checkpoint)
+            model.dataset_meta = class_names(cfg, weights.dataset_meta)
 
     with quiet():
         return StrictInferencer(
@@ -169,9 +161,8 @@ def build_inferencer(
         )
 
 
-def class_names(cfg: Config, checkpoint: str) -> dict[str, Any]:
+def class_names(cfg: Config, found: dict[str, Any]) -> dict[str, Any]:
     """Return ``classes`` and ``palette``, of the checkpoint or the config."""
-    found = dataset_meta(checkpoint)
     if not found.get('classes'):
         found = DATASETS.build(
             dict(cfg.test_dataloader.dataset, lazy_init=True)
@@ -243,13 +234,9 @@ PREDICT = dict(
 def main(argv: list[str] | None = None) -> None:
     """Predict all images, and write pictures and predictions."""
     args = parse_args(argv)
-    for message in IRRELEVANT:
-        warnings.filterwarnings('ignore', message)
     names = list_images(args.images)
     check_out(args.out / 'vis' / 'picture.jpg')
-    with quiet():
-        cfg = load_config(args.config, args.cfg_options)
-        import_framework(cfg.get('default_scope'))
+    cfg = read_config(args.config, args.cfg_options)
     check_names(cfg)
     inferencer = build_inferencer(
         cfg, args.checkpoint, args.device or get_device()

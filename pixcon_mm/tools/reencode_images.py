@@ -12,28 +12,34 @@ DST/reencode.json. After an interruption the same command continues.
 """
 
 import argparse
+import io
 import json
 import os
 import shlex
 import signal
-import threading
+import timeit
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import parent_process
 from pathlib import Path
 from statistics import mean
 
-from pixcon_mm.datasets.listing import list_images, readable_suffixes
+import numpy as np
+from PIL import ExifTags, Image
+
+from pixcon_mm.datasets.decoding import decode_whole
+from pixcon_mm.datasets.listing import list_images, readable_suffixes, spread
+from pixcon_mm.datasets.loading import BrokenImageError, LoadSceneImage
 from pixcon_mm.errors import UserError, run_tool
 from pixcon_mm.files import atomic_write
+from pixcon_mm.processes import die_with_parent
 from pixcon_mm.progress import with_progress
-from pixcon_mm.tools.reencode import decode_times, output_names, reencode
 
 RECORD = 'reencode.json'
-UNITS = ((1e9, 'GB'), (1e6, 'MB'), (1e3, 'kB'))
+TIMED = 32  # images whose decoding is measured
 
-Paths = tuple[Path, Path]
+Paths = tuple[Path, Path]  # an image and its copy
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -45,14 +51,10 @@ def main(argv: list[str] | None = None) -> None:
         '--quality': args.quality,
         '--short-side': args.short_side or 'left out',
     }
-    record = read_record(args.dst, settings)
-    copies = output_names(names, record.get('renamed', {}))
-    record.setdefault('renamed', {}).update(
-        (name, copy) for name, copy in copies.items() if name != copy
-    )
-    write_record(args.dst, record)
+    check_record(args.dst, settings)
+    write_record(args.dst, dict(settings=settings))
 
-    pairs = [(args.src / name, args.dst / copies[name]) for name in names]
+    pairs = [(args.src / name, args.dst / copy_name(name)) for name in names]
     missing = [pair for pair in pairs if not pair[1].exists()]
     convert = partial(
         reencode, quality=args.quality, short_side=args.short_side
@@ -64,7 +66,8 @@ def main(argv: list[str] | None = None) -> None:
         if reason
     }
     pairs = [pair for pair in pairs if pair[1].exists()]
-    record |= dict(
+    record = dict(
+        settings=settings,
         images=len(pairs),
         bytes_before=sum(source.stat().st_size for source, _ in pairs),
         bytes_after=sum(copy.stat().st_size for _, copy in pairs),
@@ -124,11 +127,28 @@ def list_names(src: Path, dst: Path) -> list[str]:
             f'DST {dst} is SRC {src} or lies in it, so originals and copies '
             'would mix: choose a folder elsewhere.'
         )
-    return [Path(path).relative_to(src).as_posix() for path in paths]
+    names = [Path(path).relative_to(src).as_posix() for path in paths]
+    for name in names:
+        if copy_name(name) != name and copy_name(name) in names:
+            raise UserError(
+                f'{src} has {name} and {copy_name(name)}, whose copies would '
+                'have the same name: rename one of them.'
+            )
+    return names
 
 
-def read_record(dst: Path, settings: dict) -> dict:
-    """Read the record of an earlier run; refuse to mix kinds of copies."""
+def copy_name(name: str) -> str:
+    """Return the relative path of an image's copy.
+
+    Example:
+        >>> copy_name('b/x.jpg'), copy_name('y.PNG')
+        ('b/x.jpg', 'y.PNG.jpg')
+    """
+    return name if name.endswith('.jpg') else f'{name}.jpg'
+
+
+def check_record(dst: Path, settings: dict) -> None:
+    """Compare the record of an earlier run; refuse to mix kinds of copies."""
     path = dst / RECORD
     if dst.exists() and not dst.is_dir():
         raise UserError(f'DST {dst} is a file: name a folder.')
@@ -138,10 +158,9 @@ def read_record(dst: Path, settings: dict) -> dict:
                 f'DST {dst} is not empty and has no {RECORD} of an earlier '
                 'run: choose a new folder.'
             )
-        return dict(settings=settings)
+        return
     try:
-        record = json.loads(path.read_bytes())
-        earlier = record['settings']
+        earlier = json.loads(path.read_bytes())['settings']
         others = [n for n in settings if earlier[n] != settings[n]]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
@@ -155,22 +174,16 @@ def read_record(dst: Path, settings: dict) -> dict:
             f'DST {dst} holds copies made with {differences}: name '
             'another folder, or use the same options.'
         )
-    return record
 
 
 def write_record(dst: Path, record: dict) -> None:
     """Note the settings and results where the copies are."""
-    try:
-        content = json.dumps(record, indent=1)
-        atomic_write(dst / RECORD, content.encode())
-    except UserError as error:
-        raise UserError(
-            f'DST {dst} cannot be written to ({error.__cause__.strerror}): '
-            'name another folder.'
-        ) from error.__cause__
+    atomic_write(dst / RECORD, json.dumps(record, indent=1).encode())
 
 
-def run_all(convert, pairs: list[Paths], workers: int) -> list[str | None]:
+def run_all(
+    convert: Callable, pairs: list[Paths], workers: int
+) -> list[str | None]:
     """Convert all; return why each failed, or None."""
 
     def watch(results):
@@ -193,29 +206,124 @@ def run_all(convert, pairs: list[Paths], workers: int) -> list[str | None]:
 
 
 def follow_parent() -> None:
-    """Stop with the first process, and leave Ctrl-C to it."""
+    """End with the first process, and leave Ctrl-C to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
 
-    def wait():
-        parent_process().join()
-        os._exit(1)
 
-    threading.Thread(target=wait, daemon=True).start()
+def reencode(paths: Paths, quality: int, short_side: int | None) -> str | None:
+    """Write the smaller copy of one image.
+
+    A JPEG that is small enough and would grow is copied as it is.
+
+    Args:
+        paths (tuple[Path, Path]): The source and its copy.
+        quality (int): Of libjpeg.
+        short_side (int | None): As in :func:`scaled_size`.
+
+    Returns:
+        str | None: Why there is no copy, if the source is broken.
+
+    Raises:
+        UserError: If the copy cannot be written.
+    """
+    source, copy = paths
+    try:
+        # As in pre-training, so that what it would skip is missing, and
+        # pixels lie where it would see them.
+        original, image = LoadSceneImage().read(source)
+        content = encode_jpeg(image, quality, short_side)
+    except BrokenImageError as error:
+        return str(error.__cause__ or error)
+    except OSError as error:
+        # For instance, JPEG ends at 65500 pixels.
+        return f'no JPEG can be made of it: {error}'
+    size = image.shape[1::-1]
+    is_small = scaled_size(*size, short_side) == size
+    if is_small and len(content) > len(original) and _is_plain(original):
+        content = original
+    atomic_write(copy, content)
+    return None
+
+
+def scaled_size(
+    width: int, height: int, short_side: int | None
+) -> tuple[int, int]:
+    """Size with a short side of at most so many pixels; never larger.
+
+    Example:
+        >>> scaled_size(640, 480, 360), scaled_size(640, 480, 720)
+        ((480, 360), (640, 480))
+    """
+    short = min(width, height)
+    side = min(short_side or short, short)
+    return round(width * side / short), round(height * side / short)
+
+
+def encode_jpeg(
+    image: np.ndarray, quality: int, short_side: int | None
+) -> bytes:
+    """Scale an image down and encode it, with chroma at half resolution.
+
+    Scaling is Lanczos over the whole support (antialiased): of Pillow's
+    filters the one that blurs least, as pre-training scales once more.
+
+    Args:
+        image (np.ndarray): uint8, BGR. Shape (H, W, 3).
+        quality (int): Of libjpeg.
+        short_side (int | None): As in :func:`scaled_size`.
+
+    Returns:
+        bytes: A baseline JPEG file without EXIF.
+
+    Example:
+        >>> content = encode_jpeg(np.zeros((20, 40, 3), np.uint8), 90, 10)
+        >>> Image.open(io.BytesIO(content)).size
+        (20, 10)
+    """
+    picture = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
+    size = scaled_size(*picture.size, short_side)
+    if size != picture.size:
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    # optimize=True saves two bytes in a hundred, and Pillow's buffer for it
+    # is too small for noisy images.
+    picture.save(buffer, 'JPEG', quality=quality, subsampling='4:2:0')
+    return buffer.getvalue()
+
+
+def _is_plain(content: bytes) -> bool:
+    """Return whether a file is a baseline JPEG that needs no rotation."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1)
+            return (
+                image.format == 'JPEG'
+                and image.mode in ('L', 'RGB')
+                and not image.info.get('progressive')
+                and turned == 1
+            )
+    # Pillow is stricter than the other decoders. Re-encoding is always safe.
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 def summary(dst: Path, record: dict, new: int, pairs: list[Paths]) -> str:
     """Say what was done, what it saves, and what to do next."""
     sizes = [record['bytes_before'], record['bytes_after']]
-    times = decode_times(pairs)
-    before, after = (1e3 * mean(t) for t in zip(*times, strict=True))
+    timed = [pairs[i] for i in spread(TIMED, len(pairs))]
+    before, after = (
+        1e3 * mean(map(decode_time, paths))
+        for paths in zip(*timed, strict=True)
+    )
     broken = record['broken']
     lines = [
         f'images    {record["images"]} in {dst}, {new} of them new; '
         f'{len(broken)} broken and left out',
-        f'bytes     {" -> ".join(map(readable, sizes))}, '
+        f'bytes     {" -> ".join(f"{size / 1e6:.3g} MB" for size in sizes)}, '
         f'{sizes[0] / sizes[1]:.1f} times fewer',
         f'decoding  {before:.2f} -> {after:.2f} ms an image (mean of '
-        f'{len(times)}, one thread): decoding is {before / after:.1f} '
+        f'{len(timed)}, one thread): decoding is {before / after:.1f} '
         'times faster',
         f'pre-train with --cfg-options data_root={shlex.quote(str(dst))}; '
         'the data differ from SRC, so say so when you report results',
@@ -227,12 +335,10 @@ def summary(dst: Path, record: dict, new: int, pairs: list[Paths]) -> str:
     return '\n'.join(lines)
 
 
-def readable(size: float) -> str:
-    """Return bytes with a unit."""
-    for factor, unit in UNITS:
-        if size >= factor:
-            return f'{size / factor:.1f} {unit}'
-    return f'{size} B'
+def decode_time(path: Path) -> float:
+    """Return the seconds that decoding a file takes, the best of three."""
+    decode = partial(decode_whole, path.read_bytes())
+    return min(timeit.repeat(decode, number=1, repeat=3))
 
 
 if __name__ == '__main__':

@@ -13,8 +13,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from pixcon_mm.checkpoint.fill import load_strict
-from pixcon_mm.checkpoint.load import StateDict, load_tensors, sha256_of
-from pixcon_mm.checkpoint.torch_file import dataset_meta
+from pixcon_mm.checkpoint.load import StateDict, load_weights, sha256_of
 from pixcon_mm.classes import compare_trained
 from pixcon_mm.cli import (
     build_runner,
@@ -123,8 +122,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     cfg = prepare(args)
     out = args.out or Path(cfg.work_dir) / 'metrics.json'
-    tensors = load_tensors(args.checkpoint)
-    trained = dataset_meta(args.checkpoint).get('classes') or ()
+    weights = load_weights(args.checkpoint)
+    trained = weights.dataset_meta.get('classes') or ()
     warning = compare_trained(cfg, trained, args.checkpoint)
     if warning and rank_and_size(args.launcher)[0] == 0:
         print(f'warning: {warning}', file=sys.stderr)
@@ -136,7 +135,7 @@ def main(argv: list[str] | None = None) -> None:
         check_out(args.show_dir / 'picture.jpg')
     with config_errors(cfg):
         runner = build_runner(cfg)
-        load(unwrap(runner.model), tensors, args.checkpoint)
+        load(unwrap(runner.model), weights.tensors, args.checkpoint)
         metrics = finite(runner.test())
     is_main = is_main_process()
     if is_main:

@@ -4,7 +4,6 @@ OUT gets a PNG file for each figure, and index.html with all figures.
 """
 
 import argparse
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +15,17 @@ from mmengine.registry import DATASETS, DefaultScope
 from torch import Tensor
 
 from pixcon_mm import __version__
-from pixcon_mm.checkpoint.load import load_weights
-from pixcon_mm.cli import IRRELEVANT, import_framework, quiet
-from pixcon_mm.config import load_config
+from pixcon_mm.cli import read_config
 from pixcon_mm.datasets.loading import readable_images
 from pixcon_mm.datasets.transforms import resize
-from pixcon_mm.engine.hooks.pretrained_hook import fill_model
-from pixcon_mm.errors import UserError, run_tool
+from pixcon_mm.engine.hooks.pretrained_hook import fill_from
+from pixcon_mm.errors import UserError, check_installed, run_tool
 from pixcon_mm.evaluation.backbones import (
     FrozenBackbone,
     find_device,
     load_backbone,
 )
-from pixcon_mm.evaluation.clustering import check_faiss, cluster
+from pixcon_mm.evaluation.clustering import cluster
 from pixcon_mm.evaluation.dense_data import read_image
 from pixcon_mm.evaluation.features import dense_features
 from pixcon_mm.files import atomic_write, check_out
@@ -126,11 +123,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Draw the figures and write the page."""
     args = parse_args(argv)
-    for message in IRRELEVANT:
-        warnings.filterwarnings('ignore', message)
     check_out(args.out / 'index.html')
     args.device = find_device(args.device)
-    cfg = read_config(args.arch) if args.arch.endswith('.py') else None
+    cfg = None
+    if args.arch.endswith('.py'):
+        cfg = read_config(args.arch, scope='mmpretrain')
     names = choose_images(args, cfg)
     facts = dict(config=args.arch, images=', '.join(map(str, names)))
     if args.browse:
@@ -150,14 +147,6 @@ def main(argv: list[str] | None = None) -> None:
     atomic_write(args.out / 'index.html', page.encode())
     count = sum(map(len, pictures.values()))
     print(f'figures in {args.out}: {count}, all of them in index.html')
-
-
-def read_config(path: str) -> Config:
-    """Read a config, and import its framework."""
-    with quiet():
-        cfg = load_config(path)
-        import_framework(cfg.setdefault('default_scope', 'mmpretrain'))
-    return cfg
 
 
 def choose_images(
@@ -227,18 +216,13 @@ def look(
     pairs = [kind for kind in PAIR_FIGURES if kind in wanted]
     frames = [kind for kind in OF_FEATURES if kind in wanted]
     if 'segments' in frames:
-        check_faiss()
-    backbone = load_backbone(
-        args.arch, args.pretrained, args.stride, seed=args.seed
-    ).to(args.device)
+        check_installed('Clustering', 'evaluation', 'faiss')
     sections: Sections = {}
-    lines = [f'backbone: {backbone.origin["pretrained"]}']
+    lines = [f'backbone: {args.pretrained}']
     if pairs:
         model, pipeline = build_model(cfg, args.seed)
-        tensors = backbone.net.state_dict()
-        if 'sha256' in backbone.origin:  # a file, perhaps of all parts
-            tensors = load_weights(args.pretrained).tensors
-        lines = fill_model(model, tensors, backbone.origin['pretrained'])
+        if args.pretrained != 'none':
+            lines = fill_from(args.pretrained, model)
         found = match_photographs(
             model.to(args.device), pipeline, list(names), args.seed
         )
@@ -246,6 +230,9 @@ def look(
             figures = map(PAIR_FIGURES[kind], found)
             sections[kind] = dict(zip(names.values(), figures, strict=True))
     if frames:
+        backbone = load_backbone(
+            args.arch, args.pretrained, args.stride, seed=args.seed
+        ).to(args.device)
         inputs = *read_features(args, backbone, [*names]), [*names.values()]
         for kind in frames:
             sections[kind] = draw_features(args, kind, *inputs)
@@ -260,7 +247,7 @@ def read_features(
     """Read images, resize them to whole cells, and compute features."""
     images, maps = [], []
     for path in paths:
-        pixels = read_image(path)[0].permute(1, 2, 0).numpy()
+        pixels = read_image(path)
         scale = args.side / max(pixels.shape) / backbone.stride
         height, width = (
             max(round(side * scale), 1) * backbone.stride

@@ -178,7 +178,7 @@ def match_photographs(
 
     return [
         MatchedViews(
-            read_image(path)[0].permute(1, 2, 0).numpy(),
+            read_image(path),
             pixels[i],
             geometry.crop_boxes[i].cpu().numpy(),
             overlap[i].cpu().numpy(),

@@ -21,6 +21,7 @@ from pixcon_mm.classes import colours
 from pixcon_mm.datasets.listing import spread
 from pixcon_mm.errors import UserError
 from pixcon_mm.evaluation.metrics import IGNORE
+from pixcon_mm.files import atomic_write
 
 # Default visualisers of the frameworks, for configs without one.
 VISUALIZER = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer')
@@ -183,12 +184,9 @@ def write_pairs(
 ) -> int:
     """Write a JPEG file of truth and prediction for each of some images.
 
-    Args:
-        model (nn.Module): See :func:`pairs`.
-        dataset (Dataset): See :func:`pairs`.
-        cfg (Config): See :func:`pairs`.
-        folder (Path): Gets ``INDEX_NAME.jpg``.
-        count (int): Number of images, evenly spaced in the data set.
+    The arguments are those of :func:`pairs`, with a folder, which gets
+    ``INDEX_NAME.jpg``, and the number of images, evenly spaced in the data
+    set.
 
     Returns:
         int: Number of pictures written.
@@ -266,12 +264,6 @@ def has_segment(dataset: Dataset, index: int) -> bool:
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Write an RGB picture as JPEG; raise UserError if that fails."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _, content = cv2.imencode('.jpg', picture[..., ::-1])
-        path.write_bytes(content.tobytes())
-    except OSError as error:
-        raise UserError(
-            f'{path} cannot be written ({error.strerror}).'
-        ) from error
+    """Write an RGB picture as JPEG."""
+    _, content = cv2.imencode('.jpg', picture[..., ::-1])
+    atomic_write(path, content.tobytes())

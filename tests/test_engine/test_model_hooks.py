@@ -13,11 +13,10 @@ from tests.test_engine.runs import config, log_of, train
 from tests.test_models import tiny
 
 
-def run(folder, interval=1, images=12, accumulate=1, changes=(), **monitor):
+def run(folder, interval=1, images=12, accumulate=1, changes=()):
     """Train the tiny model; returns the runner and its logged records."""
     hooks = dict(
         logger=dict(interval=interval),
-        monitors=dict(monitor),
         checkpoint=dict(interval=99),
     )
     change = dict(
@@ -50,9 +49,17 @@ def written(monkeypatch):
     return written
 
 
-def test_schedule_queues_and_monitors(tmp_path):
+@pytest.fixture
+def collapse(monkeypatch):
+    """Let any features count as collapsed."""
+    monkeypatch.setattr(monitor_hook, 'COLLAPSE', 99)
+
+
+@pytest.mark.usefixtures('collapse')
+def test_schedule_queues_and_monitors(tmp_path, monkeypatch):
     """Features that count as collapsed are warned of once."""
-    runner, records = run(tmp_path, collapse_below=99, patience=2, after=3)
+    monkeypatch.setattr(monitor_hook, 'EARLY', 3)
+    runner, records = run(tmp_path)
     assert runner.model.image_queue.count == 12
     assert len(records) == 6
     momenta = [record['mon_momentum'] for record in records]
@@ -72,8 +79,9 @@ def test_schedule_queues_and_monitors(tmp_path):
     assert log_of(runner).count('Features have collapsed') == 1
 
 
+@pytest.mark.usefixtures('collapse')
 def test_similar_features_of_random_weights_are_no_collapse(tmp_path):
-    runner, records = run(tmp_path, collapse_below=99, patience=2)
+    runner, records = run(tmp_path)
     assert len(records) == 6
     assert 'Features have collapsed' not in log_of(runner)
 

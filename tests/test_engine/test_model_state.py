@@ -7,10 +7,9 @@ from torch.nn.utils import clip_grad_norm_
 
 from pixcon_mm.engine.model_state import (
     LayoutCheck,
-    check_batch,
     gradient_norm,
 )
-from pixcon_mm.errors import UserError
+from pixcon_mm.errors import UserError, explain
 from tests.commands import sentence_of
 from tests.test_engine.runs import At, config, train
 from tests.test_models import tiny
@@ -130,29 +129,12 @@ def test_a_run_is_checked(tmp_path):
         train(config(tmp_path, 'run'), At(1, turn))
 
 
-@pytest.mark.parametrize(
-    ('norm', 'batch', 'processes', 'is_enough'),
-    [
-        ('BN', 1, 1, False),
-        ('BN', 1, 8, False),
-        ('BN', 2, 1, True),
-        ('SyncBN', 1, 1, False),
-        ('SyncBN', 1, 2, True),
-    ],
-)
-def test_projectors_need_two_rows(norm, batch, processes, is_enough):
-    model = tiny.build(neck_norm=dict(type=norm))
-    if is_enough:
-        check_batch(model, batch, processes)
-        return
-    with pytest.raises(UserError, match='needs at least 2 images'):
-        check_batch(model, batch, processes)
-    # A batch norm of feature maps has more values than images.
-    check_batch(model.backbone, batch, processes)
-
-
-def test_a_batch_of_one_image_stops_before_the_first_iteration(tmp_path):
+def test_a_batch_of_one_image_is_explained(tmp_path):
     cfg = config(tmp_path, 'one')
-    cfg.model, cfg.train_dataloader.batch_size = tiny.model_config(), 1
-    with pytest.raises(UserError, match='batch_size is 1'):
-        train(cfg)
+    cfg.model = tiny.model_config()
+    cfg.train_dataloader.batch_size = 1
+    cfg.train_dataloader.dataset = dict(type='FixedViews', size=2)
+    cfg.train_dataloader.collate_fn = dict(type='default_collate')
+    with pytest.raises(ValueError, match='more than 1 value') as error:
+        train(cfg, recorded=False)
+    assert 'at least 2 images per batch' in explain(error.value)

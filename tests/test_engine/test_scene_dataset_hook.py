@@ -14,6 +14,7 @@ from mmengine.registry import MODELS
 from mmengine.runner.runner import _SlicedDataset
 from torch import nn
 
+from pixcon_mm.engine.hooks import scene_dataset_hook
 from pixcon_mm.engine.hooks.scene_dataset_hook import (
     SceneDatasetHook,
     scene_datasets,
@@ -50,9 +51,15 @@ def scenes(root, workers):
         ),
         default_hooks=dict(
             checkpoint=dict(interval=99),
-            scene_dataset=dict(type='SceneDatasetHook', max_names=99),
+            scene_dataset=dict(type='SceneDatasetHook'),
         ),
     )
+
+
+@pytest.fixture(autouse=True)
+def _all_names(monkeypatch):
+    """Let the warning show all names."""
+    monkeypatch.setattr(scene_dataset_hook, 'MAX_NAMES', 99)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import torch
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.evaluation.discovery import (
-    corloc,
     find_object,
     is_found,
     read_objects,
@@ -49,7 +48,6 @@ def test_a_box_counts_from_half_its_union():
     assert is_found((0, 0, 10, 5.1), truth)
     assert not is_found((0, 0, 10, 5), truth)
     assert is_found((50, 50, 60, 60), truth)
-    assert corloc([True, False, True, True]) == 75
 
 
 def test_boxes_of_voc_and_coco(tmp_path):

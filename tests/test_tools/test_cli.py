@@ -35,21 +35,19 @@ def test_both_spellings_of_the_rank(monkeypatch, spelling):
 
 
 @pytest.mark.parametrize(
-    ('words', 'workers', 'cuda', 'pinned', 'persistent'),
+    ('workers', 'cuda', 'pinned', 'persistent'),
     [
-        ([], 2, True, True, True),
-        ([], 2, False, False, True),
-        ([], 0, True, True, False),
-        (['--no-pin-memory'], 2, True, False, True),
-        (['--no-persistent-workers'], 2, True, True, False),
+        (2, True, True, True),
+        (2, False, False, True),
+        (0, True, True, False),
     ],
 )
-def test_loaders_fit_machine_and_options(
-    monkeypatch, words, workers, cuda, pinned, persistent
+def test_loaders_fit_the_machine(
+    monkeypatch, workers, cuda, pinned, persistent
 ):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: cuda)
     loader = dict(num_workers=workers)
-    cli.fit_loader(loader, options(*words))
+    cli.fit_loader(loader)
     assert loader.pop('timeout', None) == (540 if workers else None)
     assert loader == dict(
         num_workers=workers, pin_memory=pinned, persistent_workers=persistent
@@ -58,7 +56,7 @@ def test_loaders_fit_machine_and_options(
         num_workers=2, pin_memory=False, persistent_workers=False, timeout=5
     )
     loader = dict(own)
-    cli.fit_loader(loader, options())
+    cli.fit_loader(loader)
     assert loader == own
 
 

@@ -1,48 +1,18 @@
 """Copies are smaller, never larger, and look as the originals would."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import ExifTags, Image, JpegImagePlugin
 
 from pixcon_mm.datasets.loading import decode_whole
-from pixcon_mm.tools import reencode as module
-from pixcon_mm.tools.reencode import (
-    decode_times,
+from pixcon_mm.tools.reencode_images import (
     encode_jpeg,
-    output_names,
     reencode,
     scaled_size,
 )
 from tests.test_datasets.pictures import encode, picture
-
-NAMES = st.builds(
-    '{}{}{}'.format,
-    st.sampled_from(['', 'b/']),
-    st.sampled_from(['x', 'X', 'x.png', 'x.jpg', 'x.v1']),
-    st.sampled_from(['.jpg', '.png', '.jpeg', '.JPG', '.png.jpg']),
-)
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.sets(NAMES), st.sets(NAMES))
-def test_names_never_meet_and_never_change(first, later):
-    before = output_names(sorted(first), {})
-    renamed = {n: copy for n, copy in before.items() if n != copy}
-    after = output_names(sorted(first | later), renamed)
-    for copies in (before, after):
-        lowered = {copy.lower() for copy in copies.values()}
-        assert len(lowered) == len(copies)
-        for name, copy in copies.items():
-            assert copy.endswith('.jpg')
-            assert Path(copy).parent == Path(name).parent
-    assert set(after) == first | later
-    # What the record kept holds whatever appears beside it.
-    assert {n: after[n] for n in renamed} == renamed
 
 
 @pytest.mark.parametrize(
@@ -148,19 +118,3 @@ def test_longer_than_a_jpeg_can_be(tmp_path):
     assert reencode((source, copy), 90, 1) is None
     with Image.open(copy) as image:
         assert image.size == (round(65501 / 2), 1)
-
-
-def test_decode_times(tmp_path, monkeypatch):
-    """Originals and copies alternate, and come out on their own side."""
-    pairs = [(tmp_path / f's{i}', tmp_path / f'c{i}') for i in range(10)]
-    for path in (path for pair in pairs for path in pair):
-        path.write_bytes(path.name.encode())
-    clock = [0.0]
-
-    def decode(content):
-        clock[0] += 3.0 if content.startswith(b's') else 1.0
-
-    monkeypatch.setattr(module, 'decode_whole', decode)
-    monkeypatch.setattr(module.time, 'perf_counter', lambda: clock[0])
-    assert decode_times(pairs, sample=4, limit=1e9) == [(3.0, 1.0)] * 4
-    assert decode_times(pairs, limit=30.0) == [(3.0, 1.0)] * 2

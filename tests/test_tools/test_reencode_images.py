@@ -57,11 +57,11 @@ def test_tree_and_sizes(run, src, dst):
     originals = tree(src)
     shown = run(src, dst, '--short-side', '40')
     sizes = {
-        '000.jpg': (53, 40),
-        '001.jpg': (53, 40),
-        '002.jpg': (53, 40),
-        'b/c/000.jpg': (40, 67),
-        'd/000.jpg': (20, 30),
+        '000.png.jpg': (53, 40),
+        '001.png.jpg': (53, 40),
+        '002.png.jpg': (53, 40),
+        'b/c/000.png.jpg': (40, 67),
+        'd/000.png.jpg': (20, 30),
     }
     assert tree(dst) == {*sizes, 'reencode.json'}
     for name, size in sizes.items():
@@ -99,7 +99,7 @@ def test_kinds_look_as_pretraining_saw_them(run, dst, tmp_path):
     run(tmp_path / 'src', dst, '--quality', '97')
     assert record(dst)['images'] == len(contents)
     for name, content in contents.items():
-        copy = (dst / name).with_suffix('.jpg').read_bytes()
+        copy = (dst / tool.copy_name(name)).read_bytes()
         # Dithering loses its colours to the chroma's half resolution.
         blocks = [
             np.asarray(Image.fromarray(decode_whole(c)).reduce(8)).astype(int)
@@ -112,17 +112,16 @@ def test_second_run_does_what_is_missing(run, src, dst):
     run(src, dst)
     before = {}
     for i in range(3):
-        os.utime(dst / f'{i:03d}.jpg', ns=(i, i))
-        before[i] = (dst / f'{i:03d}.jpg').read_bytes()
-    (dst / '001.jpg').unlink()
-    # It comes after its name was given away.
+        os.utime(dst / f'{i:03d}.png.jpg', ns=(i, i))
+        before[i] = (dst / f'{i:03d}.png.jpg').read_bytes()
+    (dst / '001.png.jpg').unlink()
     (src / '000.jpg').write_bytes(encode(picture(7), 'JPEG'))
     assert '2 of them new' in run(src, dst)
-    assert (dst / '000.jpg').stat().st_mtime_ns == 0
-    assert (dst / '002.jpg').stat().st_mtime_ns == 2
-    assert (dst / '001.jpg').stat().st_mtime_ns > 2
-    assert (dst / '001.jpg').read_bytes() == before[1]
-    assert (dst / '000.jpg.jpg').exists()
+    assert (dst / '000.png.jpg').stat().st_mtime_ns == 0
+    assert (dst / '002.png.jpg').stat().st_mtime_ns == 2
+    assert (dst / '001.png.jpg').stat().st_mtime_ns > 2
+    assert (dst / '001.png.jpg').read_bytes() == before[1]
+    assert (dst / '000.jpg').exists()
     assert record(dst)['images'] == 4
     assert '0 of them new' in run(src, dst)
 
@@ -139,7 +138,7 @@ def test_stopped_in_the_middle(run, src, dst, monkeypatch):
         patch.setattr(tool, 'reencode', interrupted)
         with pytest.raises(KeyboardInterrupt):
             tool.main([str(src), str(dst), '--workers=1'])
-    assert tree(dst) == {'000.jpg', 'reencode.json'}
+    assert tree(dst) == {'000.png.jpg', 'reencode.json'}
     assert '2 of them new' in run(src, dst)
     assert record(dst)['images'] == 3
 
@@ -161,7 +160,7 @@ def test_other_settings_are_refused(run, src, dst, first, second, words):
     other = write_pictures(src.with_name('other'), 4)
     assert str(other) in run(other, dst, *first)
     assert (dst / 'reencode.json').read_bytes() == before
-    assert '003.jpg' not in tree(dst)
+    assert '003.png.jpg' not in tree(dst)
 
 
 def test_broken_images_are_named(run, src, dst):
@@ -174,7 +173,8 @@ def test_broken_images_are_named(run, src, dst):
     assert done['broken']['odd/empty.jpg'] == 'the file is empty'
     assert done['images'] == 3
     assert f'{len(broken_files())} broken' in shown
-    assert tree(dst) == {'000.jpg', '001.jpg', '002.jpg', 'reencode.json'}
+    copies = {f'{i:03d}.png.jpg' for i in range(3)}
+    assert tree(dst) == {*copies, 'reencode.json'}
 
 
 def test_all_broken(run, tmp_path, dst):
@@ -210,19 +210,25 @@ def test_dst_that_is_something_else(run, src, dst):
         tool.parse_args([str(src), str(dst), '--quality=101'])
 
 
+def test_copies_of_one_name_are_refused(run, src, dst):
+    (src / '001.png.jpg').write_bytes(encode(picture(3), 'JPEG'))
+    assert 'has 001.png and 001.png.jpg, whose' in run(src, dst)
+    assert not dst.exists()
+
+
 def test_full_disk_ends_the_run(run, src, dst, monkeypatch):
     replace = os.replace
 
     def full(part, path):
-        if Path(path).name == '001.jpg':
+        if Path(path).name == '001.png.jpg':
             raise OSError(28, 'No space left on device')
         replace(part, path)
 
     monkeypatch.setattr(os, 'replace', full)
     error = run(src, dst)
-    assert '001.jpg cannot be written (No space left on device)' in error
+    assert '001.png.jpg cannot be written (No space left on device)' in error
     assert '--out' not in error
-    assert tree(dst) == {'000.jpg', 'reencode.json'}
+    assert tree(dst) == {'000.png.jpg', 'reencode.json'}
 
 
 @pytest.mark.slow

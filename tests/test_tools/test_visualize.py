@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from pixcon_mm.cli import read_config
 from pixcon_mm.tools import visualize
-from pixcon_mm.tools.visualize import main, read_config
+from pixcon_mm.tools.visualize import main
 from pixcon_mm.visualization.matching import build_model
 from tests import ROOT
 from tests.test_datasets.pictures import write_pictures

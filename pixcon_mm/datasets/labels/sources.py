@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
-from pixcon_mm.data_paths import class_of, leaves, parts
+from pixcon_mm.data_paths import is_remote, leaves
 from pixcon_mm.errors import UserError, dicts_in
 
 # Data sets that read their labels in another way are not checked.
@@ -80,7 +80,7 @@ def find_sources(
         metrics = [m for node in dicts_in(evaluator) for m in _metrics(node)]
         for leaf in leaves(loader.get('dataset') or {}):
             kind = _kind_of(leaf, scope)
-            if kind is None or _is_remote(leaf):
+            if kind is None or is_remote(leaf):
                 continue
             with DefaultScope.overwrite_default_scope(scope):
                 dataset = _build(leaf, name)
@@ -100,7 +100,10 @@ def find_sources(
 
 def _kind_of(leaf: dict, scope: str | None) -> str | None:
     """Say how a data set reads its labels, by the class that defines it."""
-    kind = class_of(leaf, scope)
+    kind = leaf.get('type')
+    if isinstance(kind, str):
+        scoped = kind if '.' in kind or not scope else f'{scope}.{kind}'
+        kind = DATASETS.get(scoped)
     methods = [
         getattr(kind, name, None)
         for name in ('load_data_list', 'parse_data_info')
@@ -112,13 +115,6 @@ def _kind_of(leaf: dict, scope: str | None) -> str | None:
         if method is not None
     } - {'mmengine.BaseDataset'}
     return KINDS.get(owners.pop()) if len(owners) == 1 else None
-
-
-def _is_remote(leaf: dict) -> bool:
-    """Tell object stores from files."""
-    backend = (leaf.get('backend_args') or {}).get('backend', 'local')
-    paths = [leaf.get('data_root') or '', *parts(leaf)]
-    return backend != 'local' or any('://' in path for path in paths)
 
 
 def _build(leaf: dict, loader: str) -> Any:

@@ -16,6 +16,10 @@ from pixcon_mm.engine.hooks.checkpoint_hook import WholeCheckpointHook
 from pixcon_mm.engine.model_state import eval_mode, unwrap
 from pixcon_mm.errors import UserError
 
+LABELLED = 256  # images in the memory, and images that are segmented
+MEMORY = 10240  # cells in the memory
+BATCH = dict(batch_size=32)
+
 
 @HOOKS.register_module()
 class DenseProbeHook(Hook):
@@ -39,11 +43,7 @@ class DenseProbeHook(Hook):
         data_root (str, optional): Tree of VOC, Cityscapes, ADE20K or
             COCO-panoptic, for nearest neighbours.
         classes (Sequence[str], optional): Names of the classes to evaluate.
-        num_labelled (int): Number of images in the memory, and of images that
-            are segmented.
         size (int): Side of labelled images, in pixels.
-        memory (int): Number of cells in the memory.
-        batch_size (int): Images per batch.
     """
 
     # After the schedulers' steps (LOW), so that the best checkpoint includes
@@ -58,21 +58,15 @@ class DenseProbeHook(Hook):
         crop_size: int = 224,
         data_root: str | None = None,
         classes: Sequence[str] | None = None,
-        num_labelled: int = 256,
         size: int = 448,
-        memory: int = 10240,
-        batch_size: int = 32,
     ):
-        if min(interval, num_images, num_labelled, memory, batch_size) < 1:
+        if min(interval, num_images) < 1:
             raise UserError(
-                'DenseProbeHook: interval, num_images, num_labelled, memory '
-                'and batch_size must be at least 1.'
+                'DenseProbeHook: interval and num_images must be at least 1.'
             )
-        self.interval, self.batch_size = interval, batch_size
-        self.num_images, self.crop_size = num_images, crop_size
+        self.interval, self.num_images = interval, num_images
+        self.crop_size, self.size = crop_size, size
         self.data_root, self.classes = data_root, classes
-        self.num_labelled, self.size = num_labelled, size
-        self.memory = memory
         self._last = time.monotonic()
 
     def before_train(self, runner: Runner) -> None:
@@ -155,8 +149,7 @@ class DenseProbeHook(Hook):
             return [*range(rank, count, world_size)]
 
         pairs = Subset(self._pairs, share(len(self._pairs)))
-        batches = dict(batch_size=self.batch_size)
-        counts = correspondence.match(backbone, pairs, **batches)
+        counts = correspondence.match(backbone, pairs, **BATCH)
         all_reduce(counts)
         found = {
             f'probe_{name}': value
@@ -169,9 +162,9 @@ class DenseProbeHook(Hook):
         part = nearest_neighbors.build_memory(
             backbone,
             train,
-            share(min(len(train), self.num_labelled)),
-            -(-self.memory // world_size),
-            **batches,
+            share(min(len(train), LABELLED)),
+            -(-MEMORY // world_size),
+            **BATCH,
         )
         parts = all_gather_object([tensor.cpu() for tensor in part])
         memory = nearest_neighbors.Memory(
@@ -180,9 +173,9 @@ class DenseProbeHook(Hook):
                 for tensors in zip(*parts, strict=True)
             )
         )
-        tested = share(min(len(val), self.num_labelled))
+        tested = share(min(len(val), LABELLED))
         confusion = nearest_neighbors.segment(
-            backbone, val, tested, memory, **batches
+            backbone, val, tested, memory, **BATCH
         )
         all_reduce(confusion)
         metrics = segmentation_metrics(confusion, val.classes)
@@ -233,7 +226,7 @@ def _frozen(runner: Runner) -> Iterator[nn.Module]:
 def sample_images(dataset, count: int) -> list[Path]:
     """Sample images of the training set, the same in every run and process.
 
-    Damaged ones are left out, as in training.
+    Damaged ones are left out, as in training, and named on stderr.
 
     Args:
         dataset (BaseDataset): Data set whose samples have ``img_path``.
@@ -242,7 +235,7 @@ def sample_images(dataset, count: int) -> list[Path]:
     Raises:
         UserError: If it has no paths, or no readable image.
     """
-    from pixcon_mm.datasets.loading import BrokenImageError, LoadSceneImage
+    from pixcon_mm.datasets.loading import readable_images
 
     if not hasattr(dataset, 'get_data_info'):
         raise UserError(
@@ -251,16 +244,6 @@ def sample_images(dataset, count: int) -> list[Path]:
             'them: leave these hooks out.'
         )
     generator = torch.Generator().manual_seed(0)
-    load, paths = LoadSceneImage(), []
-    for index in torch.randperm(len(dataset), generator=generator).tolist():
-        path = dataset.get_data_info(index)['img_path']
-        try:
-            load.read(path)
-        except BrokenImageError:
-            continue
-        paths.append(Path(path))
-        if len(paths) == count:
-            break
-    if not paths:
-        raise UserError('No image of the training set can be read.')
-    return paths
+    order = torch.randperm(len(dataset), generator=generator).tolist()
+    paths = (Path(dataset.get_data_info(i)['img_path']) for i in order)
+    return readable_images(paths, count)

@@ -17,6 +17,13 @@ from pixcon_mm.engine.model_state import unwrap
 from pixcon_mm.evaluation.metrics import effective_rank
 
 RANK_CELLS = 512  # number of cells for the effective rank, at most
+# Values of mon_feature_std below this count as collapse; it is 1 for features
+# spread over the sphere, and 0 when all are equal.
+COLLAPSE = 0.05
+PATIENCE = 3  # logged values in a row below that bound before the warning
+# Iterations at the start without a warning, because random weights map all
+# images to similar features.
+EARLY = 100
 
 
 def evenly_spaced_cells(maps: list[Tensor], count: int) -> Tensor:
@@ -46,30 +53,13 @@ class MonitorHook(Hook):
     features that enter ``model.neck``, of at most 512 cells of this
     process's batch. It is computed only in logged iterations, and for models
     without monitors too.
-
-    Args:
-        collapse_below (float): Values of ``mon_feature_std`` below this count
-            as collapse; it is 1 for features spread over the sphere, and 0
-            when all are equal.
-        patience (int): Number of logged values in a row below that bound
-            before the warning.
-        after (int): Iterations at the start without a warning, because random
-            weights map all images to similar features.
     """
 
     # Before LoggerHook (BELOW_NORMAL) reads the message hub, and after the
     # key encoder's update (NORMAL) has set its momentum.
     priority = 55
 
-    def __init__(
-        self,
-        collapse_below: float = 0.05,
-        patience: int = 3,
-        after: int = 100,
-    ):
-        self.collapse_below = collapse_below
-        self.patience = patience
-        self.after = after
+    def __init__(self):
         self._low = 0
         self._maps: list[Tensor] = []
         self._listener: Any = None
@@ -107,15 +97,15 @@ class MonitorHook(Hook):
             return
         for name, value in monitors.items():
             runner.message_hub.update_scalar(f'train/mon_{name}', value)
-        if self._low == self.patience or runner.iter < self.after:
+        if self._low == PATIENCE or runner.iter < EARLY:
             return  # too early for a warning, or it has been given
         feature_std = float(monitors['feature_std'])
-        self._low = self._low + 1 if feature_std < self.collapse_below else 0
-        if self._low == self.patience:
+        self._low = self._low + 1 if feature_std < COLLAPSE else 0
+        if self._low == PATIENCE:
             runner.logger.warning(
                 'Features have collapsed: mon_feature_std is '
                 f'{feature_std:.3f} (1 is healthy, below '
-                f'{self.collapse_below} all images look alike). Lower the '
+                f'{COLLAPSE} all images look alike). Lower the '
                 'learning rate, lengthen the warm-up, or check that the '
                 'images differ.'
             )

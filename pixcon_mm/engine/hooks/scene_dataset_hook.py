@@ -10,6 +10,8 @@ from mmengine.registry import HOOKS
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line, atomic_write
 
+MAX_NAMES = 5  # of images, in the warning
+
 
 @HOOKS.register_module()
 class SceneDatasetHook(Hook):
@@ -19,13 +21,9 @@ class SceneDatasetHook(Hook):
     directory has all paths, one per line as :func:`pixcon_mm.files.as_line`
     writes it. Nothing happens with datasets of other types, so that all tasks
     can use the same runtime config.
-
-    Args:
-        max_names (int): Number of paths that the warning shows.
     """
 
-    def __init__(self, max_names: int = 5):
-        self.max_names = max_names
+    def __init__(self):
         self._reported: set[str] = set()
 
     def before_train(self, runner) -> None:
@@ -54,8 +52,8 @@ class SceneDatasetHook(Hook):
         except UserError as error:
             # A full disk should not end a run because of a list.
             where = f'No list of them was written ({error.__cause__}).'
-        names = ', '.join(map(as_line, new[: self.max_names]))
-        more = ', ...' if len(new) > self.max_names else ''
+        names = ', '.join(map(as_line, new[:MAX_NAMES]))
+        more = ', ...' if len(new) > MAX_NAMES else ''
         runner.logger.warning(
             f'{len(paths)} of {sum(map(len, datasets))} images cannot be read '
             'and are replaced by others; found in this epoch: '

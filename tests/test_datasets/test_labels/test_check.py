@@ -6,6 +6,7 @@ import os
 import pytest
 
 from pixcon_mm import progress
+from pixcon_mm.checkpoint.load import Weights
 from pixcon_mm.cli import import_framework
 from pixcon_mm.config import load_config
 from pixcon_mm.data_paths import LOADERS
@@ -299,8 +300,8 @@ def start(request, words, tmp_path, monkeypatch):
     if tool is train:
         config = [config, '--pretrained', 'none']
     else:
-        for name in ('load_tensors', 'dataset_meta'):
-            monkeypatch.setattr(tool, name, lambda path: {})
+        nothing = Weights({}, [], {}, {})
+        monkeypatch.setattr(tool, 'load_weights', lambda path: nothing)
         config = [config, 'x.pth']
     config += ['--work-dir', str(tmp_path / 'work')]
     return lambda *more: tool.main([*config, *more, *options])
