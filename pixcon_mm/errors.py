@@ -6,6 +6,7 @@ import inspect
 import logging
 import os
 import re
+import select
 import signal
 import sys
 import threading
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 from mmengine import registry as registries
 from mmengine.config import Config
-from mmengine.registry import Registry
+from mmengine.registry import DefaultScope, Registry
 from torch.utils.data import DataLoader
 
 from pixcon_mm.machine_errors import KEPT, explain_machine
@@ -104,6 +105,10 @@ def run_tool(main: Callable[[], None]) -> None:
         print('Stopped.', file=sys.stderr)
         sys.exit(130)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            # As `| head` leaves it. Nothing can be written at the exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
         # Half-initialised objects may raise errors when they are deleted.
         sys.unraisablehook = lambda _: None
         # From here on, signals end the process, and it waits for no worker.
@@ -120,6 +125,13 @@ def run_tool(main: Callable[[], None]) -> None:
             raise
         print(f'error: {sentence}', file=sys.stderr)
         sys.exit(1)
+
+
+def _reader_is_gone() -> bool:
+    """Check for a pipe behind the standard output whose reader has ended."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _report_thread(args: threading.ExceptHookArgs) -> None:
@@ -277,9 +289,11 @@ def _find_class(kind: str | type) -> type | None:
         return kind if inspect.isclass(kind) else None
     if kind == 'DataLoader':
         return DataLoader
+    current = DefaultScope.get_current_instance()
+    scope = current.scope_name if current else ''
     for root in _registries():
-        with root.switch_scope_and_registry(None) as registry:
-            found = registry.get(kind)
+        # MMEngine's own switch of the scope warns where a registry lacks it.
+        found = root.children.get(scope, root).get(kind)
         if inspect.isclass(found):
             return found
     return None

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from mmengine.config import DictAction
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -17,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from pixcon_mm.config import parse_value
 from pixcon_mm.errors import UserError, suggest
 from reproduction.frozen import check_arguments
 
@@ -208,17 +208,19 @@ class Plan(Section):
         """Return options as arguments of ``--cfg-options``."""
         arguments = []
         for key, value in self.with_roots(options).items():
-            # MMEngine's parser accepts no quotes or spaces, and lists do not
-            # need them.
-            text = re.sub("[' ]", '', str(value))
-            if DictAction._parse_iterable(text) != value:
+            # Lists need no quotes, and no spaces between their items. Spaces
+            # within a word stay.
+            texts = [re.sub(part, '', str(value)) for part in ("[' ]", "'")]
+            exact = [text for text in texts if parse_value(text) == value]
+            if not exact:
                 raise ValueError(
                     f'the option {key}: {value!r} cannot be written on a '
-                    'command line, where MMEngine accepts no spaces, quotes, '
-                    'dicts or commas within words: put it into a config file, '
-                    'or make a link to the folder with another name'
+                    'command line, which takes no quotes, no dicts, no commas '
+                    'within words, and no text that reads as a number: put it '
+                    'into a config of its own, or link the folder under '
+                    'another name'
                 )
-            arguments.append(f'{key}={text}')
+            arguments.append(f'{key}={exact[0]}')
         return arguments
 
     def with_roots(self, value: Any) -> Any:

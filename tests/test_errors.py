@@ -2,9 +2,11 @@
 
 import errno
 import gc
+import logging
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from itertools import islice
@@ -12,7 +14,8 @@ from itertools import islice
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import TRANSFORMS
+from mmengine.logging import MMLogger
+from mmengine.registry import TRANSFORMS, DefaultScope
 from mmengine.visualization import WandbVisBackend
 from torch.utils.data import DataLoader, Dataset
 
@@ -79,6 +82,40 @@ def build(**cfg):
 )
 def test_unknown_key(cfg, words):
     assert build(**cfg).endswith(words)
+
+
+def test_the_search_for_a_class_warns_of_no_registry():
+    messages = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    try:
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            assert build(type=Plain, width=1, dept=2).endswith("'depth'?")
+            assert build(type='Plain', width=1, dept=2).endswith("'depth'?")
+    finally:
+        logger.removeHandler(handler)
+    assert not messages
+
+
+def test_a_reader_that_ends_early_is_no_mistake():
+    code = (
+        'from pixcon_mm.errors import run_tool\n'
+        'def main():\n'
+        '    for _ in range(100000):\n'
+        "        print('line')\n"
+        'run_tool(main)\n'
+    )
+    words = [sys.executable, '-c', code]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdout=pipe, stderr=pipe) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        shown = process.stderr.read()
+    assert process.returncode == 141
+    assert b'worker' not in shown
+    assert b'Traceback' not in shown
 
 
 def test_mistake_behind_other_errors():

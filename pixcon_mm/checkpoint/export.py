@@ -179,7 +179,7 @@ def _check_plain(tensors: StateDict, file_format: str) -> None:
             f'--format {file_format} takes ResNet-18, 34, 50, 101 and 152; '
             f'these {len(tensors)} tensors (the first is '
             f'{next(iter(tensors))!r}) are none of them, or not all of one. '
-            'For any other backbone use --format mmlab.'
+            'For any other backbone use --format mmlab or onnx.'
         )
     usual = usual_resnet(depth)
     shapes = {
@@ -193,7 +193,7 @@ def _check_plain(tensors: StateDict, file_format: str) -> None:
             raise UserError(
                 f'--format {file_format} takes the usual ResNet-{depth}; its '
                 f'{name!r} is {theirs}, and that of these weights is {ours}. '
-                'For any other backbone use --format mmlab.'
+                'For any other backbone use --format mmlab or onnx.'
             )
 
 

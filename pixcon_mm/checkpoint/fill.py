@@ -113,8 +113,7 @@ def find_difference(
     count = f'of {len(model)} tensors'
     missing = [name for name in model if name not in tensors]
     misshapen = [
-        f'{name}, {tuple(tensors[name].shape)} there and '
-        f'{tuple(tensor.shape)} in the model'
+        f'{name} ({_size(tensors[name])}, and {_size(tensor)} in the model)'
         for name, tensor in model.items()
         if name in tensors and tensors[name].shape != tensor.shape
     ]
@@ -127,6 +126,10 @@ def find_difference(
         if names:
             return f'{problem} {origin}, the first is {names[0]}'
     return None
+
+
+def _size(tensor: Tensor) -> str:
+    return 'x'.join(map(str, tensor.shape))
 
 
 def _likely_cause(model: StateDict, tensors: StateDict) -> str:
@@ -149,7 +152,10 @@ def _likely_cause(model: StateDict, tensors: StateDict) -> str:
             f'ResNet-{ours}'
         )
     if model.keys() & tensors.keys():
-        return 'only some of the weights belong to this model'
+        return (
+            'only some of the weights belong to this model: name the config '
+            'or architecture that they were trained with'
+        )
     return 'they belong to another model'
 
 

@@ -13,7 +13,7 @@ from pixcon_mm.checkpoint.torch_file import (
     cannot_unpickle,
     load_torch_file,
 )
-from pixcon_mm.errors import UserError
+from pixcon_mm.errors import UserError, suggest
 from pixcon_mm.wording import listed
 
 # Keys under which training scripts put the network's weights.
@@ -129,7 +129,13 @@ def _load_content(path: Path) -> Any:
     if path.is_dir():
         raise UserError(f'{path} is a folder: name a file of weights in it.')
     if not path.is_file():
-        raise UserError(f'There is no file of weights {str(path)!r}.')
+        files = sorted(path.parent.glob('*.pth'))
+        known = [file.name for file in files]
+        raise UserError(
+            f'There is no file of weights {str(path)!r}.'
+            f'{suggest(path.name, known)}'
+            + (f' Its folder has {", ".join(known[:9])}.' if known else '')
+        )
     with path.open('rb') as file:
         head = file.read(64)
     # Safetensors: eight bytes for the length of a JSON header, then that.

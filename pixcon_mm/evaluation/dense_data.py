@@ -181,12 +181,12 @@ def tree_of(root: Path) -> str:
     for kind, mark in marks.items():
         if (root / mark).exists():
             return kind
-    what = 'is no labelled tree' if root.is_dir() else 'is no folder'
+    what = 'holds no labelled data' if root.is_dir() else 'is no folder'
     what = what if root.exists() else 'does not exist'
     trees = ''.join(
         f'\n  {kind}: {", ".join(parts)}' for kind, parts in TREES.items()
     )
-    raise UserError(f'{root} {what}. These are read:{trees}')
+    raise UserError(f'{root} {what}. These layouts are read:{trees}')
 
 
 def _expected(kind: str) -> str:

@@ -57,7 +57,9 @@ class Setting:
         sides = args.size or [SIZES[protocol]]
         self.size = (sides[0], sides[-1])
         check_size(self.size, backbone.stride)
-        self.val = DenseData(args.data, 'val', self.size, args.classes)
+        self.val = DenseData(
+            args.data, args.val_split, self.size, args.classes
+        )
         self.tested = choose(len(self.val), args.val_images, args.seed)
         if protocol != 'cluster':
             self.train = DenseData(
@@ -194,7 +196,7 @@ def match_crops(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
         listed = list_images(str(args.data), readable_suffixes(), set())
         paths = [Path(path) for path in listed]
     else:
-        pairs = DenseData(args.data, 'val', (1, 1)).pairs
+        pairs = DenseData(args.data, args.val_split, (1, 1)).pairs
         paths = [image for image, _ in pairs]
     chosen = choose(len(paths), args.val_images, args.seed)
     if not chosen:

@@ -66,6 +66,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add('--classes', nargs='+', help='class names to evaluate (all)')
     add('--train-split', default='train', help="VOC's list, as trainaug")
+    add('--val-split', default='val', help='list of the images to test')
     add('--train-images', type=int, help='take this many at random')
     add('--val-images', type=int, help='take this many at random')
     add(

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from pixcon_mm.errors import run_tool
+from pixcon_mm.files import check_out
 from pixcon_mm.visualization.curves import (
     Records,
     plot_curves,
@@ -43,6 +44,8 @@ def main(argv: list[str] | None = None) -> None:
         'curves, RECIPE.json',
     )
     args = parser.parse_args(argv)
+    out = args.out or Path('curve.png')
+    check_out(out)
     runs = {path.name: read_records(path) for path in args.work_dirs}
     if len(runs) < len(args.work_dirs):
         parser.error('two runs have the same name')
@@ -54,7 +57,6 @@ def main(argv: list[str] | None = None) -> None:
             f'{name}: loss {s["start"]:.3f} at the start, {s["peak"]:.3f} at '
             f'its peak (iteration {s["peak_step"]}), {s["end"]:.3f} at the end'
         )
-    out = args.out or Path('curve.png')
     if args.save:
         save_reference(make_reference(args.save.stem, runs), args.save)
         print(f'{len(runs)} runs saved to {args.save}')

@@ -275,15 +275,16 @@ def browse_figure(views: np.ndarray, names: Sequence[str]) -> Figure:
     width = pairs * members
     figure = new_figure(
         'Views from the training pipeline',
-        f'Each row has {pairs} draws of the {members} views of a photograph, '
-        'with all changes of colour, including those made on the device.',
+        f'Each row has {pairs} samples of the {members} views of a '
+        'photograph, with all changes of colour, including those made on the '
+        'device.',
         (1.5 * width + 0.6, 1.6 * count + 1),
     )
     axes = figure.subplots(count, width, squeeze=False)
     for row, name in enumerate(names):
         for column in range(width):
             pair, member = divmod(column, members)
-            title = f'draw {pair + 1}, view {member + 1}' if row == 0 else ''
+            title = f'sample {pair + 1}, view {member + 1}' if row == 0 else ''
             color = COLORS[member % 2]
             show(axes[row, column], views[row, pair, member], title, color)
             axes[row, column].title.set_fontsize(10)

@@ -159,12 +159,12 @@ def limit_detections(sample: Any) -> str:
     good = scores >= MIN_SCORE
     if good.any():
         sample.pred_instances = found[good]
-        return f'prediction: {int(good.sum())} with score >= {MIN_SCORE}'
+        return f'prediction: {int(good.sum())} of at least {MIN_SCORE:.0%}'
     best = scores.argsort(descending=True)[:AT_LEAST]
     sample.pred_instances = found[best]
     if not len(best):
         return 'prediction: nothing'
-    return f'prediction: best {len(best)}, no score >= {MIN_SCORE}'
+    return f'prediction: best {len(best)}, all below {MIN_SCORE:.0%}'
 
 
 def with_title(image: np.ndarray, title: str) -> np.ndarray:

@@ -27,7 +27,7 @@ LEAST = 0.01
 TITLES = {
     'mon_neg_logsumexp': 'log-sum of negatives',
     'mon_pos_sim': 'cosine of positives',
-    'mon_pos_margin': "positives, less another image's",
+    'mon_pos_margin': "margin over another image's positive",
     'mon_feature_std': 'deviation of embeddings',
     'mon_effective_rank': 'effective rank of features',
     'mon_overlap': 'share of cells in the overlap',
@@ -64,9 +64,12 @@ class Excursion(NamedTuple):
 
     def __str__(self) -> str:
         """Describe the excursion in a sentence."""
+        where = f'iterations {self.start} to {self.end}'
+        if self.start == self.end:
+            where = f'iteration {self.start}'
         return (
-            f'iterations {self.start} to {self.end}: {self.name} leaves the '
-            f'band; at {self.step} it is {self.value:.4g}, the band '
+            f'{where}: {self.name} leaves the band; '
+            f'at {self.step} it is {self.value:.4g}, the band '
             f'{self.low:.4g} to {self.high:.4g}'
         )
 
@@ -241,11 +244,14 @@ def find_excursions(reference: Reference, records: Records) -> list[Excursion]:
                 )
             )
     if not compared:
+        # The last values cannot be smoothed as those of whole runs are.
+        half = _window(len(reference.steps)) // 2
+        first = reference.steps[min(half, len(reference.steps) - 1)]
         raise UserError(
-            'The run has no values yet to compare with the reference curves '
-            f'of {reference.recipe}, {", ".join(reference.curves)}, whose '
-            f'iterations are {", ".join(map(str, reference.steps[:3]))} and '
-            'later.'
+            'The run has nothing to compare with the reference curves of '
+            f'{reference.recipe} yet: it ends at iteration '
+            f'{records[-1]["step"]}, and must reach {first} with one of '
+            f'{", ".join(reference.curves)} in its log.'
         )
     return sorted(found, key=lambda item: (item.start, item.name))
 
@@ -277,7 +283,9 @@ def plot_against(
         axes.plot(steps, mean, '--', color='C0', lw=1, label='mean')
         values = curve_at(reference, records, key)
         n = len(values)
-        axes.plot(steps[:n], values, color='k', lw=1.3, label='run')
+        # A single value has no line.
+        line = dict(color='k', lw=1.3, marker='.' if n == 1 else '')
+        axes.plot(steps[:n], values, label='run', **line)
         outside = ~((low[:n] <= values) & (values <= high[:n]))
         axes.plot(
             *(steps[:n][outside], values[outside], 'o'),

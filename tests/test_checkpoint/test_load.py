@@ -241,7 +241,8 @@ def test_classifier_and_absent_stage_are_left_out(resnets):
         ),
         (
             lambda weights: weights.update({'conv1.weight': torch.ones(3, 2)}),
-            '1 of 3 tensors have another shape in FILE, .* conv1.weight',
+            '1 of 3 tensors have another shape in FILE, .* conv1.weight '
+            r'\(3x2, and 2x3 in the model\): .* name the config',
         ),
         (
             lambda weights: weights['conv1.weight'].fill_(float('nan')),

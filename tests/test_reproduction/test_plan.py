@@ -1,6 +1,7 @@
 """Plans are read whole, or refused with the place and the reason."""
 
 import datetime
+import re
 
 import pytest
 import yaml
@@ -8,7 +9,18 @@ import yaml
 from pixcon_mm.errors import UserError
 from reproduction.plan import read_plan
 from reproduction.runs import runs_of, table_rows
+from tests import ROOT
 from tests.test_reproduction.conftest import plan_dict, write_plan
+
+
+def test_the_plan_of_the_documentation(tmp_path):
+    page = (ROOT / 'docs/tables.md').read_text()
+    (text,) = re.findall(r'```yaml\n(.*?)```', page, re.S)
+    file = tmp_path / 'plan.yaml'
+    file.write_text(text)
+    runs = runs_of(read_plan(file))
+    assert len(runs) == 6
+    assert 'evaluate/correspondence/pixcon-sr-mine-seed1' in runs
 
 
 def test_runs_of_a_plan(tmp_path):
@@ -80,7 +92,7 @@ def changed(folder, *path, value):
             {'data_root': '{toys}/'},
             "toy: there is no 'toys' in data. Did you mean 'toy'",
         ),
-        (('data', 'toy', 'root'), '/my data', "data_root: '/my data/'.*no sp"),
+        (('data', 'toy', 'root'), "/my 'data'", 'data_root: .*no quotes'),
         (('methods', 'sr', 'gpus'), -1, 'methods: sr: gpus: .*equal to 0'),
         (('methods', 'sr', 'weights'), 'none', 'sr: it takes either'),
         (('methods', 'random', 'weights'), 'timm', "weights: .*not 'timm'"),
@@ -124,6 +136,8 @@ def test_mistakes_are_named(tmp_path, path, value, reason):
         (True, 'True'),
         (None, 'None'),
         ('a/b', 'a/b'),
+        ('/my photos', '/my photos'),
+        (['my photos', 1], '[my photos, 1]'),
         ([1, 2], '[1,2]'),
         (['a', 'b'], '[a,b]'),
         ([['a'], [1]], '[[a],[1]]'),

@@ -79,6 +79,20 @@ def test_correspondence_takes_any_folder_of_images(voc, tmp_path):
     assert report['backbone']['pretrained'] == 'none'
 
 
+def test_other_lists_can_be_named(voc, tmp_path):
+    lists, out = voc / 'ImageSets/Segmentation', tmp_path / 'a.json'
+    names = (lists / 'train.txt').read_text().splitlines()
+    (lists / 'fit.txt').write_text('\n'.join(names[3:]))
+    (lists / 'held_out.txt').write_text('\n'.join(names[:3]))
+    words = ('--data', voc, '--pretrained', 'none', '--out', out)
+    words += ('--train-split', 'fit', '--val-split', 'held_out')
+    main(['resnet18', *map(str, words), *SMALL])
+    results = json.loads(out.read_text())['results']
+    assert results['knn']['shares']['1/1']['train_images'] == 5
+    assert results['knn']['val_images'] == 3
+    assert results['correspondence']['images'] == 3
+
+
 def test_shares_are_nested():
     order = choose(40, None, seed=2)
     assert sorted(order) == list(range(40))

@@ -168,6 +168,9 @@ def test_a_mistake_is_one_sentence_and_exit_code_1(trained, tmp_path, call):
     status, _, shown = call(tool.main, trained[0], missing)
     assert status == 1
     assert shown == f'error: There is no file of weights {missing!r}.\n'
+    (tmp_path / 'nose.pth').touch()
+    _, _, shown = call(tool.main, trained[0], missing)
+    assert "Did you mean 'nose.pth'? Its folder has nose.pth." in shown
     recipe = ROOT / 'configs/pretrain/pixcon_r50_coco.py'
     status, _, shown = call(tool.main, recipe, missing)
     assert status == 1

@@ -8,6 +8,7 @@ from pixcon_mm.errors import UserError
 from pixcon_mm.tools.plot_curve import main
 from pixcon_mm.visualization.reference import (
     WIDTH,
+    Excursion,
     band_of,
     find_excursions,
     load_reference,
@@ -71,6 +72,11 @@ def test_other_lengths_and_intervals_are_compared(steps, every):
     assert found.low < np.interp(found.step, [0, 50, 200], [12, 9.5, 8])
 
 
+def test_a_single_iteration_is_not_a_range():
+    item = Excursion('loss', 8, 8, 8, 9.0, 12.0, 13.0)
+    assert str(item).startswith('iteration 8: loss leaves the band; at 8')
+
+
 def test_nan_is_outside():
     reference = make_reference(RECIPE, runs())
     broken = records(9)
@@ -100,21 +106,16 @@ def test_the_tool_saves_and_compares(tmp_path, capsys):
     file = str(tmp_path / 'toy.json')
     main([*folders, '--save', file])
     capsys.readouterr()
-    main(
-        [
-            str(tmp_path / 'high'),
-            '--against',
-            file,
-            '--out',
-            str(tmp_path / 'a.png'),
-        ]
-    )
+    # The folder of the picture is made.
+    out = tmp_path / 'new/a.png'
+    run = str(tmp_path / 'high')
+    main([run, '--against', file, '--out', str(out)])
     output = capsys.readouterr().out
     assert 'high: iterations' in output
     assert 'loss leaves the band; at' in output
     inside = 'in the band of toy up to iteration 95: mon_effective_rank\n'
     assert inside in output
-    with Image.open(tmp_path / 'a.png') as picture:
+    with Image.open(out) as picture:
         red = (np.array(picture.convert('RGB')) == (214, 39, 40)).all(-1)
     assert red.sum() > 50
 
@@ -152,5 +153,5 @@ def test_mistakes_are_explained(tmp_path):
     with pytest.raises(UserError, match='holds no reference curves'):
         load_reference(str(tmp_path / 'b.json'))
     reference = make_reference(RECIPE, runs())
-    with pytest.raises(UserError, match='no values yet to compare'):
+    with pytest.raises(UserError, match='ends at iteration .*must reach'):
         find_excursions(reference, [dict(step=3, loss=1.0)])
