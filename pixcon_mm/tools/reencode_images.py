@@ -99,7 +99,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--quality', type=int, default=90, help='default: 90')
     parser.add_argument(
-        '--short-side', type=int, help='largest short side, in pixels'
+        '--short-side',
+        type=int,
+        help='limit of the short side, in pixels; default: none',
     )
     parser.add_argument(
         '--workers',
