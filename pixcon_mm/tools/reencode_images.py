@@ -1,14 +1,15 @@
-"""Make smaller copies of the images of pre-training, to decode them faster.
+"""Make smaller copies of images for pre-training, which are decoded faster.
 
     python tools/reencode_images.py SRC DST                    # quality 90
-    python tools/reencode_images.py SRC DST --short-side 360   # and smaller
+    python tools/reencode_images.py SRC DST --short-side 360   # smaller size
 
-This changes the data: the copies are JPEG of another quality, with chroma at
-half resolution. With --short-side, larger images are also scaled down
-(Lanczos, antialiased). State this when you report results. SRC is not
-changed, and DST gets the same folders. The EXIF orientation is not applied,
-as in pre-training, and not kept. Broken images are left out and listed in
-DST/reencode.json. After an interruption the same command continues.
+This changes the data: the copies are JPEG files of another quality, with
+chroma at half resolution. With --short-side, larger images are also scaled
+down (Lanczos, antialiased). State this when you report results. SRC does not
+change, and DST gets the same folders. As in pre-training, the EXIF orientation
+is not applied; the copies do not have it. Broken images are left out and
+listed in DST/reencode.json. After an interruption, run the same command again
+to continue.
 """
 
 import argparse
@@ -37,13 +38,13 @@ from pixcon_mm.processes import die_with_parent
 from pixcon_mm.progress import with_progress
 
 RECORD = 'reencode.json'
-TIMED = 32  # images whose decoding is measured
+TIMED = 32  # number of images for measuring the time of decoding
 
 Paths = tuple[Path, Path]  # an image and its copy
 
 
 def main(argv: list[str] | None = None) -> None:
-    """List, encode what is missing, measure, report."""
+    """Make the missing copies, measure their decoding, and print a report."""
     args = parse_args(argv)
     names = list_names(args.src, args.dst)
     settings = {
@@ -98,13 +99,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--quality', type=int, default=90, help='default: 90')
     parser.add_argument(
-        '--short-side', type=int, help='in pixels; default: unchanged'
+        '--short-side',
+        type=int,
+        help='limit of the short side, in pixels; default: none',
     )
     parser.add_argument(
         '--workers',
         type=int,
         default=os.cpu_count(),
-        help='processes; default: one for each core',
+        help='number of processes; default: one for each core',
     )
     args = parser.parse_args(argv)
     if not 1 <= args.quality <= 100:
@@ -117,11 +120,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def list_names(src: Path, dst: Path) -> list[str]:
-    """List relative paths of the images; refuse to write where they are."""
+    """List relative paths of the images.
+
+    Raises:
+        UserError: If DST is inside of SRC, or two copies would have the same
+            name.
+    """
     visited: set[str] = set()
     paths = list_images(str(src), readable_suffixes(), visited)
     place = dst.resolve()
-    # Listed folders may be links.
+    # Compare with all visited folders, because links may lead to DST.
     if visited & {str(folder) for folder in (place, *place.parents)}:
         raise UserError(
             f'DST {dst} is SRC {src} or lies in it, so originals and copies '
@@ -148,7 +156,7 @@ def copy_name(name: str) -> str:
 
 
 def check_record(dst: Path, settings: dict) -> None:
-    """Compare the record of an earlier run; refuse to mix kinds of copies."""
+    """Stop if the folder of copies has other files or other settings."""
     path = dst / RECORD
     if dst.exists() and not dst.is_dir():
         raise UserError(f'DST {dst} is a file: name a folder.')
@@ -171,20 +179,20 @@ def check_record(dst: Path, settings: dict) -> None:
             f'{name} {earlier[name]} (now {settings[name]})' for name in others
         )
         raise UserError(
-            f'DST {dst} holds copies made with {differences}: name '
+            f'DST {dst} has copies made with {differences}: name '
             'another folder, or use the same options.'
         )
 
 
 def write_record(dst: Path, record: dict) -> None:
-    """Note the settings and results where the copies are."""
+    """Write settings and results into the folder of the copies."""
     atomic_write(dst / RECORD, json.dumps(record, indent=1).encode())
 
 
 def run_all(
     convert: Callable, pairs: list[Paths], workers: int
 ) -> list[str | None]:
-    """Convert all; return why each failed, or None."""
+    """Convert all images; return the reason for each failure, else None."""
 
     def watch(results):
         return list(with_progress(results, len(pairs), 're-encoding'))
@@ -206,7 +214,7 @@ def run_all(
 
 
 def follow_parent() -> None:
-    """End with the first process, and leave Ctrl-C to it."""
+    """Ignore Ctrl-C in a worker, and end it when its parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()
 
@@ -214,30 +222,31 @@ def follow_parent() -> None:
 def reencode(paths: Paths, quality: int, short_side: int | None) -> str | None:
     """Write the smaller copy of one image.
 
-    A JPEG that is small enough and would grow is copied as it is.
+    The copy has the same content if the image is a JPEG that needs no scaling
+    and would become larger.
 
     Args:
         paths (tuple[Path, Path]): The source and its copy.
-        quality (int): Of libjpeg.
-        short_side (int | None): As in :func:`scaled_size`.
+        quality (int): Quality of libjpeg, 1 to 100.
+        short_side (int | None): See :func:`scaled_size`.
 
     Returns:
-        str | None: Why there is no copy, if the source is broken.
+        str | None: Reason if there is no copy because the source is broken.
 
     Raises:
         UserError: If the copy cannot be written.
     """
     source, copy = paths
     try:
-        # As in pre-training, so that what it would skip is missing, and
-        # pixels lie where it would see them.
+        # Read as in pre-training, so that images which it would skip have no
+        # copies, and others have the same orientation.
         original, image = LoadSceneImage().read(source)
         content = encode_jpeg(image, quality, short_side)
     except BrokenImageError as error:
         return str(error.__cause__ or error)
     except OSError as error:
-        # For instance, JPEG ends at 65500 pixels.
-        return f'no JPEG can be made of it: {error}'
+        # For instance, a side of a JPEG has 65,500 pixels at most.
+        return f'it cannot be written as JPEG: {error}'
     size = image.shape[1::-1]
     is_small = scaled_size(*size, short_side) == size
     if is_small and len(content) > len(original) and _is_plain(original):
@@ -249,7 +258,9 @@ def reencode(paths: Paths, quality: int, short_side: int | None) -> str | None:
 def scaled_size(
     width: int, height: int, short_side: int | None
 ) -> tuple[int, int]:
-    """Size with a short side of at most so many pixels; never larger.
+    """Return a size with a short side of at most ``short_side`` pixels.
+
+    Images are never enlarged; None keeps the size.
 
     Example:
         >>> scaled_size(640, 480, 360), scaled_size(640, 480, 720)
@@ -265,16 +276,16 @@ def encode_jpeg(
 ) -> bytes:
     """Scale an image down and encode it, with chroma at half resolution.
 
-    Scaling is Lanczos over the whole support (antialiased): of Pillow's
-    filters the one that blurs least, as pre-training scales once more.
+    Of Pillow's antialiasing filters, Lanczos blurs least, which matters
+    because pre-training scales the copies again.
 
     Args:
         image (np.ndarray): uint8, BGR. Shape (H, W, 3).
-        quality (int): Of libjpeg.
-        short_side (int | None): As in :func:`scaled_size`.
+        quality (int): Quality of libjpeg, 1 to 100.
+        short_side (int | None): See :func:`scaled_size`.
 
     Returns:
-        bytes: A baseline JPEG file without EXIF.
+        bytes: Content of a baseline JPEG file without EXIF.
 
     Example:
         >>> content = encode_jpeg(np.zeros((20, 40, 3), np.uint8), 90, 10)
@@ -286,14 +297,14 @@ def encode_jpeg(
     if size != picture.size:
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    # optimize=True saves two bytes in a hundred, and Pillow's buffer for it
-    # is too small for noisy images.
+    # optimize=True saves only 2 %, and Pillow's buffer for it is too small
+    # for noisy images.
     picture.save(buffer, 'JPEG', quality=quality, subsampling='4:2:0')
     return buffer.getvalue()
 
 
 def _is_plain(content: bytes) -> bool:
-    """Return whether a file is a baseline JPEG that needs no rotation."""
+    """Check if a file is a baseline JPEG without EXIF orientation."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             turned = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -303,13 +314,13 @@ def _is_plain(content: bytes) -> bool:
                 and not image.info.get('progressive')
                 and turned == 1
             )
-    # Pillow is stricter than the other decoders. Re-encoding is always safe.
+    # Pillow is stricter than the other decoders; such files are re-encoded.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
 
 
 def summary(dst: Path, record: dict, new: int, pairs: list[Paths]) -> str:
-    """Say what was done, what it saves, and what to do next."""
+    """Return the report: number of copies, savings and the next command."""
     sizes = [record['bytes_before'], record['bytes_after']]
     timed = [pairs[i] for i in spread(TIMED, len(pairs))]
     before, after = (
@@ -322,11 +333,11 @@ def summary(dst: Path, record: dict, new: int, pairs: list[Paths]) -> str:
         f'{len(broken)} broken and left out',
         f'bytes     {" -> ".join(f"{size / 1e6:.3g} MB" for size in sizes)}, '
         f'{sizes[0] / sizes[1]:.1f} times fewer',
-        f'decoding  {before:.2f} -> {after:.2f} ms an image (mean of '
+        f'decoding  {before:.2f} -> {after:.2f} ms per image (mean of '
         f'{len(timed)}, one thread): decoding is {before / after:.1f} '
         'times faster',
         f'pre-train with --cfg-options data_root={shlex.quote(str(dst))}; '
-        'the data differ from SRC, so say so when you report results',
+        'the data differ from SRC, so state this when you report results',
     ]
     if broken:
         some = ', '.join(map(repr, list(broken)[:5]))
@@ -336,7 +347,7 @@ def summary(dst: Path, record: dict, new: int, pairs: list[Paths]) -> str:
 
 
 def decode_time(path: Path) -> float:
-    """Return the seconds that decoding a file takes, the best of three."""
+    """Return the time of decoding a file in seconds, the best of three."""
     decode = partial(decode_whole, path.read_bytes())
     return min(timeit.repeat(decode, number=1, repeat=3))
 
