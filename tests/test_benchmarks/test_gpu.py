@@ -74,7 +74,7 @@ def test_writes_after_every_step(run, tmp_path):
 def test_a_part_without_time_says_so(run, monkeypatch):
     go, record = run
     monkeypatch.setattr(module, 'LEAST', 1e6)
-    with pytest.raises(UserError, match='had no time: b late'):
+    with pytest.raises(UserError, match='no time left: b late'):
         go(python('late', ''))
     assert 'no time left' in record()[1]
 

@@ -157,5 +157,5 @@ def test_dense_features_of_one_image(weights, tmp_path):
 def test_a_network_of_one_size_says_so():
     backbone = load_backbone('timm:swin_tiny_patch4_window7_224', 'none')
     assert backbone.stride == 32
-    with pytest.raises(UserError, match='no images of 64 x 96'):
+    with pytest.raises(UserError, match='not take images of 64 x 96'):
         backbone(torch.zeros(1, 3, 64, 96))
