@@ -45,9 +45,9 @@ TROUBLES: tuple[tuple[type, str, str], ...] = (
         ValueError,
         'Expected more than 1 value per channel when training',
         'A batch norm of the model got a single value per channel, which has '
-        'no variance: train with at least 2 images per batch '
-        '(train_dataloader.batch_size), and with drop_last=True if the last '
-        'batch has one.',
+        'no variance: train with at least 2 images per batch on each process '
+        '(train_dataloader.batch_size), and with '
+        'train_dataloader.drop_last=True if the last batch has one.',
     ),
     # backends of MMEngine's visualizer: wandb, mlflow and others
     (

@@ -129,7 +129,7 @@ def find_difference(
 
 
 def _size(tensor: Tensor) -> str:
-    return 'x'.join(map(str, tensor.shape))
+    return 'x'.join(map(str, tensor.shape)) or 'a single number'
 
 
 def _likely_cause(model: StateDict, tensors: StateDict) -> str:

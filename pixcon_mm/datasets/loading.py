@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 from mmcv.transforms import BaseTransform
+from mmengine.dist import master_only
 from mmpretrain.registry import TRANSFORMS
 
 from pixcon_mm.datasets.decoding import MAX_PIXELS, decode_whole
@@ -98,7 +99,7 @@ def readable_images(
             load.read(str(path))
         except BrokenImageError as error:
             broken += 1
-            print(f'warning: {error}', file=sys.stderr)
+            _warn(str(error))
         else:
             found.append(path)
     if not found:
@@ -107,8 +108,11 @@ def readable_images(
             'docs/data.md says what counts as damaged.'
         )
     if broken:
-        print(
-            f'warning: {broken} of {broken + len(found)} images are left out',
-            file=sys.stderr,
-        )
+        _warn(f'{broken} of {broken + len(found)} images are left out')
     return found
+
+
+@master_only
+def _warn(message: str) -> None:
+    """Print a warning, once for all processes of a training."""
+    print(f'warning: {message}', file=sys.stderr)

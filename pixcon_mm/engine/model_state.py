@@ -1,4 +1,4 @@
-"""Checks of a model in training: batch size, finite values, memory layout."""
+"""State of a model in training: its mode, finite values, memory layout."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -198,8 +198,10 @@ class PixConRunner(Runner):
                 loop['type'] = 'ResumableEpochLoop'
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
-        # A loop over iterations can repeat a few images without end.
-        if isinstance(loop, EpochBasedTrainLoop) and len(loader) == 0:
+        # A loop over iterations can repeat a few images without end, but
+        # would look for the first one for ever.
+        by_epoch = isinstance(loop, EpochBasedTrainLoop)
+        if len(loader if by_epoch else loader.dataset) == 0:
             raise UserError(
                 f'The training set has {len(loader.dataset)} images, fewer '
                 f'than a batch of {batch_size(loader)} on each of '

@@ -136,8 +136,9 @@ def list_names(src: Path, dst: Path) -> list[str]:
             'would mix: choose a folder elsewhere.'
         )
     names = [Path(path).relative_to(src).as_posix() for path in paths]
+    known = {*names}
     for name in names:
-        if copy_name(name) != name and copy_name(name) in names:
+        if copy_name(name) != name and copy_name(name) in known:
             raise UserError(
                 f'{src} has {name} and {copy_name(name)}, whose copies would '
                 'have the same name: rename one of them.'

@@ -18,7 +18,7 @@ from pixcon_mm import __version__
 from pixcon_mm.cli import read_config
 from pixcon_mm.datasets.loading import readable_images
 from pixcon_mm.datasets.transforms import resize
-from pixcon_mm.engine.hooks.pretrained_hook import fill_from
+from pixcon_mm.engine.hooks.pretrained_hook import fill_from, fill_model
 from pixcon_mm.errors import UserError, check_installed, run_tool
 from pixcon_mm.evaluation.backbones import (
     FrozenBackbone,
@@ -221,7 +221,12 @@ def look(
     lines = [f'backbone: {args.pretrained}']
     if pairs:
         model, pipeline = build_model(cfg, args.seed)
-        if args.pretrained != 'none':
+        if args.pretrained == 'none':
+            # The backbone alone, from which the other figures are drawn, gets
+            # other random weights than one within a model.
+            alone = load_backbone(args.arch, 'none', seed=args.seed)
+            fill_model(model, alone.net.state_dict(), 'none')
+        else:
             lines = fill_from(args.pretrained, model)
         found = match_photographs(
             model.to(args.device), pipeline, list(names), args.seed

@@ -245,6 +245,12 @@ def test_classifier_and_absent_stage_are_left_out(resnets):
             r'\(3x2, and 2x3 in the model\): .* name the config',
         ),
         (
+            lambda weights: weights.update(
+                {'bn1.num_batches_tracked': torch.ones(1)}
+            ),
+            r'num_batches_tracked \(1, and a single number in the model\)',
+        ),
+        (
             lambda weights: weights['conv1.weight'].fill_(float('nan')),
             r'1 of 3 tensors hold NaN .* in FILE, .* conv1.weight '
             r'\(6 of its 6 values\): .* diverged',

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from mmengine import dist
 
 from pixcon_mm.datasets import LoadSceneImage, loading
 from pixcon_mm.datasets.loading import BrokenImageError, readable_images
@@ -68,7 +69,9 @@ def test_a_bug_of_ours_breaks_no_image(tmp_path, monkeypatch):
         load(path)
 
 
-def test_readable_images_are_kept_and_others_named(tmp_path, capsys):
+def test_readable_images_are_kept_and_others_named(
+    tmp_path, capsys, monkeypatch
+):
     paths = [tmp_path / name for name in ('a.png', 'b.png', 'c.png', 'd.png')]
     for path in paths:
         path.write_bytes(encode(picture(3)))
@@ -81,3 +84,8 @@ def test_readable_images_are_kept_and_others_named(tmp_path, capsys):
     assert not capsys.readouterr().err
     with pytest.raises(UserError, match='None of the images'):
         readable_images(paths[1:2])
+    capsys.readouterr()
+    # Hooks list the images in each process of a training.
+    monkeypatch.setattr(dist.utils, 'is_main_process', lambda _=None: False)
+    assert len(readable_images(paths)) == 3
+    assert not capsys.readouterr().err

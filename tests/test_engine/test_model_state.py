@@ -137,4 +137,6 @@ def test_a_batch_of_one_image_is_explained(tmp_path):
     cfg.train_dataloader.collate_fn = dict(type='default_collate')
     with pytest.raises(ValueError, match='more than 1 value') as error:
         train(cfg, recorded=False)
-    assert 'at least 2 images per batch' in explain(error.value)
+    sentence = explain(error.value)
+    assert 'at least 2 images per batch on each process' in sentence
+    assert '(train_dataloader.batch_size)' in sentence

@@ -118,6 +118,11 @@ def test_fewer_images_than_a_batch(cfg):
     runner, log = train(cfg)
     assert runner.iter == 2
     assert log.count('iteration 2/2') == 1
+    # From none it would draw for ever.
+    cfg.train_dataloader.dataset.size = 0
+    runner = build(cfg)
+    with pytest.raises(UserError, match='training set has 0 images'):
+        runner.build_train_loop(runner._train_loop)
 
 
 @pytest.mark.parametrize('launcher', ['slurm', 'mpi'])

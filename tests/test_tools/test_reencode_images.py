@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +215,16 @@ def test_copies_of_one_name_are_refused(run, src, dst):
     (src / '001.png.jpg').write_bytes(encode(picture(3), 'JPEG'))
     assert 'has 001.png and 001.png.jpg, whose' in run(src, dst)
     assert not dst.exists()
+
+
+def test_names_of_very_many_images_are_compared_quickly(tmp_path, monkeypatch):
+    names = [f'{tmp_path}/{i:06d}.JPEG' for i in range(60_000)]
+    monkeypatch.setattr(tool, 'list_images', lambda *_: names)
+    start = time.perf_counter()
+    found = tool.list_names(tmp_path, tmp_path.with_name('dst'))
+    # Comparing each name with all others takes 20 s.
+    assert time.perf_counter() - start < 8
+    assert found[-1] == '059999.JPEG'
 
 
 def test_full_disk_ends_the_run(run, src, dst, monkeypatch):

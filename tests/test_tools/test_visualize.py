@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pixcon_mm.cli import read_config
+from pixcon_mm.evaluation.backbones import load_backbone
 from pixcon_mm.tools import visualize
 from pixcon_mm.tools.visualize import main
 from pixcon_mm.visualization.matching import build_model
@@ -39,8 +40,9 @@ def checkpoint(folder):
     return folder / 'epoch_1.pth'
 
 
-def test_all_figures_and_the_page(call, folder, checkpoint, monkeypatch):
-    pytest.importorskip('faiss', reason='needs the extra "evaluation"')
+@pytest.fixture
+def seen(monkeypatch):
+    """Weights of the models whose matches are drawn."""
     seen = []
     match = visualize.match_photographs
 
@@ -49,6 +51,11 @@ def test_all_figures_and_the_page(call, folder, checkpoint, monkeypatch):
         return match(model, *arguments)
 
     monkeypatch.setattr(visualize, 'match_photographs', watch)
+    return seen
+
+
+def test_all_figures_and_the_page(call, folder, checkpoint, seen):
+    pytest.importorskip('faiss', reason='needs the extra "evaluation"')
     images, out = folder / 'images', folder / 'out'
     options = ('--max-images', '1', '--side', '64', '--clusters', '3')
     status, shown, _ = call(
@@ -68,6 +75,21 @@ def test_all_figures_and_the_page(call, folder, checkpoint, monkeypatch):
     assert len(pictures) == 6
     assert str(checkpoint) in page.text
     assert all(f'{part}: ' in shown for part in ('neck', 'key_encoder'))
+
+
+def test_all_figures_of_random_weights_are_of_one_network(call, folder, seen):
+    images, out = folder / 'images', folder / 'random'
+    status, *_ = call(
+        *(main, SMALL, '--images', images, '--pretrained', 'none'),
+        *('--figures', 'matches', '--max-images', '1', '--seed', '4'),
+        *('--out', out),
+    )
+    assert status == 0
+    (matched,) = seen
+    net = load_backbone(str(SMALL), 'none', seed=4).net
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(matched[f'backbone.{name}'], tensor), name
+        assert torch.equal(matched[f'key_encoder.backbone.{name}'], tensor)
 
 
 def test_figures_of_other_backbones(call, folder):
