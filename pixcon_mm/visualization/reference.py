@@ -152,9 +152,10 @@ def load_reference(source: str) -> Reference:
             name: np.array(runs, float)
             for name, runs in content['curves'].items()
         }
-        reference = Reference(
-            content['recipe'], np.array(content['steps']), curves
-        )
+        steps = np.array(content['steps'])
+        if any(runs.shape[1:] != steps.shape for runs in curves.values()):
+            raise ValueError('a curve and the steps differ in length')
+        reference = Reference(content['recipe'], steps, curves)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f'{path} holds no reference curves ({error}): write it with '

@@ -149,9 +149,13 @@ def test_mistakes_are_explained(tmp_path):
         UserError, match='a reference curve: .*pixcon_r18_demo'
     ):
         load_reference('pixcon_r18_dem')
-    (tmp_path / 'b.json').write_text('{"recipe": "b"}')
-    with pytest.raises(UserError, match='holds no reference curves'):
-        load_reference(str(tmp_path / 'b.json'))
+    for spoiled in (
+        '{"recipe": "b"}',
+        '{"recipe": "b", "steps": [1, 2], "curves": {"loss": [[3.0]]}}',
+    ):
+        (tmp_path / 'b.json').write_text(spoiled)
+        with pytest.raises(UserError, match='holds no reference curves'):
+            load_reference(str(tmp_path / 'b.json'))
     reference = make_reference(RECIPE, runs())
     with pytest.raises(UserError, match='ends at iteration .*must reach'):
         find_excursions(reference, [dict(step=3, loss=1.0)])
