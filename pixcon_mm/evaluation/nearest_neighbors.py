@@ -17,7 +17,8 @@ from pixcon_mm.evaluation.dense_data import DenseData
 from pixcon_mm.evaluation.features import feature_batches
 from pixcon_mm.evaluation.metrics import IGNORE, compare
 
-QUERIES = 128  # number of queries that are searched at once, to save memory
+# Most similarities that exist at a time: queries x keys.
+QUERIES, KEYS = 1024, 16384
 
 
 class Memory(NamedTuple):
@@ -123,7 +124,8 @@ def nearest_labels(
     """Average the labels of the k most similar cells of a memory.
 
     The search is exact. The weights of the average are the softmax of
-    cosine / temperature over the k cells.
+    cosine / temperature over the k cells. At most ``QUERIES`` x ``KEYS``
+    similarities exist at a time.
 
     Args:
         queries (Tensor): Unit vectors. Shape (Q, D).
@@ -139,15 +141,28 @@ def nearest_labels(
         >>> nearest_labels(torch.tensor([[1.0, 0.0]]), memory, k=1)
         tensor([[1., 0.]])
     """
-    k = min(k, len(memory.features))
     shares = []
     for part in queries.split(QUERIES):
-        similarity, index = (part @ memory.features.T).topk(k, dim=1)
+        similarity, index = _search(part, memory.features, k)
         weights = (similarity / temperature).softmax(dim=1)
         shares.append(
             torch.einsum('qk,qkc->qc', weights, memory.labels[index])
         )
     return torch.cat(shares)
+
+
+def _search(queries: Tensor, keys: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Find the k largest products of each query with the keys, by chunks."""
+    best = queries.new_empty(len(queries), 0)
+    index = torch.empty_like(best, dtype=torch.long)
+    for start in range(0, len(keys), KEYS):
+        products = queries @ keys[start : start + KEYS].T
+        values, places = products.topk(min(k, products.shape[1]), dim=1)
+        best = torch.cat([best, values], dim=1)
+        index = torch.cat([index, places + start], dim=1)
+        best, order = best.topk(min(k, best.shape[1]), dim=1)
+        index = index.gather(1, order)
+    return best, index
 
 
 def segment(

@@ -33,8 +33,9 @@ def slow_labels(queries, memory, k, temperature):
     return torch.stack(rows).float()
 
 
-@pytest.mark.parametrize('k', [1, 5, 99])
-def test_nearest_neighbours_equal_a_slow_version(k, monkeypatch):
+@pytest.mark.parametrize(('k', 'keys'), [(1, 50), (5, 7), (30, 8), (99, 64)])
+def test_nearest_neighbours_equal_a_slow_version(k, keys, monkeypatch):
+    monkeypatch.setattr(nearest_neighbors, 'KEYS', keys)
     monkeypatch.setattr(nearest_neighbors, 'QUERIES', 6)
     features = F.normalize(torch.randn(50, 8), dim=1)
     memory = Memory(features, torch.rand(50, 3).softmax(dim=1))
