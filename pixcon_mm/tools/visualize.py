@@ -219,13 +219,16 @@ def look(
         check_installed('Clustering', 'evaluation', 'faiss')
     sections: Sections = {}
     lines = [f'backbone: {args.pretrained}']
+    if frames or args.pretrained == 'none':
+        backbone = load_backbone(
+            args.arch, args.pretrained, args.stride, seed=args.seed
+        )
     if pairs:
         model, pipeline = build_model(cfg, args.seed)
         if args.pretrained == 'none':
-            # The backbone alone, from which the other figures are drawn, gets
-            # other random weights than one within a model.
-            alone = load_backbone(args.arch, 'none', seed=args.seed)
-            fill_model(model, alone.net.state_dict(), 'none')
+            # A backbone within a model gets other random weights than one
+            # alone, from which the other figures are drawn.
+            fill_model(model, backbone.net.state_dict(), 'none')
         else:
             lines = fill_from(args.pretrained, model)
         found = match_photographs(
@@ -235,9 +238,7 @@ def look(
             figures = map(PAIR_FIGURES[kind], found)
             sections[kind] = dict(zip(names.values(), figures, strict=True))
     if frames:
-        backbone = load_backbone(
-            args.arch, args.pretrained, args.stride, seed=args.seed
-        ).to(args.device)
+        backbone = backbone.to(args.device)
         inputs = *read_features(args, backbone, [*names]), [*names.values()]
         for kind in frames:
             sections[kind] = draw_features(args, kind, *inputs)
