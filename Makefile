@@ -17,11 +17,14 @@ help:  ## Show this list
 demo: $(READY)  ## Pre-train a small ResNet-18, compare it with random weights
 	@"$(BIN)/python" tools/demo.py
 
-test: $(READY)  ## Run the tests (README: `python -m pytest`)
-	@"$(BIN)/python" -m pytest
+# Each file's tests run in one process; `python -m pytest` takes one for all.
+TESTS := -m pytest -n logical --maxprocesses 4 --dist loadfile
+
+test: $(READY)  ## Run the tests
+	@"$(BIN)/python" $(TESTS)
 
 test-all: $(READY)  ## Run the slow tests too; faults (an hour) and gpu apart
-	@"$(BIN)/python" -m pytest -m 'not gpu and not faults'
+	@"$(BIN)/python" $(TESTS) -m 'not gpu and not faults'
 
 # A wheelhouse (tools/make_wheelhouse.sh) takes the place of .venv, beside the
 # PyTorch of PYTHON.

@@ -138,6 +138,16 @@ def config(folder, name, *changes):
     return cfg
 
 
+def end_workers(runner):
+    """Let go of the iterator of a run's loader, and so end its workers.
+
+    The garbage collector would wait five seconds for each.
+    """
+    loop = runner.train_loop
+    vars(loop).pop('dataloader_iterator', None)
+    loop.dataloader._iterator = None
+
+
 def train(cfg, *hooks, recorded=True):
     """Run a config; returns the runner and its recorder."""
     runner = PixConRunner.from_cfg(cfg)
@@ -145,6 +155,7 @@ def train(cfg, *hooks, recorded=True):
     for extra in (*[recorder] * recorded, *hooks):
         runner.register_hook(extra)
     runner.train()
+    end_workers(runner)
     return runner, recorder
 
 

@@ -20,6 +20,7 @@ from tests.test_engine.runs import (
     assert_continues,
     checkpoint,
     config,
+    end_workers,
     hook,
     is_same,
     resume,
@@ -46,15 +47,6 @@ def endless(folder, name, workers=0, batch_sampler=True, **options):
     return cfg
 
 
-def ended(runner):
-    """Forget the iterator of an endless loader, and so end its workers.
-
-    The garbage collector would wait five seconds for each.
-    """
-    vars(runner.train_loop).pop('dataloader_iterator', None)
-    return runner
-
-
 @pytest.mark.parametrize(
     ('batch_sampler', 'workers', 'then'),
     [(True, 0, 0), (False, 2, 2), (True, 1, 2)],
@@ -64,10 +56,9 @@ def test_ends_the_same_and_reads_nothing_twice(
 ):
     cfg = endless(tmp_path, 'whole', workers, batch_sampler)
     whole, expected = train(cfg)
-    path = checkpoint(ended(whole), f'iter_{KILLED_AT}')
+    path = checkpoint(whole, f'iter_{KILLED_AT}')
     cfg = endless(tmp_path, 'resumed', then, batch_sampler)
-    resumed, seen = resume(cfg, path)
-    ended(resumed)
+    _, seen = resume(cfg, path)
     assert_continues(seen, expected, KILLED_AT)
     if not CAN_SKIP:
         return
@@ -123,7 +114,6 @@ def test_workers_continue_an_epoch_in_its_middle(tmp_path):
         assert_continues(seen, expected, start)
 
 
-@pytest.mark.slow
 def test_a_loader_that_runs_already_starts_over(tmp_path):
     """Old versions of MMEngine start it when they build the loop."""
 
@@ -139,7 +129,8 @@ def test_a_loader_that_runs_already_starts_over(tmp_path):
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     next(runner.train_loop.dataloader_iterator)
     runner.train()
-    assert is_same(state(ended(expected)), state(ended(runner)))
+    end_workers(runner)
+    assert is_same(state(expected), state(runner))
 
 
 def small(case, folder, name, workers=0):
@@ -166,7 +157,7 @@ def small(case, folder, name, workers=0):
 
 @pytest.mark.parametrize(
     ('case', 'workers'),
-    [pytest.param('mask_rcnn_fpn', 0, marks=pytest.mark.slow), ('fcn', 2)],
+    [('mask_rcnn_fpn', 0), ('fcn', 2)],
 )
 def test_models_end_the_same(tmp_path, case, workers):
     """As MMDetection and MMSegmentation make samples and batches."""
@@ -176,8 +167,9 @@ def test_models_end_the_same(tmp_path, case, workers):
         cfg.load_from, cfg.resume = path, path is not None
         runner = PixConRunner.from_cfg(cfg)
         runner.train()
+        end_workers(runner)
         path = str(checkpoint(runner, f'iter_{KILLED_AT}'))
-        states.append(state(ended(runner)))
+        states.append(state(runner))
     assert is_same(*states)
 
 

@@ -61,7 +61,7 @@ def test_noise_can_be_encoded(quality):
 def exif(orientation):
     tags = Image.Exif()
     tags[ExifTags.Base.Orientation] = orientation
-    return tags
+    return tags.tobytes()
 
 
 @pytest.mark.parametrize(
