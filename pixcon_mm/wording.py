@@ -7,13 +7,14 @@ def counted(count: int, what: str) -> str:
     """Write a number and a noun, in the plural unless the number is 1.
 
     Example:
-        >>> counted(1, 'image'), counted(1200, 'category'), counted(2, 'box')
-        ('1 image', '1,200 categories', '2 boxes')
+        >>> counted(1, 'image'), counted(1200, 'category'), counted(2, 'batch')
+        ('1 image', '1,200 categories', '2 batches')
     """
     if count != 1:
-        end = what[-1]
-        plural = {'y': what[:-1] + 'ies', 's': what + 'es', 'x': what + 'es'}
-        what = plural.get(end, what + 's')
+        if what.endswith('y'):
+            what = what[:-1] + 'ies'
+        else:
+            what += 'es' if what.endswith(('s', 'x', 'tch')) else 's'
     return f'{count:,} {what}'
 
 

@@ -46,6 +46,7 @@ from pixcon_mm.engine.resuming import find_start, restore_run
 from pixcon_mm.errors import UserError, suggest
 from pixcon_mm.metrics import with_classes
 from pixcon_mm.processes import WorkerStart, worker_watch
+from pixcon_mm.wording import counted
 
 
 @RUNNERS.register_module()
@@ -203,9 +204,9 @@ class PixConRunner(Runner):
         by_epoch = isinstance(loop, EpochBasedTrainLoop)
         if len(loader if by_epoch else loader.dataset) == 0:
             raise UserError(
-                f'The training set has {len(loader.dataset)} images, fewer '
-                f'than a batch of {batch_size(loader)} on each of '
-                f'{self.world_size} process(es): lower '
+                f'The training set has {len(loader.dataset)} images, too '
+                f'few for a batch of {batch_size(loader)} in '
+                f'{counted(self.world_size, "process")}: lower '
                 'train_dataloader.batch_size or add images.'
             )
         return loop

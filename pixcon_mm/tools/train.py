@@ -173,8 +173,9 @@ def share_batch(cfg: Config, total: int, processes: int) -> None:
     if total % (processes * steps):
         raise UserError(
             f'--total-batch {total} cannot be divided evenly among '
-            f'{processes} process(es) with {steps} batch(es) per step: choose '
-            f'a multiple of {processes * steps}.'
+            f'{counted(processes, "process")} that accumulate '
+            f'{counted(steps, "batch")} per step: choose a multiple of '
+            f'{processes * steps}.'
         )
     cfg.train_dataloader.batch_size = total // (processes * steps)
 

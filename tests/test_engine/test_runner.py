@@ -76,7 +76,8 @@ def test_another_total_batch_gives_one_warning(
     cfg.auto_scale_lr.base_batch_size = recipe
     _, log = train(cfg)
     total = batch * steps
-    assert log.count(f'total batch {total} = 1 process(es) x {batch}') == 1
+    assert log.count(f'total batch {total} = 1 process x {batch} images') == 1
+    assert log.count('x 2 accumulated batches;') == (steps == 2)
     assert log.count(f'8 images, {8 // batch} iterations an epoch') == 1
     assert log.count('learning rate 0.4;') == 1
     about = [x for x in log.splitlines() if 'The total batch is' in x]
@@ -101,13 +102,15 @@ def test_batch_of_a_batch_sampler(cfg):
     cfg.train_dataloader.pop('drop_last')
     cfg.train_dataloader.batch_sampler = dict(type='ToyBatchSampler')
     _, log = train(cfg)
-    assert log.count('total batch 2 = 1 process(es) x 2 images') == 1
+    assert log.count('total batch 2 = 1 process x 2 images') == 1
     assert log.count('img/s') == 8
 
 
 def test_fewer_images_than_a_batch(cfg):
     cfg.train_dataloader.batch_size = 9
-    with pytest.raises(UserError, match='8 images, fewer than a batch of 9'):
+    with pytest.raises(
+        UserError, match='8 images, too few for a batch of 9 in'
+    ):
         train(cfg)
     # A loop over iterations may draw from few images.
     cfg.train_dataloader.sampler = dict(type='InfiniteSampler')

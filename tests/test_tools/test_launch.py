@@ -183,7 +183,7 @@ def test_two_processes_over_gloo(config):
         *('--total-batch', 4),
     )
     assert result.returncode == 0, result.stderr
-    assert 'total batch 4 = 2 process(es) x 2 images' in result.stdout
+    assert 'total batch 4 = 2 processes x 2 images' in result.stdout
     assert result.stdout.count('SyncBN needs CUDA') == 1
     assert result.stdout.count('epoch 2/2 [2/2]') == 1
     # Digits only: neither nan nor inf.

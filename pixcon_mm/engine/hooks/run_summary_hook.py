@@ -6,6 +6,7 @@ from mmengine.registry import HOOKS
 
 from pixcon_mm.engine.log_line import batch_size
 from pixcon_mm.engine.schedules import WarmupLR
+from pixcon_mm.wording import counted
 
 
 @HOOKS.register_module()
@@ -43,12 +44,18 @@ class RunSummaryHook(Hook):
                 'tools/test.py; to train longer, --epochs N or '
                 'train_cfg.max_iters=N.'
             )
+        product = ' x '.join(
+            [
+                counted(runner.world_size, 'process'),
+                counted(batch, 'image'),
+                *[counted(steps, 'accumulated batch')] * (steps > 1),
+            ]
+        )
         info(
-            f'{len(loader.dataset)} images, {len(loader)} iterations an '
-            f'epoch, {runner.max_iters} in all; total batch {total} = '
-            f'{runner.world_size} process(es) x {batch} images x {steps} '
-            f'batch(es) a step; learning rate {base_rate:g}; logs in '
-            f'{runner.work_dir}'
+            f'{counted(len(loader.dataset), "image")}, '
+            f'{counted(len(loader), "iteration")} an epoch, '
+            f'{runner.max_iters:,} in all; total batch {total} = {product}; '
+            f'learning rate {base_rate:g}; logs in {runner.work_dir}'
         )
         for index, scheduler in enumerate(runner.param_schedulers or []):
             run = runner.max_epochs if scheduler.by_epoch else runner.max_iters
