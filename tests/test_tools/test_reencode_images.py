@@ -220,10 +220,10 @@ def test_copies_of_one_name_are_refused(run, src, dst):
 def test_names_of_very_many_images_are_compared_quickly(tmp_path, monkeypatch):
     names = [f'{tmp_path}/{i:06d}.JPEG' for i in range(60_000)]
     monkeypatch.setattr(tool, 'list_images', lambda *_: names)
-    start = time.perf_counter()
+    start = time.process_time()
     found = tool.list_names(tmp_path, tmp_path.with_name('dst'))
     # Comparing each name with all others takes 20 s.
-    assert time.perf_counter() - start < 8
+    assert time.process_time() - start < 8
     assert found[-1] == '059999.JPEG'
 
 
