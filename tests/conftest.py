@@ -46,10 +46,21 @@ def _own_cache(tmp_path_factory):
     os.environ['PIXCON_MM_CACHE'] = str(tmp_path_factory.mktemp('cache'))
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
+def seed():
     torch.manual_seed(0)
     np.random.seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef):
+    """Seed what tests share, whichever test asks for it first."""
+    if fixturedef.scope != 'function':
+        seed()
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    seed()
 
 
 @pytest.fixture(autouse=True)
