@@ -51,11 +51,10 @@ def seed():
     np.random.seed(0)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_fixture_setup(fixturedef):
-    """Seed what tests share, whichever test asks for it first."""
-    if fixturedef.scope != 'function':
-        seed()
+@pytest.fixture(autouse=True, scope='module')
+def _seeded_module():
+    """Seed what the tests of a file share, whichever file came before."""
+    seed()
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +86,7 @@ def _write_model(make, framework, folder, classes):
     from pixcon_mm.cli import import_framework
 
     import_framework(framework)
+    seed()
     with toy.framework_state():
         cfg = make(folder, 'none')
         init_default_scope(framework)
