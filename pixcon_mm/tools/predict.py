@@ -156,9 +156,10 @@ def build_inferencer(
             model.dataset_meta = class_names(cfg, weights.dataset_meta)
 
     with quiet():
-        return StrictInferencer(
-            cfg, device=device, scope=scope, show_progress=False
-        )
+        inferencer = StrictInferencer(cfg, device=device, scope=scope)
+    # An argument in some versions only.
+    inferencer.show_progress = False
+    return inferencer
 
 
 def class_names(cfg: Config, found: dict[str, Any]) -> dict[str, Any]:
