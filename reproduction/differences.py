@@ -57,11 +57,14 @@ class Difference:
 def signed(value: float) -> str:
     """Round to one decimal, as scores are rounded, and write the sign.
 
+    What is rounded to 0 keeps its sign, so that an interval shows on which
+    side of 0 it ends.
+
     Example:
         >>> signed(1.26), signed(-0.01), signed(-2.0)
-        ('+1.3', '+0.0', '-2.0')
+        ('+1.3', '-0.0', '-2.0')
     """
-    return f'{round(float(number(value)), 1) + 0.0:+.1f}'
+    return f'{float(number(value)):+.1f}'
 
 
 def paired_difference(cell: Cell, reference: Cell) -> Difference:
