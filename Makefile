@@ -17,7 +17,8 @@ help:  ## Show this list
 demo: $(READY)  ## Pre-train a small ResNet-18, compare it with random weights
 	@"$(BIN)/python" tools/demo.py
 
-# Each file's tests run in one process; `python -m pytest` takes one for all.
+# Up to four processes share the files of tests. `python -m pytest` alone runs
+# all in one, which debuggers need.
 TESTS := -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 test: $(READY)  ## Run the tests

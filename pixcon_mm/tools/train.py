@@ -173,9 +173,8 @@ def share_batch(cfg: Config, total: int, processes: int) -> None:
     if total % (processes * steps):
         raise UserError(
             f'--total-batch {total} cannot be divided evenly among '
-            f'{counted(processes, "process")} that accumulate '
-            f'{counted(steps, "batch")} per step: choose a multiple of '
-            f'{processes * steps}.'
+            f'{counted(processes, "process")} with {counted(steps, "batch")} '
+            f'per step: choose a multiple of {processes * steps}.'
         )
     cfg.train_dataloader.batch_size = total // (processes * steps)
 
