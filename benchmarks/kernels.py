@@ -66,7 +66,7 @@ def kernels(args: argparse.Namespace) -> Report:
         call()
     times = [seconds(step, args.device) for _ in range(args.rounds)]
     wall = sorted(times)[len(times) // 2]
-    rows, colours = run_profiled(step), run_profiled(augment)
+    rows, colours = (run_profiled(f, args.device) for f in (step, augment))
     busy = sum(row['seconds'] for row in rows)
     ratios = {
         'kernels a step': sum(row['calls'] for row in rows),
@@ -95,7 +95,7 @@ def augmented_batch(args: argparse.Namespace) -> dict:
     return batch
 
 
-def run_profiled(call: Call) -> list[dict]:
+def run_profiled(call: Call, device: str) -> list[dict]:
     """Run a call once; return its kernels, the longest first.
 
     On CUDA these are kernels and copies. On a CPU they are operators, without
@@ -104,7 +104,7 @@ def run_profiled(call: Call) -> list[dict]:
     Returns:
         list[dict]: ``name``, ``seconds`` of all calls together, ``calls``.
     """
-    cuda = torch.cuda.is_available()
+    cuda = device == 'cuda'
     activity = ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU
     with profile(activities=[activity]) as result:
         call()
@@ -114,9 +114,7 @@ def run_profiled(call: Call) -> list[dict]:
     rows = []
     for event in result.key_averages():
         own = (
-            event.self_device_time_total
-            if cuda
-            else (event.self_cpu_time_total)
+            event.self_device_time_total if cuda else event.self_cpu_time_total
         )
         if event.device_type == wanted and own > 0:
             rows.append(

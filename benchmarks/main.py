@@ -51,7 +51,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         sub = commands.add_parser(call.__name__, help=call.__doc__)
         sub.set_defaults(call=call)
         add = sub.add_argument
-        add('--device', default='cuda' if CUDA else 'cpu')
+        add(
+            '--device',
+            choices=('cuda', 'cpu'),
+            default='cuda' if CUDA else 'cpu',
+        )
         add(
             '--dtype',
             default='float16' if CUDA else 'float32',

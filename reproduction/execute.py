@@ -23,7 +23,7 @@ from reproduction.launch import (
     write_metrics,
 )
 from reproduction.run_dir import RunDir
-from reproduction.runs import SCORED, Run, forget_configs, settings_of
+from reproduction.runs import Run, forget_configs, settings_of
 from reproduction.status import RUNNABLE, TO_REDO, PlanStatus, State, Status
 
 WAIT = 2.0  # seconds between two checks of runs in other processes
@@ -68,14 +68,7 @@ class Selection:
         """Check if a run with the status ``own`` should and can run now."""
         if own.state not in (*RUNNABLE, *(TO_REDO if self.redo else ())):
             return False
-        parent = status.parent(run)
-        if parent is None or parent.state is State.COMPLETE:
-            return True
-        # A run that resumes from its own checkpoint does not need its
-        # parent's.
-        has_begun = status.run_dir(run).newest_checkpoint() is not None
-        is_lost = parent.state is State.LOST
-        return is_lost and has_begun and run.kind not in SCORED
+        return status.has_start(run)
 
 
 def fits(processes: int) -> bool:

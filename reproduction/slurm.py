@@ -21,6 +21,7 @@ from pathlib import Path
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import atomic_write
+from pixcon_mm.wording import counted
 from reproduction.execute import Selection
 from reproduction.plan import Plan
 from reproduction.run_dir import RunDir
@@ -120,7 +121,7 @@ def submit(
         jobs[name] = output.split(';')[0]
         atomic_write(run_dir.beside('job'), jobs[name].encode())
         print(f'{name}: job {jobs[name]}')
-    print(f'{len(pending)} runs are not complete.')
+    print(f'Not complete: {counted(len(pending), "run")}.')
     if is_dry:
         folder = Path(status.plan.work_dir)
         _show_dry_run(pending.values(), folder, commands, reasons)
@@ -133,7 +134,8 @@ def _show_dry_run(
     file = folder / 'jobs.txt'
     atomic_write(file, '\n'.join([*commands, '']).encode())
     for (kind, gpus), count in Counter((r.kind, r.gpus) for r in runs).items():
-        print(f'  {kind}: {count} job(s) of {gpus} GPU(s)')
+        jobs, each = counted(count, 'job'), counted(gpus, 'GPU')
+        print(f'  {kind}: {jobs} of {each}')
     print(
         f'The scripts are in {folder}/, named KIND/NAME.sh; {file} has a '
         'command for each. Nothing is submitted.'
@@ -148,7 +150,7 @@ def _obstacles(
     """List reasons why jobs would fail."""
     reasons = []
     for name, run in pending.items():
-        own, parent = status.status(run), status.parent(run)
+        own = status.status(run)
         if own.state is State.NO_DATA:
             reasons.append(own.why)
         if own.state is State.STALE and not redo:
@@ -161,11 +163,12 @@ def _obstacles(
                 f'{name} needs {run.gpus} GPUs, but a job has one node of '
                 f'{GPUS_PER_NODE}: lower its gpus in the plan'
             )
-        is_there = parent is None or parent.state is State.COMPLETE
-        if not is_there and run.parent.name not in pending:
+        if not status.has_start(run) and run.parent.name not in pending:
+            state = status.parent(run).state
+            how = ', with --redo' if state is State.LOST and not redo else ''
             reasons.append(
                 f'{name} needs {run.parent.name}, whose state is '
-                f'{parent.state.value!r}: select it too'
+                f'{state.value!r}: select it too{how}'
             )
     return list(dict.fromkeys(reasons))
 

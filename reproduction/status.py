@@ -21,7 +21,7 @@ from reproduction.run_dir import (
     cost_of,
     is_same_file,
 )
-from reproduction.runs import Run, difference, runs_of, settings_of
+from reproduction.runs import SCORED, Run, difference, runs_of, settings_of
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,19 @@ class PlanStatus:
     def parent(self, run: Run) -> Status | None:
         """Return the status of the run whose checkpoint a run starts from."""
         return self.status(run.parent) if run.parent else None
+
+    def has_start(self, run: Run) -> bool:
+        """Check if there is the checkpoint that a run starts from, if any.
+
+        A training that has begun resumes from its own, and does not need its
+        parent's if that was deleted.
+        """
+        parent = self.parent(run)
+        if parent is None or parent.state is State.COMPLETE:
+            return True
+        if parent.state is not State.LOST or run.kind in SCORED:
+            return False
+        return self.run_dir(run).newest_checkpoint() is not None
 
     def checkpoint(self, run: Run) -> Path:
         """Return the checkpoint of a complete run."""

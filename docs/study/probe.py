@@ -21,12 +21,15 @@ from typing import Any
 from pixcon_mm.checkpoint.load import sha256_of
 from pixcon_mm.checkpoint.run_checkpoint import list_checkpoints
 from pixcon_mm.errors import UserError, run_tool
+from pixcon_mm.tools import evaluate_dense
 from reproduction import frozen
 from reproduction.plan import Plan, read_plan
 from reproduction.runs import Run, select
-from reproduction.status import PlanStatus
+from reproduction.status import PlanStatus, State
 
 ROOT = Path(__file__).resolve().parents[2]
+# Settings that do not change the numbers; the weights are compared by hash.
+NOT_COMPARED = ('pretrained', 'out', 'workers', 'device')
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -51,6 +54,8 @@ def main(argv: list[str] | None = None) -> None:
         help='benchmarks with the options (voc-knn voc-correspondence)',
     )
     args = parser.parse_args(argv)
+    if args.every < 1:
+        parser.error('--every must be at least 1')
     plan_file = os.path.relpath(args.plan, ROOT)
     os.chdir(ROOT)
     status = PlanStatus(read_plan(plan_file))
@@ -58,6 +63,8 @@ def main(argv: list[str] | None = None) -> None:
     for run in select(status.runs.values(), kind='pretrain'):
         if not fnmatchcase(run.name.partition('/')[2], args.only):
             continue
+        if status.status(run).state is State.STALE:
+            continue  # its checkpoints are of other settings
         kept: dict[int, str] = {0: 'none'}
         for path in list_checkpoints(status.run_dir(run).path):
             kind, epoch = path.stem.split('_')
@@ -65,13 +72,15 @@ def main(argv: list[str] | None = None) -> None:
                 kept[int(epoch)] = str(path)
         for epoch, weights in sorted(kept.items()):
             out = report_of(status, run, epoch)
-            if is_measured(out, weights):
-                continue
-            line = [sys.executable, 'tools/evaluate_dense.py', config]
-            line += ['--pretrained', weights, '--seed', str(run.seed)]
+            line = [config, '--pretrained', weights, '--seed', str(run.seed)]
             line += ['--out', str(out), *words]
+            if is_measured(out, weights, line):
+                continue
             print(f'{run.name}, epoch {epoch}', flush=True)
-            subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
+            tool = [sys.executable, 'tools/evaluate_dense.py']
+            subprocess.run(
+                [*tool, *line], check=True, stdout=subprocess.DEVNULL
+            )
 
 
 def report_of(status: PlanStatus, run: Run, epoch: int) -> Path:
@@ -104,13 +113,21 @@ def options_of(plan: Plan, benchmarks: list[str]) -> tuple[str, list[str]]:
     return benchmark.config, frozen.arguments(plan.with_roots(options))
 
 
-def is_measured(report: Path, weights: str) -> bool:
-    """Check if there is a report for these weights."""
+def is_measured(report: Path, weights: str, line: list[str]) -> bool:
+    """Check if there is a report for these weights and settings."""
     if not report.is_file():
         return False
-    known = json.loads(report.read_text(encoding='utf-8'))['backbone']
+    known = json.loads(report.read_text(encoding='utf-8'))
+    wanted = vars(evaluate_dense.parse_args(line))
+    wanted['data'] = str(wanted['data'])
+    if any(
+        value != known['settings'].get(key)
+        for key, value in wanted.items()
+        if key not in NOT_COMPARED
+    ):
+        return False
     sha256 = None if weights == 'none' else sha256_of(Path(weights))
-    return known.get('sha256') == sha256
+    return known['backbone'].get('sha256') == sha256
 
 
 if __name__ == '__main__':

@@ -29,6 +29,7 @@ from pixcon_mm.engine.schedules import restore_schedulers
 from pixcon_mm.engine.seeded_loading import ResumableEpochLoop
 from pixcon_mm.engine.work_dir import set_aside
 from pixcon_mm.errors import UserError
+from pixcon_mm.wording import counted
 
 # Settings of an optimiser that do not change its results, only the way in
 # which they are computed.
@@ -194,8 +195,9 @@ def _restore_optimizer(
     if old_name != name or sizes != old_sizes:
         raise _misfit(
             path,
-            f'it has the state of {old_name} for {len(old_sizes)} group(s) of '
-            f'parameters, and the run uses {name} for {len(sizes)}',
+            f'it has the state of {old_name} for '
+            f'{counted(len(old_sizes), "group")} of parameters, and the run '
+            f'uses {name} for {len(sizes)}',
         )
     # If parameters have several rates, the wrapper has one group more than
     # the optimiser, for the common rate. A setting that a scheduler changes

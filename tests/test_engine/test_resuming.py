@@ -250,10 +250,10 @@ ADAM = dict(optimizer=dict(_delete_=True, type='Adam', lr=0.1))
     [
         (
             dict(optim_wrapper=ADAM),
-            'it has the state of SGD for 1 group(s) of parameters, and the '
-            'run uses Adam for 1',
+            'it has the state of SGD for 1 group of parameters, and the run '
+            'uses Adam for 1',
         ),
-        (GROUPS, 'SGD for 1 group(s) of parameters, and the run uses SGD for'),
+        (GROUPS, 'SGD for 1 group of parameters, and the run uses SGD for'),
         (drop, 'not in the file, the first is norm.running_var'),
         (reshape, 'linear.weight (5x4, and 3x4 in the model)'),
         (add, 'no place for 1 tensors of the file, the first is head'),

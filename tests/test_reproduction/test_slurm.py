@@ -21,6 +21,7 @@ from reproduction.slurm import directive, job_script, submit
 from tests import ROOT
 from tests.commands import executable
 from tests.test_reproduction.conftest import (
+    FINETUNED,
     ONE_SEED,
     PRETRAINED,
     TEST,
@@ -239,6 +240,27 @@ def test_redo_reaches_the_jobs(tmp_path, box, fake_tools):
     assert found[TEST][1]
 
 
+def test_only_what_starts_from_a_lost_checkpoint_needs_it(
+    tmp_path, box, fake_tools
+):
+    status = status_of(tmp_path, **ONE_SEED)
+    execute(status, Selection(), lambda _: None)
+    (status.run_dir(status.runs[PRETRAINED]).path / 'epoch_3.pth').unlink()
+    finetuned = status.run_dir(status.runs[FINETUNED]).path
+    (finetuned / 'metrics.json').unlink()
+    # It has a checkpoint, from which it resumes.
+    only = Selection((FINETUNED,))
+    submit(status_of(tmp_path, **ONE_SEED), only, 'plan.yaml')
+    assert [*jobs(box)] == [FINETUNED]
+    (box / 'ended').write_text('101\n')
+    for path in finetuned.glob('*.pth'):
+        path.unlink()
+    with pytest.raises(UserError, match='select it too, with --redo'):
+        submit(status_of(tmp_path, **ONE_SEED), only, 'plan.yaml')
+    submit(status_of(tmp_path, **ONE_SEED), Selection(redo=True), 'plan.yaml')
+    assert jobs(box)[FINETUNED][1] == ['--dependency=afterok:102']
+
+
 def test_dry_run_of_the_paper_plan(box, tmp_path, capsys):
     """Scripts and commands are files; the terminal gets a summary."""
     text = (ROOT / 'plans/paper.yaml').read_text()
@@ -250,7 +272,7 @@ def test_dry_run_of_the_paper_plan(box, tmp_path, capsys):
     assert list(box.iterdir()) == []  # nothing was submitted
     assert len(shown.splitlines()) < 20
     runs = runs_of(read_plan(plan))
-    assert f'{len(runs)} runs are not complete' in shown
+    assert f'Not complete: {len(runs)} runs.' in shown
     assert 'there is no folder' in shown or Path('data').exists()
     lines = (tmp_path / 'runs/jobs.txt').read_text().splitlines()
     for command, (name, run) in zip(lines, runs.items(), strict=True):

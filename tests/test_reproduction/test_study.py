@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pixcon_mm.tools import evaluate_dense
 from reproduction.execute import Selection, execute
 from reproduction.plan import read_plan
 from reproduction.status import PlanStatus
@@ -72,26 +73,31 @@ def test_kept_checkpoints_are_measured_once(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     for epoch in (5, 10, 15, 20):
         (folder / f'epoch_{epoch}.pth').write_text(f'weights {epoch}')
-    benchmarks = {
-        'near': {**knn(k=7), 'data': ['toy']},
-        'pairs': knn(crop_size=64, protocols='correspondence'),
-    }
     tables = plan_dict(tmp_path)['tables']
     tables['main']['benchmarks'] = ['near', 'pairs']
-    plan = write_plan(tmp_path, benchmarks=benchmarks, tables=tables)
+
+    def plan_with(k):
+        benchmarks = {
+            'near': {**knn(k=k), 'data': ['toy']},
+            'pairs': knn(crop_size=64, protocols='correspondence'),
+        }
+        return write_plan(tmp_path, benchmarks=benchmarks, tables=tables)
+
+    plan = plan_with(k=7)
     measured = []
 
     def measure(line, **_):
         """Write the report of tools/evaluate_dense.py."""
-        words = dict(zip(line, line[1:], strict=False))
-        weights, out = words['--pretrained'], Path(words['--out'])
-        assert (words['--k'], words['--crop-size']) == ('7', '64')
+        args = evaluate_dense.parse_args(line[2:])
+        weights, out = args.pretrained, args.out
+        assert args.crop_size == 64
         sha256 = None if weights == 'none' else probe.sha256_of(Path(weights))
         measured.append(weights if sha256 is None else Path(weights).name)
         pairs = dict(recall_at_1=0.5, recall_within_1_cell=0.75)
         shares = {'1/1': dict(miou=10.0 + len(measured))}
         report = dict(
             backbone=dict(sha256=sha256) if sha256 else {},
+            settings={**vars(args), 'data': str(args.data), 'out': None},
             results=dict(correspondence=pairs, knn=dict(shares=shares)),
         )
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -106,12 +112,16 @@ def test_kept_checkpoints_are_measured_once(tmp_path, monkeypatch):
     (folder / 'epoch_20.pth').write_text('other weights')
     probe.main([*words, '--only', '*-seed1'])
     assert measured[3:] == ['epoch_20.pth']
+    # Other settings of the evaluation.
+    plan_with(k=5)
+    probe.main([*words, '--only', '*-seed1'])
+    assert measured[4:] == ['none', 'epoch_10.pth', 'epoch_20.pth']
     # One that has not been measured since it changed.
     (folder / 'epoch_10.pth').write_text('other weights')
     results, page = write_pages(plan, tmp_path / 'out')
     points = results['over epochs'].values()
     assert [point['epoch'] for point in points] == [0, 20]
-    assert [point['dense_knn'] for point in points] == [11.0, 14.0]
+    assert [point['dense_knn'] for point in points] == [15.0, 17.0]
     assert 'plan_epochs.png' in page
 
 
