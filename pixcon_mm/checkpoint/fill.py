@@ -1,11 +1,14 @@
 """Fill a model with weights: all of its tensors, or none."""
 
+from collections.abc import Container
+
 import torch
 from torch import Tensor
 
 from pixcon_mm.checkpoint.export import resnet_depth
 from pixcon_mm.checkpoint.torch_file import StateDict
 from pixcon_mm.errors import UserError
+from pixcon_mm.wording import counted, share
 
 
 @torch.no_grad()
@@ -57,7 +60,33 @@ def load_strict(
         raise UserError(
             f'{part}: {problem}: {_likely_cause(target, tensors)}.'
         )
-    count = f'of {len(target)} tensors'
+    check_values(target, tensors, part, origin)
+    for name, tensor in target.items():
+        # Only num_batches_tracked can be missing here.
+        tensor.copy_(tensors.get(name, torch.tensor(0)))
+    return f'{part}: {len(target)}/{len(target)} tensors from {origin}'
+
+
+def check_values(
+    target: StateDict,
+    tensors: StateDict,
+    part: str,
+    origin: str,
+    exempt: Container[str] = (),
+) -> None:
+    """Stop if a model cannot be trained from the values that it would get.
+
+    Args:
+        target (dict[str, Tensor]): The model's ``state_dict()``.
+        tensors (dict[str, Tensor]): New values by name; others are ignored.
+        part (str): Name of what is filled, for messages.
+        origin (str): Where the values are from, for messages.
+        exempt (Container[str]): Names of tensors that need not be finite.
+
+    Raises:
+        UserError: If weights are integers, quantised or sparse, or a value is
+            not finite in the model's dtype. Names the first tensor.
+    """
     unusable = [
         name
         for name, tensor in target.items()
@@ -65,32 +94,30 @@ def load_strict(
     ]
     if unusable:
         first = tensors[unusable[0]]
+        what = f'has no dense floating-point values in {origin}'
         raise UserError(
-            f'{part}: {len(unusable)} {count} are no dense arrays of floats '
-            f'in {origin}, the first is {unusable[0]} '
-            f'({first.dtype}, {first.layout}): weights '
-            'that were quantised or made sparse cannot be trained on, so '
-            'take the original ones.'
+            f'{part}: {share(len(unusable), len(target), "tensor", what)}, '
+            f'the first is {unusable[0]} ({first.dtype}, {first.layout}): '
+            'weights that were quantised or made sparse cannot be trained '
+            'on, so take the original ones.'
         )
-    infinite = [
+    bad = [
         name
         for name, tensor in target.items()
         if name in tensors
+        and name not in exempt
         and not tensors[name].to(tensor.dtype).isfinite().all()
     ]
-    if infinite:
-        values = tensors[infinite[0]].to(target[infinite[0]].dtype)
-        bad = int((~values.isfinite()).sum())
+    if bad:
+        values = tensors[bad[0]].to(target[bad[0]].dtype)
+        count = int((~values.isfinite()).sum())
+        what = f'holds NaN or infinite values in {origin}'
         raise UserError(
-            f'{part}: {len(infinite)} {count} hold NaN or infinite values in '
-            f'{origin}, the first is {infinite[0]} ({bad} of its '
-            f'{values.numel()} values): the training that wrote them has '
-            'diverged, so take an earlier checkpoint of it.'
+            f'{part}: {share(len(bad), len(target), "tensor", what)}, the '
+            f'first is {bad[0]} ({count} of its {values.numel()} values): '
+            'the training that wrote them has diverged, so take an earlier '
+            'checkpoint of it.'
         )
-    for name, tensor in target.items():
-        # Only num_batches_tracked can be missing here.
-        tensor.copy_(tensors.get(name, torch.tensor(0)))
-    return f'{part}: {len(target)}/{len(target)} tensors from {origin}'
 
 
 def find_difference(
@@ -108,9 +135,8 @@ def find_difference(
 
     Example:
         >>> find_difference({'a': torch.zeros(2)}, {}, 'a file')
-        '1 of 1 tensors are not in a file, the first is a'
+        '1 of 1 tensor is not in a file, the first is a'
     """
-    count = f'of {len(model)} tensors'
     missing = [name for name in model if name not in tensors]
     misshapen = [
         f'{name} ({_size(tensors[name])}, and {_size(tensor)} in the model)'
@@ -118,13 +144,16 @@ def find_difference(
         if name in tensors and tensors[name].shape != tensor.shape
     ]
     extra = [name for name in tensors if name not in model]
-    for names, problem in (
-        (missing, f'{len(missing)} {count} are not in'),
-        (misshapen, f'{len(misshapen)} {count} have another shape in'),
-        (extra, f'the model has no place for {len(extra)} tensors of'),
+    for names, what in (
+        (missing, f'is not in {origin}'),
+        (misshapen, f'has another shape in {origin}'),
     ):
         if names:
-            return f'{problem} {origin}, the first is {names[0]}'
+            problem = share(len(names), len(model), 'tensor', what)
+            return f'{problem}, the first is {names[0]}'
+    if extra:
+        problem = f'the model has no place for {counted(len(extra), "tensor")}'
+        return f'{problem} of {origin}, the first is {extra[0]}'
     return None
 
 

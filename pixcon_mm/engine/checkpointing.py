@@ -1,7 +1,7 @@
 """Gather and save a runner's checkpoint; fill a model from ``load_from``."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Container
 from pathlib import Path
 
 import mmengine
@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import weights_to_cpu
 from torch import Tensor
 
+from pixcon_mm.checkpoint.fill import check_values
 from pixcon_mm.checkpoint.load import load_tensors
 from pixcon_mm.checkpoint.run_checkpoint import Checkpoint, write_checkpoint
 from pixcon_mm.engine.model_state import find_non_finite, unwrap
@@ -56,14 +57,14 @@ def gather_checkpoint(
 
 
 def save_finite(
-    checkpoint: Checkpoint, path: Path, exempt: Iterable[str] = ()
+    checkpoint: Checkpoint, path: Path, exempt: Container[str] = ()
 ) -> None:
     """Write a checkpoint unless a value in it is not finite.
 
     Args:
         checkpoint (dict): Weights, averaged weights and optimiser are checked.
         path (Path): File to write.
-        exempt (Iterable[str]): Buffers that need not be finite.
+        exempt (Container[str]): Buffers that need not be finite.
 
     Raises:
         UserError: If a tensor is not finite. Names the first one; nothing is
@@ -95,18 +96,25 @@ def save_finite(
     write_checkpoint(checkpoint, path)
 
 
-def load_fitting_weights(runner: Runner, filename: str) -> Checkpoint:
+def load_fitting_weights(
+    runner: Runner, filename: str, exempt: Container[str] = ()
+) -> Checkpoint:
     """Fill a runner's model with the tensors of a file that fit it.
 
     This is ``load_from=``, for files of a whole model; ``--pretrained`` fills
     a backbone, strictly, in ``PretrainedHook``. One warning names tensors of
     the model that are not filled, such as a head for other classes.
 
+    Args:
+        runner (Runner): A runner that has its model.
+        filename (str): A local file of weights.
+        exempt (Container[str]): Buffers that need not be finite.
+
     Returns:
         dict: ``state_dict``, all tensors of the file.
 
     Raises:
-        UserError: If nothing fits.
+        UserError: If nothing fits, or a tensor that fits cannot be trained on.
     """
     if '://' in filename:
         raise UserError(
@@ -131,6 +139,7 @@ def load_fitting_weights(runner: Runner, filename: str) -> Checkpoint:
             f'fits the model; the first is {next(iter(tensors))}. Use '
             '--pretrained for weights of a backbone.'
         )
+    check_values(model, fitting, 'load_from', filename, exempt)
     unwrap(runner.model).load_state_dict({**model, **fitting})
     runner.logger.info(
         f'model: {len(fitting)}/{len(model)} tensors from {filename}'

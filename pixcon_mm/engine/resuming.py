@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
-from pixcon_mm.checkpoint.fill import find_difference
+from pixcon_mm.checkpoint.fill import check_values, find_difference
 from pixcon_mm.checkpoint.run_checkpoint import (
     list_checkpoints,
     load_checkpoint,
@@ -93,7 +93,7 @@ def restore_run(runner: Runner, path: Path) -> None:
     checkpoint = load_checkpoint(path)
     runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
     meta, scale = checkpoint['meta'], scale_of(runner)
-    _restore_model(runner.model, checkpoint['state_dict'], path)
+    _restore_model(runner, checkpoint['state_dict'], path)
     trained = (meta.get('dataset_meta') or {}).get('classes') or ()
     renamed = compare_trained(runner.cfg, trained, str(path))
     notes = _restore_position(runner, meta, scale)
@@ -112,13 +112,16 @@ def restore_run(runner: Runner, path: Path) -> None:
         _leave_behind(runner, path)
 
 
-def _restore_model(model: nn.Module, tensors: dict, path: Path) -> None:
+def _restore_model(runner: Runner, tensors: dict, path: Path) -> None:
     """Load every tensor of a model, or stop."""
-    own = unwrap(model).state_dict()
+    model = unwrap(runner.model)
+    own = model.state_dict()
     difference = find_difference(own, tensors, 'the file')
     if difference:
         raise _misfit(path, difference)
-    unwrap(model).load_state_dict(tensors)
+    exempt = getattr(runner, 'unbounded', ())
+    check_values(own, tensors, 'model', str(path), exempt)
+    model.load_state_dict(tensors)
 
 
 def _misfit(path: Path, reason: str) -> UserError:

@@ -64,14 +64,15 @@ class PixConRunner(Runner):
 
     Attributes:
         saved_iter (int | None): Iterations done at the last checkpoint.
-        unbounded (set[str]): Names of buffers that are not finite at the
-            start, such as masks of minus infinity; they may stay so.
+        unbounded (set[str]): Names of buffers that are not finite in the
+            new model, such as masks of minus infinity; they may stay so.
     """
 
     def __init__(self, *args, **kwargs):
         self.saved_iter: int | None = None
-        self.unbounded: set[str] = set()
         super().__init__(*args, **kwargs)
+        buffers = dict(unwrap(self.model).named_buffers())
+        self.unbounded = {*find_non_finite(buffers)}
         self.register_hook(RunSummaryHook())
         self._stop_hook = StopSignalHook()
         self.register_hook(self._stop_hook)
@@ -303,8 +304,6 @@ class PixConRunner(Runner):
         """Resume, load a whole model's weights, or neither, by the config."""
         if not self._has_loaded:
             self._load_start()
-        buffers = dict(unwrap(self.model).named_buffers())
-        self.unbounded = {*find_non_finite(buffers)}
 
     def _load_start(self) -> None:
         if self._resume:
@@ -337,8 +336,9 @@ class PixConRunner(Runner):
             dict: ``state_dict``, the tensors of the file.
 
         Raises:
-            UserError: If it is damaged, holds code, or nothing fits.
+            UserError: If it is damaged, holds code, nothing fits, or a value
+                is not finite.
         """
-        checkpoint = load_fitting_weights(self, filename)
+        checkpoint = load_fitting_weights(self, filename, self.unbounded)
         self._has_loaded = True
         return checkpoint

@@ -236,12 +236,12 @@ def test_classifier_and_absent_stage_are_left_out(resnets):
     [
         (
             lambda weights: weights.pop('bn1.running_mean'),
-            '1 of 3 tensors are not in FILE, the first is bn1.running_mean: '
+            '1 of 3 tensors is not in FILE, the first is bn1.running_mean: '
             'only some of the weights belong to this model',
         ),
         (
             lambda weights: weights.update({'conv1.weight': torch.ones(3, 2)}),
-            '1 of 3 tensors have another shape in FILE, .* conv1.weight '
+            '1 of 3 tensors has another shape in FILE, .* conv1.weight '
             r'\(3x2, and 2x3 in the model\): .* name the config',
         ),
         (
@@ -252,30 +252,30 @@ def test_classifier_and_absent_stage_are_left_out(resnets):
         ),
         (
             lambda weights: weights['conv1.weight'].fill_(float('nan')),
-            r'1 of 3 tensors hold NaN .* in FILE, .* conv1.weight '
+            r'1 of 3 tensors holds NaN .* in FILE, .* conv1.weight '
             r'\(6 of its 6 values\): .* diverged',
         ),
         (
             lambda weights: weights.update(
                 {'conv1.weight': 1e300 * torch.ones(2, 3).double()}
             ),
-            r'1 of 3 tensors hold NaN or infinite .*in FILE',
+            r'1 of 3 tensors holds NaN or infinite .*in FILE',
         ),
         (
             lambda weights: weights.update(
                 {'conv1.weight': torch.ones(2, 3, dtype=torch.int8)}
             ),
-            r'1 of 3 tensors are no dense .* \(torch.int8.*quantised',
+            r'1 of 3 tensors has no dense .* \(torch.int8.*quantised',
         ),
         (
             lambda weights: weights.update(
                 {'conv1.weight': torch.ones(2, 3).to_sparse()}
             ),
-            r'1 of 3 tensors are no dense .*sparse_coo',
+            r'1 of 3 tensors has no dense .*sparse_coo',
         ),
         (
             lambda weights: weights.update({'conv1.bias': torch.ones(2)}),
-            'no place for 1 tensors of FILE, the first is conv1.bias',
+            'no place for 1 tensor of FILE, the first is conv1.bias',
         ),
     ],
 )

@@ -256,7 +256,7 @@ ADAM = dict(optimizer=dict(_delete_=True, type='Adam', lr=0.1))
         (GROUPS, 'SGD for 1 group of parameters, and the run uses SGD for'),
         (drop, 'not in the file, the first is norm.running_var'),
         (reshape, 'linear.weight (5x4, and 3x4 in the model)'),
-        (add, 'no place for 1 tensors of the file, the first is head'),
+        (add, 'no place for 1 tensor of the file, the first is head'),
     ],
 )
 def test_what_cannot_follow_is_refused(tmp_path, change, words):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import AmpOptimWrapper
+from mmengine.registry import MODELS
 from torch import nn
 
 from pixcon_mm.engine import PixConRunner
@@ -245,6 +246,41 @@ def test_weights_of_which_none_fits_are_refused(cfg, tmp_path):
     cfg.load_from = str(path)
     with pytest.raises(UserError, match='none of the 1 tensors .* fits'):
         train(cfg)
+
+
+@pytest.mark.parametrize('key', ['load_from', 'resume'])
+def test_values_that_are_not_finite_are_refused(cfg, tmp_path, key):
+    runner, _ = train(cfg)
+    path = tmp_path / 'epoch_1.pth'
+    saved = torch.load(
+        Path(runner.work_dir) / 'epoch_1.pth', weights_only=True
+    )
+    saved['state_dict']['norm.running_var'][1] = torch.nan
+    torch.save(saved, path)
+    cfg.load_from, cfg.resume = str(path), key == 'resume'
+    words = r'1 of 7 tensors holds NaN .* norm.running_var \(1 of its 3 '
+    with pytest.raises(UserError, match=words):
+        train(cfg)
+
+
+@MODELS.register_module()
+class MaskedModel(toy.ToyModel):
+    """Has a buffer that is never finite."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer('mask', torch.tensor([0, -torch.inf]))
+
+
+def test_a_mask_of_minus_infinity_may_be_saved_and_loaded(cfg):
+    cfg.model.type = 'MaskedModel'
+    runner, _ = train(cfg)
+    path = Path(runner.work_dir) / 'epoch_1.pth'
+    for cfg.resume in (False, True):
+        cfg.load_from = str(path)
+        runner, _ = train(cfg)
+        assert runner.unbounded == {'mask'}
+        assert runner.model.mask.tolist() == [0, -torch.inf]
 
 
 def test_a_run_from_weights_is_a_new_run(cfg):

@@ -98,7 +98,7 @@ def test_a_weight_that_is_missing_stops(segmentor, images, tmp_path):
     part = tmp_path / 'part.pth'
     torch.save(tensors, part)
     words = [str(w) for w in (config, part, images, '--out', tmp_path / 'o')]
-    with pytest.raises(UserError, match='1 of .* tensors are not in'):
+    with pytest.raises(UserError, match='1 of .* tensors is not in'):
         tool.main(words)
 
 
