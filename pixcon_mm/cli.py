@@ -8,7 +8,7 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from mmengine.config import Config
@@ -77,6 +77,31 @@ def parse_options(
         parser.error(
             '--cfg-options takes key=value, without spaces around the ='
         )
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Make the type of an option that takes an integer with a lower bound.
+
+    Example:
+        >>> at_least(1)('3')
+        3
+        >>> at_least(1)('0')
+        Traceback (most recent call last):
+        argparse.ArgumentTypeError: '0' is not an integer of at least 1
+    """
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(
+                f'{text!r} is not an integer of at least {least}'
+            )
+        return value
+
+    return read
 
 
 def prepare_config(args: argparse.Namespace, work_dir: str) -> Config:
@@ -171,8 +196,6 @@ def set_epochs(cfg: Config, epochs: int) -> None:
             f'--epochs: {cfg.filename} counts iterations; use --cfg-options '
             'to set train_cfg.max_iters=N and the ends of param_scheduler.'
         )
-    if epochs < 1:
-        raise UserError(f'--epochs {epochs}: a run needs at least one epoch.')
 
     def moved(epoch: int) -> int:
         if epoch >= old:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from urllib.error import URLError
 
 from mmengine import registry as registries
 from mmengine.config import Config
@@ -55,6 +56,13 @@ TROUBLES: tuple[tuple[type, str, str], ...] = (
         r'Please run "(pip install (?:[^"]* )?([^" ]+))" to install',
         'The config uses {1}, which is not installed: run `{0}`, or remove it '
         'from the config (visualizer.vis_backends).',
+    ),
+    # urllib: weights of another project's config, by their address
+    (
+        URLError,
+        r'^(?:<urlopen error )?(.+?)>?$',
+        'A download has failed ({}): check the network and the address, or '
+        'download the file yourself and put its path into the config.',
     ),
     # gloo and NCCL
     (
@@ -176,7 +184,8 @@ def explain(error: BaseException, cfg: Config | None = None) -> str | None:
         )
         if sentence:
             return sentence
-        link = link.__cause__ or link.__context__
+        is_hidden = link.__suppress_context__  # by "raise ... from None"
+        link = link.__cause__ or (None if is_hidden else link.__context__)
     return None
 
 

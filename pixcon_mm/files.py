@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,21 +75,36 @@ def atomic_write(path: Path, content: bytes) -> None:
 
 
 def check_out(path: Path) -> None:
-    """Check that a result can be written, before the long work starts.
+    """Check that a file can be written, before the long work starts.
 
     Raises:
-        UserError: If the folder of ``--out`` cannot be made, or the path is
-            a folder itself.
+        UserError: If its folder cannot be written, or the path is a folder
+            itself.
+    """
+    check_folder(path.parent)
+    if path.is_dir():
+        raise UserError(f'{path} is a folder: name a file in it with --out.')
+
+
+def check_folder(folder: Path, option: str = '--out') -> None:
+    """Make a folder for results, and check that it can be written.
+
+    Args:
+        folder (Path): The folder.
+        option (str): Option that names it, for the message.
+
+    Raises:
+        UserError: If it cannot be made, or no file can be written there.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        # The permissions do not tell it for root, nor on a network.
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise UserError(
-            f'--out {path}: its folder cannot be made ({error.strerror}): '
-            'name another file.'
+            f'{folder} cannot be written ({error.strerror}): name another '
+            f'place with {option}.'
         ) from error
-    if path.is_dir():
-        raise UserError(f'--out {path} is a folder: name a file in it.')
 
 
 def remove_parts(folder: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from itertools import islice
+from urllib.request import urlopen
 
 import pytest
 import torch
@@ -129,10 +130,17 @@ def test_mistake_behind_other_errors():
         try:
             because()
         except ValueError:
+            raise KeyError('third')  # noqa: B904
+
+    def hidden():
+        try:
+            because()
+        except ValueError:
             raise KeyError('third') from None
 
     assert explained(because) == 'No images.'
     assert explained(while_handling) == 'No images.'
+    assert explained(hidden) is None
 
 
 class Unreadable(Dataset):
@@ -317,6 +325,13 @@ def test_a_worker_that_is_lost_while_it_passes_a_batch(error):
     assert sentence.startswith('A worker of the loader ended while')
     assert sentence.endswith(AFTER)
     assert explain(EOFError('Ran out of input')) is None
+
+
+def test_a_failed_download_is_no_lost_worker():
+    # Nothing listens at this port, the one of discard.
+    words = explained(lambda: urlopen('http://127.0.0.1:9/a.pth'))
+    assert words.startswith('A download has failed ([Errno 111] Connection')
+    assert 'put its path into the config' in words
 
 
 CONNECTION = 'connection to another process of the run is lost'

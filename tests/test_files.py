@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from pixcon_mm.files import remove_parts, whole_file
+from pixcon_mm.errors import UserError
+from pixcon_mm.files import check_out, remove_parts, whole_file
 
 
 @pytest.fixture
@@ -102,3 +103,11 @@ def test_a_kill_leaves_the_old_file_and_a_part_that_goes_later(path):
     (path.parent / '.hidden').write_bytes(b'of the user')
     remove_parts(path.parent)
     assert sorted(content(path.parent)) == ['.hidden', 'a.part', 'file.bin']
+
+
+def test_a_folder_that_cannot_be_written_is_found_at_the_start(path):
+    check_out(path)
+    assert content(path.parent) == {'file.bin': b'old'}
+    # A folder without room for files, even those of root.
+    with pytest.raises(UserError, match=r'^/proc cannot be written \('):
+        check_out(path.__class__('/proc/metrics.json'))

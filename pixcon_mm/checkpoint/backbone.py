@@ -83,7 +83,8 @@ def backbone_tensors(
     Args:
         tensors (dict[str, Tensor]): A full pre-training checkpoint, ours or
             the release's, or a bare backbone, or a classifier.
-        prefix (str, optional): Prefix of the backbone's names in the file;
+        prefix (str, optional): Prefix of the backbone's names in the file,
+            whose last dot may be left out, as in OpenMMLab's ``init_cfg``;
             None tries those of ``KNOWN_PREFIXES``.
 
     Returns:
@@ -95,9 +96,11 @@ def backbone_tensors(
     Example:
         >>> backbone_tensors({'backbone.conv1.weight': 1, 'neck.fc': 2})
         {'conv1.weight': 1}
-        >>> backbone_tensors({'f.conv1.weight': 1}, prefix='f.')
+        >>> backbone_tensors({'f.conv1.weight': 1}, prefix='f')
         {'conv1.weight': 1}
     """
+    if prefix and not prefix.endswith('.'):
+        prefix += '.'
     for start in KNOWN_PREFIXES if prefix is None else (prefix,):
         found = _under(start, tensors)
         if found:

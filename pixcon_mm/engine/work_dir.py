@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import socket
 from pathlib import Path
 from typing import IO
@@ -16,7 +17,9 @@ LOCK = '.lock'
 LOG_FOLDER = re.compile(r'\d{8}_\d{6}')
 
 
-def claim(work_dir: Path, resumes: bool, overwrite: bool) -> IO[str]:
+def claim(
+    work_dir: Path, resumes: bool, overwrite: bool, discard: bool = False
+) -> IO[str]:
     """Lock the folder of a run.
 
     Args:
@@ -24,6 +27,7 @@ def claim(work_dir: Path, resumes: bool, overwrite: bool) -> IO[str]:
         resumes (bool): Whether the run continues from the checkpoints there.
         overwrite (bool): Whether to start over if there are some. They are
             moved aside.
+        discard (bool): With ``overwrite``, delete them instead: a trial's.
 
     Returns:
         IO[str]: The lock. It holds until the process ends, however it ends.
@@ -70,8 +74,15 @@ def claim(work_dir: Path, resumes: bool, overwrite: bool) -> IO[str]:
                 'another folder with --work-dir.'
             )
         logs = [p for p in work_dir.iterdir() if LOG_FOLDER.match(p.name)]
-        aside = set_aside(work_dir, [*work_dir.glob('*.pth'), *logs])
-        print(f'The earlier run is now in {aside}.')
+        files = [*work_dir.glob('*.pth')]
+        if discard:
+            for path in files:
+                path.unlink()
+            for folder in logs:
+                shutil.rmtree(folder)
+        else:
+            aside = set_aside(work_dir, [*files, *logs])
+            print(f'The earlier run is now in {aside}.')
     return lock
 
 

@@ -116,7 +116,7 @@ def match_by_coordinate(
 
 def semantic_weights(
     similarity: Tensor,
-    has_counterpart: Tensor | None,
+    has_counterpart: Tensor,
     power: float = 2.0,
     use_mask: bool = True,
 ) -> Tensor:
@@ -134,8 +134,7 @@ def semantic_weights(
     Args:
         similarity (Tensor): r, similarity of each query cell to its match,
             in [-1, 1] or NaN. Shape (B, N).
-        has_counterpart (Tensor): Bool, shape (B, N); may be None if
-            ``use_mask`` is False.
+        has_counterpart (Tensor): Bool. Shape (B, N).
         power (float): p, above 0.
         use_mask (bool): If False, all cells weigh max(r, 0) ** power, and
             ``has_counterpart`` is not used.
@@ -149,7 +148,7 @@ def semantic_weights(
         tensor([[0.0000, 0.2500, 1.0000]])
     """
     similarity = similarity.detach().clamp(-1, 1)
-    if not use_mask or has_counterpart is None:
+    if not use_mask:
         return similarity.nan_to_num(nan=1.0).clamp(min=0) ** power
     is_nan = similarity.isnan()
     weighs_one = has_counterpart | is_nan

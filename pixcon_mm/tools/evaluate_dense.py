@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from pixcon_mm import __version__
+from pixcon_mm.cli import at_least
 from pixcon_mm.errors import run_tool
 from pixcon_mm.evaluation.backbones import find_device, load_backbone
 from pixcon_mm.files import atomic_write, check_out
@@ -50,31 +51,35 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         choices=NAMES,
     )
     add('--out', type=Path, help='JSON; default: dense.json in work_dirs/')
-    add('--stride', type=int, help='dilate a CNN to this stride: 16 or 8')
+    add(
+        '--stride',
+        type=at_least(1),
+        help='dilate a CNN to this stride: 16 or 8',
+    )
     add(
         '--size',
-        type=int,
+        type=at_least(1),
         nargs='+',
         metavar='PIXELS',
         help='side of the images, or height and width (knn 512, others 448)',
     )
     add(
         '--crop-size',
-        type=int,
+        type=at_least(1),
         default=224,
         help='side of the crops for correspondence (224)',
     )
     add('--classes', nargs='+', help='class names to evaluate (all)')
     add('--train-split', default='train', help="VOC's list, as trainaug")
     add('--val-split', default='val', help='list of the images to test')
-    add('--train-images', type=int, help='take this many at random')
-    add('--val-images', type=int, help='take this many at random')
+    add('--train-images', type=at_least(1), help='take this many at random')
+    add('--val-images', type=at_least(1), help='take this many at random')
     add(
         '--mask-size',
-        type=int,
+        type=at_least(1),
         help='side of the square that masks are resized to (full resolution)',
     )
-    add('--k', type=int, default=30, help='nearest neighbours (30)')
+    add('--k', type=at_least(1), default=30, help='nearest neighbours (30)')
     add(
         '--temperature',
         type=float,
@@ -83,40 +88,39 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add(
         '--memory',
-        type=int,
+        type=at_least(0),
         default=102400,
         help='largest number of training cells (102400), 0 for all',
     )
     add(
         '--shares',
-        type=int,
+        type=at_least(1),
         nargs='+',
         default=[1],
         metavar='N',
         help='use 1/N of the training images, for each N, such as 1 8 64 128',
     )
-    add('--linear-epochs', type=int, default=25)
-    add('--clusters', type=int, default=500, help='number of clusters (500)')
+    add('--linear-epochs', type=at_least(1), default=25)
+    add(
+        '--clusters',
+        type=at_least(1),
+        default=500,
+        help='number of clusters (500)',
+    )
     add('--seed', type=int, default=0)
-    add('--batch-size', type=int, default=16)
-    add('--workers', type=int, default=2, help='processes that read images')
+    add('--batch-size', type=at_least(1), default=16)
+    add(
+        '--workers',
+        type=at_least(0),
+        default=2,
+        help='processes that read images',
+    )
     add('--device', help='default: cuda if available, else cpu')
     args = parser.parse_args(argv)
     if len(args.size or ()) > 2:
         parser.error('--size takes one number, or height and width')
-    at_least = dict(k=1, memory=0, crop_size=1, batch_size=1, workers=0)
-    for name in ('linear_epochs', 'clusters', 'mask_size'):
-        at_least[name] = 1
-    for name in ('train_images', 'val_images', 'stride'):
-        at_least[name] = 1
-    for name, least in at_least.items():
-        value = getattr(args, name)
-        if value is not None and value < least:
-            parser.error(
-                f'--{name.replace("_", "-")} must be at least {least}'
-            )
-    if args.temperature <= 0 or min(args.shares) < 1:
-        parser.error('--temperature must be above 0, --shares at least 1')
+    if args.temperature <= 0:
+        parser.error('--temperature must be above 0')
     return args
 
 

@@ -20,7 +20,7 @@ from pixcon_mm.checkpoint.load import load_tensors, sha256_of
 from pixcon_mm.errors import UserError, check_installed, run_tool
 from pixcon_mm.evaluation.backbones import load_backbone
 from pixcon_mm.evaluation.onnx_file import to_onnx
-from pixcon_mm.files import atomic_write, check_out
+from pixcon_mm.files import atomic_write, check_folder, check_out
 
 # A folder has no suffix.
 FORMATS = {**SUFFIXES, 'huggingface': ('',), 'onnx': ('.onnx',)}
@@ -102,9 +102,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "format, such as 'module.encoder_q.'",
     )
     args = parser.parse_args(argv)
-    # The dot at the end is optional, as in OpenMMLab's init_cfg.
-    if args.prefix and not args.prefix.endswith('.'):
-        args.prefix += '.'
     if (args.format == 'onnx') != bool(args.arch):
         parser.error('--format onnx needs --arch, and no other format has it')
     return args
@@ -112,7 +109,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def check_name(out: Path, checkpoint: Path, file_format: str) -> None:
     """Stop if the file is the checkpoint, or if its suffix is wrong."""
-    check_out(out / 'config.json' if file_format == 'huggingface' else out)
+    if file_format == 'huggingface':
+        check_folder(out)
+    else:
+        check_out(out)
     if out.exists() and checkpoint.exists() and out.samefile(checkpoint):
         raise UserError(
             f'--out {out} is the checkpoint itself, which would be lost: '

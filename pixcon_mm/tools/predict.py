@@ -30,7 +30,7 @@ from pixcon_mm.cli import parse_options, quiet, read_config
 from pixcon_mm.datasets.decoding import decode_whole
 from pixcon_mm.datasets.listing import PICTURES
 from pixcon_mm.errors import UserError, run_tool
-from pixcon_mm.files import as_line, atomic_write, check_out
+from pixcon_mm.files import as_line, atomic_write, check_folder
 from pixcon_mm.tools.test import load
 from pixcon_mm.visualization.predictions import (
     MIN_SCORE,
@@ -236,7 +236,7 @@ def main(argv: list[str] | None = None) -> None:
     """Predict all images, and write pictures and predictions."""
     args = parse_args(argv)
     names = list_images(args.images)
-    check_out(args.out / 'vis' / 'picture.jpg')
+    check_folder(args.out)
     cfg = read_config(args.config, args.cfg_options)
     check_names(cfg)
     inferencer = build_inferencer(

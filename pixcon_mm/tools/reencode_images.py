@@ -29,6 +29,7 @@ from statistics import mean
 import numpy as np
 from PIL import ExifTags, Image
 
+from pixcon_mm.cli import at_least
 from pixcon_mm.datasets.decoding import decode_whole
 from pixcon_mm.datasets.listing import list_images, readable_suffixes, spread
 from pixcon_mm.datasets.loading import BrokenImageError, LoadSceneImage
@@ -100,22 +101,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--quality', type=int, default=90, help='default: 90')
     parser.add_argument(
         '--short-side',
-        type=int,
+        type=at_least(1),
         help='limit of the short side, in pixels; default: none',
     )
     parser.add_argument(
         '--workers',
-        type=int,
+        type=at_least(1),
         default=os.cpu_count(),
         help='number of processes; default: one for each core',
     )
     args = parser.parse_args(argv)
     if not 1 <= args.quality <= 100:
         parser.error(f'--quality {args.quality}: must be 1 to 100')
-    if args.short_side is not None and args.short_side < 1:
-        parser.error(f'--short-side {args.short_side}: must be positive')
-    if args.workers < 1:
-        parser.error(f'--workers {args.workers}: must be positive')
     return args
 
 

@@ -16,6 +16,7 @@ from pixcon_mm.checkpoint.fill import load_strict
 from pixcon_mm.checkpoint.load import StateDict, load_weights, sha256_of
 from pixcon_mm.classes import compare_trained
 from pixcon_mm.cli import (
+    at_least,
     build_runner,
     config_errors,
     end_process_group,
@@ -27,7 +28,7 @@ from pixcon_mm.data_paths import check_data
 from pixcon_mm.datasets.labels import check_labels
 from pixcon_mm.engine.model_state import unwrap
 from pixcon_mm.errors import UserError, run_tool
-from pixcon_mm.files import atomic_write, check_out
+from pixcon_mm.files import atomic_write, check_folder, check_out
 from pixcon_mm.metrics.table import metric_table
 from pixcon_mm.visualization.predictions import write_pairs
 
@@ -50,7 +51,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--show',
-        type=int,
+        type=at_least(1),
         default=20,
         metavar='N',
         help='number of pictures in --show-dir, from all of the test set; '
@@ -61,10 +62,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='skip the check of labels (tools/check_data.py)',
     )
-    args = parse(parser, argv)
-    if args.show < 1:
-        parser.error('--show must be at least 1')
-    return args
+    return parse(parser, argv)
 
 
 def prepare(args: argparse.Namespace) -> Config:
@@ -132,7 +130,7 @@ def main(argv: list[str] | None = None) -> None:
         check_labels(cfg, ('test_dataloader',))
     check_out(out)
     if args.show_dir:
-        check_out(args.show_dir / 'picture.jpg')
+        check_folder(args.show_dir, '--show-dir')
     with config_errors(cfg):
         runner = build_runner(cfg)
         load(unwrap(runner.model), weights.tensors, args.checkpoint)

@@ -3,7 +3,9 @@
 import argparse
 import copy
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from typing import IO
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
@@ -11,6 +13,7 @@ from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from pixcon_mm.cli import (
+    at_least,
     build_runner,
     config_errors,
     end_process_group,
@@ -58,7 +61,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add(
         '--epochs',
-        type=int,
+        type=at_least(1),
         help='length of the run; its schedule is scaled as well',
     )
     add(
@@ -81,7 +84,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add(
         '--total-batch',
-        type=int,
+        type=at_least(1),
         help='images per optimiser step, shared by all processes',
     )
     add(
@@ -95,8 +98,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def prepare(args: argparse.Namespace) -> Config:
     """Apply the command line to the config."""
-    name = Path(args.config).stem + '_quick' * args.quick
-    cfg = prepare_config(args, f'work_dirs/{name}')
+    cfg = prepare_config(args, default_work_dir(args))
     for key in ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'):
         if not cfg.get(key):
             raise UserError(
@@ -129,14 +131,19 @@ def prepare(args: argparse.Namespace) -> Config:
         cfg.auto_scale_lr.enable = True
     if args.total_batch:
         share_batch(cfg, args.total_batch, rank_and_size(args.launcher)[1])
-    if args.quick:
-        if cfg.get('resume') or args.epochs or args.total_batch:
-            raise UserError(
-                '--quick sets the length and the batch of a trial: leave out '
-                '--resume, --epochs and --total-batch.'
-            )
-        args.note = make_quick(cfg)
+    has_length = cfg.get('resume') or args.epochs or args.total_batch
+    if args.quick and has_length:
+        raise UserError(
+            '--quick sets the length and the batch of a trial: leave out '
+            '--resume, --epochs and --total-batch.'
+        )
     return cfg
+
+
+def default_work_dir(args: argparse.Namespace) -> str:
+    """Return the work directory of a config; a trial has its own."""
+    name = Path(args.config).stem
+    return f'work_dirs/{name}_quick' if args.quick else f'work_dirs/{name}'
 
 
 def set_pretrained(cfg: Config, source: str | None) -> None:
@@ -195,8 +202,9 @@ def show_result(runner: Runner) -> None:
         print(metric_table(metrics))
     path = Path(runner.work_dir) / 'predictions.jpg'
     try:
+        dataset = evaluation_dataset(runner)
         count = write_sheet(
-            unwrap(runner.model), evaluated(runner), runner.cfg, path, count=4
+            unwrap(runner.model), dataset, runner.cfg, path, count=4
         )
     except Exception as error:
         reason = explain(error) or f'{type(error).__name__}: {error}'
@@ -210,7 +218,7 @@ def show_result(runner: Runner) -> None:
         print(f'{shown} beside the truth in {path}', flush=True)
 
 
-def evaluated(runner: Runner) -> Dataset:
+def evaluation_dataset(runner: Runner) -> Dataset:
     """Return the validation data, or the test data if there are none."""
     if runner.val_loop is not None:
         return runner.val_loop.dataloader.dataset
@@ -221,31 +229,33 @@ def evaluated(runner: Runner) -> Dataset:
     return DATASETS.build(loader.dataset)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Train, as the command line says."""
-    args = parse_args(argv)
-    if args.launcher == 'pytorch':
-        die_with_parent()  # The parent is torchrun, which may be killed.
-    cfg = prepare(args)
-    is_first = rank_and_size(args.launcher)[0] == 0
-    if is_first:
-        check_pretrained(cfg)
-    loaders = ('train_dataloader', 'val_dataloader')
-    check_data(cfg, loaders)
-    if is_first:
-        if not args.no_label_check:
-            check_labels(cfg, loaders)
-        # The file stays open, and so the folder locked, until the end.
-        args.lock = claim(
-            Path(cfg.work_dir),
-            bool(cfg.get('resume')),
-            args.overwrite or (args.quick and not args.work_dir),
-        )
-    stopped: str | None = None
+def claim_folder(cfg: Config, args: argparse.Namespace) -> IO[str]:
+    """Lock the work directory; delete the previous trial of ``--quick``."""
+    is_trial = args.quick and cfg.work_dir == default_work_dir(args)
+    return claim(
+        Path(cfg.work_dir),
+        resumes=bool(cfg.get('resume')),
+        overwrite=args.overwrite or is_trial,
+        discard=is_trial,
+    )
+
+
+def train(cfg: Config, note: str | None) -> str | None:
+    """Train.
+
+    Args:
+        cfg (Config): Config of the run.
+        note (str | None): A line for the beginning of the log.
+
+    Returns:
+        str | None: What to say if a signal has stopped the run; None if it
+        is complete.
+    """
+    stopped = None
     with config_errors(cfg):
         runner = build_runner(cfg)
-        if args.quick:
-            runner.logger.info(args.note)
+        if note:
+            runner.logger.info(note)
         try:
             runner.train()
         except StoppedBySignal as error:
@@ -257,6 +267,26 @@ def main(argv: list[str] | None = None) -> None:
     kill_workers()
     del runner
     end_process_group()
+    return stopped
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, as the command line says."""
+    args = parse_args(argv)
+    if args.launcher == 'pytorch':
+        die_with_parent()  # The parent is torchrun, which may be killed.
+    cfg = prepare(args)
+    note = make_quick(cfg) if args.quick else None
+    is_first = rank_and_size(args.launcher)[0] == 0
+    if is_first:
+        check_pretrained(cfg)
+    loaders = ('train_dataloader', 'val_dataloader')
+    check_data(cfg, loaders)
+    if is_first and not args.no_label_check:
+        check_labels(cfg, loaders)
+    # The folder is locked as long as the file is open.
+    with claim_folder(cfg, args) if is_first else nullcontext():
+        stopped = train(cfg, note)
     if stopped:
         exit_stopped(stopped)
 

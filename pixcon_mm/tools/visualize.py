@@ -15,7 +15,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from torch import Tensor
 
 from pixcon_mm import __version__
-from pixcon_mm.cli import read_config
+from pixcon_mm.cli import at_least, read_config
 from pixcon_mm.datasets.loading import readable_images
 from pixcon_mm.datasets.transforms import resize
 from pixcon_mm.engine.hooks.pretrained_hook import fill_from, fill_model
@@ -28,7 +28,7 @@ from pixcon_mm.evaluation.backbones import (
 from pixcon_mm.evaluation.clustering import cluster
 from pixcon_mm.evaluation.dense_data import read_image
 from pixcon_mm.evaluation.features import dense_features
-from pixcon_mm.files import atomic_write, check_out
+from pixcon_mm.files import atomic_write, check_folder
 from pixcon_mm.tools.predict import list_images
 from pixcon_mm.visualization.features import (
     principal_colors,
@@ -90,7 +90,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         choices=(*PAIR_FIGURES, *OF_FEATURES),
         help='figures to draw; default: all that the model has',
     )
-    add('--max-images', type=int, default=8, help='number of images (8)')
+    add(
+        '--max-images',
+        type=at_least(1),
+        default=8,
+        help='number of images (8)',
+    )
     add(
         '--point',
         type=float,
@@ -100,14 +105,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='place of the cell for similarity, as shares of width and height '
         '(0.5 0.5)',
     )
-    add('--clusters', type=int, default=8, help='number of segments (8)')
+    add(
+        '--clusters',
+        type=at_least(1),
+        default=8,
+        help='number of segments (8)',
+    )
     add(
         '--side',
-        type=int,
+        type=at_least(1),
         default=448,
         help='longer side of images for features, in pixels (448)',
     )
-    add('--stride', type=int, help='dilate a CNN to this stride: 16 or 8')
+    add(
+        '--stride',
+        type=at_least(1),
+        help='dilate a CNN to this stride: 16 or 8',
+    )
     add('--seed', type=int, default=0, help='seed of crops, random weights')
     add('--device', help='default: cuda if there is one, else cpu')
     args = parser.parse_args(argv)
@@ -115,15 +129,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('give either --pretrained or --browse')
     if not all(0 <= share < 1 for share in args.point):
         parser.error('--point must be two numbers from 0 to below 1')
-    if min(args.max_images, args.clusters, args.side) < 1:
-        parser.error('--max-images, --clusters, --side must be at least 1')
     return args
 
 
 def main(argv: list[str] | None = None) -> None:
     """Draw the figures and write the page."""
     args = parse_args(argv)
-    check_out(args.out / 'index.html')
+    check_folder(args.out)
     args.device = find_device(args.device)
     cfg = None
     if args.arch.endswith('.py'):

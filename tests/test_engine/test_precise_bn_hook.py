@@ -97,6 +97,10 @@ def test_only_after_the_last_iteration_and_not_for_frozen_layers(batches):
     assert not model.frozen.running_mean.any()
 
 
+def test_a_model_without_batch_norms_is_left_alone(batches):
+    run(Net().eval(), batches)
+
+
 @pytest.mark.parametrize(('length', 'count'), [(4, 1), (39, 3), (400, 4)])
 def test_a_short_run_takes_fewer_batches(batches, length, count):
     used = iter(batches)

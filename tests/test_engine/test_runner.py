@@ -12,6 +12,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from pixcon_mm.engine import PixConRunner
+from pixcon_mm.engine.hooks.run_summary_hook import RunSummaryHook
 from pixcon_mm.errors import UserError, explain
 from tests import toy
 from tests.test_engine.runs import NUMBERS, log_of
@@ -88,6 +89,18 @@ def test_another_total_batch_gives_one_warning(
         assert f'is {total}, ' in line
         assert f'--total-batch {recipe}' in line
         assert f'{0.4 * total / recipe:g}.' in line
+
+
+def test_an_epoch_of_an_endless_sampler_is_that_of_all_processes(cfg):
+    cfg.train_dataloader.sampler = dict(type='InfiniteSampler')
+    cfg.train_cfg = dict(by_epoch=False, max_iters=2)
+    cfg.param_scheduler = None
+    runner = build(cfg)
+    runner._world_size = 3
+    runner._train_loop = runner.build_train_loop(cfg.train_cfg)
+    runner.optim_wrapper = runner.build_optim_wrapper(cfg.optim_wrapper)
+    RunSummaryHook().before_train(runner)
+    assert '8 images, 2 iterations an epoch, 2 in all;' in log_of(runner)
 
 
 def test_auto_scale_lr_counts_accumulation(cfg):

@@ -93,6 +93,14 @@ def test_overwrite_moves_aside(tmp_path):
     assert left == {'old-1', 'old-2', 'images', '.lock'}
 
 
+def test_a_trial_is_deleted(tmp_path):
+    (tmp_path / 'iter_4.pth').write_bytes(b'of an earlier trial')
+    (tmp_path / '20260101_120000/vis_data').mkdir(parents=True)
+    (tmp_path / 'images').mkdir()
+    claim(tmp_path, False, True, discard=True).close()
+    assert {p.name for p in tmp_path.iterdir()} == {'images', '.lock'}
+
+
 def test_a_new_folder_and_what_a_killed_write_has_left(tmp_path):
     folder = tmp_path / 'a/b'
     claim(folder, False, True).close()

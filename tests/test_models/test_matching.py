@@ -164,7 +164,8 @@ def test_weights_equal_the_loop(seed, cells, inside, power):
 def test_without_mask_it_is_a_power():
     """Rounding above 1 and negative similarities are cut off."""
     r = torch.tensor([[0.5, 1 + 1e-5, -0.3]], requires_grad=True)
-    weights = semantic_weights(r, None, power=2, use_mask=False)
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    weights = semantic_weights(r, mask, power=2, use_mask=False)
     assert torch.equal(weights, torch.tensor([[0.25, 1.0, 0.0]]))
     assert not weights.requires_grad
 

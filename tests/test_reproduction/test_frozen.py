@@ -140,7 +140,7 @@ def test_a_report_of_another_checkpoint_is_refused(tmp_path, fake_tools):
     [
         (knn(neighbours=3), 'unrecognized arguments: --neighbours 3'),
         (knn(protocols='knns'), "invalid choice: 'knns'"),
-        (knn(k=0), '--k must be at least 1'),
+        (knn(k=0), "--k: '0' is not an integer of at least 1"),
         (knn(seed=3), 'seed is set by each run'),
         (knn(data='{tyo}'), "there is no 'tyo' in data. Did you mean 'toy'"),
         (dict(knn(), gpus=2), 'one GPU at most'),

@@ -176,7 +176,7 @@ def test_checkpoint_is_never_overwritten(run, checkpoint, monkeypatch, way):
     [
         ('', 'is a folder'),
         ('a.pth', r'\*\.pkl'),
-        ('epoch_2.pth/a.pkl', 'its folder cannot be made'),
+        ('epoch_2.pth/a.pkl', 'epoch_2.pth cannot be written'),
     ],
 )
 def test_impossible_places(run, checkpoint, out, reason):

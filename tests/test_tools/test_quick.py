@@ -7,6 +7,7 @@ import torch
 from mmengine.dataset import DefaultSampler
 
 from pixcon_mm.config import load_config
+from pixcon_mm.errors import UserError
 from pixcon_mm.quick import EDGE, FirstSampler, make_quick
 from pixcon_mm.tools import train
 from tests import ROOT, benchmarks
@@ -67,19 +68,34 @@ def test_a_trial_saves_and_validates(name, call, tmp_path, monkeypatch):
         assert re.search(r'\(val\) .*\[4/4\]', shown)
 
 
-def test_a_trial_may_be_repeated_and_takes_no_length(call, monkeypatch):
+def test_a_trial_takes_no_length(call):
     words = [str(CONFIGS / 'pretrain/pixcon_r18_demo.py'), '--quick']
     for option in (['--resume'], ['--epochs', '3'], ['--total-batch', '8']):
         status, _, errors = call(train.main, *words, *option)
         assert (status, errors.count('\n')) == (1, 1)
         assert errors.startswith('error: --quick sets the length')
-    claimed = []
-    monkeypatch.setattr(train, 'claim', lambda *args: claimed.append(args))
+
+
+def test_a_repeated_trial_replaces_only_the_previous_one(
+    monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, 'build_runner', lambda cfg: 1 / 0)
-    for folder, overwrites in ([], True), (['--work-dir', 'x'], False):
-        with pytest.raises(ZeroDivisionError):
-            train.main([*words, *folder])
-        assert claimed.pop()[1:] == (False, overwrites)
+    words = [str(CONFIGS / 'pretrain/pixcon_r18_demo.py'), '--quick']
+    own = ['--cfg-options', f'work_dir={tmp_path}/mine']
+    for folder, option, is_left in (
+        ('work_dirs/pixcon_r18_demo_quick', [], False),
+        ('work_dirs/mine', ['--work-dir', 'work_dirs/mine'], True),
+        ('mine', own, True),
+    ):
+        path = tmp_path / folder / 'epoch_1.pth'
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b'of an earlier run')
+        error = UserError if is_left else ZeroDivisionError
+        with pytest.raises(error, match='by zero|has checkpoints'):
+            train.main([*words, *option])
+        assert path.exists() == is_left
+        assert not [*path.parent.glob('old-*')]
 
 
 @pytest.mark.parametrize(

@@ -157,10 +157,13 @@ def test_place_of_the_metrics_is_checked_before_the_evaluation(
     work = ['--work-dir', tmp_path / 'work']
     for out, words in (
         (tmp_path, 'is a folder: name a file in it'),
-        (tmp_path / 'file/metrics.json', 'its folder cannot be made'),
+        (tmp_path / 'file/metrics.json', 'file cannot be written .* --out'),
     ):
         with pytest.raises(UserError, match=words):
             run(config, checkpoint, '--out', out, *work)
+    words = r'file cannot be written \(File exists\): .* with --show-dir\.'
+    with pytest.raises(UserError, match=words):
+        run(config, checkpoint, '--show-dir', tmp_path / 'file', *work)
 
 
 def test_a_mistake_is_one_sentence_and_exit_code_1(trained, tmp_path, call):

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -81,15 +82,20 @@ def test_one_process_claims_the_work_dir_for_all(
     monkeypatch, config, number, claims, resumes
 ):
     claimed = []
+
+    def claim(folder, resumes, overwrite, discard):
+        claimed.append((folder, resumes, overwrite, discard))
+        return nullcontext()
+
     monkeypatch.setenv('SLURM_PROCID', number)
-    monkeypatch.setattr(train, 'claim', lambda *args: claimed.append(args))
+    monkeypatch.setattr(train, 'claim', claim)
     monkeypatch.setattr(train, 'build_runner', lambda cfg: 1 / 0)
     words = ['--launcher', 'slurm', '--work-dir', str(config.parent)]
     # Resuming can be asked for in the config as well.
     words += ['--cfg-options', 'resume=True'] if resumes else []
     with pytest.raises(ZeroDivisionError):
         train.main([str(config), *words])
-    assert claimed == [(config.parent, resumes, False)] * claims
+    assert claimed == [(config.parent, resumes, False, False)] * claims
 
 
 @pytest.mark.parametrize(
@@ -98,6 +104,15 @@ def test_one_process_claims_the_work_dir_for_all(
 def test_overwriting_and_resuming_exclude_each_other(config, resume):
     with pytest.raises(UserError, match='exclude each other'):
         prepare(config, '--overwrite', *resume)
+
+
+@pytest.mark.parametrize('option', ['--epochs', '--total-batch'])
+@pytest.mark.parametrize('number', ['0', '-512', '1.5'])
+def test_numbers_below_one_are_refused(option, number, capsys):
+    with pytest.raises(SystemExit):
+        train.parse_args(['c.py', option, number])
+    words = f"{option}: '{number}' is not an integer of at least 1"
+    assert words in capsys.readouterr().err
 
 
 ERRORS = {

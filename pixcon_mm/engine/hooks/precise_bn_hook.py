@@ -80,6 +80,8 @@ class PreciseBatchNormHook(Hook):
             and layer.training
             and layer.track_running_stats
         ]
+        if not layers:
+            return
         count = min(self.num_batches, max(runner.max_iters // 10, 1))
         runner.logger.info(
             f'Precise BN: statistics of {len(layers)} layers from '
@@ -108,9 +110,9 @@ class PreciseBatchNormHook(Hook):
         mean, square = moments
         variance = (square - mean**2).clamp(min=0)
         sizes = [layer.num_features for layer in layers]
+        means, variances = mean.split(sizes), variance.split(sizes)
         for layer, momentum, m, v in zip(
-            *(layers, momenta, mean.split(sizes), variance.split(sizes)),
-            strict=True,
+            layers, momenta, means, variances, strict=True
         ):
             layer.momentum = momentum
             layer.running_mean.copy_(m)

@@ -1,8 +1,11 @@
 """Summary of a run at its start: batch, rate and length, and warnings."""
 
+import math
+
 from mmengine.hooks import Hook
 from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop
 
 from pixcon_mm.engine.log_line import batch_size
 from pixcon_mm.engine.schedules import WarmupLR
@@ -44,17 +47,22 @@ class RunSummaryHook(Hook):
                 'tools/test.py; to train longer, --epochs N or '
                 'train_cfg.max_iters=N.'
             )
-        product = ' x '.join(
-            [
-                counted(runner.world_size, 'process'),
-                counted(batch, 'image'),
-                *[counted(steps, 'accumulated batch')] * (steps > 1),
-            ]
-        )
+        factors = [
+            counted(runner.world_size, 'process'),
+            counted(batch, 'image'),
+        ]
+        if steps > 1:
+            factors.append(counted(steps, 'accumulated batch'))
+        epoch = len(loader)
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            # The length of an endless sampler is that of the whole set.
+            images = len(loader.dataset)
+            epoch = math.ceil(images / (batch * runner.world_size))
         info(
             f'{counted(len(loader.dataset), "image")}, '
-            f'{counted(len(loader), "iteration")} an epoch, '
-            f'{runner.max_iters:,} in all; total batch {total} = {product}; '
+            f'{counted(epoch, "iteration")} an epoch, '
+            f'{runner.max_iters:,} in all; '
+            f'total batch {total} = {" x ".join(factors)}; '
             f'learning rate {base_rate:g}; logs in {runner.work_dir}'
         )
         for index, scheduler in enumerate(runner.param_schedulers or []):
