@@ -10,7 +10,7 @@ from pixcon_mm.errors import UserError
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
-def check_data(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> None:
+def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
     """Stop if a data set lacks files or folders.
 
     Args:

@@ -12,7 +12,6 @@ from pixcon_mm.cli import set_epochs
 from pixcon_mm.errors import dicts_in
 
 STEPS = 4  # steps of the optimiser
-BATCH = {'mmpretrain': 4}  # images per batch; 2 for detectors and segmentors
 VAL_IMAGES = 4
 EDGE = 128  # px; short edge of the largest images
 REGIONS = 32  # regions per image, in every stage of a detector
@@ -51,7 +50,7 @@ def make_quick(cfg: Config) -> str:
     Returns:
         str: A sentence about the differences from the recipe.
     """
-    batch = BATCH.get(cfg.get('default_scope'), 2)
+    batch = 4 if cfg.get('default_scope') == 'mmpretrain' else 2
     steps = STEPS * cfg.optim_wrapper.get('accumulative_counts', 1)
     if 'max_epochs' in cfg.train_cfg:
         set_epochs(cfg, 1)

@@ -26,20 +26,20 @@ def load(name, root):
 def test_what_is_missing_is_named(name, path, tmp_path):
     cfg = load(name, f'{tmp_path}/data/')
     benchmarks.write_data(cfg, tmp_path / 'data')
-    check_data(cfg)
+    check_data(cfg, LOADERS)
     (tmp_path / 'data' / path).rename(tmp_path / 'elsewhere')
-    sentence = sentence_of(check_data, cfg)
+    sentence = sentence_of(check_data, cfg, LOADERS)
     assert sentence.startswith(f'There is no {tmp_path}/data/{path}. The ')
     assert sentence.count(f'\n    {tmp_path}/data/') >= 2
     assert '--cfg-options data_root=/your/data/' in sentence
 
 
 def test_pretraining_and_object_stores_are_not_looked_at(tmp_path):
-    check_data(load('pretrain/pixcon_r50_coco', f'{tmp_path}/none'))
+    check_data(load('pretrain/pixcon_r50_coco', f'{tmp_path}/none'), LOADERS)
     cfg = load('detection/mask-rcnn_r50-fpn_1x_coco', 's3://coco/')
-    check_data(cfg)
+    check_data(cfg, LOADERS)
     for name in LOADERS:
         cfg[name].dataset.update(
             data_root='', data_prefix=dict(img='s3://coco/')
         )
-    check_data(cfg)
+    check_data(cfg, LOADERS)

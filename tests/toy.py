@@ -48,7 +48,6 @@ CONFIG = """
     default_hooks = dict(
         logger=dict(type='LoggerHook', interval=1),
         checkpoint=dict(type='CheckpointHook', interval=1),
-        progress_bar=dict(type='ProgressBarHook'),
     )
     log_processor = dict(type='ReadableLogProcessor')
     auto_scale_lr = dict(enable=False, base_batch_size=2)

@@ -9,7 +9,6 @@ default_hooks = dict(
     reproducible_resume=dict(type='ReproducibleResumeHook'),
     # --pretrained of tools/train.py sets its source.
     pretrained=dict(type='PretrainedHook'),
-    progress_bar=dict(type='ProgressBarHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     checkpoint=dict(
         type='WholeCheckpointHook',

@@ -14,7 +14,6 @@ default_hooks = dict(
     key_encoder=dict(type='KeyEncoderUpdateHook'),
     reproducible_resume=dict(type='ReproducibleResumeHook'),
     monitors=dict(type='MonitorHook'),
-    progress_bar=dict(type='ProgressBarHook'),
     logger=dict(type='LoggerHook', interval=50),
     # Saved often enough for jobs with a time limit.
     checkpoint=dict(type='WholeCheckpointHook', interval=10, max_keep_ckpts=3),

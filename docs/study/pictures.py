@@ -20,8 +20,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from skimage.data import chelsea, coffee
 
-from pixcon_mm.checkpoint.load import load_weights
-from pixcon_mm.engine.hooks.pretrained_hook import fill_model
+from pixcon_mm.checkpoint.pretrained import fill_from
 from pixcon_mm.errors import UserError, run_tool
 from pixcon_mm.tools.visualize import read_config
 from pixcon_mm.visualization.matching import (
@@ -75,8 +74,7 @@ def main(argv: list[str] | None = None) -> None:
             model, pipeline = build_model(config, run.seed)
             if epoch:
                 weights = status.run_dir(run).path / f'epoch_{epoch}.pth'
-                tensors = load_weights(weights).tensors
-                for line in fill_model(model, tensors, str(weights)):
+                for line in fill_from(str(weights), model):
                     print(line)
             title = f'epoch {epoch}' if epoch else 'random weights'
             rows[title] = match_photographs(model, pipeline, paths, run.seed)

@@ -3,7 +3,7 @@
 from collections.abc import Container
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pixcon_mm.checkpoint.export import resnet_depth
 from pixcon_mm.checkpoint.torch_file import StateDict
@@ -65,6 +65,23 @@ def load_strict(
         # Only num_batches_tracked can be missing here.
         tensor.copy_(tensors.get(name, torch.tensor(0)))
     return f'{part}: {len(target)}/{len(target)} tensors from {origin}'
+
+
+def load_whole_model(
+    model: nn.Module, tensors: StateDict, checkpoint: str
+) -> None:
+    """Load all tensors of a fine-tuned model from its checkpoint.
+
+    Raises:
+        UserError: If a tensor is missing or does not fit.
+    """
+    if 'image_queue.features' in tensors and not hasattr(model, 'image_queue'):
+        raise UserError(
+            f'{checkpoint} is a checkpoint of pre-training and has only a '
+            'backbone for this model: fine-tune it first, with tools/train.py '
+            f'CONFIG --pretrained {checkpoint}.'
+        )
+    load_strict(model.state_dict(), tensors, 'model', checkpoint)
 
 
 def check_values(

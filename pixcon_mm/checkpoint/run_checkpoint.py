@@ -15,7 +15,7 @@ from pixcon_mm.files import whole_file
 
 NAME = re.compile(r'(epoch|iter)_\d+\.pth')
 # Without one of these a run cannot continue.
-PARTS = ('meta', 'state_dict', 'optimizer', 'message_hub')
+REQUIRED_KEYS = ('meta', 'state_dict', 'optimizer', 'message_hub')
 Checkpoint = dict[str, Any]
 
 
@@ -141,7 +141,7 @@ def read_progress(path: Path) -> tuple[int, float]:
 def _check_parts(checkpoint: Any, path: Path) -> None:
     """Stop if a file lacks what a resumed run needs."""
     parts = checkpoint if isinstance(checkpoint, dict) else {}
-    missing = next((part for part in PARTS if part not in parts), None)
+    missing = next((part for part in REQUIRED_KEYS if part not in parts), None)
     meta = parts.get('meta')
     counts = meta if isinstance(meta, dict) else {}
     if missing:

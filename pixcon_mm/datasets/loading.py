@@ -1,6 +1,7 @@
-"""The first transform of a pipeline: from a path to an image."""
+"""The first transform of a pipeline, and the images that users name."""
 
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +12,7 @@ from mmengine.dist import master_only
 from mmpretrain.registry import TRANSFORMS
 
 from pixcon_mm.datasets.decoding import MAX_PIXELS, decode_whole
+from pixcon_mm.datasets.listing import PICTURES
 from pixcon_mm.datasets.storage import PATIENCE, read_file
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
@@ -73,6 +75,53 @@ class LoadSceneImage(BaseTransform):
             raise BrokenImageError(f'{as_line(path)}: {reason}') from error
         except (OSError, ValueError) as error:
             raise BrokenImageError(f'{as_line(path)}: {error}') from error
+
+
+def name_images(inputs: list[Path]) -> dict[Path, str]:
+    """List images and the images below folders, each with a unique name.
+
+    Args:
+        inputs (list[Path]): Images and folders. In folders, names that start
+            with a dot are left out.
+
+    Returns:
+        dict[Path, str]: Names by path. A name is the path relative to the
+        folder, without suffix unless two images would have the same name, and
+        with a number if they still have.
+
+    Raises:
+        UserError: If a path does not exist, or if a folder has no image.
+    """
+    images: dict[Path, Path] = {}
+    for path in inputs:
+        if path.is_dir():
+            found = {
+                file: file.relative_to(path)
+                for file in sorted(path.rglob('*'))
+                if file.suffix.lower() in PICTURES
+                and not any(
+                    part.startswith('.')
+                    for part in file.relative_to(path).parts
+                )
+            }
+            if not found:
+                raise UserError(
+                    f'{as_line(path)} has no image: none of its files ends '
+                    f'in {", ".join(PICTURES)}.'
+                )
+            images.update(found)
+        elif path.is_file():
+            images[path] = Path(path.name)
+        else:
+            raise UserError(f'There is no image or folder {as_line(path)}.')
+    shared = Counter(name.with_suffix('') for name in images.values())
+    names, seen = {}, defaultdict[str, int](int)
+    for path, name in images.items():
+        stem = name.with_suffix('')
+        text = str(name if shared[stem] > 1 else stem)
+        seen[text] += 1
+        names[path] = f'{text}_{seen[text]}' if seen[text] > 1 else text
+    return names
 
 
 def readable_images(

@@ -80,7 +80,8 @@ def is_logging_iteration(runner: Runner, batch_idx: int) -> bool:
     """Check if LoggerHook may write a line after this iteration.
 
     Other hooks read values from the device only then, as that costs a host
-    sync.
+    sync. The last iteration counts too: even if no line shows its values, they
+    are checked.
     """
     hook = next((h for h in runner.hooks if isinstance(h, LoggerHook)), None)
     return (

@@ -6,10 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pixcon_mm.checkpoint.backbone import backbone_tensors, find_backbone
-from pixcon_mm.checkpoint.export import resnet_depth
-from pixcon_mm.checkpoint.fill import load_strict
-from pixcon_mm.checkpoint.load import load_weights, sha256_of
+from pixcon_mm.checkpoint.pretrained import fill_backbone, load_pretrained
 from pixcon_mm.errors import UserError, suggest
 from pixcon_mm.evaluation.dilation import dilate, stride_of
 
@@ -157,26 +154,12 @@ def load_backbone(
     origin = dict(arch=arch, pretrained=str(pretrained))
     if pretrained == 'none':
         origin['seed'] = seed
-    elif pretrained == 'torchvision':
-        from pixcon_mm.engine.hooks.pretrained_hook import download
-
-        net.depth = getattr(net, 'depth', resnet_depth(net.state_dict()))
-        tensors, name = download(net)
-        load_strict(net.state_dict(), tensors, 'backbone', name)
-        origin['pretrained'] = name
     else:
-        weights = load_weights(pretrained)
-        target, tensors = net.state_dict(), weights.tensors
-        try:
-            if prefix is None:
-                place = find_backbone(tensors, target, str(pretrained))
-                tensors = place.tensors
-            else:
-                tensors = backbone_tensors(tensors, prefix)
-            load_strict(target, tensors, 'backbone', str(pretrained))
-        except UserError as error:
-            raise UserError(f'{error} {weights.describe()}') from error
-        origin['sha256'] = sha256_of(pretrained)
+        weights = load_pretrained(pretrained, net)
+        fill_backbone(net.state_dict(), weights, prefix)
+        origin['pretrained'] = weights.name
+        if weights.sha256:
+            origin['sha256'] = weights.sha256
     if stride is not None:
         dilate(net, read, stride)
     own_stride, channels = stride_of(read)

@@ -3,13 +3,11 @@
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_gather
-from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from pixcon_mm.errors import UserError
 
 
-@MODELS.register_module()
 class FeatureQueue(nn.Module):
     """The last K keys of all ranks; new keys overwrite the oldest ones.
 

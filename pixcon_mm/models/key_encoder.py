@@ -5,7 +5,6 @@ import math
 from typing import NamedTuple
 
 import torch
-from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from pixcon_mm.errors import UserError
@@ -44,7 +43,6 @@ def cosine_momentum(progress: float, base: float, end: float) -> float:
     return end - (end - base) * (math.cos(math.pi * progress) + 1) / 2
 
 
-@MODELS.register_module()
 class KeyEncoder(nn.Module):
     """A copy of the query's backbone and neck that follows them slowly.
 

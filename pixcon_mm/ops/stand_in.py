@@ -1,6 +1,5 @@
 """Module ``mmcv._ext`` for an mmcv that was installed without it."""
 
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.abc import Loader, MetaPathFinder
@@ -49,23 +48,6 @@ class StandInFinder(MetaPathFinder, Loader):
             get_compiling_cuda_version=lambda: NOT_COMPILED,
             __getattr__=missing_operator,
         )
-
-
-def install() -> None:
-    """Put the finder last, so that a compiled ``mmcv._ext`` comes first.
-
-    Example:
-        >>> install()
-        >>> install()
-        >>> [type(finder).__name__ for finder in sys.meta_path].count(
-        ...     'StandInFinder'
-        ... )
-        1
-    """
-    # Compare names, because a reload of this module makes a new class.
-    names = [type(finder).__qualname__ for finder in sys.meta_path]
-    if StandInFinder.__qualname__ not in names:
-        sys.meta_path.append(StandInFinder())
 
 
 def missing_operator(name: str) -> Callable:

@@ -11,7 +11,7 @@ import argparse
 import importlib
 import json
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,14 @@ from mmengine.infer import BaseInferencer
 from mmengine.registry import DATASETS
 from torch import nn
 
+from pixcon_mm.checkpoint.fill import load_whole_model
 from pixcon_mm.checkpoint.load import load_weights
 from pixcon_mm.classes import check_names
 from pixcon_mm.cli import parse_options, quiet, read_config
 from pixcon_mm.datasets.decoding import decode_whole
-from pixcon_mm.datasets.listing import PICTURES
+from pixcon_mm.datasets.loading import name_images
 from pixcon_mm.errors import UserError, run_tool
 from pixcon_mm.files import as_line, atomic_write, check_folder
-from pixcon_mm.tools.test import load
 from pixcon_mm.visualization.predictions import (
     MIN_SCORE,
     names_and_colors,
@@ -65,53 +65,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='for example cpu or cuda:1; default: a GPU if available',
     )
     return parse_options(parser, argv)
-
-
-def list_images(inputs: list[Path]) -> dict[Path, str]:
-    """List images and the images below folders.
-
-    Args:
-        inputs (list[Path]): Images and folders. In folders, names that start
-            with a dot are left out.
-
-    Returns:
-        dict[Path, str]: A unique name for each image: its path relative to the
-        folder, without suffix unless two images would have the same name, and
-        with a number if they still have.
-
-    Raises:
-        UserError: If a path does not exist, or if a folder has no image.
-    """
-    images: dict[Path, Path] = {}
-    for path in inputs:
-        if path.is_dir():
-            found = {
-                file: file.relative_to(path)
-                for file in sorted(path.rglob('*'))
-                if file.suffix.lower() in PICTURES
-                and not any(
-                    part.startswith('.')
-                    for part in file.relative_to(path).parts
-                )
-            }
-            if not found:
-                raise UserError(
-                    f'{as_line(path)} has no image: none of its files ends '
-                    f'in {", ".join(PICTURES)}.'
-                )
-            images.update(found)
-        elif path.is_file():
-            images[path] = Path(path.name)
-        else:
-            raise UserError(f'There is no image or folder {as_line(path)}.')
-    shared = Counter(name.with_suffix('') for name in images.values())
-    names, seen = {}, defaultdict[str, int](int)
-    for path, name in images.items():
-        stem = name.with_suffix('')
-        text = str(name if shared[stem] > 1 else stem)
-        seen[text] += 1
-        names[path] = f'{text}_{seen[text]}' if seen[text] > 1 else text
-    return names
 
 
 def find_fault(path: Path) -> str | None:
@@ -152,7 +105,7 @@ def build_inferencer(
         """Inferencer that stops if a weight is missing."""
 
         def _load_weights_to_model(self, model: nn.Module, *_: Any) -> None:
-            load(model, weights.tensors, checkpoint)
+            load_whole_model(model, weights.tensors, checkpoint)
             model.dataset_meta = class_names(cfg, weights.dataset_meta)
 
     with quiet():
@@ -235,7 +188,7 @@ PREDICT = dict(
 def main(argv: list[str] | None = None) -> None:
     """Predict all images, and write pictures and predictions."""
     args = parse_args(argv)
-    names = list_images(args.images)
+    names = name_images(args.images)
     check_folder(args.out)
     cfg = read_config(args.config, args.cfg_options)
     check_names(cfg)

@@ -10,10 +10,9 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
-from torch import nn
 
-from pixcon_mm.checkpoint.fill import load_strict
-from pixcon_mm.checkpoint.load import StateDict, load_weights, sha256_of
+from pixcon_mm.checkpoint.fill import load_whole_model
+from pixcon_mm.checkpoint.load import load_weights, sha256_of
 from pixcon_mm.classes import compare_trained
 from pixcon_mm.cli import (
     at_least,
@@ -81,22 +80,7 @@ def prepare(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def load(model: nn.Module, tensors: StateDict, checkpoint: str) -> None:
-    """Load all tensors of a model from a checkpoint.
-
-    Raises:
-        UserError: If a tensor is missing or does not fit.
-    """
-    if 'image_queue.features' in tensors and not hasattr(model, 'image_queue'):
-        raise UserError(
-            f'{checkpoint} is a checkpoint of pre-training and has only a '
-            'backbone for this model: fine-tune it first, with tools/train.py '
-            f'CONFIG --pretrained {checkpoint}.'
-        )
-    load_strict(model.state_dict(), tensors, 'model', checkpoint)
-
-
-def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+def json_numbers(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """Round metrics; NaN and infinity, which JSON lacks, become None."""
     return {
         # Single precision has seven digits.
@@ -111,7 +95,7 @@ def per_class(runner: Runner) -> dict[str, dict[str, float | None]]:
     for metric in runner.test_loop.evaluator.metrics:
         prefix = f'{metric.prefix}/' if metric.prefix else ''
         for name, values in getattr(metric, 'per_class', {}).items():
-            found[f'{prefix}{name}'] = finite(values)
+            found[f'{prefix}{name}'] = json_numbers(values)
     return found
 
 
@@ -133,8 +117,9 @@ def main(argv: list[str] | None = None) -> None:
         check_folder(args.show_dir, '--show-dir')
     with config_errors(cfg):
         runner = build_runner(cfg)
-        load(unwrap(runner.model), weights.tensors, args.checkpoint)
-        metrics = finite(runner.test())
+        model = unwrap(runner.model)
+        load_whole_model(model, weights.tensors, args.checkpoint)
+        metrics = json_numbers(runner.test())
     is_main = is_main_process()
     if is_main:
         report = dict(

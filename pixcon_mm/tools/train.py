@@ -12,6 +12,7 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
+from pixcon_mm.checkpoint.pretrained import WHERE_FROM, fill_from
 from pixcon_mm.cli import (
     at_least,
     build_runner,
@@ -25,7 +26,6 @@ from pixcon_mm.cli import (
 )
 from pixcon_mm.data_paths import check_data
 from pixcon_mm.datasets.labels import check_labels
-from pixcon_mm.engine.hooks.pretrained_hook import WHERE_FROM, fill_from
 from pixcon_mm.engine.hooks.stop_signal_hook import (
     StoppedBySignal,
     exit_stopped,

@@ -15,10 +15,10 @@ from mmengine.registry import DATASETS, DefaultScope
 from torch import Tensor
 
 from pixcon_mm import __version__
+from pixcon_mm.checkpoint.pretrained import Pretrained, fill_from, fill_model
 from pixcon_mm.cli import at_least, read_config
-from pixcon_mm.datasets.loading import readable_images
+from pixcon_mm.datasets.loading import name_images, readable_images
 from pixcon_mm.datasets.transforms import resize
-from pixcon_mm.engine.hooks.pretrained_hook import fill_from, fill_model
 from pixcon_mm.errors import UserError, check_installed, run_tool
 from pixcon_mm.evaluation.backbones import (
     FrozenBackbone,
@@ -29,7 +29,6 @@ from pixcon_mm.evaluation.clustering import cluster
 from pixcon_mm.evaluation.dense_data import read_image
 from pixcon_mm.evaluation.features import dense_features
 from pixcon_mm.files import atomic_write, check_folder
-from pixcon_mm.tools.predict import list_images
 from pixcon_mm.visualization.features import (
     principal_colors,
     similarity_map,
@@ -169,7 +168,7 @@ def choose_images(
     Damaged images are left out, with a warning.
     """
     if args.images:
-        names = list_images(args.images)
+        names = name_images(args.images)
     elif cfg is None or not cfg.get('train_dataloader'):
         raise UserError(
             f'{args.arch} names no images: name some with --images.'
@@ -178,7 +177,7 @@ def choose_images(
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             dataset = DATASETS.build(cfg.train_dataloader.dataset)
         chosen = spread(args.max_images, len(dataset))
-        names = list_images(
+        names = name_images(
             [Path(dataset.get_data_info(i)['img_path']) for i in chosen]
         )
     paths = list(names)
@@ -240,7 +239,7 @@ def look(
         if args.pretrained == 'none':
             # A backbone within a model gets other random weights than one
             # alone, from which the other figures are drawn.
-            fill_model(model, backbone.net.state_dict(), 'none')
+            fill_model(model, Pretrained(backbone.net.state_dict(), 'none'))
         else:
             lines = fill_from(args.pretrained, model)
         found = match_photographs(

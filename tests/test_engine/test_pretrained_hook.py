@@ -9,11 +9,8 @@ import torch
 import torchvision
 from mmpretrain.registry import MODELS
 
-from pixcon_mm.engine.hooks.pretrained_hook import (
-    PretrainedHook,
-    download,
-    fill_model,
-)
+from pixcon_mm.checkpoint.pretrained import Pretrained, download, fill_model
+from pixcon_mm.engine.hooks import PretrainedHook
 from tests.commands import sentence_of
 from tests.test_checkpoint.test_release import as_release
 from tests.test_models import tiny
@@ -44,7 +41,7 @@ NETWORKS = ('backbone', 'neck', 'head', 'key_encoder')
 def test_continued_pretraining_takes_all_networks(layout):
     model, other = tiny.build(), perturbed()
     queue = model.image_queue.features.clone()
-    lines = fill_model(model, layout(other.state_dict()), 'FILE')
+    lines = fill_model(model, Pretrained(layout(other.state_dict()), 'FILE'))
     expected = parts(other, *NETWORKS)
     for name, tensor in parts(model, *NETWORKS).items():
         assert torch.equal(tensor, expected[name]), name
@@ -56,7 +53,7 @@ def test_continued_pretraining_takes_all_networks(layout):
 def test_backbone_alone_starts_the_key_encoder_too():
     model, other = tiny.build(), perturbed()
     neck = copy.deepcopy(model.neck.state_dict())
-    lines = fill_model(model, other.backbone.state_dict(), 'FILE')
+    lines = fill_model(model, Pretrained(other.backbone.state_dict(), 'FILE'))
     assert 'neck: random' in lines[1]
     assert 'head: random' in lines[2]
     assert lines[3] == 'key_encoder: a copy of the query encoder'
@@ -85,7 +82,7 @@ def other_method(model):
 @pytest.mark.parametrize('source', [other_neck, other_method])
 def test_a_backbone_is_taken_if_the_rest_does_not_fit(source):
     model, other = tiny.build(), perturbed()
-    lines = fill_model(model, source(other), 'FILE')
+    lines = fill_model(model, Pretrained(source(other), 'FILE'))
     assert 'neck: random' in lines[1]
     assert torch.equal(
         model.backbone.conv1.weight, other.backbone.conv1.weight
@@ -112,7 +109,7 @@ def test_torchvision_fills_the_backbone(resnet18, weights):
     tensors, origin = download(resnet18)
     assert origin == 'torchvision ResNet18_Weights.IMAGENET1K_V1'
     model = SimpleNamespace(backbone=resnet18)
-    (line,) = fill_model(model, tensors, origin)
+    (line,) = fill_model(model, Pretrained(tensors, origin))
     assert line == f'backbone: 120/120 tensors from {origin}'
     image = torch.randn(1, 3, 64, 64)
     expected = torchvision.models.resnet18()

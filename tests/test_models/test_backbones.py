@@ -9,7 +9,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 from pixcon_mm.checkpoint.export import encode, rename
-from pixcon_mm.engine.hooks.pretrained_hook import fill_model
+from pixcon_mm.checkpoint.pretrained import Pretrained, fill_model
 from pixcon_mm.errors import UserError
 from pixcon_mm.models.neck import PixConNeck
 from tests import ROOT
@@ -124,8 +124,7 @@ def test_more_maps_than_in_pretraining(tmp_path):
     with pytest.raises(UserError, match='first is norm0.weight'):
         fill_model(
             SimpleNamespace(backbone=MODELS.build(several)),
-            trained.state_dict(),
-            'FILE',
+            Pretrained(trained.state_dict(), 'FILE'),
         )
     path = tmp_path / 'backbone.pth'
     path.write_bytes(

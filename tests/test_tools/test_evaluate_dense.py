@@ -10,8 +10,8 @@ import pytest
 import torch
 from torchvision.models import resnet18, resnet50
 
+from pixcon_mm.checkpoint import pretrained
 from pixcon_mm.checkpoint.load import sha256_of
-from pixcon_mm.engine.hooks import pretrained_hook
 from pixcon_mm.errors import UserError
 from pixcon_mm.evaluation.protocols import choose
 from pixcon_mm.tools.evaluate_dense import main
@@ -135,7 +135,7 @@ def test_commands_of_the_page_run(command, voc, tmp_path, monkeypatch):
     state = resnet50().state_dict()
     torch.save(dict(state_dict=state), file)
     monkeypatch.setattr(
-        pretrained_hook, 'download', lambda net: (state, 'torchvision')
+        pretrained, 'download', lambda net: (state, 'torchvision')
     )
     (tmp_path / 'configs').symlink_to(ROOT / 'configs')
     monkeypatch.chdir(tmp_path)

@@ -128,7 +128,7 @@ def test_names_are_unique(tmp_path):
     write_pictures(tmp_path / 'b', 1)
     (tmp_path / 'b/.hidden').mkdir()
     write_pictures(tmp_path / 'b/.hidden', 1)
-    names = tool.list_images([tmp_path / 'a', tmp_path / 'b'])
+    names = tool.name_images([tmp_path / 'a', tmp_path / 'b'])
     assert len(names) == 2
     assert len({*names.values()}) == 2
 
@@ -139,7 +139,7 @@ def test_names_are_unique(tmp_path):
 )
 def test_nothing_to_predict(tmp_path, name, words):
     with pytest.raises(UserError, match=words):
-        tool.list_images([tmp_path / name])
+        tool.name_images([tmp_path / name])
 
 
 def test_a_config_that_cannot_predict(tmp_path):

@@ -7,7 +7,6 @@ from pixcon_mm.engine.hooks.match_picture_hook import MatchPictureHook
 from pixcon_mm.engine.hooks.monitor_hook import MonitorHook
 from pixcon_mm.engine.hooks.precise_bn_hook import PreciseBatchNormHook
 from pixcon_mm.engine.hooks.pretrained_hook import PretrainedHook
-from pixcon_mm.engine.hooks.progress_bar_hook import ProgressBarHook
 from pixcon_mm.engine.hooks.reproducible_resume_hook import (
     ReproducibleResumeHook,
 )
@@ -24,7 +23,6 @@ __all__ = [
     'MonitorHook',
     'PreciseBatchNormHook',
     'PretrainedHook',
-    'ProgressBarHook',
     'ReproducibleResumeHook',
     'RunSummaryHook',
     'SceneDatasetHook',
