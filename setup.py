@@ -7,13 +7,15 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
-# These import what only the repository has.
+# These need what only the repository has.
 REPOSITORY_TOOLS = (
     'benchmark.py',
     'check_env.py',
     'demo.py',
     'install.sh',
+    'install_wheelhouse.sh',
     'make_demo_data.py',
+    'make_wheelhouse.sh',
     'reproduce.py',
 )
 

@@ -121,10 +121,11 @@ def speed(args: argparse.Namespace, scratch: Path) -> list[Step]:
         add(limit, 'step', *words, *model, *more)
 
     first = dtypes[0]
+    cells = ['--cells', '4'] if args.small else []
     step(batches[0], first)
     add(60, 'kernels', '--dtype', first, *model)
     for dtype in dtypes:
-        add(60, 'loss', '--dtype', dtype, *(['--cells', '4'] * args.small))
+        add(60, 'loss', '--dtype', dtype, *cells)
     few = ['--iters', '1'] if args.small else ['--rounds', '3']
     for count in workers:
         more = ['--workers', str(count), *few]

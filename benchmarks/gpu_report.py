@@ -149,7 +149,7 @@ def step_table(parts: Parts) -> str:
             for start in ('ours', 'the release', 'MMPretrain', 'limit')
         )
         ms = [1e3 * r['seconds'] if r else None for r in (ours, limit)]
-        compiled = ', compiled' * settings['compile']
+        compiled = ', compiled' if settings['compile'] else ''
         rows.append(
             [
                 f'{settings["batch"]}, {settings["dtype"]}{compiled}',

@@ -255,5 +255,5 @@ def _count(names: tuple[str, ...]) -> str:
     """Describe names by their number and the first of them."""
     if not names:
         return 'no class names'
-    some = ', '.join(names[:4]) + ', ...' * (len(names) > 4)
-    return f'{counted(len(names), "class name")} ({some})'
+    some = [*names[:4], '...'] if len(names) > 4 else names
+    return f'{counted(len(names), "class name")} ({", ".join(some)})'

@@ -188,8 +188,9 @@ def _earlier_values(path: str, name: str) -> Iterator[Any]:
     for base in Config._get_base_files(path):
         file = Config._get_cfg_path(base, path)[0]
         yield from _earlier_values(file, name)
-        is_code = file.endswith('.py')
-        for node in ast.parse(Path(file).read_text() * is_code).body:
+        if not file.endswith('.py'):
+            continue
+        for node in ast.parse(Path(file).read_text()).body:
             if isinstance(node, ast.Assign) and name in [
                 getattr(target, 'id', '') for target in node.targets
             ]:

@@ -30,7 +30,8 @@ def score_grid(table: Table, with_published: bool = True) -> Grid:
     head = ['method', 'pre-trained on', 'epochs']
     for column, is_beside in zip(table.columns, beside, strict=True):
         head.append(f'{column.benchmark}, {column.metric}')
-        head += ['published'] * is_beside
+        if is_beside:
+            head.append('published')
     grid: Grid = [head]
     for row in table.rows:
         epochs = row.key.epochs

@@ -54,7 +54,10 @@ def load_pretrained(source: str | Path, backbone: nn.Module) -> Pretrained:
         return Pretrained(*download(backbone))
     weights = load_weights(source)
     return Pretrained(
-        *(weights.tensors, str(source), sha256_of(source)), weights.describe()
+        weights.tensors,
+        name=str(source),
+        sha256=sha256_of(source),
+        content=weights.describe(),
     )
 
 

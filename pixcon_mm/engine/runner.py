@@ -25,7 +25,6 @@ from pixcon_mm.engine.checkpointing import (
     load_fitting_weights,
     save_finite,
 )
-from pixcon_mm.engine.cpu_amp import has_bfloat16
 from pixcon_mm.engine.hooks.reproducible_resume_hook import (
     ReproducibleResumeHook,
 )
@@ -42,6 +41,7 @@ from pixcon_mm.engine.model_state import (
     find_non_finite,
     unwrap,
 )
+from pixcon_mm.engine.precision import fit_precision
 from pixcon_mm.engine.resuming import find_start, restore_run
 from pixcon_mm.errors import UserError, suggest
 from pixcon_mm.metrics import with_classes
@@ -224,7 +224,7 @@ class PixConRunner(Runner):
                 f'{suggest(name, list(OPTIMIZERS.module_dict))}'
             )
         if optim_wrapper.get('type') == 'AmpOptimWrapper':
-            optim_wrapper = self._adapt_precision(dict(optim_wrapper))
+            optim_wrapper = fit_precision(dict(optim_wrapper))
         wrapper = super().build_optim_wrapper(optim_wrapper)
         if isinstance(wrapper, OptimWrapperDict):
             raise UserError(
@@ -235,23 +235,6 @@ class PixConRunner(Runner):
         names = {p: n for n, p in self.model.named_parameters()}
         LayoutCheck(wrapper.optimizer, names)
         return wrapper
-
-    def _adapt_precision(self, wrapper: dict) -> dict:
-        """Return the optimiser wrapper's config for this machine."""
-        is_bfloat16 = wrapper.get('dtype') == 'bfloat16'
-        if torch.cuda.is_available():
-            # bfloat16 has the range of float32: there is nothing to scale.
-            scale = dict(loss_scale=dict(enabled=False)) if is_bfloat16 else {}
-            return {**wrapper, **scale}
-        for name in ('dtype', 'loss_scale', 'use_fsdp'):
-            wrapper.pop(name, None)
-        if is_bfloat16 and has_bfloat16():
-            return {**wrapper, 'type': 'CpuAmpOptimWrapper'}
-        needed = 'a CPU with bfloat16 or CUDA' if is_bfloat16 else 'CUDA'
-        self.logger.info(
-            f'Mixed precision needs {needed}: training runs in float32.'
-        )
-        return {**wrapper, 'type': 'OptimWrapper'}
 
     def scale_lr(self, optim_wrapper, auto_scale_lr=None) -> None:
         """Scale the rate by the number of images of an optimiser step."""

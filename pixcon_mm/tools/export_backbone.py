@@ -45,13 +45,15 @@ def main(argv: list[str] | None = None) -> None:
     check_name(out, args.checkpoint, args.format)
     if args.format == 'onnx':
         check_installed('--format onnx', 'export', 'onnx', 'onnxruntime')
-        place = (args.arch, args.checkpoint)
-        content, error = to_onnx(load_backbone(*place, prefix=args.prefix))
+        backbone = load_backbone(
+            args.arch, args.checkpoint, prefix=args.prefix
+        )
+        content, error = to_onnx(backbone)
         write(out, content, f'onnx, as PyTorch within {error:.0e}')
         return
-    backbone = read_backbone(args.checkpoint, args.prefix)
-    depth = resnet_depth(backbone)
-    tensors = rename(backbone, args.format)
+    bare = read_backbone(args.checkpoint, args.prefix)
+    depth = resnet_depth(bare)
+    tensors = rename(bare, args.format)
     notes = dict(
         source=args.checkpoint.name,
         source_sha256=sha256_of(args.checkpoint),

@@ -159,10 +159,11 @@ def similarity_figure(
         cell (tuple[int, int]): Row and column of the cell in the first map.
     """
     row, column = cell
+    other = ' and of another photograph' if len(maps) > 1 else ''
     figure = new_figure(
         'Similarity to one cell',
         "Cosine of the marked cell's features with those of all cells of its "
-        f'photograph{" and of another photograph" * (len(maps) > 1)}.',
+        f'photograph{other}.',
         (4 * len(maps) + 5, 4.2),
     )
     photo, *axes = figure.subplots(1, len(maps) + 1, squeeze=False)[0]

@@ -11,7 +11,7 @@ from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import MODELS
 from torch import nn
 
-from pixcon_mm.engine import PixConRunner
+from pixcon_mm.engine import PixConRunner, precision
 from pixcon_mm.engine.hooks.run_summary_hook import RunSummaryHook
 from pixcon_mm.errors import UserError, explain
 from tests import toy
@@ -54,7 +54,7 @@ def test_sync_bn_and_amp_run_as_what_can_run(cfg):
 
 @pytest.mark.parametrize('has_it', [True, False])
 def test_bfloat16_is_used_where_the_cpu_has_it(cfg, monkeypatch, has_it):
-    monkeypatch.setattr('pixcon_mm.engine.runner.has_bfloat16', lambda: has_it)
+    monkeypatch.setattr(precision, 'has_bfloat16', lambda: has_it)
     cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
     runner, used = build(cfg), []
     runner.model.register_forward_pre_hook(

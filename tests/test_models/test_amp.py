@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.optim import AmpOptimWrapper
 
-from pixcon_mm.engine.cpu_amp import CpuAmpOptimWrapper
+from pixcon_mm.engine.precision import CpuAmpOptimWrapper
 from tests.test_models import tiny
 
 # Matches that follow from features would flip with rounding, and batch norms
