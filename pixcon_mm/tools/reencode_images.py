@@ -18,20 +18,17 @@ import json
 import os
 import shlex
 import signal
-import timeit
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
-from statistics import mean
 
 import numpy as np
 from PIL import ExifTags, Image
 
 from pixcon_mm.cli import at_least
-from pixcon_mm.datasets.decoding import decode_whole
-from pixcon_mm.datasets.listing import list_images, readable_suffixes, spread
+from pixcon_mm.datasets.listing import list_images, readable_suffixes
 from pixcon_mm.datasets.loading import BrokenImageError, LoadSceneImage
 from pixcon_mm.errors import UserError, run_tool
 from pixcon_mm.files import atomic_write
@@ -39,13 +36,11 @@ from pixcon_mm.processes import die_with_parent
 from pixcon_mm.progress import with_progress
 
 RECORD = 'reencode.json'
-TIMED = 32  # number of images for measuring the time of decoding
-
 Paths = tuple[Path, Path]  # an image and its copy
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Make the missing copies, measure their decoding, and print a report."""
+    """Make the missing copies, and print a report."""
     args = parse_args(argv)
     names = list_names(args.src, args.dst)
     settings = {
@@ -83,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
             f'first is {name!r}: {reason}): check that the files are '
             'complete images.'
         )
-    print(summary(args.dst, record, len(missing) - len(broken), pairs))
+    print(summary(args.dst, record, len(missing) - len(broken)))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -317,23 +312,15 @@ def _is_plain(content: bytes) -> bool:
         return False
 
 
-def summary(dst: Path, record: dict, new: int, pairs: list[Paths]) -> str:
+def summary(dst: Path, record: dict, new: int) -> str:
     """Return the report: number of copies, savings and the next command."""
     sizes = [record['bytes_before'], record['bytes_after']]
-    timed = [pairs[i] for i in spread(TIMED, len(pairs))]
-    before, after = (
-        1e3 * mean(map(decode_time, paths))
-        for paths in zip(*timed, strict=True)
-    )
     broken = record['broken']
     lines = [
         f'images    {record["images"]} in {dst}, {new} of them new; '
         f'{len(broken)} broken and left out',
         f'bytes     {" -> ".join(f"{size / 1e6:.3g} MB" for size in sizes)}, '
         f'{sizes[0] / sizes[1]:.1f} times fewer',
-        f'decoding  {before:.2f} -> {after:.2f} ms per image (mean of '
-        f'{len(timed)}, one thread): decoding is {before / after:.1f} '
-        'times faster',
         f'pre-train with --cfg-options data_root={shlex.quote(str(dst))}; '
         'the data differ from SRC, so state this when you report results',
     ]
@@ -342,12 +329,6 @@ def summary(dst: Path, record: dict, new: int, pairs: list[Paths]) -> str:
         more = ', ...' if len(broken) > 5 else ''
         lines.insert(1, f'broken    {some}{more} (all in {dst / RECORD})')
     return '\n'.join(lines)
-
-
-def decode_time(path: Path) -> float:
-    """Return the time of decoding a file in seconds, the best of three."""
-    decode = partial(decode_whole, path.read_bytes())
-    return min(timeit.repeat(decode, number=1, repeat=3))
 
 
 if __name__ == '__main__':
