@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.error import URLError
 
 from mmengine.dist import barrier, is_main_process
@@ -90,8 +90,15 @@ def fill_backbone(
         raise UserError(f'{error} {weights.content}'.strip()) from error
 
 
-def fill_from(source: str, model: nn.Module) -> list[str]:
-    """Fill a model from a file or torchvision, as far as :func:`fill_model`.
+def fill_from(source: str, model: Any) -> list[str]:
+    """Fill a model from a file or torchvision.
+
+    Args:
+        source (str): See :func:`load_pretrained`.
+        model (nn.Module): See :func:`fill_model`.
+
+    Returns:
+        list[str]: A line for the log about each part.
 
     Raises:
         UserError: If the weights are not there or do not fit.
@@ -99,7 +106,7 @@ def fill_from(source: str, model: nn.Module) -> list[str]:
     return fill_model(model, load_pretrained(source, model.backbone))
 
 
-def fill_model(model: nn.Module, weights: Pretrained) -> list[str]:
+def fill_model(model: Any, weights: Pretrained) -> list[str]:
     """Fill the parts of a model that weights are for, at least the backbone.
 
     A detector's shared head (C4) takes the stage that its backbone lacks. In
