@@ -207,17 +207,16 @@ def images_by_stem(folder: str) -> dict[str, str]:
 
 def missing_files(paths: Iterable[str]) -> set[str]:
     """Return the paths that name no file, listing each folder once."""
-    by_folder: dict[str, set[str]] = {}
+    by_folder: dict[str, list[str]] = {}
     for path in paths:
-        folder, name = os.path.split(path)
-        by_folder.setdefault(folder, set()).add(name)
-    missing = set()
-    for folder, names in by_folder.items():
+        by_folder.setdefault(os.path.dirname(path), []).append(path)
+    missing: set[str] = set()
+    for folder, inside in by_folder.items():
         try:
             found = {*os.listdir(folder or '.')}
         except OSError:
             found = set()
-        missing |= {os.path.join(folder, name) for name in names - found}
+        missing |= {p for p in inside if os.path.basename(p) not in found}
     return missing
 
 

@@ -12,7 +12,7 @@ from scipy.ndimage import label
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from pixcon_mm.datasets.labels.coco_file import ABSENT, read_coco
+from pixcon_mm.datasets.labels.coco_file import read_coco
 from pixcon_mm.datasets.labels.voc_file import read_voc
 from pixcon_mm.errors import UserError
 
@@ -116,7 +116,7 @@ def _read_coco(path: Path) -> list[tuple[Path, Boxes]]:
     content = read_coco(str(path))
     by_image: dict[object, list] = {image.id: [] for image in content.images}
     for one in content.annotations:
-        if one.iscrowd in (ABSENT, 0) and one.image_id in by_image:
+        if not one.iscrowd and one.image_id in by_image:
             x, y, width, height = one.bbox
             by_image[one.image_id].append([x, y, x + width, y + height])
     folder = path.parents[1] / 'val2017'
