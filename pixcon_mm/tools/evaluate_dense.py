@@ -152,13 +152,14 @@ def main(argv: list[str] | None = None) -> None:
         *(args.arch, args.pretrained, args.stride, args.prefix, args.seed)
     ).to(args.device)
     # Imports MMPretrain, which takes seconds.
-    from pixcon_mm.evaluation.protocols import PROTOCOLS, check
+    from pixcon_mm.evaluation.protocols import PROTOCOLS, prepare
 
-    check(args, backbone)
+    # All mistakes are found before the long work starts.
+    prepared = {name: prepare(args, backbone, name) for name in args.protocols}
     results = {}
-    for protocol in args.protocols:
+    for protocol, data in prepared.items():
         start = time.monotonic()
-        results[protocol] = PROTOCOLS[protocol](args, backbone)
+        results[protocol] = PROTOCOLS[protocol](args, backbone, data)
         results[protocol]['seconds'] = round(time.monotonic() - start, 1)
     settings = {k: v for k, v in vars(args).items() if k != 'out'}
     report = dict(

@@ -259,7 +259,7 @@ def read_features(
             max(round(side * scale), 1) * backbone.stride
             for side in pixels.shape[:2]
         )
-        images.append(resize(pixels, (width, height), 'bilinear'))
+        images.append(resize(pixels, (width, height)))
         maps.append(dense_features(backbone, images[-1]))
     return images, maps
 
