@@ -170,6 +170,8 @@ def _counts(left_out: Counter[str]) -> str:
 def images_by_stem(folder: str) -> dict[str, str]:
     """Find the images below a folder.
 
+    Names that start with a dot are left out.
+
     Returns:
         dict[str, str]: Path relative to the folder, by that path without its
         suffix; sorted.
@@ -184,7 +186,8 @@ def images_by_stem(folder: str) -> dict[str, str]:
         folders[:] = [
             name
             for name in folders
-            if not above.startswith(
+            if name[0] != '.'
+            and not above.startswith(
                 os.path.realpath(os.path.join(place, name)) + os.sep
             )
         ]

@@ -65,10 +65,6 @@ class SamplePhotometrics(BaseTransform):
         }
         return results
 
-    def __repr__(self) -> str:
-        """Show the settings."""
-        return f'{type(self).__name__}(views={self.views})'
-
 
 def sample(settings: dict) -> dict[str, np.ndarray]:
     """Sample one view's numbers from numpy's global generator.

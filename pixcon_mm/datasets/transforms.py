@@ -239,10 +239,6 @@ class PerViewTransforms(BaseTransform):
                 )
         return results
 
-    def __repr__(self) -> str:
-        """Show the nested pipelines."""
-        return f'{type(self).__name__}({self.pipelines})'
-
 
 @TRANSFORMS.register_module()
 class PackTwoViewInputs(BaseTransform):

@@ -31,13 +31,13 @@ SIZES = dict(knn=512, linear=448, cluster=448)
 Results = dict
 
 
-def choose(count: int, wanted: int | None, seed: int) -> list[int]:
+def sample_indices(count: int, wanted: int | None, seed: int) -> list[int]:
     """Draw ``wanted`` of ``count`` samples; None returns all, in random order.
 
     With the same seed, a smaller draw is the beginning of a larger one.
 
     Example:
-        >>> choose(9, 3, seed=0) == choose(9, 9, seed=0)[:3]
+        >>> sample_indices(9, 3, seed=0) == sample_indices(9, 9, seed=0)[:3]
         True
     """
     generator = torch.Generator().manual_seed(seed)
@@ -66,12 +66,14 @@ class Setting:
         self.val = DenseData(
             args.data, args.val_split, self.size, args.classes
         )
-        self.tested = choose(len(self.val), args.val_images, args.seed)
+        self.tested = sample_indices(len(self.val), args.val_images, args.seed)
         if protocol != 'cluster':
             self.train = DenseData(
                 args.data, args.train_split, self.size, args.classes
             )
-            self.order = choose(len(self.train), args.train_images, args.seed)
+            self.order = sample_indices(
+                len(self.train), args.train_images, args.seed
+            )
         if protocol == 'linear' and len(self.order) < 2:
             raise UserError(
                 'A linear head needs two training images or more: one is held '
@@ -247,13 +249,13 @@ def prepare(
         sides = (args.crop_size, args.crop_size)
         check_size(sides, backbone.stride, '--crop-size')
         paths = photographs(args.data, args.val_split)
-        chosen = choose(len(paths), args.val_images, args.seed)
+        chosen = sample_indices(len(paths), args.val_images, args.seed)
         return correspondence.CropPairs(
             [paths[i] for i in chosen], args.crop_size, args.seed
         )
     if protocol == 'corloc':
         objects = discovery.read_objects(args.data)
-        chosen = choose(len(objects), args.val_images, args.seed)
+        chosen = sample_indices(len(objects), args.val_images, args.seed)
         return [objects[i] for i in chosen]
     if protocol == 'cluster':
         check_installed('Clustering', 'evaluation', 'faiss')

@@ -13,7 +13,7 @@ from torchvision.models import resnet18, resnet50
 from pixcon_mm.checkpoint.load import sha256_of
 from pixcon_mm.engine.hooks import pretrained_hook
 from pixcon_mm.errors import UserError
-from pixcon_mm.evaluation.protocols import choose
+from pixcon_mm.evaluation.protocols import sample_indices
 from pixcon_mm.tools.evaluate_dense import main
 from tests import ROOT
 from tests.test_evaluation.trees import make_cityscapes, make_voc
@@ -108,9 +108,9 @@ def test_other_lists_can_be_named(voc, tmp_path):
 
 
 def test_shares_are_nested():
-    order = choose(40, None, seed=2)
+    order = sample_indices(40, None, seed=2)
     assert sorted(order) == list(range(40))
-    assert choose(40, 7, seed=2) == order[:7]
+    assert sample_indices(40, 7, seed=2) == order[:7]
 
 
 @pytest.mark.parametrize(
