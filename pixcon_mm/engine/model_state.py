@@ -1,4 +1,4 @@
-"""State of a model in training: its mode, finite values, memory layout."""
+"""State of a model in training: mode, finite values, momentum, layout."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,6 +81,33 @@ def gradient_norm(optimizer: Optimizer) -> Tensor:
     # Set by GradScaler for optimisers that divide by it themselves.
     scale = getattr(optimizer, 'grad_scale', None)
     return norm if scale is None else norm / scale
+
+
+def zero_momentum(optimizer: Optimizer) -> None:
+    """Let the momentum of a fused SGD start at zero, before its first step.
+
+    PyTorch allocates the momentum in the first step, without filling it. If
+    that step overflows in half precision, the kernel does nothing, and later
+    steps would read what happened to be in memory. From zero, the first step
+    gives the same momentum as in PyTorch, the gradient, unless there is
+    dampening, which is left alone.
+
+    Args:
+        optimizer (Optimizer): Any optimiser; others do not change.
+    """
+
+    def fill(optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
+        for group in optimizer.param_groups:
+            if group.get('dampening') or not group.get('fused'):
+                continue
+            for parameter in group['params']:
+                state = optimizer.state[parameter]
+                is_new = state.get('momentum_buffer') is None
+                if is_new and parameter.grad is not None:
+                    state['momentum_buffer'] = torch.zeros_like(parameter)
+
+    if isinstance(optimizer, torch.optim.SGD):
+        optimizer.register_step_pre_hook(fill)
 
 
 class LayoutCheck:

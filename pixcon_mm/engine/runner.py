@@ -18,6 +18,7 @@ from mmengine.registry import OPTIMIZERS, RUNNERS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmengine.visualization import Visualizer
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 from pixcon_mm.engine.checkpointing import (
@@ -41,6 +42,7 @@ from pixcon_mm.engine.model_state import (
     LayoutCheck,
     find_non_finite,
     unwrap,
+    zero_momentum,
 )
 from pixcon_mm.engine.resuming import find_start, restore_run
 from pixcon_mm.errors import UserError, suggest
@@ -152,7 +154,14 @@ class PixConRunner(Runner):
         return super().build_evaluator(with_classes(evaluator))
 
     def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
-        """Wrap for DDP; on the CPU, replace SyncBN, which needs CUDA."""
+        """Wrap for DDP; on the CPU, replace SyncBN, which needs CUDA.
+
+        Raises:
+            UserError: If the config has ``sync_bn`` and the model has batch
+                norms that cannot be replaced.
+        """
+        if self.cfg.get('sync_bn'):
+            _check_replaceable(model)
         optim_wrapper = self.cfg.get('optim_wrapper') or {}
         steps = optim_wrapper.get('accumulative_counts', 1)
         if model_wrapper_cfg and steps > 1:
@@ -232,6 +241,7 @@ class PixConRunner(Runner):
                 'for different settings.'
             )
         names = {p: n for n, p in self.model.named_parameters()}
+        zero_momentum(wrapper.optimizer)
         LayoutCheck(wrapper.optimizer, names)
         return wrapper
 
@@ -342,3 +352,19 @@ class PixConRunner(Runner):
         checkpoint = load_fitting_weights(self, filename)
         self._has_loaded = True
         return checkpoint
+
+
+def _check_replaceable(model: nn.Module) -> None:
+    """Check that a batch norm of the model does nothing but normalise."""
+    plain = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
+    for name, module in model.named_modules():
+        if (
+            isinstance(module, _BatchNorm)
+            and type(module).forward not in plain
+        ):
+            raise UserError(
+                f'The config has sync_bn, and {name} is a '
+                f'{type(module).__name__}, which does more than normalise, '
+                'such as an activation. SyncBN would not, so training would '
+                'change the network: leave sync_bn out.'
+            )
