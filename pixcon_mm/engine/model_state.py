@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from pixcon_mm.errors import UserError
@@ -59,6 +60,23 @@ def find_non_finite(tensors: dict[str, Tensor]) -> list[str]:
             if not ok and not tensor.isfinite().all()
         ]
     return found
+
+
+def check_batch_norms(model: nn.Module) -> None:
+    """Check that SyncBN can replace the batch norms of a model.
+
+    Raises:
+        UserError: If one does more than normalise.
+    """
+    plain = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
+    for name, layer in model.named_modules():
+        if isinstance(layer, _BatchNorm) and type(layer).forward not in plain:
+            raise UserError(
+                f'The config has sync_bn, and {name} is a '
+                f'{type(layer).__name__}, which does more than normalise, '
+                'such as an activation. SyncBN would not, so training would '
+                'change the network: leave sync_bn out.'
+            )
 
 
 def gradient_norm(optimizer: Optimizer) -> Tensor:

@@ -18,7 +18,6 @@ from mmengine.registry import OPTIMIZERS, RUNNERS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmengine.visualization import Visualizer
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 from pixcon_mm.engine.checkpointing import (
@@ -40,6 +39,7 @@ from pixcon_mm.engine.log_line import (
 )
 from pixcon_mm.engine.model_state import (
     LayoutCheck,
+    check_batch_norms,
     find_non_finite,
     unwrap,
     zero_momentum,
@@ -161,7 +161,7 @@ class PixConRunner(Runner):
                 norms that cannot be replaced.
         """
         if self.cfg.get('sync_bn'):
-            _check_replaceable(model)
+            check_batch_norms(model)
         optim_wrapper = self.cfg.get('optim_wrapper') or {}
         steps = optim_wrapper.get('accumulative_counts', 1)
         if model_wrapper_cfg and steps > 1:
@@ -352,19 +352,3 @@ class PixConRunner(Runner):
         checkpoint = load_fitting_weights(self, filename)
         self._has_loaded = True
         return checkpoint
-
-
-def _check_replaceable(model: nn.Module) -> None:
-    """Check that a batch norm of the model does nothing but normalise."""
-    plain = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
-    for name, module in model.named_modules():
-        if (
-            isinstance(module, _BatchNorm)
-            and type(module).forward not in plain
-        ):
-            raise UserError(
-                f'The config has sync_bn, and {name} is a '
-                f'{type(module).__name__}, which does more than normalise, '
-                'such as an activation. SyncBN would not, so training would '
-                'change the network: leave sync_bn out.'
-            )
