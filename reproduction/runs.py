@@ -22,7 +22,7 @@ SCORED = ('evaluate', 'test')  # kinds with metrics for tables
 # images. (The number of processes is not compared either: the total batch is
 # always the recipe's, and SyncBN computes statistics over all of it.)
 IMMATERIAL = re.compile(
-    r'default_hooks\.(logger|checkpoint|progress_bar|timer)'
+    r'default_hooks\.(logger|checkpoint|timer)'
     '|env_cfg|launcher|log_level|log_processor|model_wrapper_cfg|resume'
     '|vis_backends|visualizer|work_dir'
     r'|randomness\.seed'  # the run's seed replaces it
