@@ -98,7 +98,7 @@ def check_folder(folder: Path, option: str = '--out') -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # The permissions do not tell it for root, nor on a network.
+        # Permissions do not show it for root, nor on network storage.
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise UserError(
