@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -49,6 +51,14 @@ def sentence_of(call, *words, **options) -> str:
     with pytest.raises(UserError) as caught:
         call(*words, **options)
     return str(caught.value)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Poll until a condition holds; fail after some seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f'waited {seconds} s in vain'
+        time.sleep(0.01)
 
 
 def touch(folder: Path, *paths: str) -> Path:
