@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from pixcon_mm.config import load_config
 from pixcon_mm.engine import PixConRunner
 from pixcon_mm.errors import UserError
-from tests import ROOT, benchmarks
+from tests import benchmarks
 from tests.commands import scalars
+from tests.recipes import load
 from tests.test_models import tiny
 
 HEADS = 16  # channels of every head
@@ -45,7 +45,7 @@ def small(name, folder, source, **options):
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         common[f'{loader}.num_workers'] = 0
         common[f'{loader}.persistent_workers'] = False
-    cfg = load_config(str(ROOT / f'configs/{name}.py'), {**common, **options})
+    cfg = load(name, {**common, **options})
     benchmarks.write_data(cfg, f'{folder}/data')
     return cfg
 

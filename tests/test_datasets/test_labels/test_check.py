@@ -9,13 +9,12 @@ import pytest
 from pixcon_mm import progress
 from pixcon_mm.checkpoint.load import Weights
 from pixcon_mm.cli import import_framework
-from pixcon_mm.config import load_config
 from pixcon_mm.data_paths import LOADERS
 from pixcon_mm.datasets.labels import check, check_labels, find_problems
 from pixcon_mm.datasets.labels.sources import find_sources
 from pixcon_mm.errors import UserError
 from pixcon_mm.tools import check_data, test, train
-from tests import ROOT, benchmarks
+from tests import benchmarks, recipes
 from tests.commands import sentence_of
 
 COCO = 'detection/mask-rcnn_r50-fpn_1x_coco'
@@ -34,7 +33,7 @@ TRAIN = ('train_dataloader',)
 
 
 def load(name, root):
-    cfg = load_config(str(ROOT / f'configs/{name}.py'), {'data_root': root})
+    cfg = recipes.load(name, {'data_root': root})
     import_framework(cfg.default_scope)
     return cfg
 
@@ -257,7 +256,7 @@ def test_a_run_is_stopped_by_the_first_certain_failure(
 def words(coco, tmp_path):
     """Words that name COCO's config and the small images."""
     return (
-        str(ROOT / f'configs/{COCO}.py'),
+        recipes.path_of(COCO),
         *('--cfg-options', f'data_root={tmp_path}/data/'),
     )
 
@@ -281,7 +280,7 @@ def test_the_tool_lists_everything(words, annotations, capsys):
     shown = capsys.readouterr().out
     assert shown.count('\nstop: ') + shown.startswith('stop: ') == 2
     assert shown.endswith('2 problems would end a run; 0 warnings.\n')
-    toy = str(ROOT / 'configs/pretrain/pixcon_r18_demo.py')
+    toy = recipes.path_of('pretrain/pixcon_r18_demo')
     assert run(check_data, toy) == 0
     assert 'no labels that this tool checks' in capsys.readouterr().out
 
