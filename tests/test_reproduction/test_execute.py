@@ -1,6 +1,5 @@
 """Every run once, in order; what is interrupted continues; nothing is lost."""
 
-import hashlib
 import multiprocessing
 import os
 import signal
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pixcon_mm.checkpoint.load import sha256_of
 from pixcon_mm.errors import UserError
 from reproduction import execute as execute_module
 from reproduction import launch
@@ -58,7 +58,7 @@ def test_from_nothing_to_the_table(tmp_path, fake_tools):
     pretrained, finetuned = (
         metrics_of(status, name) for name in (PRETRAINED, FINETUNED)
     )
-    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    digest = sha256_of(checkpoint)
     assert pretrained['checkpoint']['sha256'] == digest
     assert pretrained['metrics']['end'] == 1.0
     assert finetuned['parent_sha256'] == digest
