@@ -95,10 +95,15 @@ def scalars(work_dir: Path) -> list[dict]:
 
 
 def load_tool(name: str, folder: str = 'tools') -> ModuleType:
-    """Import a file of a folder, whose name may be that of a package."""
+    """Import a file of a folder, whose name may be that of a package.
+
+    It may import files beside it, as when it is run.
+    """
     path = ROOT / folder / f'{name}.py'
     spec = importlib.util.spec_from_file_location(f'tools_{name}', path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path.parent)
+        spec.loader.exec_module(module)
     return module
