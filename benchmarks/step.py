@@ -15,6 +15,7 @@ import pixcon_mm.models  # noqa: F401, registers the models
 from benchmarks.measure import Call, compare
 from benchmarks.release import as_released, sgd_by_parameter
 from benchmarks.report import Report
+from pixcon_mm.engine.model_state import zero_momentum
 
 PRETRAIN = Path(__file__).resolve().parents[1] / 'configs/pretrain'
 MAIN = 'pixcon_r50_coco'
@@ -129,7 +130,9 @@ def densecl(args: argparse.Namespace) -> tuple[nn.Module, OptimWrapper]:
 def fused_sgd(model: nn.Module) -> torch.optim.SGD:
     """Build the optimiser of the main recipe: a single group, fused."""
     params = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.SGD(params, fused=True, **SGD)
+    optimizer = torch.optim.SGD(params, fused=True, **SGD)
+    zero_momentum(optimizer)
+    return optimizer
 
 
 def wrap(args: argparse.Namespace, optimizer) -> OptimWrapper:

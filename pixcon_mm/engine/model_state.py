@@ -1,4 +1,4 @@
-"""State of a model in training: its mode, finite values, memory layout."""
+"""State of a model in training: mode, finite values, momentum, layout."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from pixcon_mm.errors import UserError
@@ -61,6 +62,23 @@ def find_non_finite(tensors: dict[str, Tensor]) -> list[str]:
     return found
 
 
+def check_batch_norms(model: nn.Module) -> None:
+    """Check that SyncBN can replace the batch norms of a model.
+
+    Raises:
+        UserError: If one does more than normalise.
+    """
+    plain = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
+    for name, layer in model.named_modules():
+        if isinstance(layer, _BatchNorm) and type(layer).forward not in plain:
+            raise UserError(
+                f'The config has sync_bn, and {name} is a '
+                f'{type(layer).__name__}, which does more than normalise, '
+                'such as an activation. SyncBN would not, so training would '
+                'change the network: leave sync_bn out.'
+            )
+
+
 def gradient_norm(optimizer: Optimizer) -> Tensor:
     """Compute the L2 norm of all gradients, without a host sync.
 
@@ -81,6 +99,33 @@ def gradient_norm(optimizer: Optimizer) -> Tensor:
     # Set by GradScaler for optimisers that divide by it themselves.
     scale = getattr(optimizer, 'grad_scale', None)
     return norm if scale is None else norm / scale
+
+
+def zero_momentum(optimizer: Optimizer) -> None:
+    """Let the momentum of a fused SGD start at zero, before its first step.
+
+    PyTorch allocates the momentum in the first step, without filling it. If
+    that step overflows in half precision, the kernel does nothing, and later
+    steps would read what happened to be in memory. From zero, the first step
+    gives the same momentum as in PyTorch, the gradient, unless there is
+    dampening, which is left alone.
+
+    Args:
+        optimizer (Optimizer): Any optimiser; others do not change.
+    """
+
+    def fill(optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
+        for group in optimizer.param_groups:
+            if group.get('dampening') or not group.get('fused'):
+                continue
+            for parameter in group['params']:
+                state = optimizer.state[parameter]
+                is_new = state.get('momentum_buffer') is None
+                if is_new and parameter.grad is not None:
+                    state['momentum_buffer'] = torch.zeros_like(parameter)
+
+    if isinstance(optimizer, torch.optim.SGD):
+        optimizer.register_step_pre_hook(fill)
 
 
 class LayoutCheck:

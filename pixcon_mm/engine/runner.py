@@ -39,8 +39,10 @@ from pixcon_mm.engine.log_line import (
 )
 from pixcon_mm.engine.model_state import (
     LayoutCheck,
+    check_batch_norms,
     find_non_finite,
     unwrap,
+    zero_momentum,
 )
 from pixcon_mm.engine.resuming import find_start, restore_run
 from pixcon_mm.errors import UserError, suggest
@@ -152,7 +154,14 @@ class PixConRunner(Runner):
         return super().build_evaluator(with_classes(evaluator))
 
     def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
-        """Wrap for DDP; on the CPU, replace SyncBN, which needs CUDA."""
+        """Wrap for DDP; on the CPU, replace SyncBN, which needs CUDA.
+
+        Raises:
+            UserError: If the config has ``sync_bn`` and the model has batch
+                norms that cannot be replaced.
+        """
+        if self.cfg.get('sync_bn'):
+            check_batch_norms(model)
         optim_wrapper = self.cfg.get('optim_wrapper') or {}
         steps = optim_wrapper.get('accumulative_counts', 1)
         if model_wrapper_cfg and steps > 1:
@@ -232,6 +241,7 @@ class PixConRunner(Runner):
                 'for different settings.'
             )
         names = {p: n for n, p in self.model.named_parameters()}
+        zero_momentum(wrapper.optimizer)
         LayoutCheck(wrapper.optimizer, names)
         return wrapper
 

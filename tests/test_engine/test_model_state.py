@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from pixcon_mm.engine.model_state import (
     LayoutCheck,
     gradient_norm,
+    zero_momentum,
 )
 from pixcon_mm.errors import UserError
 from tests.commands import sentence_of
@@ -59,6 +61,51 @@ def test_norm_is_as_before_the_loss_scaler():
     scaler.step(optimizer)
     torch.testing.assert_close(seen, [expected])
     assert expected > 0
+
+
+@pytest.fixture
+def filled():
+    """Let PyTorch fill memory that it only allocates with NaN."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize('skipped', [0, 3])
+def test_skipped_first_steps_leave_no_trace(skipped, filled):
+    """The steps after them are those of an SGD that is not fused."""
+
+    def trained(skipped, **options):
+        model = layers()
+        optimizer = optimizer_of(model, weight_decay=0.01, **options)
+        zero_momentum(optimizer)
+        scaler = torch.amp.GradScaler('cpu', init_scale=1024.0)
+        for step in range(skipped + 3):
+            scaler.scale(torch.ones(()))  # makes its scale
+            scale = scaler.get_scale() if step >= skipped else float('inf')
+            torch.manual_seed(step - skipped)
+            with_gradients(model, scale)
+            scaler.step(optimizer)
+            scaler.update()
+        return list(model.parameters())
+
+    expected = trained(0, fused=False)
+    torch.testing.assert_close(trained(skipped, fused=True), expected)
+
+
+def test_a_run_may_skip_its_first_step(tmp_path, filled):
+    def skip(runner):
+        runner.optim_wrapper.optimizer.found_inf = torch.ones(())
+
+    def go_on(runner):
+        runner.optim_wrapper.optimizer.found_inf = torch.zeros(())
+
+    fused = dict(optim_wrapper=dict(optimizer=dict(fused=True)))
+    cfg = config(tmp_path, 'run', fused)
+    start = Hook()
+    start.before_train = skip
+    # Values that are not finite would end the run.
+    train(cfg, start, At(1, go_on))
 
 
 @pytest.fixture

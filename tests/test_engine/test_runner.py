@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import AmpOptimWrapper
+from mmengine.registry import MODELS
 from torch import nn
 
 from pixcon_mm.engine import PixConRunner
@@ -48,6 +49,28 @@ def test_sync_bn_and_amp_run_as_what_can_run(cfg):
     ours = list(runner.model.parameters())
     assert [id(p) for p in trained] == [id(p) for p in ours]
     assert runner.model.norm.num_batches_tracked == runner.max_iters
+
+
+class ActivatedNorm(nn.BatchNorm1d):
+    def forward(self, inputs):
+        return super().forward(inputs).relu()
+
+
+@MODELS.register_module()
+class ActivatedModel(toy.ToyModel):
+    def __init__(self):
+        super().__init__()
+        self.norm = ActivatedNorm(3)
+
+
+def test_sync_bn_would_drop_activations(cfg):
+    cfg.model.type = 'ActivatedModel'
+    build(cfg)
+    cfg.sync_bn = 'torch'
+    with pytest.raises(UserError, match='norm is a ActivatedNorm, .* leave'):
+        build(cfg)
+    cfg.model.type = 'ToyModel'
+    build(cfg)
 
 
 @pytest.mark.parametrize('has_it', [True, False])

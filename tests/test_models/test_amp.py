@@ -5,6 +5,7 @@ import torch
 from mmengine.optim import AmpOptimWrapper
 
 from pixcon_mm.engine.cpu_amp import CpuAmpOptimWrapper
+from pixcon_mm.engine.model_state import zero_momentum
 from tests.test_models import tiny
 
 # Matches that follow from features would flip with rounding, and batch norms
@@ -98,10 +99,14 @@ def test_accumulated_steps(device, dtype):
 @pytest.mark.gpu
 def test_a_step_that_overflows_is_skipped_and_the_scale_is_halved():
     model = build().cuda()
-    scale = dict(init_scale=2.0**40)
-    wrap = wrapper('cuda', sgd_of(model, fused=True), loss_scale=scale)
+    sgd, scale = sgd_of(model, fused=True), dict(init_scale=2.0**40)
+    zero_momentum(sgd)
+    wrap = wrapper('cuda', sgd, loss_scale=scale)
     before = [p.detach().clone() for p in model.backbone.parameters()]
     model.train_step(batches()[0], wrap)
     assert wrap.loss_scaler.get_scale() == 2.0**39
     for weight, old in zip(model.backbone.parameters(), before, strict=True):
         assert torch.equal(weight, old)
+    momenta = [state['momentum_buffer'] for state in sgd.state.values()]
+    assert momenta
+    assert not any(momentum.any() for momentum in momenta)
