@@ -18,11 +18,10 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.measure import Call, compare, row_of
 from benchmarks.report import Report
 from benchmarks.step import MAIN, PRETRAIN
-from pixcon_mm.datasets import SceneImageDataset, decoding
+from pixcon_mm.datasets import SceneImageDataset
 from pixcon_mm.datasets.loading import readable_images
 
 OURS = 'ours: decode, crop, flip'
-OPENCV = 'ours, OpenCV decodes'
 ON_CPU = 'ours, colours in the loader too'
 PREFETCH = 2  # batches that each process loads in advance
 BYOL = "MMPretrain's BYOL pipeline"
@@ -130,19 +129,9 @@ def data_calls(args: argparse.Namespace) -> dict[str, Call]:
 
         return call
 
-    ours = each(main.__getitem__, indices)
-
-    def without_simplejpeg() -> None:
-        installed, decoding.simplejpeg = decoding.simplejpeg, None
-        try:
-            ours()
-        finally:
-            decoding.simplejpeg = installed
-
     return {
         BYOL: each(lambda path: byol(dict(img_path=path)), paths),
-        OURS: ours,
-        OPENCV: without_simplejpeg,
+        OURS: each(main.__getitem__, indices),
         ON_CPU: each(on_cpu.__getitem__, indices),
     }
 

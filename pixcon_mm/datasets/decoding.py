@@ -11,15 +11,11 @@ from functools import cache
 import cv2
 import mmcv
 import numpy as np
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from pixcon_mm.datasets.listing import any_size
 from pixcon_mm.datasets.storage import warn
-
-try:
-    import simplejpeg
-except ImportError:
-    simplejpeg = None
 
 MAX_PIXELS = 200_000_000
 
@@ -65,12 +61,6 @@ def decode_whole(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 def _decode_jpeg(content: bytes, max_pixels: int) -> np.ndarray | None:
     """Decode, or return None if another decoder should try."""
-    if simplejpeg is None:
-        _warn_once(
-            'simplejpeg is not installed. JPEG files that are damaged inside '
-            'will be decoded as they are: pip install simplejpeg.'
-        )
-        return None
     try:
         height, width = simplejpeg.decode_jpeg_header(content)[:2]
     except ValueError:
@@ -161,11 +151,7 @@ def _decode_other(content: bytes, max_pixels: int) -> np.ndarray:
         kind = picture.format
         if kind == 'WEBP':
             _check_webp(content)
-        has_end = content[-64:].rstrip(b'\0').endswith(JPEG_END)
-        # Only without simplejpeg, and only with an end marker, because OpenCV
-        # fills in the missing part of a truncated file.
-        is_jpeg = kind in ('JPEG', 'MPO') and simplejpeg is None and has_end
-        if kind in OPENCV_FORMATS or is_jpeg:
+        if kind in OPENCV_FORMATS:
             image = _decode_with_opencv(content)
             if image is not None:
                 return image

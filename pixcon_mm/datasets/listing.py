@@ -170,6 +170,8 @@ def _counts(left_out: Counter[str]) -> str:
 def images_by_stem(folder: str) -> dict[str, str]:
     """Find the images below a folder.
 
+    Names that start with a dot are left out.
+
     Returns:
         dict[str, str]: Path relative to the folder, by that path without its
         suffix; sorted.
@@ -184,7 +186,8 @@ def images_by_stem(folder: str) -> dict[str, str]:
         folders[:] = [
             name
             for name in folders
-            if not above.startswith(
+            if name[0] != '.'
+            and not above.startswith(
                 os.path.realpath(os.path.join(place, name)) + os.sep
             )
         ]
@@ -207,17 +210,16 @@ def images_by_stem(folder: str) -> dict[str, str]:
 
 def missing_files(paths: Iterable[str]) -> set[str]:
     """Return the paths that name no file, listing each folder once."""
-    by_folder: dict[str, set[str]] = {}
+    by_folder: dict[str, list[str]] = {}
     for path in paths:
-        folder, name = os.path.split(path)
-        by_folder.setdefault(folder, set()).add(name)
-    missing = set()
-    for folder, names in by_folder.items():
+        by_folder.setdefault(os.path.dirname(path), []).append(path)
+    missing: set[str] = set()
+    for folder, inside in by_folder.items():
         try:
             found = {*os.listdir(folder or '.')}
         except OSError:
             found = set()
-        missing |= {os.path.join(folder, name) for name in names - found}
+        missing |= {p for p in inside if os.path.basename(p) not in found}
     return missing
 
 

@@ -5,7 +5,6 @@ from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
 
 from pixcon_mm.errors import UserError
-from pixcon_mm.models.photometrics import NO_OPERATION
 
 # Settings of BYOL's first view. Its second view has less blur, and
 # solarisation.
@@ -20,6 +19,10 @@ DEFAULTS = dict(
     sigma=(0.1, 2.0),
     solarize=0.0,
 )
+# Number after those of the four operations of the colour jitter, which are in
+# pixcon_mm.models.photometrics; importing that would import MMPretrain's
+# models, which the data sets of other tasks do not need.
+NO_OPERATION = 4
 # Upper bounds of settings; all others are probabilities and factors up to 1.
 HIGHEST = dict(hue=0.5)
 
@@ -61,10 +64,6 @@ class SamplePhotometrics(BaseTransform):
             name: np.stack([first[name], second[name]]) for name in first
         }
         return results
-
-    def __repr__(self) -> str:
-        """Show the settings."""
-        return f'{type(self).__name__}(views={self.views})'
 
 
 def sample(settings: dict) -> dict[str, np.ndarray]:

@@ -32,7 +32,6 @@ class SceneImageDataset(BaseDataset):
             all.
         max_refetch (int): Number of other images to try, in a row, when the
             pipeline returns None.
-        lazy_init (bool): Do not list the folders yet.
     """
 
     METAINFO = dict(task_name='two-view pre-training')
@@ -44,7 +43,6 @@ class SceneImageDataset(BaseDataset):
         extensions: Sequence[str] | None = None,
         indices: int | Sequence[int] | None = None,
         max_refetch: int = 1000,
-        lazy_init: bool = False,
     ):
         is_list = data_root and isinstance(data_root, list | tuple)
         self.folders: list = [*data_root] if is_list else [data_root]
@@ -58,7 +56,6 @@ class SceneImageDataset(BaseDataset):
             pipeline=pipeline,
             indices=indices,
             max_refetch=max_refetch,
-            lazy_init=lazy_init,
         )
 
     def full_init(self) -> None:

@@ -21,7 +21,6 @@ from pixcon_mm.errors import UserError
 
 # x1, y1, x2, y2 in pixels of the image; x2 and y2 lie outside of the box.
 Box = tuple[int, int, int, int]
-Interpolation = Literal['bilinear', 'bicubic']
 OnNoOverlap = Literal['skip', 'center']
 
 
@@ -30,8 +29,8 @@ class TwoViewRandomResizedCrop(BaseTransform):
     """Cut two overlapping random crops and resize them.
 
     Both are ordinary random resized crops. The second must also share at
-    least ``min_overlap`` of its own area with the first. Resizing is
-    antialiased and equals Pillow's within one grey level, at a quarter of its
+    least ``min_overlap`` of its own area with the first. Resizing is bilinear,
+    antialiased, and equals Pillow's within one grey level, at a quarter of its
     cost.
 
     Required keys: ``img``. Modified keys: ``img`` (list of two uint8 arrays
@@ -48,7 +47,6 @@ class TwoViewRandomResizedCrop(BaseTransform):
         min_overlap (float): Smallest intersection as a share of the area of
             the second crop before rounding; 0 admits crops without overlap.
         max_tries (int): Tries for each crop.
-        interpolation (str): ``'bilinear'`` or ``'bicubic'``.
         on_no_overlap (str): What to do when all tries of the second crop
             fail, as for one photograph in 10,000, and for one in ten of
             those with an aspect of 8:3. ``'skip'`` returns None, and the
@@ -63,15 +61,11 @@ class TwoViewRandomResizedCrop(BaseTransform):
         aspect_range: tuple[float, float] = (3 / 4, 4 / 3),
         min_overlap: float = 0.01,
         max_tries: int = 10,
-        interpolation: Interpolation = 'bilinear',
         on_no_overlap: OnNoOverlap = 'skip',
     ):
         rules = {
             f'{on_no_overlap=} must be one of {get_args(OnNoOverlap)}': (
                 on_no_overlap in get_args(OnNoOverlap)
-            ),
-            f'{interpolation=} must be one of {get_args(Interpolation)}': (
-                interpolation in get_args(Interpolation)
             ),
             f'{area_range=} must be two increasing shares of the image '
             'within (0, 1]': 0 < area_range[0] <= area_range[1] <= 1,
@@ -90,7 +84,6 @@ class TwoViewRandomResizedCrop(BaseTransform):
         self.aspect_range = aspect_range
         self.min_overlap = min_overlap
         self.max_tries = max_tries
-        self.interpolation = interpolation
         self.on_no_overlap = on_no_overlap
 
     def transform(self, results: dict) -> dict | None:
@@ -100,8 +93,7 @@ class TwoViewRandomResizedCrop(BaseTransform):
         if boxes is None:
             return None
         results['img'] = [
-            resize(image[y1:y2, x1:x2], self.scale, self.interpolation)
-            for x1, y1, x2, y2 in boxes
+            resize(image[y1:y2, x1:x2], self.scale) for x1, y1, x2, y2 in boxes
         ]
         results['img_shape'] = tuple(self.scale[::-1])
         results['crop_boxes'] = np.array(boxes, dtype=np.float32)
@@ -158,17 +150,15 @@ class TwoViewRandomResizedCrop(BaseTransform):
         return (x, y, x + w, y + h)
 
 
-def resize(
-    image: np.ndarray, scale: tuple[int, int], interpolation: Interpolation
-) -> np.ndarray:
-    """Resize uint8 (H, W, 3) to (width, height) with antialiasing."""
+def resize(image: np.ndarray, scale: tuple[int, int]) -> np.ndarray:
+    """Resize uint8 (H, W, 3) to (width, height), bilinear, antialiased."""
     # A crop is a strided part of its image, and PyTorch's vectorised kernel
     # needs contiguous pixels.
     pixels = torch.from_numpy(np.ascontiguousarray(image))
     view = F.interpolate(
         pixels.permute(2, 0, 1)[None],
         size=scale[::-1],
-        mode=interpolation,
+        mode='bilinear',
         antialias=True,
     )
     return view[0].permute(1, 2, 0).numpy()
@@ -248,10 +238,6 @@ class PerViewTransforms(BaseTransform):
                     f'{after.shape}: move it before TwoViewRandomResizedCrop.'
                 )
         return results
-
-    def __repr__(self) -> str:
-        """Show the nested pipelines."""
-        return f'{type(self).__name__}({self.pipelines})'
 
 
 @TRANSFORMS.register_module()

@@ -23,12 +23,12 @@ class FrozenBackbone(nn.Module):
     Args:
         net (nn.Module): The network.
         read (Callable): From normalised images to the network's feature map.
+        stride (int): Side of a cell in pixels.
+        channels (int): Channels D of the feature map.
         mean, std (Sequence[float]): Mean and standard deviation of each
             channel, for values from 0 to 255.
         bgr (bool): The network takes BGR; ``mean`` and ``std`` are then in
             this order as well.
-        stride (int): Side of a cell in pixels.
-        channels (int): Channels D of the feature map.
         origin (dict): Sources of the architecture and the weights.
     """
 
@@ -36,11 +36,11 @@ class FrozenBackbone(nn.Module):
         self,
         net: nn.Module,
         read: Callable[[Tensor], Tensor],
+        stride: int,
+        channels: int,
         mean: tuple[float, ...] = MEAN,
         std: tuple[float, ...] = STD,
         bgr: bool = False,
-        stride: int = 32,
-        channels: int = 0,
         origin: dict | None = None,
     ):
         super().__init__()

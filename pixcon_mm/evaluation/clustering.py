@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -113,6 +114,8 @@ def count_pairs(
 ) -> Tensor:
     """Count the pixels of each pair of cluster and class.
 
+    A pixel belongs to the cell that contains its centre.
+
     Args:
         ids (Tensor): Clusters of cells. Shape (images, h, w).
         masks (Tensor): Classes or ``IGNORE``. Shape (images, H, W).
@@ -122,11 +125,10 @@ def count_pairs(
     Returns:
         Tensor: int64. Shape (k, C).
     """
-    places = [
-        (torch.arange(side) * cells).div(side, rounding_mode='floor')
-        for side, cells in zip(masks.shape[1:], ids.shape[1:], strict=True)
-    ]
-    full = ids[:, places[0][:, None], places[1]]
+    # Float32 holds every number of a cluster exactly.
+    full = F.interpolate(
+        ids[:, None].float(), masks.shape[1:], mode='nearest-exact'
+    )[:, 0].long()
     is_labelled = masks != IGNORE
     pairs = full[is_labelled] * num_classes + masks[is_labelled].long()
     counts = torch.bincount(pairs, minlength=k * num_classes)

@@ -165,34 +165,18 @@ def match(
     Returns:
         Tensor: Counts as :func:`count_matches` returns them.
     """
-    total = torch.zeros(5, dtype=torch.float64)
+    device, total = backbone.mean.device, torch.zeros(5, dtype=torch.float64)
     for views, boxes, flips in batches(pairs, **loading):
-        total += match_batch(backbone, views, Geometry(boxes, flips))
+        geometry = Geometry(boxes.to(device), flips.to(device))
+        maps = backbone(views.flatten(0, 1).to(device))
+        grid = (maps.shape[2], maps.shape[3])
+        maps = maps.flatten(2).unflatten(0, (len(views), 2))
+        similarity = cell_similarity(maps[:, 0], maps[:, 1])
+        total += count_matches(similarity, geometry, grid)
+        total += count_matches(
+            similarity.transpose(1, 2), geometry.swapped(), grid
+        )
     return total
-
-
-def match_batch(
-    backbone: FrozenBackbone, views: Tensor, geometry: Geometry
-) -> Tensor:
-    """Count the matches of a batch, in both directions.
-
-    Args:
-        backbone (FrozenBackbone): The network.
-        views (Tensor): RGB, 0 to 255. Shape (B, 2, 3, H, W).
-        geometry (Geometry): Crops of these views.
-
-    Returns:
-        Tensor: Counts as :func:`count_matches` returns them.
-    """
-    device = backbone.mean.device
-    maps = backbone(views.flatten(0, 1).to(device))
-    grid = (maps.shape[2], maps.shape[3])
-    maps = maps.flatten(2).view(len(views), 2, -1, grid[0] * grid[1])
-    geometry = Geometry(*(part.to(device) for part in geometry))
-    similarity = cell_similarity(maps[:, 0], maps[:, 1])
-    return count_matches(similarity, geometry, grid) + count_matches(
-        similarity.transpose(1, 2), geometry.swapped(), grid
-    )
 
 
 def summarize(counts: Tensor) -> dict:

@@ -12,9 +12,10 @@ from scipy.ndimage import label
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from pixcon_mm.datasets.labels.coco_file import ABSENT, read_coco
+from pixcon_mm.datasets.labels.coco_file import read_coco
 from pixcon_mm.datasets.labels.voc_file import read_voc
 from pixcon_mm.errors import UserError
+from pixcon_mm.evaluation.trees import check_files
 
 EXPANSION = 100  # cells of low degree that may join the seed
 OVERLAP = 0.5  # a box with a larger intersection over union is right
@@ -83,7 +84,7 @@ def read_objects(root: Path) -> list[tuple[Path, Boxes]]:
 
     Raises:
         UserError: If the folder has no annotations of VOC or COCO, or if
-            these have no box.
+            these have no box, or an image is missing.
     """
     names = root / 'ImageSets/Main/trainval.txt'
     coco = root / 'annotations/instances_val2017.json'
@@ -102,6 +103,10 @@ def read_objects(root: Path) -> list[tuple[Path, Boxes]]:
     found = [(path, boxes) for path, boxes in found if len(boxes)]
     if not found:
         raise UserError(f'No image of {root} has a box, which CorLoc needs.')
+    check_files(
+        (path for path, _ in found),
+        f'CorLoc takes every image with a box in the annotations of {root}.',
+    )
     return found
 
 
@@ -116,7 +121,7 @@ def _read_coco(path: Path) -> list[tuple[Path, Boxes]]:
     content = read_coco(str(path))
     by_image: dict[object, list] = {image.id: [] for image in content.images}
     for one in content.annotations:
-        if one.iscrowd in (ABSENT, 0) and one.image_id in by_image:
+        if not one.iscrowd and one.image_id in by_image:
             x, y, width, height = one.bbox
             by_image[one.image_id].append([x, y, x + width, y + height])
     folder = path.parents[1] / 'val2017'

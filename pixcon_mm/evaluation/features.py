@@ -14,28 +14,24 @@ from pixcon_mm.progress import with_progress
 
 
 def dense_features(
-    backbone: FrozenBackbone,
-    image: str | Path | np.ndarray,
-    size: tuple[int, int] | None = None,
+    backbone: FrozenBackbone, image: str | Path | np.ndarray
 ) -> Tensor:
     """Return the feature map of one image.
+
+    The image is resized to the nearest multiples of the stride.
 
     Args:
         backbone (FrozenBackbone): From
             :func:`~pixcon_mm.evaluation.backbones.load_backbone`.
         image (str | Path | np.ndarray): A file, or RGB pixels, uint8
             (H, W, 3).
-        size (tuple[int, int], optional): Height and width that the image is
-            resized to, in pixels. By default the size of the image, rounded
-            to multiples of the stride.
 
     Returns:
         Tensor: float32, on the device of the backbone. The cells divide the
         image into equal parts. Shape (D, H / stride, W / stride).
 
     Raises:
-        UserError: If the image is damaged, or if a side of ``size`` is not a
-            multiple of the stride.
+        UserError: If the image is damaged.
     """
     # These import MMPretrain, which takes seconds.
     from pixcon_mm.datasets.transforms import resize
@@ -44,14 +40,10 @@ def dense_features(
     is_file = not isinstance(image, np.ndarray)
     pixels = read_image(Path(image)) if is_file else image
     stride = backbone.stride
-    if size is None:
-        height, width = (
-            max(round(side / stride), 1) * stride for side in pixels.shape[:2]
-        )
-    else:
-        check_size(size, stride)
-        height, width = size
-    resized = resize(pixels, (width, height), 'bilinear')
+    height, width = (
+        max(round(side / stride), 1) * stride for side in pixels.shape[:2]
+    )
+    resized = resize(pixels, (width, height))
     batch = torch.from_numpy(resized).permute(2, 0, 1)[None]
     return backbone(batch.to(backbone.mean.device))[0]
 

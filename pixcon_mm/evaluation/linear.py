@@ -26,7 +26,7 @@ HELD_OUT = 0.1  # share of training images held out to choose the rate
 
 
 class LinearHeads(nn.Module):
-    """One 1x1 convolution per learning rate, on normalised features.
+    """Several 1x1 convolutions on the same normalised features.
 
     Batch norm without parameters brings the features of every method to the
     same scale, so that the same list of rates suits all.
@@ -34,17 +34,14 @@ class LinearHeads(nn.Module):
     Args:
         channels (int): Channels D of the features.
         num_classes (int): Number of classes C.
-        rates (Sequence[float]): Learning rates; each gets a head.
+        count (int): Number of heads.
     """
 
-    def __init__(
-        self, channels: int, num_classes: int, rates: Sequence[float]
-    ):
+    def __init__(self, channels: int, num_classes: int, count: int):
         super().__init__()
-        self.rates = tuple(rates)
         self.norm = nn.BatchNorm2d(channels, affine=False)
         self.heads = nn.ModuleList(
-            nn.Conv2d(channels, num_classes, 1) for _ in rates
+            nn.Conv2d(channels, num_classes, 1) for _ in range(count)
         )
         for head in self.heads:
             # The problem is convex, so the start does not matter.
@@ -87,7 +84,7 @@ def train_heads(
         LinearHeads: In eval mode, on the device of the backbone.
     """
     with torch.random.fork_rng(devices=[]):
-        heads = LinearHeads(backbone.channels, len(data.classes), rates)
+        heads = LinearHeads(backbone.channels, len(data.classes), len(rates))
     heads.to(backbone.mean.device)
     groups = [
         dict(params=head.parameters(), lr=rate)
@@ -156,10 +153,9 @@ def segment(
     data: DenseData,
     indices: Sequence[int],
     mask_size: int | None,
-    only: int | None = None,
     **loading,
 ) -> list[Tensor]:
-    """Segment images with all heads, or with one.
+    """Segment images with each head.
 
     Args:
         backbone (FrozenBackbone): The network.
@@ -168,20 +164,17 @@ def segment(
         indices (Sequence[int]): Indices of the images to use.
         mask_size (int, optional): Side of the square that masks are resized
             to; None compares in the size of the photographs.
-        only (int, optional): Index of the head to use; None for all.
         **loading: Arguments of
             :func:`~pixcon_mm.evaluation.features.batches`.
 
     Returns:
-        list[Tensor]: Confusion matrix of each head used. Shape (C, C).
+        list[Tensor]: Confusion matrix of each head. Shape (C, C).
     """
     num_classes = len(data.classes)
-    chosen = range(len(heads.rates)) if only is None else [only]
-    total = torch.zeros(len(chosen), num_classes, num_classes).long()
+    total = torch.zeros(len(heads.heads), num_classes, num_classes).long()
     for maps, masks in feature_batches(backbone, data, indices, **loading):
-        logits = heads(maps)
-        for place, head in enumerate(chosen):
-            total[place] += compare(logits[head], masks, mask_size)
+        for confusion, logits in zip(total, heads(maps), strict=True):
+            confusion += compare(logits, masks, mask_size)
     return list(total)
 
 
@@ -229,8 +222,9 @@ def evaluate(
     )
     miou = [segmentation_metrics(c, train.classes)['miou'] for c in found]
     best = max(range(len(rates)), key=miou.__getitem__)
+    heads.heads = heads.heads[best : best + 1]
     (confusion,) = segment(
-        *(backbone, heads, val, tested, mask_size, best), **loading
+        *(backbone, heads, val, tested, mask_size), **loading
     )
     return dict(
         train_images=len(used),

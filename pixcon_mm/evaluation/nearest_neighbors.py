@@ -38,6 +38,8 @@ def cell_labels(
 ) -> tuple[Tensor, Tensor]:
     """Measure the share of each class in the cells of a grid over a mask.
 
+    A pixel belongs to the cell that contains its upper left corner.
+
     Args:
         mask (Tensor): Classes or ``IGNORE``, in any size. Shape (H, W).
         grid (tuple[int, int]): Rows and columns, h and w.
@@ -94,9 +96,11 @@ def build_memory(
     generator = torch.Generator().manual_seed(seed)
     num_classes, device = len(data.classes), backbone.mean.device
     cells = data.size[0] * data.size[1] // backbone.stride**2
+    every = cells * len(indices)
     # If size is no multiple of the images, the first ones give one cell more.
-    each, more = divmod(size or cells * len(indices), len(indices))
-    capacity = min(size or cells * len(indices), cells * len(indices))
+    # One of several processes may have no image.
+    each, more = divmod(size or every, max(len(indices), 1))
+    capacity = min(size or every, every)
     features = torch.empty(capacity, backbone.channels, device=device)
     labels = torch.empty(capacity, num_classes, device=device)
     filled = image = 0

@@ -15,9 +15,15 @@ from pixcon_mm.evaluation import (
     nearest_neighbors,
 )
 from pixcon_mm.evaluation.backbones import FrozenBackbone
-from pixcon_mm.evaluation.dense_data import DenseData, read_image, tree_of
+from pixcon_mm.evaluation.dense_data import DenseData, read_image
 from pixcon_mm.evaluation.features import check_size, dense_features
 from pixcon_mm.evaluation.metrics import segmentation_metrics
+from pixcon_mm.evaluation.trees import (
+    check_files,
+    layout,
+    read_split,
+    tree_of,
+)
 from pixcon_mm.progress import with_progress
 
 # Default side of the images, if there is no --size.
@@ -25,13 +31,13 @@ SIZES = dict(knn=512, linear=448, cluster=448)
 Results = dict
 
 
-def choose(count: int, wanted: int | None, seed: int) -> list[int]:
+def sample_indices(count: int, wanted: int | None, seed: int) -> list[int]:
     """Draw ``wanted`` of ``count`` samples; None returns all, in random order.
 
     With the same seed, a smaller draw is the beginning of a larger one.
 
     Example:
-        >>> choose(9, 3, seed=0) == choose(9, 9, seed=0)[:3]
+        >>> sample_indices(9, 3, seed=0) == sample_indices(9, 9, seed=0)[:3]
         True
     """
     generator = torch.Generator().manual_seed(seed)
@@ -60,12 +66,14 @@ class Setting:
         self.val = DenseData(
             args.data, args.val_split, self.size, args.classes
         )
-        self.tested = choose(len(self.val), args.val_images, args.seed)
+        self.tested = sample_indices(len(self.val), args.val_images, args.seed)
         if protocol != 'cluster':
             self.train = DenseData(
                 args.data, args.train_split, self.size, args.classes
             )
-            self.order = choose(len(self.train), args.train_images, args.seed)
+            self.order = sample_indices(
+                len(self.train), args.train_images, args.seed
+            )
         if protocol == 'linear' and len(self.order) < 2:
             raise UserError(
                 'A linear head needs two training images or more: one is held '
@@ -87,9 +95,10 @@ def loading(args: argparse.Namespace, title: str) -> dict:
     return dict(batch_size=args.batch_size, workers=args.workers, title=title)
 
 
-def knn(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
+def knn(
+    args: argparse.Namespace, backbone: FrozenBackbone, setting: Setting
+) -> Results:
     """Evaluate dense nearest neighbours for each share of the labels."""
-    setting = Setting(args, backbone, 'knn')
     order, found = setting.order, {}
     for share in args.shares:
         labelled = order[: max(round(len(order) / share), 1)]
@@ -114,9 +123,10 @@ def knn(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
     return dict(setting.describe(), shares=found)
 
 
-def linear_head(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
+def linear_head(
+    args: argparse.Namespace, backbone: FrozenBackbone, setting: Setting
+) -> Results:
     """Train a linear head; the test images do not choose its learning rate."""
-    setting = Setting(args, backbone, 'linear')
     found = linear.evaluate(
         *(backbone, setting.train, setting.order),
         *(setting.val, setting.tested, args.linear_epochs),
@@ -130,9 +140,10 @@ def linear_head(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
     return dict(setting.describe(), **found)
 
 
-def cluster(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
+def cluster(
+    args: argparse.Namespace, backbone: FrozenBackbone, setting: Setting
+) -> Results:
     """Cluster the cells of the validation images, with several seeds."""
-    setting = Setting(args, backbone, 'cluster')
     data, classes = setting.val, setting.val.classes
     pca = clustering.fit_pca(
         *(backbone, data, setting.tested), **loading(args, 'PCA')
@@ -169,13 +180,14 @@ def cluster(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
     )
 
 
-def corloc(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
-    """Find one object in each image that has boxes."""
-    objects = discovery.read_objects(args.data)
-    chosen = choose(len(objects), args.val_images, args.seed)
+def corloc(
+    args: argparse.Namespace,
+    backbone: FrozenBackbone,
+    objects: list[tuple[Path, discovery.Boxes]],
+) -> Results:
+    """Find one object in each of some images that have boxes."""
     found = []
-    for index in with_progress(chosen, len(chosen), 'CorLoc'):
-        path, truth = objects[index]
+    for path, truth in with_progress(objects, len(objects), 'CorLoc'):
         image = read_image(path)
         box = discovery.find_object(dense_features(backbone, image))
         height, width = image.shape[:2]
@@ -186,24 +198,12 @@ def corloc(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
     return dict(images=len(found), corloc=value, expansion=discovery.EXPANSION)
 
 
-def match_crops(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
-    """Match crops of the validation images, or of any folder of images."""
-    try:
-        tree_of(args.data)
-    except UserError:
-        if not args.data.is_dir():
-            raise
-        listed = list_images(str(args.data), readable_suffixes(), set())
-        paths = [Path(path) for path in listed]
-    else:
-        pairs = DenseData(args.data, args.val_split, (1, 1)).pairs
-        paths = [image for image, _ in pairs]
-    chosen = choose(len(paths), args.val_images, args.seed)
-    if not chosen:
-        raise UserError(f'There are no images in {args.data}.')
-    crops = correspondence.CropPairs(
-        [paths[i] for i in chosen], args.crop_size, args.seed
-    )
+def match_crops(
+    args: argparse.Namespace,
+    backbone: FrozenBackbone,
+    crops: correspondence.CropPairs,
+) -> Results:
+    """Match two crops of each of some photographs."""
     counts = correspondence.match(
         backbone, crops, **loading(args, 'correspondence')
     )
@@ -214,26 +214,52 @@ def match_crops(args: argparse.Namespace, backbone: FrozenBackbone) -> Results:
         f'{found["recall_within_1_cell"]:.3f} (chance '
         f'{found["chance_within_1_cell"]:.3f})'
     )
-    return dict(images=len(chosen), area_range=correspondence.AREA, **found)
+    return dict(images=len(crops), area_range=correspondence.AREA, **found)
 
 
-def check(args: argparse.Namespace, backbone: FrozenBackbone) -> None:
-    """Check all that the protocols need, before the long work starts.
+def photographs(root: Path, split: str) -> list[Path]:
+    """List the photographs of a split of a tree, or of any other folder.
+
+    Masks may be missing.
+    """
+    try:
+        kind = tree_of(root)
+    except UserError:
+        if not root.is_dir():
+            raise
+        return [*map(Path, list_images(str(root), readable_suffixes(), set()))]
+    paths = [image for image, _ in read_split(root, split).pairs]
+    check_files(paths, layout(kind))
+    return paths
+
+
+def prepare(
+    args: argparse.Namespace, backbone: FrozenBackbone, protocol: str
+) -> Setting | correspondence.CropPairs | list[tuple[Path, discovery.Boxes]]:
+    """Find the data of a protocol, and check all that it needs.
+
+    Returns:
+        The last argument of the protocol's function in ``PROTOCOLS``.
 
     Raises:
         UserError: If a size does not fit the backbone, or if data or a library
             are missing.
     """
-    for protocol in args.protocols:
-        if protocol in SIZES:
-            Setting(args, backbone, protocol)
-    if 'cluster' in args.protocols:
-        check_installed('Clustering', 'evaluation', 'faiss')
-    if 'corloc' in args.protocols:
-        discovery.read_objects(args.data)
-    if 'correspondence' in args.protocols:
+    if protocol == 'correspondence':
         sides = (args.crop_size, args.crop_size)
         check_size(sides, backbone.stride, '--crop-size')
+        paths = photographs(args.data, args.val_split)
+        chosen = sample_indices(len(paths), args.val_images, args.seed)
+        return correspondence.CropPairs(
+            [paths[i] for i in chosen], args.crop_size, args.seed
+        )
+    if protocol == 'corloc':
+        objects = discovery.read_objects(args.data)
+        chosen = sample_indices(len(objects), args.val_images, args.seed)
+        return [objects[i] for i in chosen]
+    if protocol == 'cluster':
+        check_installed('Clustering', 'evaluation', 'faiss')
+    return Setting(args, backbone, protocol)
 
 
 PROTOCOLS = dict(

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import time
 from pathlib import Path
 
@@ -49,7 +50,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=['knn', 'correspondence'],
         choices=NAMES,
     )
-    add('--out', type=Path, help='JSON; default: dense.json in work_dirs/')
+    add(
+        '--out',
+        type=Path,
+        help='JSON; default: work_dirs/dense_FOLDER_NAME.json, after the file '
+        'of weights and its folder, or the backbone and none or torchvision',
+    )
     add('--stride', type=int, help='dilate a CNN to this stride: 16 or 8')
     add(
         '--size',
@@ -120,24 +126,40 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def default_out(arch: str, pretrained: str) -> Path:
+    """Return a path that names the weights, for results without ``--out``.
+
+    Example:
+        >>> str(default_out('resnet50', 'runs/pixcon/epoch_800.pth'))
+        'work_dirs/dense_pixcon_epoch_800.json'
+        >>> str(default_out('configs/pretrain/byol_r50_coco.py', 'none'))
+        'work_dirs/dense_byol_r50_coco_none.json'
+    """
+    parts = [Path(arch).name.removesuffix('.py').replace(':', '_'), pretrained]
+    if pretrained not in ('none', 'torchvision'):
+        file = Path(os.path.abspath(pretrained))
+        parts = [file.parent.name, file.stem]
+    return Path('work_dirs', f'dense_{"_".join(parts)}.json')
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the protocols, and write their results with all settings."""
     args = parse_args(argv)
-    name = 'none' if args.pretrained == 'none' else Path(args.pretrained).stem
-    out = args.out or Path('work_dirs') / f'dense_{name}.json'
+    out = args.out or default_out(args.arch, args.pretrained)
     check_out(out)
     args.device = find_device(args.device)
     backbone = load_backbone(
         *(args.arch, args.pretrained, args.stride, args.prefix, args.seed)
     ).to(args.device)
     # Imports MMPretrain, which takes seconds.
-    from pixcon_mm.evaluation.protocols import PROTOCOLS, check
+    from pixcon_mm.evaluation.protocols import PROTOCOLS, prepare
 
-    check(args, backbone)
+    # All mistakes are found before the long work starts.
+    prepared = {name: prepare(args, backbone, name) for name in args.protocols}
     results = {}
-    for protocol in args.protocols:
+    for protocol, data in prepared.items():
         start = time.monotonic()
-        results[protocol] = PROTOCOLS[protocol](args, backbone)
+        results[protocol] = PROTOCOLS[protocol](args, backbone, data)
         results[protocol]['seconds'] = round(time.monotonic() - start, 1)
     settings = {k: v for k, v in vars(args).items() if k != 'out'}
     report = dict(

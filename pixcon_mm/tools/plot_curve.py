@@ -32,9 +32,10 @@ def main(argv: list[str] | None = None) -> None:
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         '--against',
-        metavar='FILE|RECIPE',
-        help='draw one run over the band of reference curves, from a file or '
-        'for a recipe in docs/curves/, and print where it leaves the band',
+        type=Path,
+        metavar='FILE',
+        help='draw one run over the band of reference curves, such as those '
+        'in docs/curves/, and print where it leaves the band',
     )
     group.add_argument(
         '--save',

@@ -19,7 +19,6 @@ import cv2
 import mmcv
 import numpy as np
 from mmengine.config import Config
-from mmengine.device import get_device
 from mmengine.infer import BaseInferencer
 from mmengine.registry import DATASETS
 from torch import nn
@@ -30,6 +29,7 @@ from pixcon_mm.cli import parse_options, quiet, read_config
 from pixcon_mm.datasets.decoding import decode_whole
 from pixcon_mm.datasets.listing import PICTURES
 from pixcon_mm.errors import UserError, run_tool
+from pixcon_mm.evaluation.backbones import find_device
 from pixcon_mm.files import as_line, atomic_write, check_out
 from pixcon_mm.tools.test import load
 from pixcon_mm.visualization.predictions import (
@@ -235,13 +235,12 @@ PREDICT = dict(
 def main(argv: list[str] | None = None) -> None:
     """Predict all images, and write pictures and predictions."""
     args = parse_args(argv)
+    device = find_device(args.device)
     names = list_images(args.images)
     check_out(args.out / 'vis' / 'picture.jpg')
     cfg = read_config(args.config, args.cfg_options)
     check_names(cfg)
-    inferencer = build_inferencer(
-        cfg, args.checkpoint, args.device or get_device()
-    )
+    inferencer = build_inferencer(cfg, args.checkpoint, device)
     run, suffix = PREDICT[cfg.default_scope]
     skipped = 0
     for image, name in names.items():

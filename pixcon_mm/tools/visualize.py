@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pixcon_mm import __version__
 from pixcon_mm.cli import read_config
+from pixcon_mm.datasets.listing import spread
 from pixcon_mm.datasets.loading import readable_images
 from pixcon_mm.datasets.transforms import resize
 from pixcon_mm.engine.hooks.pretrained_hook import fill_from, fill_model
@@ -49,7 +50,6 @@ from pixcon_mm.visualization.matching import (
     shown_views,
 )
 from pixcon_mm.visualization.page import as_png, html_page
-from pixcon_mm.visualization.predictions import spread
 
 # Figures for any backbone; PAIR_FIGURES need a model of PixCon.
 OF_FEATURES = ('similarity', 'pca', 'segments')
@@ -259,7 +259,7 @@ def read_features(
             max(round(side * scale), 1) * backbone.stride
             for side in pixels.shape[:2]
         )
-        images.append(resize(pixels, (width, height), 'bilinear'))
+        images.append(resize(pixels, (width, height)))
         maps.append(dense_features(backbone, images[-1]))
     return images, maps
 

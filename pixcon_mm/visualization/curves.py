@@ -9,18 +9,25 @@ from matplotlib.figure import Figure
 
 from pixcon_mm.errors import UserError
 
-MONITORS = {
+# What is logged beside the losses, and the titles of its curves.
+TITLES = {
     'mon_pos_sim': 'cosine of positives',
     'mon_neg_logsumexp': 'log-sum of negatives',
     'mon_weight': 'mean semantic weight',
-    'mon_feature_std': 'standard deviation of embeddings (0: collapse)',
+    'mon_feature_std': 'deviation of embeddings (0: collapse)',
     'mon_effective_rank': 'effective rank of features',
-}
-# DenseProbeHook logs these every few epochs.
-PROBES = {
+    'mon_pos_margin': "margin over another image's positive",
+    'mon_overlap': 'share of cells in the overlap',
     'probe_recall_at_1': 'correspondence: recall at 1',
     'probe_miou': 'nearest neighbours: mIoU, %',
 }
+# DenseProbeHook logs these every few epochs.
+PROBES = ('probe_recall_at_1', 'probe_miou')
+# Drawn below the losses, if they were logged.
+PANELS = (
+    *('mon_pos_sim', 'mon_neg_logsumexp', 'mon_weight'),
+    *('mon_feature_std', 'mon_effective_rank', *PROBES),
+)
 Records = list[dict[str, float]]
 
 
@@ -48,7 +55,7 @@ def read_records(work_dir: str | Path) -> Records:
                 continue  # incomplete last line of a run that was killed
             if 'loss' in record:
                 by_step[record['step']] = record
-            elif PROBES.keys() & record.keys():
+            elif not record.keys().isdisjoint(PROBES):
                 probes[record['step']] = record
     for step, probe in probes.items():
         before = [place for place in by_step if place <= step]
@@ -85,18 +92,17 @@ def smooth(values: np.ndarray, width: int) -> np.ndarray:
     return total / np.convolve(np.ones_like(values), kernel)[part]
 
 
-def summarize(records: Records, name: str = 'loss') -> dict[str, float]:
-    """Find the first, highest and last value of a smoothed curve.
+def summarize(records: Records) -> dict[str, float]:
+    """Find the first, highest and last value of the smoothed loss.
 
     Args:
         records (list[dict]): From :func:`read_records`.
-        name (str): Name of the scalar.
 
     Returns:
         dict[str, float]: ``start``, ``peak`` and ``end``, and the iteration
         of the peak, ``peak_step``.
     """
-    values = np.array([record[name] for record in records])
+    values = np.array([record['loss'] for record in records])
     values = smooth(values, smoothing(len(values)))
     peak = int(values.argmax())
     return dict(
@@ -121,11 +127,7 @@ def plot_curves(runs: dict[str, Records], path: str | Path) -> None:
     """
     figure = Figure(figsize=(11, 6.5), layout='constrained')
     logged = {key for records in runs.values() for r in records for key in r}
-    panels = {
-        key: title
-        for key, title in {**MONITORS, **PROBES}.items()
-        if key in logged
-    }
+    panels = [key for key in PANELS if key in logged]
     columns = max(len(panels), 1)
     grid = figure.add_gridspec(2, columns, height_ratios=[2, 1])
     top = figure.add_subplot(grid[0, :])
@@ -135,7 +137,7 @@ def plot_curves(runs: dict[str, Records], path: str | Path) -> None:
     top.margins(y=0.12)
     top.grid(alpha=0.3)
     top.legend()
-    for column, (key, title) in enumerate(panels.items()):
+    for column, key in enumerate(panels):
         axes = figure.add_subplot(grid[1, column])
         for records in runs.values():
             points = [(r['step'], r[key]) for r in records if key in r]
@@ -143,7 +145,7 @@ def plot_curves(runs: dict[str, Records], path: str | Path) -> None:
                 # A probe has few values, which points show better.
                 style = '.-' if key in PROBES else '-'
                 axes.plot(*zip(*points, strict=True), style)
-        axes.set_title(textwrap.fill(title, 120 // columns), fontsize=9)
+        axes.set_title(textwrap.fill(TITLES[key], 120 // columns), fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)

@@ -49,7 +49,6 @@ def draw_heat(
     values: np.ndarray,
     low: float = 0,
     high: float = 1,
-    alpha: float = 0.7,
 ) -> matplotlib.cm.ScalarMappable:
     """Draw a map of values over an image in grey.
 
@@ -58,7 +57,6 @@ def draw_heat(
         image (np.ndarray): RGB, (H, W, 3).
         values (np.ndarray): Value of each cell, (h, w).
         low, high (float): Values of the first and the last colour.
-        alpha (float): Opacity of the map; 1 hides the image.
 
     Returns:
         ScalarMappable: Argument for a colour bar.
@@ -70,7 +68,7 @@ def draw_heat(
         cmap=HEAT,
         vmin=low,
         vmax=high,
-        alpha=alpha,
+        alpha=0.7,
         extent=(-0.5, width - 0.5, height - 0.5, -0.5),
         interpolation='nearest',
     )

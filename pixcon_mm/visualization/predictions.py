@@ -205,12 +205,12 @@ def write_sheet(
     """Write one picture with a row of truth and prediction for each image.
 
     The arguments are those of :func:`write_pairs`, with the path of the
-    picture in place of the folder; :func:`choose` selects the images.
+    picture in place of the folder; :func:`choose_images` selects the images.
 
     Returns:
         int: Number of images shown.
     """
-    indices = choose(dataset, count)
+    indices = choose_images(dataset, count)
     rows = [
         mmcv.imrescale(
             picture, min(np.divide(ROW, picture.shape[1::-1]).tolist())
@@ -226,7 +226,7 @@ def write_sheet(
     return len(indices)
 
 
-def choose(dataset: Dataset, count: int) -> list[int]:
+def choose_images(dataset: Dataset, count: int) -> list[int]:
     """Choose evenly spaced images, with objects if possible.
 
     For a segmentor, at most ``SEARCHED`` masks are read.

@@ -12,11 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from pixcon_mm.errors import UserError, suggest
+from pixcon_mm.errors import UserError
 from pixcon_mm.files import atomic_write
-from pixcon_mm.visualization.curves import Records, smooth, smoothing
+from pixcon_mm.visualization.curves import TITLES, Records, smooth, smoothing
 
-FOLDER = Path(__file__).resolve().parents[2] / 'docs/curves'
 # Half of the band's width, in deviations of a single run. It is this large
 # because only a few runs give the deviation, and another run is compared at
 # some hundred places: with three runs and normal noise, 1 of 40 healthy runs
@@ -24,15 +23,6 @@ FOLDER = Path(__file__).resolve().parents[2] / 'docs/curves'
 WIDTH = 5
 # Lower limit of the deviation, as a share of the mean curve's range.
 LEAST = 0.01
-TITLES = {
-    'mon_neg_logsumexp': 'log-sum of negatives',
-    'mon_pos_sim': 'cosine of positives',
-    'mon_pos_margin': "margin over another image's positive",
-    'mon_feature_std': 'deviation of embeddings',
-    'mon_effective_rank': 'effective rank of features',
-    'mon_overlap': 'share of cells in the overlap',
-    'mon_weight': 'mean semantic weight',
-}
 
 
 class Reference(NamedTuple):
@@ -126,25 +116,18 @@ def save_reference(reference: Reference, path: str | Path) -> None:
     atomic_write(Path(path), f'{text}\n'.encode())
 
 
-def load_reference(source: str) -> Reference:
-    """Read a file of reference curves.
-
-    Args:
-        source (str): Path of the file; or, for the files in docs/curves, the
-            name of a recipe or the path of its config.
+def load_reference(path: str | Path) -> Reference:
+    """Read a file of reference curves, as :func:`save_reference` writes it.
 
     Raises:
         UserError: If there is no such file, or if its content is wrong.
     """
-    path = Path(source)
-    if path.suffix != '.json':
-        path = FOLDER / f'{path.name.removesuffix(".py")}.json'
+    path = Path(path)
     if not path.is_file():
-        known = sorted(file.stem for file in FOLDER.glob('*.json'))
         raise UserError(
-            f'There is no reference curve {source!r}.{suggest(source, known)} '
-            f'Recipes with a reference curve: {", ".join(known) or "none"}. '
-            'To write your own, use --save FILE.json.'
+            f'There is no file of reference curves {path}. The repository has '
+            'some in docs/curves/; tools/plot_curve.py RUN RUN RUN --save '
+            'FILE.json writes your own.'
         )
     try:
         content = json.loads(path.read_text(encoding='utf-8'))

@@ -9,7 +9,11 @@ from PIL import Image
 
 from pixcon_mm.datasets import listing, storage
 from pixcon_mm.datasets.decoding import decode_whole
-from pixcon_mm.datasets.listing import list_images, readable_suffixes
+from pixcon_mm.datasets.listing import (
+    list_images,
+    missing_files,
+    readable_suffixes,
+)
 from pixcon_mm.errors import UserError
 from tests.commands import touch
 from tests.test_datasets.pictures import encode, picture
@@ -89,6 +93,13 @@ def test_a_build_without_a_decoder_lists_less(monkeypatch):
     suffixes = readable_suffixes.__wrapped__()
     assert '.webp' in suffixes
     assert not {'.jp2', '.avif'} & set(suffixes)
+
+
+def test_missing_files_keep_their_spelling(tmp_path, monkeypatch):
+    monkeypatch.chdir(touch(tmp_path, 'a/1.jpg', '2.jpg'))
+    there = ['a/1.jpg', 'a//1.jpg', './a/1.jpg', '2.jpg', f'{tmp_path}/2.jpg']
+    missing = ['a/2.jpg', 'a//2.jpg', 'b/1.jpg', '1.jpg', f'{tmp_path}//1.jpg']
+    assert missing_files([*there, *missing]) == {*missing}
 
 
 def fail_on(monkeypatch, folder, number, times):

@@ -104,8 +104,9 @@ def test_boxes_of_voc_beside_images_of_any_suffix(tmp_path):
         XMLFolderDataset(**arguments)
 
 
-def test_links_in_circles_are_not_followed(tmp_path):
+def test_circles_of_links_and_hidden_folders_are_left_out(tmp_path):
     touch(tmp_path, 'images/a/x.jpg', 'images/y.png', 'other/z.jpg')
+    touch(tmp_path, 'images/.ipynb_checkpoints/y.png', 'images/.x.jpg')
     (tmp_path / 'images/a/up').symlink_to('..')
     (tmp_path / 'images/here').symlink_to('.')
     (tmp_path / 'images/link').symlink_to(tmp_path / 'other')

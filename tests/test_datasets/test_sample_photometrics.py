@@ -1,5 +1,7 @@
 """Sampled numbers, and augmentation that looks like the loader's own."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from pixcon_mm.datasets import SamplePhotometrics
 from pixcon_mm.datasets.sample_photometrics import DEFAULTS, sample
 from pixcon_mm.errors import UserError
 from pixcon_mm.models.photometrics import NO_OPERATION
+from tests.commands import run
 
 
 @pytest.mark.parametrize(
@@ -23,6 +26,12 @@ from pixcon_mm.models.photometrics import NO_OPERATION
 def test_wrong_settings_are_named(wrong, named):
     with pytest.raises(UserError, match=named):
         SamplePhotometrics(wrong)
+
+
+def test_data_sets_import_no_models():
+    """They take seconds, and the label check of a detector needs none."""
+    code = 'import sys, pixcon_mm.datasets; print("mmdet" in sys.modules)'
+    assert run(sys.executable, '-c', code).stdout == 'False\n'
 
 
 def test_numbers_follow_the_settings():

@@ -100,13 +100,6 @@ def test_indices_keep_the_first_images(tmp_path):
     assert len(subset.broken) == len(dataset.broken) == 1
 
 
-def test_lazy_init_lists_on_first_use(tmp_path):
-    dataset = build(str(tmp_path / 'later'), lazy_init=True)
-    write_pictures(tmp_path / 'later', 2)
-    assert len(dataset) == len(dataset.broken) == 2
-    assert sorted(dataset[0]) == ['data_samples', 'inputs']
-
-
 @pytest.mark.parametrize('many', [False, True])
 def test_missing_folder_shows_the_tree(tmp_path, many):
     here = touch(tmp_path, 'here/1.jpg') / 'here'

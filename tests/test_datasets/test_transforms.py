@@ -171,7 +171,6 @@ def test_tiny_images_give_views(size):
         dict(area_range=(0.0, 1.0)),
         dict(aspect_range=(0, 1)),
         dict(min_overlap=1.5),
-        dict(interpolation='lanczos'),
     ],
 )
 def test_wrong_arguments_are_named(wrong):
@@ -181,22 +180,21 @@ def test_wrong_arguments_are_named(wrong):
 
 
 @pytest.mark.parametrize('scale', [24, (32, 20), 96, 224])
-@pytest.mark.parametrize('interpolation', ['bilinear', 'bicubic'])
-def test_resize_equals_pillow(scale, interpolation):
+def test_resize_equals_pillow(scale):
     """Cropped first, then resized with antialiasing, up to rounding."""
-    levels = dict(bilinear=1, bicubic=2)[interpolation]
     image = bgr(5, 160, 120)
-    crop = TwoViewRandomResizedCrop(scale, interpolation=interpolation)
+    crop = TwoViewRandomResizedCrop(scale)
     results = crop(dict(img=image))
     size = (scale, scale) if isinstance(scale, int) else scale
     for view, box in zip(
         results['img'], results['crop_boxes'].astype(int), strict=True
     ):
         rgb = Image.fromarray(image[..., ::-1])
-        how = Image.Resampling[interpolation.upper()]
-        expected = rgb.crop(box.tolist()).resize(size, how)
+        expected = rgb.crop(box.tolist()).resize(
+            size, Image.Resampling.BILINEAR
+        )
         np.testing.assert_allclose(
-            view[..., ::-1].astype(int), np.asarray(expected, int), atol=levels
+            view[..., ::-1].astype(int), np.asarray(expected, int), atol=1
         )
     assert results['img_shape'] == size[::-1]
 

@@ -162,6 +162,26 @@ def test_pictures_of_other_methods_are_refused(config, tmp_path):
         train(config, tmp_path / 'run')
 
 
+@pytest.mark.parametrize('hook', ['dense_probe', 'match_pictures'])
+def test_runs_in_iterations_are_refused(hook, config, tmp_path):
+    (other,) = {'dense_probe', 'match_pictures'} - {hook}
+    del config.default_hooks[other]
+    config.default_hooks.checkpoint = dict(type='CheckpointHook')
+    config.train_cfg = dict(type='IterBasedTrainLoop', max_iters=3)
+    with pytest.raises(UserError, match='this run counts iterations'):
+        train(config, tmp_path / 'run')
+
+
+def test_pictures_of_joined_data_sets_are_refused(config, tmp_path):
+    dataset = config.train_dataloader.dataset
+    config.train_dataloader.dataset = dict(
+        type='ConcatDataset', datasets=[dataset, dataset]
+    )
+    del config.default_hooks['dense_probe'], config.default_hooks.checkpoint
+    with pytest.raises(UserError, match='ConcatDataset has none: give sev'):
+        train(config, tmp_path / 'run')
+
+
 @pytest.mark.slow
 def test_two_processes_share_the_images_and_a_resumed_run_goes_on(
     config, tmp_path

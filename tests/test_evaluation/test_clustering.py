@@ -38,17 +38,21 @@ def test_clusters_share_classes_by_precision():
     assert confusion.tolist() == [[9, 3, 0], [1, 10, 0], [0, 0, 4]]
 
 
-def test_counts_equal_a_loop_over_pixels():
+@pytest.mark.parametrize(('height', 'width'), [(12, 10), (11, 13), (2, 4)])
+def test_counts_equal_a_loop_over_pixels(height, width):
     ids = torch.randint(4, (2, 3, 5))
-    masks = torch.randint(3, (2, 12, 10)).to(torch.uint8)
+    masks = torch.randint(3, (2, height, width)).to(torch.uint8)
     masks[0, 0] = IGNORE
     expected = torch.zeros(4, 3).long()
     for image in range(2):
-        for y in range(12):
-            for x in range(10):
+        for y in range(height):
+            for x in range(width):
+                # The cell that contains the pixel's centre.
+                row = int((y + 0.5) / height * 3)
+                column = int((x + 0.5) / width * 5)
                 label = masks[image, y, x].item()
                 if label != IGNORE:
-                    expected[ids[image, y // 4, x // 2], label] += 1
+                    expected[ids[image, row, column], label] += 1
     assert torch.equal(count_pairs(ids, masks, 4, 3), expected)
 
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
 from pixcon_mm.evaluation.correspondence import (
     CropPairs,
     count_matches,
     match,
-    match_batch,
     summarize,
     target_cells,
 )
@@ -67,7 +67,8 @@ def test_identical_crops_are_matched_completely():
     boxes = torch.tensor([[[5.0, 7.0, 60.0, 90.0]] * 2] * 3)
     flips = torch.tensor([[False, False], [True, True], [False, True]])
     views[2, 1] = views[2, 1].flip(-1)
-    found = summarize(match_batch(Colours(), views, Geometry(boxes, flips)))
+    pairs = TensorDataset(views, boxes, flips)
+    found = summarize(match(Colours(), pairs, batch_size=2))
     assert found['recall_at_1'] == found['recall_within_1_cell'] == 1
     assert found['cells'] == 2 * 3 * 16
     assert found['chance_at_1'] == pytest.approx(1 / 16)

@@ -69,7 +69,7 @@ def grey(change):
 @pytest.mark.parametrize(
     ('spoil', 'words'),
     [
-        (lambda m, i: m.unlink(), ['train0.png', 'missing', 'tree of VOC']),
+        (lambda m, i: m.unlink(), ['train0.png, which is missing', 'of VOC']),
         (lambda m, i: m.write_bytes(b'x'), ['train0.png', 'cannot be read']),
         (grey(lambda mask: mask[:10]), ['train0.png', '(10, 96)', '(64, 96)']),
         (grey(lambda mask: 0 * mask + 33), ['png', 'label 33', '0 to 20']),

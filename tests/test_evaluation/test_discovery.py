@@ -13,6 +13,7 @@ from pixcon_mm.evaluation.discovery import (
     read_objects,
 )
 from tests.benchmarks import coco_json, voc_object, voc_xml
+from tests.commands import touch
 
 
 @pytest.mark.parametrize(
@@ -50,10 +51,26 @@ def test_a_box_counts_from_half_its_union():
     assert is_found((50, 50, 60, 60), truth)
 
 
+@pytest.mark.parametrize(
+    ('mark', 'is_object'),
+    [({}, True), (None, True), (0, True), (False, True), (1, False)],
+)
+def test_only_marked_objects_of_coco_are_crowds(mark, is_object, tmp_path):
+    touch(tmp_path, 'annotations/a', 'val2017/3.jpg', 'val2017/4.jpg')
+    objects = [(image, 1, (1, 2, 10, 20)) for image in (3, 4)]
+    content = coco_json({3: '3.jpg', 4: '4.jpg'}, objects, ['cat'])
+    del content['annotations'][1]['iscrowd']
+    if mark != {}:
+        content['annotations'][1]['iscrowd'] = mark
+    file = tmp_path / 'annotations/instances_val2017.json'
+    file.write_text(json.dumps(content))
+    names = [path.name for path, _ in read_objects(tmp_path)]
+    assert names == ['3.jpg', '4.jpg'][: 1 + is_object]
+
+
 def test_boxes_of_voc_and_coco(tmp_path):
     voc, coco = tmp_path / 'voc', tmp_path / 'coco'
-    for folder in ('ImageSets/Main', 'Annotations'):
-        (voc / folder).mkdir(parents=True)
+    touch(voc, 'ImageSets/Main/a', 'Annotations/a', 'JPEGImages/a.jpg')
     (voc / 'ImageSets/Main/trainval.txt').write_text('a\nb\n')
     boxes = ((1, 2, 30, 40), (5, 6, 7, 8))
     objects = [voc_object('cat', box) for box in boxes]
@@ -66,7 +83,7 @@ def test_boxes_of_voc_and_coco(tmp_path):
     with pytest.raises(UserError, match='b.xml'):
         read_objects(voc)
 
-    (coco / 'annotations').mkdir(parents=True)
+    touch(coco, 'annotations/a', 'val2017/3.jpg')
     objects = [(image, 1, (1, 2, 10, 20)) for image in (3, 4)]
     content = coco_json({3: '3.jpg', 4: '4.jpg'}, objects, ['cat'])
     content['annotations'][1]['iscrowd'] = 1

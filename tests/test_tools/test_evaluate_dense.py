@@ -13,7 +13,7 @@ from torchvision.models import resnet18, resnet50
 from pixcon_mm.checkpoint.load import sha256_of
 from pixcon_mm.engine.hooks import pretrained_hook
 from pixcon_mm.errors import UserError
-from pixcon_mm.evaluation.protocols import choose
+from pixcon_mm.evaluation.protocols import sample_indices
 from pixcon_mm.tools.evaluate_dense import main
 from tests import ROOT
 from tests.test_evaluation.trees import make_cityscapes, make_voc
@@ -69,14 +69,28 @@ def test_results_are_written_with_all_settings(voc, tmp_path, capsys):
     assert results == report['results']
 
 
-def test_correspondence_takes_any_folder_of_images(voc, tmp_path):
+@pytest.mark.parametrize(('folder', 'images'), [('JPEGImages', 3), ('', 2)])
+def test_correspondence_takes_images_without_masks(
+    folder, images, voc, tmp_path
+):
+    shutil.rmtree(voc / 'SegmentationClass')
     out = tmp_path / 'a.json'
-    words = ('--data', voc / 'JPEGImages', '--protocols', 'correspondence')
+    words = ('--data', voc / folder, '--protocols', 'correspondence')
     words += ('--pretrained', 'none', '--val-images', 3, '--out', out)
     main(['resnet18', *map(str, words), *SMALL])
     report = json.loads(out.read_text())
-    assert report['results']['correspondence']['images'] == 3
+    assert report['results']['correspondence']['images'] == images
     assert report['backbone']['pretrained'] == 'none'
+
+
+@pytest.mark.parametrize(
+    ('protocol', 'lost'), [('correspondence', 'val1'), ('corloc', 'train2')]
+)
+def test_missing_images_are_found_at_the_start(protocol, lost, voc):
+    (voc / f'JPEGImages/{lost}.jpg').unlink()
+    words = ('--pretrained', 'none', '--data', str(voc), '--protocols')
+    with pytest.raises(UserError, match=f'{lost}.jpg, which is missing'):
+        main(['resnet18', *SMALL, *words, protocol])
 
 
 def test_other_lists_can_be_named(voc, tmp_path):
@@ -94,9 +108,9 @@ def test_other_lists_can_be_named(voc, tmp_path):
 
 
 def test_shares_are_nested():
-    order = choose(40, None, seed=2)
+    order = sample_indices(40, None, seed=2)
     assert sorted(order) == list(range(40))
-    assert choose(40, 7, seed=2) == order[:7]
+    assert sample_indices(40, 7, seed=2) == order[:7]
 
 
 @pytest.mark.parametrize(

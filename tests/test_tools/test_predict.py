@@ -142,6 +142,12 @@ def test_nothing_to_predict(tmp_path, name, words):
         tool.list_images([tmp_path / name])
 
 
+def test_a_wrong_device_is_found_before_the_weights(detector, images):
+    words = [str(detector[0]), 'none.pth', str(images), '--out', 'o']
+    with pytest.raises(UserError, match='--device gpu cannot be used'):
+        tool.main([*words, '--device', 'gpu'])
+
+
 def test_a_config_that_cannot_predict(tmp_path):
     cfg = tool.Config(dict(default_scope='mmpretrain'))
     with pytest.raises(UserError, match='no detector or segmentor'):

@@ -150,7 +150,7 @@ def test_images_with_objects_come_first(tmp_path, monkeypatch, count, chosen):
         'get_data_info',
         lambda index: dict(instances=objects[(0, 1, 2, 1, 1)[index]]),
     )
-    assert predictions.choose(images, count) == chosen
+    assert predictions.choose_images(images, count) == chosen
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_images_with_more_than_background_come_first(
         return sample
 
     monkeypatch.setattr(Images, '__getitem__', empty_but_two)
-    assert predictions.choose(images, 3) == chosen
+    assert predictions.choose_images(images, 3) == chosen
 
 
 def test_other_models_have_no_pictures(tmp_path):

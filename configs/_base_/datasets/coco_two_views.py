@@ -1,7 +1,7 @@
 """Pairs of overlapping crops of the images of a folder, COCO train2017.
 
 Source: docs/method.md, section 3; colour jitter, blur and solarisation as in
-BYOL. The loader draws their parameters, and the model's device applies them;
+BYOL. The loader samples their parameters, and the model's device applies them;
 cpu_photometrics.py does the same in the loader.
 """
 

@@ -184,7 +184,7 @@ def cache_folder() -> Path | None:
 
 
 def _digest(source: Source) -> str:
-    """Identify a data set, its use, and the version of this package."""
+    """Identify a data set, its use, and the code that reads and checks it."""
     settings = {
         **vars(source.dataset),
         **vars(source),
@@ -194,6 +194,6 @@ def _digest(source: Source) -> str:
     }
     text = json.dumps(settings, default=str, sort_keys=True)
     digest = hashlib.sha256(text.encode())
-    for module in sorted(Path(__file__).parent.glob('*.py')):
+    for module in sorted(Path(__file__).parents[1].rglob('*.py')):
         digest.update(module.read_bytes())
     return digest.hexdigest()

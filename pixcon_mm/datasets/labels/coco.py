@@ -81,11 +81,7 @@ def check_coco(source: Source, report: Report) -> None:
     rows = np.array([index.get(a.image_id, -1) for a in annotations], int)
     _check_references(content, rows, report)
     is_used = (rows >= 0) & np.array(
-        [
-            a.category_id in labels and not (a.ignore or False)
-            for a in annotations
-        ],
-        bool,
+        [a.category_id in labels and not a.ignore for a in annotations], bool
     )
     is_kept = is_used & check_boxes(annotations, sizes[rows], is_used, report)
     if source.needs_masks:

@@ -1,7 +1,8 @@
 """Check of the values of label maps against the classes."""
 
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -10,12 +11,30 @@ from pixcon_mm.datasets.labels.sources import Source
 from pixcon_mm.files import as_line
 from pixcon_mm.wording import counted
 
-if TYPE_CHECKING:
-    from pixcon_mm.datasets.labels.masks import Mask
+
+@dataclass(frozen=True)
+class Mask:
+    """Content of a label map.
+
+    Args:
+        path (str): The file.
+        counts (np.ndarray): Pixels of each value. Shape (256,).
+        problem (str): Why it cannot be used, or nothing.
+        sizes (str): Its size and its image's, where they differ.
+    """
+
+    path: str
+    counts: np.ndarray
+    problem: str = ''
+    sizes: str = ''
+
+    def describe(self) -> str:
+        """Name the file and its problem."""
+        return f'{as_line(self.path)}, {self.problem or self.sizes}'
 
 
 def check_values(
-    masks: 'list[Mask]',
+    masks: list[Mask],
     counts: np.ndarray,
     label_map: dict[int, int],
     source: Source,

@@ -4,14 +4,13 @@ import glob
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from pixcon_mm.datasets.labels.mask_values import check_values
+from pixcon_mm.datasets.labels.mask_values import Mask, check_values
 from pixcon_mm.datasets.labels.report import NOTE, STOP, WARNING, Report
 from pixcon_mm.datasets.labels.sources import Source
 from pixcon_mm.datasets.listing import (
@@ -33,27 +32,6 @@ TOO_LARGE = (
     f'has more than {MOST_PIXELS:,} pixels, which cannot be loaded: cut image '
     'and mask into tiles'
 )
-
-
-@dataclass(frozen=True)
-class Mask:
-    """Content of a label map.
-
-    Args:
-        path (str): The file.
-        counts (np.ndarray): Pixels of each value. Shape (256,).
-        problem (str): Why it cannot be used, or nothing.
-        sizes (str): Its size and its image's, where they differ.
-    """
-
-    path: str
-    counts: np.ndarray
-    problem: str = ''
-    sizes: str = ''
-
-    def describe(self) -> str:
-        """Name the file and its problem."""
-        return f'{as_line(self.path)}, {self.problem or self.sizes}'
 
 
 def check_masks(source: Source, report: Report) -> None:

@@ -9,7 +9,7 @@ import torch
 from mmengine.dist import all_gather_object, all_reduce, broadcast
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
 from pixcon_mm.engine.hooks.checkpoint_hook import WholeCheckpointHook
@@ -18,7 +18,7 @@ from pixcon_mm.errors import UserError
 
 LABELLED = 256  # images in the memory, and images that are segmented
 MEMORY = 10240  # cells in the memory
-BATCH = dict(batch_size=32)
+BATCH_SIZE = 32
 
 
 @HOOKS.register_module()
@@ -67,7 +67,6 @@ class DenseProbeHook(Hook):
         self.interval, self.num_images = interval, num_images
         self.crop_size, self.size = crop_size, size
         self.data_root, self.classes = data_root, classes
-        self._last = time.monotonic()
 
     def before_train(self, runner: Runner) -> None:
         """Choose the images; stop if the data or settings do not fit."""
@@ -76,20 +75,13 @@ class DenseProbeHook(Hook):
         from pixcon_mm.evaluation.dense_data import DenseData
         from pixcon_mm.evaluation.features import check_size
 
-        if not hasattr(runner.train_loop, 'max_epochs') or (
-            runner.max_epochs is None
-        ):
-            raise UserError(
-                'DenseProbeHook counts epochs, and this run counts '
-                'iterations: leave it out.'
-            )
+        paths = sample_images(runner, self.num_images)
         with _frozen(runner) as backbone:
             sides = (self.crop_size, self.crop_size)
             check_size(sides, backbone.stride, 'DenseProbeHook: crop_size')
             size = (self.size, self.size)
             if self.data_root is not None:
                 check_size(size, backbone.stride, 'DenseProbeHook: size')
-        paths = sample_images(runner.train_dataloader.dataset, self.num_images)
         self._pairs = CropPairs(paths, self.crop_size)
         self._labelled = None
         names = ['probe_recall_at_1', 'probe_recall_within_1_cell']
@@ -112,10 +104,9 @@ class DenseProbeHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Evaluate, log, and keep the checkpoint if it is the best."""
-        epoch = runner.epoch + 1
-        if epoch % self.interval and epoch != runner.max_epochs:
+        if not is_due(self, runner):
             return
-        start = time.monotonic()
+        epoch, start = runner.epoch + 1, time.monotonic()
         with _frozen(runner) as backbone:
             found = self._measure(backbone, runner.rank, runner.world_size)
         end = time.monotonic()
@@ -149,7 +140,7 @@ class DenseProbeHook(Hook):
             return [*range(rank, count, world_size)]
 
         pairs = Subset(self._pairs, share(len(self._pairs)))
-        counts = correspondence.match(backbone, pairs, **BATCH)
+        counts = correspondence.match(backbone, pairs, batch_size=BATCH_SIZE)
         all_reduce(counts)
         found = {
             f'probe_{name}': value
@@ -164,7 +155,7 @@ class DenseProbeHook(Hook):
             train,
             share(min(len(train), LABELLED)),
             -(-MEMORY // world_size),
-            **BATCH,
+            batch_size=BATCH_SIZE,
         )
         parts = all_gather_object([tensor.cpu() for tensor in part])
         memory = nearest_neighbors.Memory(
@@ -175,7 +166,7 @@ class DenseProbeHook(Hook):
         )
         tested = share(min(len(val), LABELLED))
         confusion = nearest_neighbors.segment(
-            backbone, val, tested, memory, **BATCH
+            backbone, val, tested, memory, batch_size=BATCH_SIZE
         )
         all_reduce(confusion)
         metrics = segmentation_metrics(confusion, val.classes)
@@ -223,20 +214,35 @@ def _frozen(runner: Runner) -> Iterator[nn.Module]:
             buffer.copy_(value)
 
 
-def sample_images(dataset, count: int) -> list[Path]:
+def is_due(hook: Hook, runner: Runner) -> bool:
+    """Check if an epoch that ends is the last, or one of the interval."""
+    return hook.every_n_epochs(
+        runner, hook.interval
+    ) or hook.is_last_train_epoch(runner)
+
+
+def sample_images(runner: Runner, count: int) -> list[Path]:
     """Sample images of the training set, the same in every run and process.
 
     Damaged ones are left out, as in training, and named on stderr.
 
     Args:
-        dataset (BaseDataset): Data set whose samples have ``img_path``.
+        runner (Runner): It counts epochs, and the samples of its training set
+            have ``img_path``.
         count (int): Number of images, at most.
 
     Raises:
-        UserError: If it has no paths, or no readable image.
+        UserError: If the run counts iterations, or if its data set has no
+            paths or no readable image.
     """
     from pixcon_mm.datasets.loading import readable_images
 
+    if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+        raise UserError(
+            'DenseProbeHook and MatchPictureHook count epochs, and this run '
+            'counts iterations: leave these hooks out.'
+        )
+    dataset = runner.train_dataloader.dataset
     if not hasattr(dataset, 'get_data_info'):
         raise UserError(
             'DenseProbeHook and MatchPictureHook read the images of the '

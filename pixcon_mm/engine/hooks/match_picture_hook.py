@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from pixcon_mm.engine.hooks.dense_probe_hook import sample_images
+from pixcon_mm.engine.hooks.dense_probe_hook import is_due, sample_images
 from pixcon_mm.engine.model_state import unwrap
 from pixcon_mm.errors import UserError
 
@@ -39,20 +39,26 @@ class MatchPictureHook(Hook):
 
     @master_only
     def before_train(self, runner: Runner) -> None:
-        """Choose the images; stop if the model has no matches to draw."""
+        """Choose the images; stop if there are no matches to draw."""
         if not hasattr(unwrap(runner.model), 'key_encoder'):
             raise UserError(
                 'MatchPictureHook draws what PixCon matches, and this model '
                 f'is a {type(unwrap(runner.model)).__name__}: leave it out.'
             )
         dataset = runner.train_dataloader.dataset
-        self._paths = sample_images(dataset, self.num_images)
+        if not hasattr(dataset, 'pipeline'):
+            raise UserError(
+                'MatchPictureHook draws views of the pipeline of the training '
+                f'set, and a {type(dataset).__name__} has none: give several '
+                'folders to one SceneImageDataset (data_root as a list), or '
+                'leave the hook out.'
+            )
+        self._paths = sample_images(runner, self.num_images)
 
     @master_only
     def after_train_epoch(self, runner: Runner) -> None:
         """Draw, and pass the pictures to the visualizer."""
-        epoch = runner.epoch + 1
-        if epoch % self.interval and epoch != runner.max_epochs:
+        if not is_due(self, runner):
             return
         # These import MMPretrain and matplotlib, which only this needs.
         from pixcon_mm.visualization.figures import PAIR_FIGURES, as_pixels
@@ -74,6 +80,6 @@ class MatchPictureHook(Hook):
                 picture = as_pixels(draw(pair))
                 runner.visualizer.add_image(name, picture, step=runner.iter)
         runner.logger.info(
-            f'pictures after epoch {epoch}: {", ".join(kinds)} of '
+            f'pictures after epoch {runner.epoch + 1}: {", ".join(kinds)} of '
             f'{len(pairs)} images ({time.monotonic() - start:.1f} s)'
         )

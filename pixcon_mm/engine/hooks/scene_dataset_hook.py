@@ -69,8 +69,8 @@ def scene_datasets(dataset) -> Iterator:
             similar wrapper of datasets.
 
     Yields:
-        SceneImageDataset: Recognised by its methods, because a detection
-        run must not import mmpretrain to learn that it has none.
+        SceneImageDataset: Recognised by its methods, because importing the
+        class imports MMPretrain, which a detection run does not need.
     """
     # Not getattr(), because the runner's slice forwards unknown attributes.
     inner = getattr(dataset, '__dict__', {})
