@@ -9,8 +9,6 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmpretrain.registry import TRANSFORMS
-from rich.console import Console
-from rich.table import Table
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
@@ -29,6 +27,10 @@ from benchmarks.step import (
 )
 
 TOP = 15  # number of kernels in the table
+COLUMNS = {
+    'ms': lambda row: f'{1e3 * row["seconds"]:.2f}',
+    'calls': lambda row: f'{row["calls"]}',
+}
 # Patterns for names of CUDA kernels and of CPU operators. The first pattern
 # that matches gives the kind.
 KINDS = {
@@ -39,21 +41,6 @@ KINDS = {
     r'|aten::b?mm|splitk|wgrad|dgrad',
     'copies': r'memcpy|memset|copy',
 }
-
-
-class KernelReport(Report):
-    """Report whose rows are kernels: ``name``, ``seconds``, ``calls``."""
-
-    def show(self) -> None:
-        """Print the largest kernels and the ratios."""
-        table = Table('kernel', 'ms', 'calls', title=self.title)
-        for row in self.rows:
-            table.add_row(
-                row['name'], f'{1e3 * row["seconds"]:.2f}', f'{row["calls"]}'
-            )
-        Console(width=max(Console().width, 100)).print(table)
-        for name, value in self.ratios.items():
-            print(f'{name}: {value:.3g}')
 
 
 def kernels(args: argparse.Namespace) -> Report:
@@ -78,7 +65,7 @@ def kernels(args: argparse.Namespace) -> Report:
         **shares_of(rows),
     }
     title = f'Kernels of a training step, {sizes(args)}, queue {args.queue}'
-    return KernelReport(title, rows[:TOP], '', args.batch, ratios)
+    return Report(title, rows[:TOP], columns=COLUMNS, ratios=ratios)
 
 
 def augmented_batch(args: argparse.Namespace) -> dict:

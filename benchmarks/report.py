@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,31 +19,40 @@ class Report:
 
     Attributes:
         title (str): Title with the settings of the measurement.
-        rows (list[dict]): Rows as :func:`measure.compare` returns them, some
-            with ``data_share``, the share of time spent waiting for data.
+        rows (list[dict]): Rows with a ``name``. Without ``columns``, they are
+            as :func:`measure.compare` returns them, some with
+            ``data_share``, the share of time spent waiting for data.
         baseline (str): Name of the row that other rows are compared with.
         images (int): Number of images per call; 0 if it has no meaning.
         ratios (dict[str, float]): Numbers to print below the table.
+        columns (dict[str, Callable], optional): Functions that return the
+            cell of a row, by heading. Without them, the table shows times.
     """
 
     title: str
     rows: list[dict]
-    baseline: str
+    baseline: str = ''
     images: int = 0
     ratios: dict[str, float] = field(default_factory=dict)
+    columns: dict[str, Callable[[dict], str]] | None = None
 
     def show(self) -> None:
         """Print the table and the ratios."""
-        base = next(r for r in self.rows if r['name'] == self.baseline)
         table = Table('what', title=self.title)
-        for heading in cells_of(self.rows[0], base, self.images):
+        for heading in self.cells(self.rows[0]):
             table.add_column(heading, justify='right')
         for row in self.rows:
-            cells = cells_of(row, base, self.images)
-            table.add_row(row['name'], *cells.values())
+            table.add_row(row['name'], *self.cells(row).values())
         Console(width=max(Console().width, 100)).print(table)
         for name, value in self.ratios.items():
             print(f'{name}: {value:.3g}')
+
+    def cells(self, row: dict) -> dict[str, str]:
+        """Return the cells of a row, by heading."""
+        if self.columns is None:
+            base = next(r for r in self.rows if r['name'] == self.baseline)
+            return cells_of(row, base, self.images)
+        return {name: cell(row) for name, cell in self.columns.items()}
 
     def write(self, path: Path, args: argparse.Namespace) -> None:
         """Write the results, the settings and the machine as JSON."""

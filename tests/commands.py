@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -51,6 +53,14 @@ def sentence_of(call, *words, **options) -> str:
     return str(caught.value)
 
 
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Poll until a condition holds; fail after some seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f'waited {seconds} s in vain'
+        time.sleep(0.01)
+
+
 def touch(folder: Path, *paths: str) -> Path:
     """Make empty files below a folder; return the folder."""
     for path in paths:
@@ -85,10 +95,15 @@ def scalars(work_dir: Path) -> list[dict]:
 
 
 def load_tool(name: str, folder: str = 'tools') -> ModuleType:
-    """Import a file of a folder, whose name may be that of a package."""
+    """Import a file of a folder, whose name may be that of a package.
+
+    It may import files beside it, as when it is run.
+    """
     path = ROOT / folder / f'{name}.py'
     spec = importlib.util.spec_from_file_location(f'tools_{name}', path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path.parent)
+        spec.loader.exec_module(module)
     return module

@@ -1,6 +1,7 @@
 """Shared by all tests."""
 
 import gc
+import logging
 import os
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from hypothesis import settings
 from mmengine.config import config
+from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
 from yapf.yapflib import yapf_api
 
@@ -66,6 +68,17 @@ def _seeded():
 def _framework_state():
     with toy.framework_state():
         yield
+
+
+@pytest.fixture
+def log():
+    """Records of the current logger, which writes nothing elsewhere."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    logger = MMLogger.get_current_instance()
+    logger.handlers, logger.level = [handler], logging.INFO
+    return records
 
 
 @pytest.fixture(autouse=True)

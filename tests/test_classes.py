@@ -9,13 +9,10 @@ from pixcon_mm import cli
 from pixcon_mm.classes import as_names, colours, compare_trained, datasets
 from pixcon_mm.config import load_config
 from pixcon_mm.errors import UserError
-from tests import ROOT
 from tests.commands import sentence_of
+from tests.recipes import list_recipes, path_of
 
-FINETUNE = sorted(
-    path.relative_to(ROOT / 'configs').with_suffix('').as_posix()
-    for path in (ROOT / 'configs').glob('*tion/*.py')
-)
+FINETUNE = list_recipes('*tion')
 HEADS = dict(
     bbox_head=('roi_head', 'bbox_head'),
     mask_head=('roi_head', 'mask_head'),
@@ -23,10 +20,6 @@ HEADS = dict(
     auxiliary_head=('auxiliary_head',),
 )
 COCO = 'detection/mask-rcnn_r50-fpn_2x_coco'
-
-
-def path_of(name):
-    return str(ROOT / f'configs/{name}.py')
 
 
 def heads(cfg):

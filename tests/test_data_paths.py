@@ -2,14 +2,10 @@
 
 import pytest
 
-from pixcon_mm.config import load_config
 from pixcon_mm.data_paths import LOADERS, check_data
-from tests import ROOT, benchmarks
+from tests import benchmarks
 from tests.commands import sentence_of
-
-
-def load(name, root):
-    return load_config(str(ROOT / f'configs/{name}.py'), {'data_root': root})
+from tests.recipes import load
 
 
 @pytest.mark.parametrize(
@@ -24,7 +20,7 @@ def load(name, root):
     ],
 )
 def test_what_is_missing_is_named(name, path, tmp_path):
-    cfg = load(name, f'{tmp_path}/data/')
+    cfg = load(name, {'data_root': f'{tmp_path}/data/'})
     benchmarks.write_data(cfg, tmp_path / 'data')
     check_data(cfg, LOADERS)
     (tmp_path / 'data' / path).rename(tmp_path / 'elsewhere')
@@ -35,8 +31,10 @@ def test_what_is_missing_is_named(name, path, tmp_path):
 
 
 def test_pretraining_and_object_stores_are_not_looked_at(tmp_path):
-    check_data(load('pretrain/pixcon_r50_coco', f'{tmp_path}/none'), LOADERS)
-    cfg = load('detection/mask-rcnn_r50-fpn_1x_coco', 's3://coco/')
+    nowhere = {'data_root': f'{tmp_path}/none'}
+    check_data(load('pretrain/pixcon_r50_coco', nowhere), LOADERS)
+    bucket = {'data_root': 's3://coco/'}
+    cfg = load('detection/mask-rcnn_r50-fpn_1x_coco', bucket)
     check_data(cfg, LOADERS)
     for name in LOADERS:
         cfg[name].dataset.update(

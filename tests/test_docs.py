@@ -12,10 +12,10 @@ from torchvision.models import resnet50
 from pixcon_mm.config import load_config
 from pixcon_mm.tools import export_backbone
 from tests import ROOT
+from tests.recipes import CONFIGS, load
 from tests.test_readme import PAGES
 
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text() for page in PAGES}
-CONFIGS = ROOT / 'configs'
 PYTHON = re.compile(r'```python\n(.*?)```', re.S)
 APART = (
     'docs/channels_last_on_cpu.md',  # it shows a crash
@@ -59,6 +59,70 @@ def test_configs_are_those_of_the_table(page, folders):
             length
         )
         assert cfg.auto_scale_lr.base_batch_size == math.prod(batches), name
+
+
+def cells(page):
+    """Return the cells of all tables of a page, by the first of their row."""
+    found = re.findall(r'^\| (.*?) \| (.*) \|$', TEXTS[page], re.M)
+    return {name: others.split(' | ') for name, others in found}
+
+
+def numbers(text):
+    found = re.findall(r'\d[\d,]*(?:\.\d+)?(?:e-\d+)?', text)
+    return [float(word.replace(',', '')) for word in found]
+
+
+def test_the_main_recipe_is_that_of_the_method():
+    table = cells('docs/method.md')
+    cfg = load('pretrain/pixcon_r50_coco')
+    model, loader = cfg.model, cfg.train_dataloader
+    optimizer = cfg.optim_wrapper.optimizer
+    assert table['precision'][0].startswith(cfg.optim_wrapper.dtype)
+    for name, found in {
+        '$B$': [loader.batch_size, cfg.auto_scale_lr.base_batch_size],
+        '$C$': [model.head.channels],
+        '$D$': [model.head.hid_channels],
+        '$K$': [model.queue_len],
+        '$\\tau$': [model.head.loss.temperature],
+        '$\\lambda$': [model.loss_lambda],
+        '$p$': [model.head.reweight.power],
+        '$m$': [1 - model.base_momentum, 1 - model.end_momentum],
+        'length': [cfg.train_cfg.max_epochs],
+        'optimiser': [optimizer.momentum, optimizer.weight_decay],
+        'learning rate': [optimizer.lr],
+        'warm-up': [cfg.param_scheduler[0].end],
+        'seed': [cfg.randomness.seed],
+    }.items():
+        expected = numbers(table[name][0])[: len(found)]
+        assert found == pytest.approx(expected), name
+
+
+def test_colours_are_those_of_the_method():
+    """On the device as in the loader."""
+    table = {
+        re.split('[,:]', name)[0]: (name, *probabilities)
+        for name, probabilities in cells('docs/method.md').items()
+    }
+    steps = ('colour jitter', 'greyscale', 'Gaussian blur', 'solarisation')
+    names = ('RandomApply', 'RandomGrayscale', 'GaussianBlur', 'Solarize')
+    blur = numbers(table['Gaussian blur'][0])
+    ours, theirs = (
+        load_config(
+            str(CONFIGS / f'pretrain/{name}_coco.py')
+        ).train_dataloader.dataset.pipeline[3]
+        for name in ('pixcon_r50', 'pixcon_r50_cpu-aug')
+    )
+    for i, (view, transforms) in enumerate(
+        zip(ours.views, theirs.transforms, strict=True), 1
+    ):
+        expected = [*numbers(' '.join(table[step][i] for step in steps))]
+        loader = {step.type: step for step in transforms}
+        assert expected == [
+            *(view.jitter, view.grayscale, view.blur, view.solarize)
+        ]
+        assert expected == [loader.get(n, {}).get('prob', 0) for n in names]
+        assert [*view.sigma] == blur
+        assert [*loader['GaussianBlur'].magnitude_range] == blur
 
 
 @pytest.mark.parametrize('task', ['detection', 'segmentation'])

@@ -85,8 +85,8 @@ def test_wheel_pretrains_on_a_folder_of_images(installed, tmp_path, is_script):
         # As pixcon-train does; the recipe by its name.
         (points,) = installed.glob('*.dist-info/entry_points.txt')
         assert 'pixcon-train = pixcon_mm.tools.train:run' in points.read_text()
-        code = 'from pixcon_mm.tools.train import run; run()'
-        command = [sys.executable, '-c', code, Path(DEMO).name]
+        module = ['-m', 'pixcon_mm.tools.train']
+        command = [sys.executable, *module, Path(DEMO).name]
     command += [
         '--epochs',
         1,

@@ -12,12 +12,9 @@ import mmseg.apis  # noqa: F401
 import pytest
 import torch
 
-from pixcon_mm.config import load_config
-from tests import ROOT, toy
+from tests import recipes, toy
 from tests.test_datasets.pictures import write_pictures
 from tests.test_models import tiny
-
-SEGMENTATION = sorted((ROOT / 'configs/segmentation').glob('*.py'))
 
 
 @pytest.fixture
@@ -25,10 +22,10 @@ def image(tmp_path):
     return str(next(write_pictures(tmp_path / 'images', 1).glob('*')))
 
 
-@pytest.mark.parametrize('path', SEGMENTATION, ids=lambda path: path.stem)
-def test_inference_takes_the_pipeline_of_the_test(path):
+@pytest.mark.parametrize('name', recipes.list_recipes('segmentation'))
+def test_inference_takes_the_pipeline_of_the_test(name):
     """MMSegmentation's inference_model reads ``test_pipeline``."""
-    cfg = load_config(str(path))
+    cfg = recipes.load(name)
     assert cfg.test_pipeline == cfg.test_dataloader.dataset.pipeline
     assert cfg.test_pipeline == cfg.val_dataloader.dataset.pipeline
 
@@ -56,7 +53,7 @@ def test_segmentor(segmentor, image, tmp_path):
 
 
 def test_features_of_a_pretrained_backbone(image, tmp_path):
-    cfg = load_config(str(ROOT / 'configs/pretrain/pixcon_r18_demo.py'))
+    cfg = recipes.load('pretrain/pixcon_r18_demo')
     cfg.model.queue_len = 8
     mmpretrain = importlib.import_module('mmpretrain')
     with toy.framework_state():
@@ -97,33 +94,29 @@ def config(request):
     kind = dict(mmdet='detector', mmseg='segmentor', mmpretrain='pretraining')
     name = kind[request.getfixturevalue('framework')]
     if name == 'pretraining':
-        return ROOT / 'configs/pretrain/pixcon_r18_demo.py'
+        return recipes.path_of('pretrain/pixcon_r18_demo')
     return request.getfixturevalue(name)[0]
 
 
-FRAMEWORKS = pytest.mark.parametrize(
-    'framework', ['mmdet', 'mmseg', 'mmpretrain']
+@pytest.mark.slow
+@pytest.mark.parametrize('framework', ['mmdet', 'mmseg', 'mmpretrain'])
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [
+        ('misc/print_config.py', "name='visualizer'"),
+        ('analysis_tools/get_flops.py', r'Flops: +\d(.|\n)*Params: +\d'),
+    ],
+    ids=['print_config', 'get_flops'],
 )
-
-
-@pytest.mark.slow
-@FRAMEWORKS
-def test_print_config(framework, config, monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)  # the tool writes example.py
-    name = 'misc/print_config.py'
-    tool(framework, name, config, monkeypatch=monkeypatch)
-    assert "name='visualizer'" in capsys.readouterr().out
-
-
-@pytest.mark.slow
-@FRAMEWORKS
-def test_get_flops(framework, config, monkeypatch, capsys):
-    name = 'analysis_tools/get_flops.py'
-    size = () if framework == 'mmdet' else ('--shape', '64', '64')
+def test_tools_that_print(
+    framework, config, name, expected, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.chdir(tmp_path)  # print_config writes example.py
+    size = []
+    if 'flops' in name and framework != 'mmdet':
+        size = ['--shape', '64', '64']
     tool(framework, name, config, *size, monkeypatch=monkeypatch)
-    shown = capsys.readouterr().out
-    assert re.search(r'Flops: +\d', shown)
-    assert re.search(r'Params: +\d', shown)
+    assert re.search(expected, capsys.readouterr().out)
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from pixcon_mm.processes import (
     state_of,
 )
 from tests import toy
+from tests.commands import wait_until
 
 FORK = multiprocessing.get_context('fork')
 
@@ -39,13 +40,6 @@ def _handlers(monkeypatch):
 
 def is_running(pid):
     return state_of(pid) not in ('', 'Z', 'X')
-
-
-def wait_until(condition, seconds=5):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def parent(pipe):
@@ -160,7 +154,8 @@ def test_a_worker_stopped_while_it_passes_a_batch_is_killed(watch):
         raise TimeoutError('the loader still waits')
 
     batches, worker = start_worker(watch, 0.5)
-    time.sleep(0.5)  # the next batch is half in the pipe
+    # The next batch is larger than the pipe: a part of it is there.
+    wait_until(batches._worker_result_queue._reader.poll)
     os.kill(worker, signal.SIGSTOP)
     before = signal.signal(signal.SIGALRM, fail)
     signal.alarm(20)

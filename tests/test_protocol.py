@@ -11,14 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from mmdet.registry import MODELS as DETECTORS
 from mmengine.config import Config
 from mmengine.registry import DATASETS
-from torch.nn.modules.batchnorm import _NormBase
 
 from pixcon_mm.classes import datasets
-from pixcon_mm.config import load_config
-from tests import ROOT
+from tests import recipes
 
 PARTS = (
     'model',
@@ -350,7 +347,7 @@ def stock(package, file):
 
 
 def check(task, name, theirs, table):
-    ours = load_config(str(ROOT / f'configs/{task}/{name}.py'))
+    ours = recipes.load(f'{task}/{name}')
     assert ours.test_dataloader == ours.val_dataloader
     assert ours.test_evaluator == ours.val_evaluator
     # Its source is an option of tools/train.py.
@@ -388,25 +385,12 @@ def test_segmentation(name):
     check('segmentation', name, stock('mmseg', file), table)
 
 
-def test_heads_of_cityscapes_as_built():
-    """Two linear layers, four convolutions, and no norm among them."""
-    name = 'detection/mask-rcnn_r50-fpn_24k_cityscapes'
-    heads = load_config(str(ROOT / f'configs/{name}.py')).model.roi_head
-    heads.bbox_head._scope_ = heads.mask_head._scope_ = 'mmdet'
-    boxes = DETECTORS.build(heads.bbox_head)
-    masks = DETECTORS.build(heads.mask_head)
-    assert [fc.out_features for fc in boxes.shared_fcs] == [1024, 1024]
-    assert (len(boxes.shared_convs), len(masks.convs)) == (0, 4)
-    for layer in (*boxes.modules(), *masks.modules()):
-        assert not isinstance(layer, _NormBase), layer
-
-
 def test_every_config_has_a_table():
     for task, table in (
         ('detection', DETECTION),
         ('segmentation', SEGMENTATION),
     ):
-        names = {path.stem for path in (ROOT / f'configs/{task}').glob('*.py')}
+        names = {Path(name).name for name in recipes.list_recipes(task)}
         others = {
             n for n in names if re.search('_custom|_demo|_48e|_voc-small', n)
         }

@@ -15,14 +15,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
+from drawings import CURVES, PROBES, draw_curves, draw_probes
 
 from pixcon_mm.checkpoint.load import sha256_of
 from pixcon_mm.errors import run_tool
 from pixcon_mm.files import atomic_write
-from pixcon_mm.visualization.curves import smooth, smoothing
-from reproduction.charts import COLORS
 from reproduction.commands import summary
 from reproduction.differences import comparisons_of
 from reproduction.formats import to_markdown
@@ -32,19 +29,6 @@ from reproduction.status import PlanStatus, State
 from reproduction.tables import Table, collect_tables
 
 ROOT = Path(__file__).resolve().parents[2]
-CURVES = {
-    'loss_image': 'loss of the images, times 1 - lambda',
-    'loss_dense': 'loss of the cells, times lambda',
-    'mon_pos_sim': 'cosine of positives',
-    'mon_pos_margin': "cosine of positives, less that of another image's",
-    'mon_feature_std': 'standard deviation of embeddings',
-    'mon_effective_rank': 'effective rank of features',
-}
-PROBES = {
-    'recall_at_1': 'correspondence: recall at 1',
-    'recall_within_1_cell': 'correspondence: within one cell',
-    'dense_knn': 'nearest neighbours: mIoU, %',
-}
 NOT_YET = 'not run yet\n'
 Sections = dict[str, Mapping[str, Any]]
 
@@ -87,11 +71,6 @@ def main(argv: list[str] | None = None) -> None:
     matches = [path.name for path in sorted(out.glob(f'{name}_matches_*.jpg'))]
     page = write_page(status, tables, plan_file, drawn, matches)
     atomic_write(out / f'{name}.md', page.encode())
-    pilots = out / 'pilots.json'
-    if pilots.is_file():
-        known = json.loads(pilots.read_text(encoding='utf-8'))['curves']
-        figure = draw_curves(known, {label: label for label in known})
-        figure.savefig(out / 'pilots.png', dpi=90)
     print(f'{out / name}.md: {summary(status)}')
 
 
@@ -235,74 +214,6 @@ def read_probes(status: PlanStatus) -> dict[str, Any]:
                 **{key: rounded(values[key]) for key in PROBES},
             )
     return found
-
-
-def draw_curves(
-    curves: dict[str, Any], titles: dict[str, str]
-) -> Figure | None:
-    """Draw smoothed curves over epochs, a line for each run.
-
-    Runs with the same title have lines of the same style.
-    """
-    if not curves:
-        return None
-    figure = Figure(figsize=(11, 6), layout='constrained')
-    for axes, (key, title) in zip(
-        figure.subplots(2, 3).flat, CURVES.items(), strict=True
-    ):
-        for name, curve in curves.items():
-            if key in curve:
-                values = np.array(curve[key], float)  # None becomes NaN
-                values = smooth(values, smoothing(len(values)))
-                add_line(axes, titles, name, curve['epoch'], values)
-        axes.set_title(title, fontsize=9)
-        axes.set_visible(bool(axes.lines))
-    return with_legend(figure)
-
-
-def draw_probes(
-    probes: dict[str, Any], titles: dict[str, str]
-) -> Figure | None:
-    """Draw correspondence and nearest neighbours over epochs."""
-    if not probes:
-        return None
-    figure = Figure(figsize=(11, 3.8), layout='constrained')
-    for axes, (key, title) in zip(
-        figure.subplots(1, 3), PROBES.items(), strict=True
-    ):
-        for name in dict.fromkeys(probe['run'] for probe in probes.values()):
-            points = [p for p in probes.values() if p['run'] == name]
-            epochs = [p['epoch'] for p in points]
-            values = [p[key] for p in points]
-            add_line(axes, titles, name, epochs, values, marker='.')
-        axes.set_title(title, fontsize=9)
-    return with_legend(figure)
-
-
-def add_line(axes, titles, name, epochs, values, **style) -> None:
-    """Draw the line of a run in the style of its title."""
-    place = [*dict.fromkeys(titles.values())].index(titles[name])
-    repeats, place = divmod(place, len(COLORS))
-    style.update(color=COLORS[place], linestyle='--' if repeats else '-')
-    axes.plot(epochs, values, lw=1, label=titles[name], **style)
-    axes.set_xlabel('epoch', fontsize=8)
-    axes.tick_params(labelsize=8)
-    axes.grid(alpha=0.3)
-
-
-def with_legend(figure: Figure) -> Figure:
-    """Add a legend below the panels, with an entry for each method."""
-    lines = {
-        line.get_label(): line for axes in figure.axes for line in axes.lines
-    }
-    figure.legend(
-        lines.values(),
-        lines.keys(),
-        loc='outside lower center',
-        ncols=6,
-        frameon=False,
-    )
-    return figure
 
 
 def write_json(path: Path, sections: Sections) -> None:

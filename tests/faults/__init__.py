@@ -1,13 +1,12 @@
-"""Fault campaign: real runs of the real tools that are killed and damaged.
+"""Fault campaign: real runs of the real tools that are killed and starved.
 
     python -m pytest -m faults
 
-may take an hour on two cores and prints a table at the end. All
-moments and choices are drawn from seeds. Environment variables:
+may take an hour on two cores; with -rA it also prints what happened in each
+case. All moments and choices are drawn from seeds. Environment variables:
 
     FAULTS_SCALE    share of the repetitions, 1.0 unless set
     FAULTS_WORKERS  cases at a time, 2 unless set
     FAULTS_SEED     another seed gives other moments, 0 unless set
-    FAULTS_REPORT   file to write the table to as well, in Markdown
     FAULTS_KEEP     set to keep the folders of the cases that passed
 """

@@ -104,7 +104,6 @@ CASES = [
             'kill -9 of a rank',
             recipes.TWO.name,
             partial(one_killed, a_rank, f'ranks {number}'),
-            KILLS,
         )
         for number in range(scaled(4))
     ),
@@ -112,12 +111,11 @@ CASES = [
         'kill -9 of torchrun',
         recipes.TWO.name,
         partial(one_killed, lambda _, launch: launch.pid, 'torchrun'),
-        KILLS,
     ),
     *(
-        Case(ALL, recipe.name, partial(killed, recipe, number, KILLS), KILLS)
+        Case(ALL, recipe.name, partial(killed, recipe, number, KILLS))
         for number in range(scaled(3))
         for recipe in RECIPES
     ),
-    Case(ALL, recipes.AVERAGED.name, killed_with_average, 2),
+    Case(ALL, recipes.AVERAGED.name, killed_with_average),
 ]

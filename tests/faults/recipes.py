@@ -21,7 +21,7 @@ class Recipe:
     """A run that the campaign disturbs.
 
     Args:
-        name (str): As the table shows it.
+        name (str): Name in the cases.
         base (str): Config that it derives from, below ``configs/``.
         changes (dict): Keys with dots, and their values.
         total (int): Iterations in all.
@@ -93,7 +93,7 @@ def cosine(iterations: int) -> list[dict]:
 
 
 PIXCON = {
-    # In float32: two_processes.py compares steps in double precision.
+    # In float32, unlike the demo.
     'optim_wrapper': dict(
         type='OptimWrapper',
         optimizer=dict(

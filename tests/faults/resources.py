@@ -26,8 +26,7 @@ def resumes(lab, recipe, work_dir) -> str:
     bad = checkpoints.damaged(work_dir)
     assert not bad, f'damaged checkpoints: {bad}'
     done = checkpoints.progress(work_dir, recipe.length)
-    _, outcome = resumed(lab, work_dir, done, recipe)
-    return f'resumed from {done}: {outcome}'
+    return f'resumed from {done}: {resumed(lab, work_dir, done, recipe)}'
 
 
 def disk_too_small(recipe, room, lab, folder):

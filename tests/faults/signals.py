@@ -128,7 +128,6 @@ CASES = [
             number.name + (f' to {targets[0]}' if targets in GROUPS else ''),
             recipe.name,
             partial(signalled, recipe, number, targets, times),
-            times,
         )
         for numbers, times, recipe, targets in HITS
         for number in numbers
@@ -137,7 +136,6 @@ CASES = [
         'signal before the first iteration',
         ONE.name,
         partial(signalled_in_start, ONE, 3),
-        3,
     ),
     *(
         Case(

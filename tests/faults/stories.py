@@ -2,12 +2,11 @@
 
 import os
 import random
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.faults import checkpoints, recipes
+from tests.faults import checkpoints
 from tests.faults.lab import Lab
 from tests.faults.launches import Launch
 from tests.faults.recipes import Recipe
@@ -15,35 +14,16 @@ from tests.faults.recipes import Recipe
 # How long a checkpoint takes to be written, synced, renamed, and the old one
 # removed, with some to spare; tiny ones on a local disk.
 WRITE = 0.06
-RECIPE = recipes.EPOCHS
-KEPT = 6  # epochs of a run that broke off; the others are trained again
 
 
-def broken_off(lab, folder, recipe: Recipe = RECIPE):
-    """Copy a run as if it had ended before its last two checkpoints."""
-    work_dir = folder / 'run'
-    shutil.copytree(lab.unbroken(recipe).work_dir, work_dir)
-    at = recipe.total - 2 * recipe.interval
-    for iteration, path in checkpoints.by_progress(work_dir, recipe.length):
-        if iteration > at:
-            path.unlink()
-    newest = checkpoints.by_progress(work_dir, recipe.length)[-1][1]
-    (work_dir / 'last_checkpoint').write_text(str(newest))
-    return work_dir, newest
-
-
-def resumed(lab, work_dir, at: int, recipe: Recipe = RECIPE):
-    """Resume to the end; check that it begins after an iteration.
-
-    Returns:
-        tuple[Launch, str]: The launch, and how its end compares.
-    """
+def resumed(lab, work_dir, at: int, recipe: Recipe) -> str:
+    """Resume to the end after an iteration; return how the end compares."""
     launch = lab.launch(recipe, work_dir, '--resume')
     status = launch.end()
     assert status == 0, f'exit {status}: {launch.tail()}'
     first = launch.positions()[0] - 1
     assert first == at, f'began after {first}, not {at}'
-    return launch, lab.finished(recipe, work_dir)
+    return lab.finished(recipe, work_dir)
 
 
 class Story:

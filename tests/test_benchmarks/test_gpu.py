@@ -171,11 +171,22 @@ def test_figures_of_a_cpu_do_not(measured, change):
         main(['docs', str(measured)])
 
 
+def assert_ratios_are_those_of_the_times(figures):
+    ours, release, dense, limit = (row['seconds'] for row in figures['rows'])
+    assert [row['name'] for row in figures['rows']] == [*ROWS]
+    ratios = figures['ratios']
+    assert ratios['times faster than the release'] == release / ours
+    assert ratios['the same per direction'] == 2 * dense / ours
+    assert ratios['share of the limit'] == limit / ours
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('part', 'abc')
 def test_parts_in_small(part, tmp_path):
     main(['gpu', '--small', '--out', str(tmp_path), '--part', part])
-    record = json.loads((tmp_path / f'{part}.json').read_text())
-    assert {step['status'] for step in record['steps']} == {'ok'}
+    steps = json.loads((tmp_path / f'{part}.json').read_text())['steps']
+    assert {step['status'] for step in steps} == {'ok'}
+    if part == 'b':
+        assert_ratios_are_those_of_the_times(steps[0]['figures'])
     report = (tmp_path / 'report.md').read_text()
     assert report.count('Nothing measured.') < len(TABLES)

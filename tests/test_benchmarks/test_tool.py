@@ -7,9 +7,8 @@ import torch
 
 from benchmarks import measure
 from benchmarks.main import main
-from benchmarks.memory import Tracker
+from benchmarks.scale import APART
 from pixcon_mm.errors import UserError
-from tests.test_datasets.pictures import write_pictures
 
 SMALL = ['--batch', '2', '--queue', '64', '--rounds', '2', '--device', 'cpu']
 SMALL += ['--dtype', 'float32']
@@ -37,36 +36,36 @@ def times(record):
     return {row['name']: row['seconds'] for row in record['rows']}
 
 
-def test_loss(run):
-    record, shown = run('loss', *SMALL, '--cells', '4')
-    assert list(times(record)) == [
-        "naive: the release's logits",
-        'chunked',
-        'fused',
-    ]
+@pytest.mark.parametrize(
+    ('words', 'names'),
+    [
+        (
+            ['loss', '--cells', '4'],
+            ["naive: the release's logits", 'chunked', 'fused'],
+        ),
+        (['queue', '--lengths', '16', '64'], ['K = 16', 'K = 64']),
+        pytest.param(
+            ['scale', *MODEL],
+            ['one process', APART, 'processes with DDP'],
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=lambda words: words[0],
+)
+def test_from_the_command_line_to_the_table(run, words, names):
+    record, shown = run(*words, *SMALL)
+    assert [*times(record)] == names
     assert record['settings']['queue'] == 64
     assert record['machine']['torch'] == torch.__version__
     assert 'times faster' in shown
-
-
-def test_queue(run):
-    record, _ = run('queue', *SMALL, '--lengths', '16', '64')
-    assert list(times(record)) == ['K = 16', 'K = 64']
-
-
-@pytest.mark.slow
-def test_step(run):
-    record, shown = run('step', *SMALL, *MODEL)
-    ours, release, dense, limit = times(record).values()
-    assert list(times(record))[::2] == [
-        'ours',
-        "MMPretrain's DenseCL, one direction",
-    ]
-    ratios = record['ratios']
-    assert ratios['times faster than the release'] == release / ours
-    assert ratios['the same per direction'] == 2 * dense / ours
-    assert ratios['share of the limit'] == limit / ours
-    assert f'share of the limit: {limit / ours:.3g}' in shown
+    if words[0] == 'scale':
+        alone, apart, together = times(record).values()
+        assert record['ratios'] == {
+            'share of the step that is exchange of gradients': pytest.approx(
+                1 - apart / together
+            ),
+            'efficiency of 2 processes': pytest.approx(alone / together),
+        }
 
 
 @pytest.mark.slow
@@ -78,50 +77,7 @@ def test_memory(run):
     assert 0 < ours < release
     assert share == ours / release
     assert f'{share:.3g}' in shown
-
-
-def test_tracked_storages_live_until_they_are_freed():
-    held = torch.ones(100)
-    with Tracker([held]) as tracker:
-        half = held * 2  # 400 more bytes
-        view = half[10:]
-        del half
-        assert tracker.now == 800
-        third = view + 1
-        assert tracker.now == tracker.peak == 1160
-        del view, third
-    assert (tracker.now, tracker.peak) == (400, 1160)
-    assert tracker.operations == 2
-    assert tracker.moved == 4 * (100 + 100 + 90 + 90)
-
-
-@pytest.mark.slow
-def test_data_and_train(run, tmp_path):
-    folder = write_pictures(tmp_path / 'scenes', 6, width=160, height=120)
-    (folder / 'broken.jpg').write_bytes(b'no image')
-    source = ['--data', str(folder)]
-    record, _ = run('data', *SMALL, *source, '--size', '32', '--images', '3')
-    assert len(times(record)) == 4
-    loops = ['--workers', '0', '--iters', '1']
-    record, shown = run('train', *SMALL, *MODEL, *source, *loops)
-    assert len(times(record)) == 3
-    assert all(0 <= row['data_share'] <= 1 for row in record['rows'])
-    rate = 2 / times(record)['ours, loader and step']
-    hours = record['ratios']['hours for 800 epochs of COCO']
-    assert hours == pytest.approx(800 * 118_287 / rate / 3600)
-    assert 'waits for data' in shown
-
-
-@pytest.mark.slow
-def test_scale(run):
-    record, _ = run('scale', *SMALL, *MODEL)
-    alone, apart, together = times(record).values()
-    assert record['ratios'] == {
-        'share of the step that is exchange of gradients': pytest.approx(
-            1 - apart / together
-        ),
-        'efficiency of 2 processes': pytest.approx(alone / together),
-    }
+    assert 'peak GB' in shown
 
 
 def test_a_missing_folder_is_a_sentence(run):

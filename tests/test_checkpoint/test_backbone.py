@@ -13,10 +13,11 @@ from safetensors.torch import save_file
 
 from pixcon_mm.checkpoint.backbone import backbone_tensors, find_backbone
 from pixcon_mm.checkpoint.export import detectron2_name
-from pixcon_mm.engine.hooks.pretrained_hook import PretrainedHook
 from pixcon_mm.errors import UserError
 from pixcon_mm.tools import export_backbone
+from tests.test_engine.test_pretrained_hook import start_from
 from tests.test_models import tiny
+from tests.test_models.tiny import under
 
 
 @pytest.fixture
@@ -36,10 +37,6 @@ def net(model):
 @pytest.fixture
 def average(net):
     return {name: tensor + 1 for name, tensor in net.items()}
-
-
-def under(prefix, tensors, **others):
-    return {prefix + name: t for name, t in tensors.items()} | others
 
 
 def numbered(tensors):
@@ -189,15 +186,6 @@ def test_layouts(layout, write, where, model, net, average, tmp_path):
     for name, tensor in model.backbone.state_dict().items():
         if layout is not detectron2 or not name.endswith('tracked'):
             assert torch.equal(tensor, net[name]), name
-
-
-def start_from(path, model):
-    lines = []
-    logger = SimpleNamespace(info=lines.append)
-    runner = SimpleNamespace(model=model, logger=logger, _has_loaded=False)
-    PretrainedHook(str(path)).before_train(runner)
-    (line,) = lines
-    return line
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,9 @@ class Detectron2ResNet:
 class Recorder(pickle.Unpickler):
     """Notes which classes and functions a file refers to."""
 
-    found = set()
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.found = set()
 
     def find_class(self, module, name):
         self.found.add(f'{module}.{name}')
@@ -151,8 +153,9 @@ def test_detectron2_computes_the_same(write, backbone):
     """An old NumPy, which lacks what NumPy 2 refers to, reads it too."""
     with write('detectron2').open('rb') as file:
         # As Detectron2 reads it.
-        content = Recorder(file, encoding='latin1').load()
-    assert Recorder.found == {'numpy.ndarray', 'builtins.bytearray'}
+        recorder = Recorder(file, encoding='latin1')
+        content = recorder.load()
+    assert recorder.found == {'numpy.ndarray', 'builtins.bytearray'}
     assert content['__author__'] == 'pixcon_mm'
     assert content['matching_heuristics'] is True
     # Torch wants arrays that it may write into.

@@ -11,10 +11,9 @@ from pixcon_mm.engine.model_state import (
     gradient_norm,
     zero_momentum,
 )
-from pixcon_mm.errors import UserError, explain
+from pixcon_mm.errors import UserError
 from tests.commands import sentence_of
 from tests.test_engine.runs import At, config, train
-from tests.test_models import tiny
 
 
 def layers():
@@ -174,16 +173,3 @@ def test_a_run_is_checked(tmp_path):
     # Before the second step, whose gradient takes the new strides.
     with pytest.raises(UserError, match=r'linear.weight of shape \(3, 4\)'):
         train(config(tmp_path, 'run'), At(1, turn))
-
-
-def test_a_batch_of_one_image_is_explained(tmp_path):
-    cfg = config(tmp_path, 'one')
-    cfg.model = tiny.model_config()
-    cfg.train_dataloader.batch_size = 1
-    cfg.train_dataloader.dataset = dict(type='FixedViews', size=2)
-    cfg.train_dataloader.collate_fn = dict(type='default_collate')
-    with pytest.raises(ValueError, match='more than 1 value') as error:
-        train(cfg, recorded=False)
-    sentence = explain(error.value)
-    assert 'at least 2 images per batch on each process' in sentence
-    assert '(train_dataloader.batch_size)' in sentence

@@ -16,14 +16,13 @@ from tests.test_checkpoint.test_release import as_release
 from tests.test_models import tiny
 
 
-def perturbed(**options):
-    """Build a model as after some training: key and query differ."""
-    model = tiny.build(**options)
-    with torch.no_grad():
-        for tensor in model.state_dict().values():
-            if tensor.is_floating_point():
-                tensor += torch.rand_like(tensor)
-    return model
+def start_from(path, model):
+    """Fill a model by the hook; returns what it logs."""
+    lines = []
+    logger = SimpleNamespace(info=lines.append, warning=lines.append)
+    runner = SimpleNamespace(model=model, logger=logger, _has_loaded=False)
+    PretrainedHook(str(path)).before_train(runner)
+    return '\n'.join(lines)
 
 
 def parts(model, *names):
@@ -39,7 +38,7 @@ NETWORKS = ('backbone', 'neck', 'head', 'key_encoder')
 
 @pytest.mark.parametrize('layout', [dict, as_release])
 def test_continued_pretraining_takes_all_networks(layout):
-    model, other = tiny.build(), perturbed()
+    model, other = tiny.build(), tiny.disturb(tiny.build())
     queue = model.image_queue.features.clone()
     lines = fill_model(model, Pretrained(layout(other.state_dict()), 'FILE'))
     expected = parts(other, *NETWORKS)
@@ -51,7 +50,7 @@ def test_continued_pretraining_takes_all_networks(layout):
 
 
 def test_backbone_alone_starts_the_key_encoder_too():
-    model, other = tiny.build(), perturbed()
+    model, other = tiny.build(), tiny.disturb(tiny.build())
     neck = copy.deepcopy(model.neck.state_dict())
     lines = fill_model(model, Pretrained(other.backbone.state_dict(), 'FILE'))
     assert 'neck: random' in lines[1]
@@ -81,7 +80,7 @@ def other_method(model):
 
 @pytest.mark.parametrize('source', [other_neck, other_method])
 def test_a_backbone_is_taken_if_the_rest_does_not_fit(source):
-    model, other = tiny.build(), perturbed()
+    model, other = tiny.build(), tiny.disturb(tiny.build())
     lines = fill_model(model, Pretrained(source(other), 'FILE'))
     assert 'neck: random' in lines[1]
     assert torch.equal(
@@ -138,8 +137,4 @@ def test_hook_warns_of_a_caffe_style_backbone(tmp_path):
     model.backbone.style = 'caffe'
     path = tmp_path / 'weights.pth'
     torch.save(model.state_dict(), path)
-    lines = []
-    logger = SimpleNamespace(info=lines.append, warning=lines.append)
-    runner = SimpleNamespace(model=model, logger=logger, _has_loaded=False)
-    PretrainedHook(str(path)).before_train(runner)
-    assert "has style='caffe'" in lines[-1]
+    assert "has style='caffe'" in start_from(path, model)

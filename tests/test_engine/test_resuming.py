@@ -361,8 +361,18 @@ def test_nothing_whole_is_no_fresh_start(tmp_path):
     whole, _ = train(config(tmp_path, 'run'))
     for path in Path(whole.work_dir).glob('*.pth'):
         path.write_bytes(path.read_bytes()[:500])
+    before = names(whole)
     with pytest.raises(UserError, match='None of the 8 .* --overwrite'):
         resume(config(tmp_path, 'run'))
+    assert names(whole) == before
+
+
+def test_a_named_one_that_is_damaged_is_not_replaced_by_another(tmp_path):
+    whole, _ = train(config(tmp_path, 'run'))
+    path = checkpoint(whole, 'iter_8')
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match='iter_8.pth is .* damaged'):
+        resume(config(tmp_path, 'run'), path)
 
 
 def test_checkpoints_that_went_further_are_left_behind(tmp_path):

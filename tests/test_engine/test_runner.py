@@ -13,7 +13,7 @@ from torch import nn
 
 from pixcon_mm.engine import PixConRunner, precision
 from pixcon_mm.engine.hooks.run_summary_hook import RunSummaryHook
-from pixcon_mm.errors import UserError, explain
+from pixcon_mm.errors import UserError
 from tests import toy
 from tests.test_engine.runs import NUMBERS, log_of
 
@@ -170,21 +170,6 @@ def test_launchers_that_need_cuda_say_so(launcher):
     runner._launcher, runner._distributed = launcher, True
     with pytest.raises(UserError, match=f'{launcher!r} needs CUDA'):
         runner.setup_env({})
-
-
-@pytest.mark.parametrize(
-    ('option', 'sentence'),
-    [
-        ({'train_dataloader.batchsize': 3}, "DataLoader a key 'batchsize'"),
-        ({'param_scheduler.0.tmax': 3}, "key 'tmax'"),
-        ({'optim_wrapper.optimizer.type': 'SDG'}, "mean 'SGD'"),
-    ],
-)
-def test_mistakes_of_a_config_are_put_into_a_sentence(cfg, option, sentence):
-    cfg.merge_from_dict(option)
-    with pytest.raises(Exception, match='.') as caught:
-        train(cfg)
-    assert sentence in explain(caught.value, cfg)
 
 
 def test_schedule_longer_than_the_run_is_said(cfg):

@@ -7,7 +7,7 @@ from pathlib import Path
 import mmdet.datasets  # noqa: F401
 import pytest
 import torch
-from mmengine.dataset import InfiniteSampler
+from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 from torch.utils.data import BatchSampler
 
@@ -173,17 +173,23 @@ def test_models_end_the_same(tmp_path, case, workers):
     assert is_same(*states)
 
 
-def test_keys_of_a_stream_do_not_depend_on_the_number_of_processes():
+@pytest.mark.parametrize('sampler', [InfiniteSampler, DefaultSampler])
+def test_keys_do_not_depend_on_the_number_of_processes(sampler, monkeypatch):
     """Two processes of two images load what one process of four loads."""
 
-    def stream(batch_size, rank, world_size):
-        sampler = InfiniteSampler(RandomVectors(11), shuffle=True, seed=5)
-        # What the sampler does where there are several processes.
-        sampler.rank, sampler.world_size = rank, world_size
-        sampler.indices = sampler._indices_of_rank()
-        batches = BatchSampler(sampler, batch_size, drop_last=True)
-        keyed = KeyedBatches(batches, rank, world_size, is_endless=True)
-        return list(islice(keyed, 30))
+    def stream(batch_size, *place):
+        name = f'{sampler.__module__}.get_dist_info'
+        monkeypatch.setattr(name, lambda: place)
+        indices = sampler(RandomVectors(12), shuffle=True, seed=5)
+        batches = BatchSampler(indices, batch_size, drop_last=True)
+        is_endless = sampler is InfiniteSampler
+        keyed = KeyedBatches(batches, *place, is_endless=is_endless)
+        found = []
+        for keyed.epoch in range(3):
+            if not is_endless:
+                indices.set_epoch(keyed.epoch)
+            found += islice(keyed, 30)
+        return found
 
     parts = zip(stream(2, 0, 2), stream(2, 1, 2), strict=True)
     for batch, (first, second) in zip(stream(4, 0, 1), parts, strict=True):

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -18,7 +17,6 @@ from pixcon_mm.engine.hooks.stop_signal_hook import (
     exit_stopped,
 )
 from pixcon_mm.processes import SIGNALS, STOPPED
-from tests import ROOT
 from tests.test_engine.runs import (
     ACCUMULATED,
     EPOCHS,
@@ -134,33 +132,6 @@ def test_forked_processes_are_ended_by_signals():
     child.join(20)
     assert child.exitcode == -signal.SIGTERM
     child.kill()
-
-
-@pytest.mark.slow
-def test_a_second_signal_ends_the_process_at_once():
-    code = (
-        'import time\n'
-        'from pixcon_mm.engine.hooks import stop_signal_hook\n'
-        'stop_signal_hook.SAME_REQUEST = 0.2\n'
-        'stop_signal_hook.StopRequest().listen()\n'
-        'print("ready", flush=True)\n'
-        'time.sleep(60)\n'
-    )
-    process = subprocess.Popen(
-        [sys.executable, '-c', code],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout.readline() == 'ready\n'
-    process.send_signal(signal.SIGTERM)
-    time.sleep(0.4)
-    assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    # As if nobody listened; tools/train.py ends with its own status.
-    assert process.wait(10) == -signal.SIGTERM
-    assert process.communicate()[1].count('SIGTERM: saving') == 1
 
 
 def test_a_terminal_that_is_gone_does_not_matter(tmp_path, monkeypatch):

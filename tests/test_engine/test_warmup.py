@@ -4,12 +4,11 @@ import math
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import PARAM_SCHEDULERS
 
 import pixcon_mm.engine  # noqa: F401
 from pixcon_mm import cli
-from tests import ROOT
+from tests.recipes import load
 
 EPOCHS, WARM_EPOCHS, START = 800, 4, 1e-4
 
@@ -55,11 +54,6 @@ def check(cfg, epoch_length, length, *form):
         assert abs(rate / expected - 1) < 1e-11, i
 
 
-def load(name):
-    path = ROOT / f'configs/pretrain/{name}.py'
-    return Config.fromfile(path, import_custom_modules=False)
-
-
 @pytest.mark.parametrize(
     ('name', 'epoch_length', 'length'),
     [
@@ -71,7 +65,7 @@ def load(name):
     ],
 )
 def test_rate_of_every_iteration(name, epoch_length, length):
-    check(load(name), epoch_length, length, EPOCHS, WARM_EPOCHS)
+    check(load(f'pretrain/{name}'), epoch_length, length, EPOCHS, WARM_EPOCHS)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +74,7 @@ def test_rate_of_every_iteration(name, epoch_length, length):
 )
 def test_another_length_of_the_main_recipe(epochs, warmup):
     """Warm-up to the full rate, and a cosine to the end of the run."""
-    cfg = load('pixcon_r50_coco')
+    cfg = load('pretrain/pixcon_r50_coco')
     cli.set_epochs(cfg, epochs)
     assert cfg.train_cfg.max_epochs == epochs
     check(cfg, 3, epochs, epochs, warmup)

@@ -1,14 +1,12 @@
 """COCO's and VOC's metrics against MMDetection's, and of each class."""
 
 import json
-import logging
 import math
 
 import numpy as np
 import pytest
 import torch
 from mmdet.evaluation.metrics import CocoMetric, VOCMetric
-from mmengine.logging import MMLogger
 
 from pixcon_mm.engine.log_line import is_readable
 from pixcon_mm.metrics import with_classes
@@ -81,15 +79,9 @@ def test_coco_is_mmdetections_with_nan_for_minus_one(annotations):
     )
 
 
-def test_coco_prints_to_the_log_alone(annotations, monkeypatch, capsys):
-    logger = MMLogger.get_current_instance()
-    records = []
-    handler = logging.Handler()
-    handler.emit = records.append
-    monkeypatch.setattr(logger, 'handlers', [handler])
-    monkeypatch.setattr(logger, 'level', logging.INFO)
+def test_coco_prints_to_the_log_alone(annotations, log, capsys):
     coco(PerClassCocoMetric, annotations, TRUTH)
-    (_, shown) = [r for r in records if '(AP)' in r.getMessage()]
+    (_, shown) = [r for r in log if '(AP)' in r.getMessage()]
     assert not is_readable(shown)
     assert '(AP)' not in capsys.readouterr().out
 

@@ -27,7 +27,7 @@ ROUNDING = {
     torch.float64: 1e-12,
     torch.float32: 2e-5,
     torch.float16: 6e-3,
-    torch.bfloat16: 5e-2,
+    torch.bfloat16: 2e-2,
 }
 
 
@@ -113,18 +113,6 @@ def test_nan_shows_in_the_loss(part, backend):
     expected[2] = True
     assert torch.equal(loss.isnan(), expected)
     assert torch.equal(grad.isnan().any(1), expected)
-
-
-@pytest.mark.parametrize('backend', ['fused', 'chunked'])
-def test_autocast_keeps_the_loss_in_float32(backend):
-    rows = [unit(n, dtype=torch.float32) for n in (6, 6, 3000)]
-    exact, exact_grad = loss_and_grad(*rows, 0.2, 'naive')
-    with torch.autocast('cpu', dtype=torch.bfloat16):
-        rough, grad = loss_and_grad(*rows, 0.2, backend)
-    assert rough.dtype == grad.dtype == torch.float32
-    # bfloat16 has 8 bits: the log-sum of many terms averages the rounding.
-    torch.testing.assert_close(rough, exact, rtol=5e-3, atol=5e-3)
-    torch.testing.assert_close(grad, exact_grad, rtol=2e-2, atol=2e-2)
 
 
 def test_auto_falls_back_where_there_is_no_kernel(monkeypatch):

@@ -69,6 +69,20 @@ def build(**kwargs) -> torch.nn.Module:
     return model.train()
 
 
+def disturb(module: torch.nn.Module, scale: float = 0.05) -> torch.nn.Module:
+    """Add noise to all weights and statistics, so that a copy differs."""
+    with torch.no_grad():
+        for tensor in module.state_dict().values():
+            if tensor.is_floating_point():
+                tensor += scale * torch.randn_like(tensor)
+    return module
+
+
+def under(prefix: str, tensors: dict, **others) -> dict:
+    """Put a prefix before the names of tensors."""
+    return {prefix + name: t for name, t in tensors.items()} | others
+
+
 def random_boxes(size: int, generator: torch.Generator) -> Tensor:
     """Crops (B, 2, 4) of a 640x480 image that mostly overlap."""
     corner = torch.rand(size, 2, 2, generator=generator)

@@ -1,14 +1,13 @@
 """Every run once, in order; what is interrupted continues; nothing is lost."""
 
-import hashlib
 import multiprocessing
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
+from pixcon_mm.checkpoint.load import sha256_of
 from pixcon_mm.errors import UserError
 from reproduction import execute as execute_module
 from reproduction import launch
@@ -16,6 +15,7 @@ from reproduction.execute import Selection, execute
 from reproduction.runs import forget_configs
 from reproduction.status import State
 from reproduction.tables import collect_tables
+from tests.commands import wait_until
 from tests.test_reproduction.conftest import (
     FINETUNED,
     ONE_SEED,
@@ -46,13 +46,6 @@ def cells(status):
     return [row.cells['seg/mIoU'].values for row in table.rows]
 
 
-def wait_for(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_from_nothing_to_the_table(tmp_path, fake_tools):
     status, done = run(tmp_path)
     assert done
@@ -65,7 +58,7 @@ def test_from_nothing_to_the_table(tmp_path, fake_tools):
     pretrained, finetuned = (
         metrics_of(status, name) for name in (PRETRAINED, FINETUNED)
     )
-    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    digest = sha256_of(checkpoint)
     assert pretrained['checkpoint']['sha256'] == digest
     assert pretrained['metrics']['end'] == 1.0
     assert finetuned['parent_sha256'] == digest
@@ -127,13 +120,13 @@ def test_killed_runs_continue(tmp_path, fake_tools, name):
     process.start()
     status = status_of(tmp_path, **ONE_SEED)
     run_dir = status.run_dir(status.runs[name])
-    wait_for((run_dir.path / 'epoch_2.pth').exists)
+    wait_until((run_dir.path / 'epoch_2.pth').exists)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     # The tool that it had started lives on, and keeps the lock.
     assert states(status)[name] is State.RUNNING
     (tmp_path / 'sleep').unlink()
-    wait_for(lambda: not run_dir.is_running())
+    wait_until(lambda: not run_dir.is_running())
     status.forget()
     assert states(status)[name] is State.INTERRUPTED
     _, done = run(tmp_path, **ONE_SEED)
@@ -228,7 +221,7 @@ def test_a_config_edited_while_it_runs(tmp_path, fake_tools):
         target=run, args=(tmp_path, PRETRAINED), kwargs=plan
     )
     process.start()
-    wait_for((tmp_path / 'started').exists)
+    wait_until((tmp_path / 'started').exists)
     config.write_text(config.read_text().replace('a=1', 'a=2'))
     (tmp_path / 'sleep').unlink()
     process.join()

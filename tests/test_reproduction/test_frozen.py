@@ -4,7 +4,6 @@ import csv
 import dataclasses
 
 import pytest
-import yaml
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.tools.evaluate_dense import parse_args
@@ -15,8 +14,6 @@ from reproduction.launch import build_command, write_metrics
 from reproduction.plan import read_plan
 from reproduction.runs import settings_of
 from reproduction.status import PlanStatus, State
-from tests.commands import run
-from tests.test_evaluation.trees import make_voc
 from tests.test_reproduction.conftest import (
     ONE_SEED,
     plan_dict,
@@ -200,45 +197,3 @@ def test_labels_need_a_list_of_images(tmp_path, fake_tools):
     found = status.status(status.runs[FINETUNED])
     assert found.state is State.FAILED
     assert 'must be a text file of image names' in found.why
-
-
-@pytest.mark.slow
-def test_the_real_tool_on_a_few_images(tmp_path):
-    """Nearest neighbours, linear head, correspondence, and 2 of 8 labels."""
-    voc = make_voc(tmp_path / 'voc', train=8)
-    evaluate = dict(
-        protocols=['knn', 'linear', 'correspondence'],
-        data='{toy}',
-        stride=16,
-        size=[64, 96],
-        crop_size=64,
-        classes=['background', 'bicycle'],
-        memory=50,
-        linear_epochs=2,
-        workers=0,
-    )
-    benchmark = dict(knn(), evaluate=evaluate)
-    benchmark['metrics']['linear'] = dict(title='linear')
-    plan = plan_dict(tmp_path, **plan_with(tmp_path, benchmark, **ONE_SEED))
-    plan['data']['toy'] = dict(root=str(voc), files={'JPEGImages/*.jpg': 10})
-    plan['pretrain_sets']['toy']['options'] = {
-        'data_root': '{toy}/JPEGImages/'
-    }
-    plan['methods']['sr']['options'] = {
-        'model.queue_len': 8,
-        'train_dataloader.batch_size': 4,
-        'train_dataloader.dataset.pipeline.1.scale': 64,
-        'train_cfg.max_epochs': 1,
-        'default_hooks.checkpoint.interval': 1,
-    }
-    path = tmp_path / 'plan.yaml'
-    path.write_text(yaml.safe_dump(plan))
-    command = ['tools/reproduce.py', 'run', path]
-    done = run(*command, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
-    lines = [*csv.DictReader((tmp_path / 'runs/table.csv').open())]
-    assert len(lines) == 6
-    for line in lines:
-        assert line['n'] == '1'
-        assert 0 <= float(line['mean']) <= 100
-    assert '3 complete' in run(*command).stdout

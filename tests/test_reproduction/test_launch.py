@@ -1,9 +1,6 @@
 """Commands are those that the tools take, with the settings of the plan."""
 
 import importlib
-import os
-import signal
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,20 +113,3 @@ def test_another_number_of_processes_keeps_the_batch(tmp_path):
         assert line[:4] == ['bash', 'tools/dist_train.sh', run.config, '2']
     line = build_command(status, status.runs['test/coco/random-seed0'], 2)
     assert '--total-batch' not in line
-
-
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_while_modules_are_imported(number):
-    """A job of Slurm must go back into the queue, not end for good."""
-    tool = subprocess.Popen(
-        [sys.executable, '-X', 'importtime', 'tools/reproduce.py', 'run'],
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    for line in tool.stderr:
-        if line.endswith(' numpy\n'):  # of torch, long before the end
-            break
-    tool.send_signal(number)
-    tool.stderr.read()
-    assert tool.wait(timeout=60) == 75

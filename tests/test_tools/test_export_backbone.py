@@ -1,6 +1,5 @@
 """The export says what it wrote, or in a sentence why it did not."""
 
-import hashlib
 import os
 import pickle
 import re
@@ -13,17 +12,15 @@ import yaml
 from mmpretrain.models import ResNet
 from safetensors import safe_open
 
+from pixcon_mm.checkpoint.load import sha256_of
 from pixcon_mm.tools import export_backbone as tool
+from tests.test_models.tiny import under
 
 
 @pytest.fixture(scope='module')
 def resnet():
     torch.manual_seed(0)
     return dict(ResNet(18).state_dict())
-
-
-def under(prefix, tensors):
-    return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
 @pytest.fixture
@@ -58,10 +55,6 @@ def files(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 @pytest.mark.parametrize(
     ('file_format', 'name', 'count'),
     [
@@ -75,7 +68,7 @@ def sha256(path):
 def test_each_format_has_its_file(run, checkpoint, file_format, name, count):
     path = checkpoint.with_name(name)
     shown = run(checkpoint, '--format', file_format)
-    words = f'({file_format}, {count} tensors, sha256 {sha256(path)})'
+    words = f'({file_format}, {count} tensors, sha256 {sha256_of(path)})'
     assert f'wrote {path} {words}\n' in shown
     assert files(path.parent) == sorted([checkpoint.name, name])
 
@@ -91,7 +84,7 @@ def test_the_query_backbone_and_where_it_is_from(
     for name, tensor in resnet.items():
         assert torch.equal(tensors[f'backbone.{name}'], tensor), name
     assert notes['source'] == 'epoch_2.pth'
-    assert notes['source_sha256'] == sha256(checkpoint)
+    assert notes['source_sha256'] == sha256_of(checkpoint)
     assert notes['architecture'] == 'resnet18'
     path = checkpoint.with_name('epoch_2_safetensors.safetensors')
     with safe_open(path, 'pt') as file:
@@ -133,10 +126,10 @@ def foreign(resnet, tmp_path):
     return path
 
 
-@pytest.mark.parametrize('prefix', ['module.encoder_q.', 'module.encoder_q'])
-def test_prefix_finds_a_foreign_backbone(run, foreign, resnet, prefix):
+def test_prefix_finds_a_foreign_backbone(run, foreign, resnet):
     out = foreign.with_name('out.pkl')
-    run(foreign, '--format', 'detectron2', '--prefix', prefix, '--out', out)
+    words = ['--format', 'detectron2', '--prefix', 'module.encoder_q']
+    run(foreign, *words, '--out', out)
     model = pickle.loads(out.read_bytes())['model']
     weight = torch.from_numpy(model['res3.0.shortcut.weight'])
     assert torch.equal(weight, resnet['layer2.0.downsample.0.weight'])
@@ -158,7 +151,7 @@ def test_missing_prefix_is_suggested(run, foreign, prefix):
 @pytest.mark.parametrize('way', ['same', 'relative', 'link'])
 def test_checkpoint_is_never_overwritten(run, checkpoint, monkeypatch, way):
     monkeypatch.chdir(checkpoint.parent)
-    before = sha256(checkpoint)
+    before = sha256_of(checkpoint)
     out = {
         'same': checkpoint,
         'relative': Path(checkpoint.name),
@@ -168,7 +161,7 @@ def test_checkpoint_is_never_overwritten(run, checkpoint, monkeypatch, way):
         os.link(checkpoint, out)
     error = run(checkpoint, '--format', 'timm', '--out', out)
     assert 'is the checkpoint itself' in error
-    assert sha256(checkpoint) == before
+    assert sha256_of(checkpoint) == before
 
 
 @pytest.mark.parametrize(
@@ -191,7 +184,8 @@ def test_hugging_face_folder(run, checkpoint, resnet):
     folder = checkpoint.with_name('epoch_2_huggingface')
     assert files(folder) == ['README.md', 'config.json', 'model.safetensors']
     for path in folder.iterdir():
-        assert f'wrote {path} (huggingface, sha256 {sha256(path)})' in printed
+        words = f'(huggingface, sha256 {sha256_of(path)})'
+        assert f'wrote {path} {words}' in printed
     model = timm.create_model(f'local-dir:{folder}', pretrained=True)
     found = model.state_dict()
     assert all(torch.equal(found[name], resnet[name]) for name in resnet)

@@ -233,7 +233,7 @@ def test_waiting_threads_leave_the_cores_to_others(tool, chosen, monkeypatch):
 
 
 @pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT', 'SIGUSR1'])
-@pytest.mark.parametrize('tool', ['train', 'torchrun'])
+@pytest.mark.parametrize('tool', ['train', 'torchrun', 'reproduce'])
 def test_a_signal_during_the_start_asks_to_be_started_again(tool, name):
     action = f'os.kill(os.getpid(), signal.{name})'
     assert at_import_of_torch(tool, action).returncode == 75

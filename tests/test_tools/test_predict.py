@@ -46,10 +46,10 @@ def files(folder, suffix):
 def test_detections(detector, images, tmp_path, call):
     out = tmp_path / 'out'
     options = ['--out', out, '--score-thr', 0.001, '--device', 'cpu']
-    status, said, warned = call(tool.main, *detector, images, *options)
+    status, shown, warned = call(tool.main, *detector, images, *options)
     assert status == 1
     assert f'warning: {images}/cut.jpg is skipped: ' in warned
-    assert f'4 of 5 images: pictures in {out}/vis' in said
+    assert f'4 of 5 images: pictures in {out}/vis' in shown
     assert files(out / 'vis', '.jpg').keys() == STEMS
     results = files(out / 'preds', '.json')
     assert results.keys() == STEMS
@@ -70,9 +70,9 @@ def test_segments(segmentor, images, tmp_path, call):
     config, checkpoint = segmentor
     out, good = tmp_path / 'out', images / 'sub'
     words = [config, checkpoint, good, images / 'photo.jpg', '--out', out]
-    status, said, _ = call(tool.main, *words, '--device', 'cpu')
+    status, shown, _ = call(tool.main, *words, '--device', 'cpu')
     assert status == 0
-    assert '3 of 3 images' in said
+    assert '3 of 3 images' in shown
     stems = {'grey', 'photo.png', 'photo.jpg'}
     assert files(out / 'vis', '.jpg').keys() == stems
     results = files(out / 'preds', '.png')

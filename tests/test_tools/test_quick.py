@@ -1,23 +1,18 @@
 """Every recipe as a trial of a minute: trains, saves and validates."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler
 
-from pixcon_mm.config import load_config
 from pixcon_mm.errors import UserError
 from pixcon_mm.quick import EDGE, FirstSampler, make_quick
 from pixcon_mm.tools import train
-from tests import ROOT, benchmarks
+from tests import benchmarks, recipes
 from tests.test_datasets.pictures import write_pictures
 
-CONFIGS = ROOT / 'configs'
-NAMES = sorted(
-    path.relative_to(CONFIGS).with_suffix('').as_posix()
-    for path in CONFIGS.glob('[!_]*/*.py')
-)
 FAST = (
     'pretrain/pixcon_r18_demo',
     'detection/mask-rcnn_r18-fpn_demo',
@@ -26,16 +21,15 @@ FAST = (
 
 
 def load(name):
-    path = str(CONFIGS / f'{name}.py')
     own = {'classes': ('a', 'b', 'c')} if '_custom' in name else None
-    return load_config(path, own)
+    return recipes.load(name, own)
 
 
 @pytest.mark.parametrize(
     'name',
     [
         pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
-        for name in NAMES
+        for name in recipes.list_recipes()
     ],
 )
 def test_a_trial_saves_and_validates(name, call, tmp_path, monkeypatch):
@@ -50,7 +44,7 @@ def test_a_trial_saves_and_validates(name, call, tmp_path, monkeypatch):
     options = [f'data_root={tmp_path}/data/']
     if '_custom' in name:
         options.append('classes=a,b,c')
-    path = CONFIGS / f'{name}.py'
+    path = Path(recipes.path_of(name))
     status, shown, errors = call(
         *(train.main, path, '--quick', *words, '--cfg-options', *options)
     )
@@ -69,7 +63,7 @@ def test_a_trial_saves_and_validates(name, call, tmp_path, monkeypatch):
 
 
 def test_a_trial_takes_no_length(call):
-    words = [str(CONFIGS / 'pretrain/pixcon_r18_demo.py'), '--quick']
+    words = [recipes.path_of('pretrain/pixcon_r18_demo'), '--quick']
     for option in (['--resume'], ['--epochs', '3'], ['--total-batch', '8']):
         status, _, errors = call(train.main, *words, *option)
         assert (status, errors.count('\n')) == (1, 1)
@@ -81,7 +75,7 @@ def test_a_repeated_trial_replaces_only_the_previous_one(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, 'build_runner', lambda cfg: 1 / 0)
-    words = [str(CONFIGS / 'pretrain/pixcon_r18_demo.py'), '--quick']
+    words = [recipes.path_of('pretrain/pixcon_r18_demo'), '--quick']
     own = ['--cfg-options', f'work_dir={tmp_path}/mine']
     for folder, option, is_left in (
         ('work_dirs/pixcon_r18_demo_quick', [], False),

@@ -52,8 +52,8 @@ def test_pictures_are_spread_over_the_test_set(trained, tmp_path, capsys):
     run(config, checkpoint, *options)
     names = sorted(path.name for path in shown.iterdir())
     assert names == ['00000_000000.jpg', '00003_000003.jpg']
-    said = capsys.readouterr().out
-    assert f'2 pictures of truth and prediction in {shown}' in said
+    printed = capsys.readouterr().out
+    assert f'2 pictures of truth and prediction in {shown}' in printed
 
 
 def test_a_detector_that_finds_nothing_has_zeros(detector, tmp_path):

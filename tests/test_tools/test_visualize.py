@@ -13,6 +13,7 @@ from pixcon_mm.tools.visualize import main
 from pixcon_mm.visualization.matching import build_model
 from tests import ROOT
 from tests.test_datasets.pictures import write_pictures
+from tests.test_models import tiny
 from tests.test_visualization.test_page import read
 
 SMALL = ROOT / 'configs/pretrain/pixcon_r18-w32_small.py'
@@ -33,9 +34,7 @@ def checkpoint(folder):
     """Of pre-training, whose key encoder is not the query encoder."""
     cfg = read_config(str(SMALL))
     model, _ = build_model(cfg, seed=3)
-    with torch.no_grad():
-        for parameter in model.key_encoder.parameters():
-            parameter.mul_(1 + 0.1 * torch.rand_like(parameter))
+    tiny.disturb(model.key_encoder)
     torch.save(dict(state_dict=model.state_dict()), folder / 'epoch_1.pth')
     return folder / 'epoch_1.pth'
 

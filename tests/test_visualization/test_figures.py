@@ -15,20 +15,18 @@ from pixcon_mm.visualization.figures import (
 from pixcon_mm.visualization.matching import MatchedViews
 from pixcon_mm.visualization.panels import HEAT
 
-RNG = np.random.default_rng(0)
-
 
 def photograph(height=48, width=64):
-    return RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return np.random.randint(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 @pytest.fixture
 def pair():
     """A grid of 2 x 3 cells; the left column is outside the overlap."""
-    cosine = RNG.uniform(-1, 1, (6, 6))
+    cosine = np.random.uniform(-1, 1, (6, 6))
     return MatchedViews(
         photograph=photograph(),
-        views=RNG.integers(0, 256, (2, 24, 24, 3), dtype=np.uint8),
+        views=np.random.randint(0, 256, (2, 24, 24, 3), dtype=np.uint8),
         boxes=np.array([[0, 0, 40, 40], [20, 8, 60, 48]], dtype=np.float32),
         overlap=np.array([[1 / 3, 0, 1, 1], [0, 0, 1, 1]]),
         grid=(2, 3),
@@ -37,8 +35,8 @@ def pair():
         by_coordinate=np.array([0, 0, 1, 3, 3, 4]),
         near=(1, 4),
         in_overlap=np.array([[False, True, True] * 2, [True] * 6]),
-        best=RNG.uniform(-1, 1, (2, 6)),
-        weight=RNG.uniform(0, 1, (2, 6)),
+        best=np.random.uniform(-1, 1, (2, 6)),
+        weight=np.random.uniform(0, 1, (2, 6)),
     )
 
 
@@ -86,7 +84,7 @@ def test_heat_maps_are_the_weights(pair):
 
 
 def test_similarity_has_one_scale_for_both_images(pair):
-    maps = [RNG.uniform(0, 1, (3, 4)), RNG.uniform(-1, 1, (3, 4))]
+    maps = [np.random.uniform(0, 1, (3, 4)), np.random.uniform(-1, 1, (3, 4))]
     figure = similarity_figure([photograph(), photograph()], maps, (1, 2))
     photo, *panels, _ = figure.axes
     for panel, values in zip(panels, maps, strict=True):
@@ -100,8 +98,8 @@ def test_similarity_has_one_scale_for_both_images(pair):
 @pytest.mark.parametrize('count', [1, 5])
 def test_maps_lie_below_their_images(count):
     images = [photograph() for _ in range(count)]
-    maps = [RNG.uniform(0, 1, (3, 4, 3)) for _ in range(count)]
-    ids = [RNG.integers(0, 3, (3, 4)) for _ in range(count)]
+    maps = [np.random.uniform(0, 1, (3, 4, 3)) for _ in range(count)]
+    ids = [np.random.randint(0, 3, (3, 4)) for _ in range(count)]
     figures = [
         pca_figure(images, maps, (0.5, 0.2, 0.1)),
         segments_figure(images, ids, 3),
@@ -128,7 +126,7 @@ def test_maps_lie_below_their_images(count):
 
 
 def test_a_row_of_views_for_each_photograph():
-    views = RNG.integers(0, 256, (2, 3, 2, 8, 8, 3), dtype=np.uint8)
+    views = np.random.randint(0, 256, (2, 3, 2, 8, 8, 3), dtype=np.uint8)
     figure = browse_figure(views, ['a', 'b'])
     shown = [panel.images[0].get_array() for panel in figure.axes]
     np.testing.assert_array_equal(shown, views.reshape(12, 8, 8, 3))

@@ -56,7 +56,7 @@ def filled(*values):
 
 
 @pytest.mark.parametrize(
-    ('values', 'given', 'level', 'words'),
+    ('values', 'mask_values', 'level', 'words'),
     [
         ((0, 85, 255), None, 'stop', '--cfg-options mask_values=0,85,255'),
         ((0, 20, 85, 255), None, 'stop', 'cfg-options mask_values=0,20,85'),
@@ -68,10 +68,10 @@ def filled(*values):
     ],
 )
 def test_values_that_the_config_lists(
-    check, check_set, values, given, level, words
+    check, check_set, values, mask_values, level, words
 ):
     check([filled(*values)])
-    found = check_set(MaskFolderDataset, mask_values=given)
+    found = check_set(MaskFolderDataset, mask_values=mask_values)
     assert words in found[level][0]
 
 

@@ -112,12 +112,12 @@ def free_port() -> int:
 
 def compare(cases: list[dict], folder: Path) -> None:
     """Train all cases on two processes and on one, and compare."""
-    # A new interpreter imports for seconds, but CUDA cannot be forked.
+    # A new interpreter would import for seconds.
     mp.start_processes(
         two_processes,
         (cases, str(folder), free_port()),
         nprocs=2,
-        start_method='spawn' if torch.cuda.is_available() else 'fork',
+        start_method='fork',
     )
     wrong = []
     for index, case in enumerate(cases):
