@@ -7,12 +7,15 @@ from urllib.error import URLError
 import pytest
 import torch
 import torchvision
+from mmengine.logging import MessageHub, MMLogger
 from mmpretrain.registry import MODELS
 
 from pixcon_mm.checkpoint.pretrained import Pretrained, download, fill_model
 from pixcon_mm.engine.hooks import PretrainedHook
+from pixcon_mm.errors import UserError
 from tests.commands import sentence_of
 from tests.test_checkpoint.test_release import as_release
+from tests.test_engine import runs
 from tests.test_models import tiny
 
 
@@ -21,6 +24,7 @@ def start_from(path, model):
     lines = []
     logger = SimpleNamespace(info=lines.append, warning=lines.append)
     runner = SimpleNamespace(model=model, logger=logger, _has_loaded=False)
+    runner.message_hub = MessageHub('start_from')
     PretrainedHook(str(path)).before_train(runner)
     return '\n'.join(lines)
 
@@ -138,3 +142,46 @@ def test_hook_warns_of_a_caffe_style_backbone(tmp_path):
     path = tmp_path / 'weights.pth'
     torch.save(model.state_dict(), path)
     assert "has style='caffe'" in start_from(path, model)
+
+
+@pytest.mark.parametrize(
+    ('first', 'then'),
+    [('none', 'torchvision'), ('none', 'a.pth'), ('none', 'none')],
+)
+def test_a_resumed_run_has_one_source(tmp_path, first, then):
+    (tmp_path / 'a.pth').write_bytes(b'weights')
+
+    def cfg_of(source):
+        if source.endswith('.pth'):
+            source = str(tmp_path / source)
+        hook = dict(type='PretrainedHook', source=source)
+        return runs.config(tmp_path, 'run', {'default_hooks.pretrained': hook})
+
+    runs.train(cfg_of(first))
+    cfg = cfg_of(then)
+    cfg.train_cfg.max_epochs = 3
+    if then == first:
+        runner, _ = runs.resume(cfg)
+        assert runner.iter == 12
+        return
+    with pytest.raises(UserError, match=r'other weights \(none\)'):
+        runs.resume(cfg)
+
+
+def test_a_file_is_known_by_its_content(tmp_path):
+    hub = MessageHub('known')
+    runner = SimpleNamespace(
+        model=tiny.build(), logger=MMLogger('known'), message_hub=hub
+    )
+    first, moved, other = (tmp_path / f'{name}.pth' for name in 'abc')
+    torch.save(tiny.build().state_dict(), first)
+    torch.save(tiny.disturb(tiny.build()).state_dict(), other)
+    runner._has_loaded = False
+    PretrainedHook(str(first)).before_train(runner)
+    first.rename(moved)
+    runner._has_loaded = True
+    # The file may have been moved or deleted since.
+    for path in (first, moved):
+        PretrainedHook(str(path)).before_train(runner)
+    with pytest.raises(UserError, match='leave out --pretrained'):
+        PretrainedHook(str(other)).before_train(runner)

@@ -1,9 +1,12 @@
 """Weights that the backbone of a run starts from (``--pretrained``)."""
 
+from pathlib import Path
+
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from pixcon_mm.checkpoint.load import sha256_of
 from pixcon_mm.checkpoint.pretrained import WHERE_FROM, fill_from
 from pixcon_mm.engine.model_state import unwrap
 from pixcon_mm.errors import UserError
@@ -23,7 +26,8 @@ class PretrainedHook(Hook):
             ``'torchvision'`` or ``'none'``.
 
     Raises:
-        UserError: If there is no source and nothing to resume, or a tensor
+        UserError: If there is no source and nothing to resume, if the run
+            that is resumed has started from another source, or if a tensor
             would not be filled.
     """
 
@@ -37,11 +41,14 @@ class PretrainedHook(Hook):
 
         Every process fills its own copy of the model.
         """
+        hub = runner.message_hub  # checkpoints have what it knows
         if runner._has_loaded:  # by resume or load_from
+            self._compare(hub.runtime_info.get('pretrained'))
             runner.logger.info('backbone: weights of the checkpoint above')
             return
         if self.source is None:
             raise UserError(f'This config fine-tunes: {WHERE_FROM}.')
+        hub.update_info('pretrained', _identity(self.source))
         if self.source == 'none':
             runner.logger.info('backbone: random weights (--pretrained none)')
             return
@@ -54,3 +61,23 @@ class PretrainedHook(Hook):
                 'convolutions), which no tensor shows: weights of torchvision '
                 "or of this project's pre-training need style='pytorch'."
             )
+
+    def _compare(self, known: str | None) -> None:
+        """Stop if a run that is resumed has started from other weights."""
+        if known is None or self.source is None:
+            return
+        own = _identity(self.source)
+        # The file need not exist any more.
+        if own is not None and own != known:
+            raise UserError(
+                f'--pretrained {self.source}: the run that is resumed has '
+                f'started from other weights ({known:.16}). Choose another '
+                '--work-dir for a new run, or leave out --pretrained.'
+            )
+
+
+def _identity(source: str) -> str | None:
+    """Return a text that differs between sources; None for a lost file."""
+    if source in ('none', 'torchvision'):
+        return source
+    return sha256_of(source) if Path(source).is_file() else None
