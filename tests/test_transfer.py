@@ -212,10 +212,12 @@ def test_a_run_without_a_source_stops(tmp_path):
 
 def test_resumed_run_keeps_its_weights(tmp_path, checkpoints):
     run(fcn(tmp_path, checkpoints[8]))
-    cfg = fcn(tmp_path, 'none', resume=True, experiment_name='resumed')
+    options = dict(resume=True, experiment_name='resumed')
+    with pytest.raises(UserError, match='has started from other weights'):
+        run(fcn(tmp_path, 'none', **options))
+    cfg = fcn(tmp_path, checkpoints[8], **options)
     cfg.train_cfg.max_iters = 3
     runner, _ = run(cfg)
     assert runner.iter == 3
     logs = [path.read_text() for path in tmp_path.glob('work/*/*.log')]
     assert sum('backbone: weights of the checkpoint' in t for t in logs) == 1
-    assert not any('random weights' in text for text in logs)
