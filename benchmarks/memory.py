@@ -30,7 +30,8 @@ from benchmarks.step import (
 class PeakTracker(MemTracker):
     """PyTorch's tracker, for models with parameters that are not trained.
 
-    It would install a hook on the gradient of each, and not all have one.
+    It would install a hook on the gradient of every parameter, and frozen
+    ones have none.
     """
 
     def _track_module_params_and_buffers(

@@ -99,9 +99,10 @@ def backbone_tensors(
         >>> backbone_tensors({'f.conv1.weight': 1}, prefix='f')
         {'conv1.weight': 1}
     """
-    if prefix and not prefix.endswith('.'):
-        prefix += '.'
-    for start in KNOWN_PREFIXES if prefix is None else (prefix,):
+    starts: tuple[str, ...] = KNOWN_PREFIXES
+    if prefix is not None:
+        starts = (f'{prefix}.', prefix) if prefix else ('',)
+    for start in starts:
         found = _under(start, tensors)
         if found:
             return found

@@ -1,7 +1,5 @@
 """Fill a model with weights: all of its tensors, or none."""
 
-from collections.abc import Container
-
 import torch
 from torch import Tensor, nn
 
@@ -89,16 +87,17 @@ def check_values(
     tensors: StateDict,
     part: str,
     origin: str,
-    exempt: Container[str] = (),
 ) -> None:
     """Stop if a model cannot be trained from the values that it would get.
+
+    Values need not be finite where the model's own are not either, as in
+    masks of minus infinity.
 
     Args:
         target (dict[str, Tensor]): The model's ``state_dict()``.
         tensors (dict[str, Tensor]): New values by name; others are ignored.
         part (str): Name of what is filled, for messages.
         origin (str): Where the values are from, for messages.
-        exempt (Container[str]): Names of tensors that need not be finite.
 
     Raises:
         UserError: If weights are integers, quantised or sparse, or a value is
@@ -122,8 +121,8 @@ def check_values(
         name
         for name, tensor in target.items()
         if name in tensors
-        and name not in exempt
         and not tensors[name].to(tensor.dtype).isfinite().all()
+        and tensor.isfinite().all()
     ]
     if bad:
         values = tensors[bad[0]].to(target[bad[0]].dtype)

@@ -1,4 +1,4 @@
-"""The first transform of a pipeline, and the images that users name."""
+"""Images to load: the first transform of a pipeline, and lists of images."""
 
 import sys
 from collections import Counter, defaultdict

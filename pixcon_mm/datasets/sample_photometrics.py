@@ -19,8 +19,8 @@ DEFAULTS = dict(
     sigma=(0.1, 2.0),
     solarize=0.0,
 )
-# Number after those of the four operations of the colour jitter, which are in
-# pixcon_mm.models.photometrics; importing that would import MMPretrain's
+# Stands for no operation in the order of the colour jitter, as in
+# pixcon_mm.models.photometrics. Importing that would import MMPretrain's
 # models, which the data sets of other tasks do not need.
 NO_OPERATION = 4
 # Upper bounds of settings; all others are probabilities and factors up to 1.

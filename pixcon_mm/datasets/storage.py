@@ -48,8 +48,8 @@ def patiently(
     """Repeat an action on a path while its storage does not answer.
 
     Warns on stderr when the first pause begins and when the action succeeds.
-    It does not use a logger, because loader workers call it, and a logger may
-    write to an object of another process (the progress bar).
+    It does not use a logger, because loader workers call it, and the log file
+    belongs to the process of the training.
 
     Raises:
         OSError: The action's error, if it is the fault of the path itself.

@@ -96,9 +96,7 @@ def save_finite(
     write_checkpoint(checkpoint, path)
 
 
-def load_fitting_weights(
-    runner: Runner, filename: str, exempt: Container[str] = ()
-) -> Checkpoint:
+def load_fitting_weights(runner: Runner, filename: str) -> Checkpoint:
     """Fill a runner's model with the tensors of a file that fit it.
 
     This is ``load_from=``, for files of a whole model; ``--pretrained`` fills
@@ -108,7 +106,6 @@ def load_fitting_weights(
     Args:
         runner (Runner): A runner that has its model.
         filename (str): A local file of weights.
-        exempt (Container[str]): Buffers that need not be finite.
 
     Returns:
         dict: ``state_dict``, all tensors of the file.
@@ -139,7 +136,7 @@ def load_fitting_weights(
             f'fits the model; the first is {next(iter(tensors))}. Use '
             '--pretrained for weights of a backbone.'
         )
-    check_values(model, fitting, 'load_from', filename, exempt)
+    check_values(model, fitting, 'load_from', filename)
     unwrap(runner.model).load_state_dict({**model, **fitting})
     runner.logger.info(
         f'model: {len(fitting)}/{len(model)} tensors from {filename}'

@@ -111,17 +111,20 @@ def zero_momentum(optimizer: Optimizer) -> None:
     dampening, which is left alone.
 
     Args:
-        optimizer (Optimizer): Any optimiser; others do not change.
+        optimizer (Optimizer): Optimiser of any kind; only a fused SGD
+            changes.
     """
 
     def fill(optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
         for group in optimizer.param_groups:
-            if group.get('dampening') or not group.get('fused'):
+            has_momentum = group['momentum'] and not group['dampening']
+            if not (has_momentum and group['fused']):
                 continue
             for parameter in group['params']:
+                if parameter.grad is None:
+                    continue
                 state = optimizer.state[parameter]
-                is_new = state.get('momentum_buffer') is None
-                if is_new and parameter.grad is not None:
+                if state.get('momentum_buffer') is None:
                     state['momentum_buffer'] = torch.zeros_like(parameter)
 
     if isinstance(optimizer, torch.optim.SGD):

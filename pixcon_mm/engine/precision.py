@@ -1,4 +1,4 @@
-"""Mixed precision that the machine has."""
+"""Mixed precision, as far as the machine supports it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

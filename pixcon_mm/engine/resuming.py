@@ -119,8 +119,7 @@ def _restore_model(runner: Runner, tensors: dict, path: Path) -> None:
     difference = find_difference(own, tensors, 'the file')
     if difference:
         raise _misfit(path, difference)
-    exempt = getattr(runner, 'unbounded', ())
-    check_values(own, tensors, 'model', str(path), exempt)
+    check_values(own, tensors, 'model', str(path))
     model.load_state_dict(tensors)
 
 

@@ -161,7 +161,7 @@ class PixConRunner(Runner):
             UserError: If the config has ``sync_bn`` and the model has batch
                 norms that cannot be replaced.
         """
-        if self.cfg.get('sync_bn'):
+        if self.distributed and self.cfg.get('sync_bn'):
             check_batch_norms(model)
         optim_wrapper = self.cfg.get('optim_wrapper') or {}
         steps = optim_wrapper.get('accumulative_counts', 1)
@@ -171,6 +171,7 @@ class PixConRunner(Runner):
             model_wrapper_cfg.pop('static_graph', None)
         if not self.distributed or torch.cuda.is_available():
             return super().wrap_model(model_wrapper_cfg, model)
+        self.cfg.pop('sync_bn', None)  # it would convert to SyncBN
         if any(isinstance(m, nn.SyncBatchNorm) for m in model.modules()):
             self.logger.info(
                 'SyncBN needs CUDA: it runs as BN, with statistics of each '
@@ -332,6 +333,6 @@ class PixConRunner(Runner):
             UserError: If it is damaged, holds code, nothing fits, or a value
                 is not finite.
         """
-        checkpoint = load_fitting_weights(self, filename, self.unbounded)
+        checkpoint = load_fitting_weights(self, filename)
         self._has_loaded = True
         return checkpoint

@@ -27,10 +27,10 @@ def claim(
         resumes (bool): Whether the run continues from the checkpoints there.
         overwrite (bool): Whether to start over if there are some. They are
             moved aside.
-        discard (bool): With ``overwrite``, delete them instead: a trial's.
+        discard (bool): With ``overwrite``, delete them, for trials.
 
     Returns:
-        IO[str]: The lock. It holds until the process ends, however it ends.
+        IO[str]: The lock, which holds as long as the file is open.
 
     Raises:
         UserError: If the folder cannot be written, another run uses it, or a
@@ -73,7 +73,7 @@ def claim(
                 'over with --overwrite, which moves them aside, or choose '
                 'another folder with --work-dir.'
             )
-        logs = [p for p in work_dir.iterdir() if LOG_FOLDER.match(p.name)]
+        logs = [p for p in work_dir.iterdir() if is_log_folder(p)]
         files = [*work_dir.glob('*.pth')]
         if discard:
             for path in files:
@@ -84,6 +84,12 @@ def claim(
             aside = set_aside(work_dir, [*files, *logs])
             print(f'The earlier run is now in {aside}.')
     return lock
+
+
+def is_log_folder(path: Path) -> bool:
+    """Check for a folder that MMEngine has made for the log of a run."""
+    is_folder = path.is_dir() and not path.is_symlink()
+    return is_folder and LOG_FOLDER.fullmatch(path.name) is not None
 
 
 def set_aside(work_dir: Path, paths: list[Path]) -> Path:

@@ -38,7 +38,9 @@ def cell_labels(
 ) -> tuple[Tensor, Tensor]:
     """Measure the share of each class in the cells of a grid over a mask.
 
-    A pixel belongs to the cell that contains its upper left corner.
+    A pixel belongs to the cell that contains its upper left corner. By its
+    centre, random weights of seed 0 would have 10.8 instead of 10.9 in
+    docs/study/, which was measured with this rule.
 
     Args:
         mask (Tensor): Classes or ``IGNORE``, in any size. Shape (H, W).

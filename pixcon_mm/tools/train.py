@@ -91,7 +91,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--quick',
         action='store_true',
         help='short trial, a minute on a CPU: a few iterations with small '
-        'images, in work_dirs/<config name>_quick, which is overwritten',
+        'images, in work_dirs/quick/<config name>; replaces the last trial',
     )
     return parse(parser, argv)
 
@@ -143,7 +143,7 @@ def prepare(args: argparse.Namespace) -> Config:
 def default_work_dir(args: argparse.Namespace) -> str:
     """Return the work directory of a config; a trial has its own."""
     name = Path(args.config).stem
-    return f'work_dirs/{name}_quick' if args.quick else f'work_dirs/{name}'
+    return f'work_dirs/quick/{name}' if args.quick else f'work_dirs/{name}'
 
 
 def set_pretrained(cfg: Config, source: str | None) -> None:
@@ -151,6 +151,11 @@ def set_pretrained(cfg: Config, source: str | None) -> None:
     hooks = cfg.setdefault('default_hooks', {})
     if source is not None:
         hooks['pretrained'] = dict(type='PretrainedHook', source=source)
+        if cfg.get('load_from') and not cfg.get('resume'):
+            raise UserError(
+                f'--pretrained {source} fills the backbone and load_from the '
+                'whole model: leave out one of them.'
+            )
     hook = hooks.get('pretrained')
     starts_from = cfg.get('resume') or cfg.get('load_from')
     if hook and not hook.get('source') and not starts_from:
@@ -236,7 +241,7 @@ def claim_folder(cfg: Config, args: argparse.Namespace) -> IO[str]:
         Path(cfg.work_dir),
         resumes=bool(cfg.get('resume')),
         overwrite=args.overwrite or is_trial,
-        discard=is_trial,
+        discard=is_trial and not args.overwrite,
     )
 
 

@@ -8,6 +8,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from pixcon_mm.engine.model_state import (
     LayoutCheck,
+    check_batch_norms,
     gradient_norm,
     zero_momentum,
 )
@@ -173,3 +174,16 @@ def test_a_run_is_checked(tmp_path):
     # Before the second step, whose gradient takes the new strides.
     with pytest.raises(UserError, match=r'linear.weight of shape \(3, 4\)'):
         train(config(tmp_path, 'run'), At(1, turn))
+
+
+class ActivatedNorm(nn.BatchNorm2d):
+    def forward(self, inputs):
+        return super().forward(inputs).relu()
+
+
+def test_sync_bn_would_drop_activations():
+    model = nn.Sequential(nn.BatchNorm2d(4), nn.SyncBatchNorm(4))
+    check_batch_norms(model)
+    model.append(ActivatedNorm(4))
+    text = sentence_of(check_batch_norms, model)
+    assert '2 is a ActivatedNorm, which does more than normalise' in text

@@ -7,7 +7,7 @@ from urllib.error import URLError
 import pytest
 import torch
 import torchvision
-from mmengine.logging import MessageHub, MMLogger
+from mmengine.logging import MessageHub
 from mmpretrain.registry import MODELS
 
 from pixcon_mm.checkpoint.pretrained import Pretrained, download, fill_model
@@ -157,31 +157,43 @@ def test_a_resumed_run_has_one_source(tmp_path, first, then):
         hook = dict(type='PretrainedHook', source=source)
         return runs.config(tmp_path, 'run', {'default_hooks.pretrained': hook})
 
-    runs.train(cfg_of(first))
-    cfg = cfg_of(then)
-    cfg.train_cfg.max_epochs = 3
+    done, _ = runs.train(cfg_of(first))
+    names, start = runs.names(done), runs.checkpoint(done, 'iter_4')
     if then == first:
-        runner, _ = runs.resume(cfg)
-        assert runner.iter == 12
+        runner, _ = runs.resume(cfg_of(then), start)
+        assert runner.iter == 8
         return
     with pytest.raises(UserError, match=r'other weights \(none\)'):
-        runs.resume(cfg)
+        runs.resume(cfg_of(then), start)
+    # Nothing was moved aside for the run that is refused.
+    assert runs.names(done) == names
 
 
 def test_a_file_is_known_by_its_content(tmp_path):
-    hub = MessageHub('known')
+    hub, warnings = MessageHub('known'), []
+    logger = SimpleNamespace(info=lambda _: None, warning=warnings.append)
     runner = SimpleNamespace(
-        model=tiny.build(), logger=MMLogger('known'), message_hub=hub
+        model=tiny.build(), logger=logger, message_hub=hub, _has_loaded=False
     )
     first, moved, other = (tmp_path / f'{name}.pth' for name in 'abc')
     torch.save(tiny.build().state_dict(), first)
     torch.save(tiny.disturb(tiny.build()).state_dict(), other)
-    runner._has_loaded = False
     PretrainedHook(str(first)).before_train(runner)
+
+    def resume(path, checkpoint):
+        PretrainedHook(str(path)).after_load_checkpoint(runner, checkpoint)
+
+    checkpoint = dict(message_hub=hub.state_dict())
     first.rename(moved)
-    runner._has_loaded = True
-    # The file may have been moved or deleted since.
-    for path in (first, moved):
-        PretrainedHook(str(path)).before_train(runner)
+    resume(moved, checkpoint)
+    resume(other, dict(state_dict={}))  # load_from
+    assert not warnings
+    resume(first, checkpoint)  # which is gone
+    # The first run had no --pretrained.
+    resume(other, dict(message_hub=MessageHub('empty').state_dict()))
+    assert [text.partition(': ')[0] for text in warnings] == [
+        f'--pretrained {first} is not used',
+        f'--pretrained {other} is not used',
+    ]
     with pytest.raises(UserError, match='leave out --pretrained'):
-        PretrainedHook(str(other)).before_train(runner)
+        resume(other, checkpoint)

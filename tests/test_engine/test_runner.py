@@ -52,28 +52,6 @@ def test_sync_bn_and_amp_run_as_what_can_run(cfg):
     assert runner.model.norm.num_batches_tracked == runner.max_iters
 
 
-class ActivatedNorm(nn.BatchNorm1d):
-    def forward(self, inputs):
-        return super().forward(inputs).relu()
-
-
-@MODELS.register_module()
-class ActivatedModel(toy.ToyModel):
-    def __init__(self):
-        super().__init__()
-        self.norm = ActivatedNorm(3)
-
-
-def test_sync_bn_would_drop_activations(cfg):
-    cfg.model.type = 'ActivatedModel'
-    build(cfg)
-    cfg.sync_bn = 'torch'
-    with pytest.raises(UserError, match='norm is a ActivatedNorm, .* leave'):
-        build(cfg)
-    cfg.model.type = 'ToyModel'
-    build(cfg)
-
-
 @pytest.mark.parametrize('has_it', [True, False])
 def test_bfloat16_is_used_where_the_cpu_has_it(cfg, monkeypatch, has_it):
     monkeypatch.setattr(precision, 'has_bfloat16', lambda: has_it)

@@ -50,7 +50,7 @@ def test_a_trial_saves_and_validates(name, call, tmp_path, monkeypatch):
     )
     assert status == 0, errors
     assert shown.count('--quick: a trial, not a result: ') == 1
-    folder = tmp_path / f'work_dirs/{path.stem}_quick'
+    folder = tmp_path / f'work_dirs/quick/{path.stem}'
     checkpoint = max(folder.glob('*.pth'), key=lambda p: p.stat().st_mtime)
     saved = torch.load(checkpoint, weights_only=False)
     if words and 'max_epochs' in cfg.train_cfg:
@@ -78,7 +78,7 @@ def test_a_repeated_trial_replaces_only_the_previous_one(
     words = [recipes.path_of('pretrain/pixcon_r18_demo'), '--quick']
     own = ['--cfg-options', f'work_dir={tmp_path}/mine']
     for folder, option, is_left in (
-        ('work_dirs/pixcon_r18_demo_quick', [], False),
+        ('work_dirs/quick/pixcon_r18_demo', [], False),
         ('work_dirs/mine', ['--work-dir', 'work_dirs/mine'], True),
         ('mine', own, True),
     ):

@@ -94,6 +94,12 @@ def test_overwriting_and_resuming_exclude_each_other(config, resume):
         prepare(config, '--overwrite', *resume)
 
 
+def test_weights_have_one_source(config):
+    words = ['--cfg-options', 'load_from=a.pth']
+    with pytest.raises(UserError, match='leave out one of them'):
+        prepare(config, '--pretrained', 'b.pth', *words)
+
+
 @pytest.mark.parametrize('option', ['--epochs', '--total-batch'])
 @pytest.mark.parametrize('number', ['0', '-512', '1.5'])
 def test_numbers_below_one_are_refused(option, number, capsys):

@@ -37,7 +37,6 @@ class MatchPictureHook(Hook):
             )
         self.interval, self.num_images = interval, num_images
 
-    @master_only
     def before_train(self, runner: Runner) -> None:
         """Choose the images; stop if there are no matches to draw."""
         if not hasattr(unwrap(runner.model), 'key_encoder'):

@@ -36,19 +36,41 @@ class PretrainedHook(Hook):
     def __init__(self, source: str | None = None):
         self.source = source
 
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Stop if the run that is resumed has started from other weights.
+
+        Nothing has been loaded or moved yet.
+        """
+        hub = checkpoint.get('message_hub')  # load_from has none
+        if hub is None or self.source is None:
+            return
+        known = hub.get('runtime_info', {}).get('pretrained')
+        own = _identity(self.source)
+        if known is None or own is None:
+            # The source was not recorded, or its file is gone.
+            runner.logger.warning(
+                f'--pretrained {self.source} is not used: the run continues '
+                'with the weights of its checkpoint.'
+            )
+        elif own != known:
+            raise UserError(
+                f'--pretrained {self.source}: the run that is resumed has '
+                f'started from other weights ({known:.16}). Choose another '
+                '--work-dir for a new run, or leave out --pretrained.'
+            )
+
     def before_train(self, runner: Runner) -> None:
         """Fill the backbone; log where the weights come from.
 
         Every process fills its own copy of the model.
         """
-        hub = runner.message_hub  # checkpoints have what it knows
         if runner._has_loaded:  # by resume or load_from
-            self._compare(hub.runtime_info.get('pretrained'))
             runner.logger.info('backbone: weights of the checkpoint above')
             return
         if self.source is None:
             raise UserError(f'This config fine-tunes: {WHERE_FROM}.')
-        hub.update_info('pretrained', _identity(self.source))
+        # Every checkpoint has this.
+        runner.message_hub.update_info('pretrained', _identity(self.source))
         if self.source == 'none':
             runner.logger.info('backbone: random weights (--pretrained none)')
             return
@@ -60,19 +82,6 @@ class PretrainedHook(Hook):
                 "The backbone has style='caffe' (stride in the 1x1 "
                 'convolutions), which no tensor shows: weights of torchvision '
                 "or of this project's pre-training need style='pytorch'."
-            )
-
-    def _compare(self, known: str | None) -> None:
-        """Stop if a run that is resumed has started from other weights."""
-        if known is None or self.source is None:
-            return
-        own = _identity(self.source)
-        # The file need not exist any more.
-        if own is not None and own != known:
-            raise UserError(
-                f'--pretrained {self.source}: the run that is resumed has '
-                f'started from other weights ({known:.16}). Choose another '
-                '--work-dir for a new run, or leave out --pretrained.'
             )
 
 

@@ -53,14 +53,14 @@ class RunSummaryHook(Hook):
         ]
         if steps > 1:
             factors.append(counted(steps, 'accumulated batch'))
-        epoch = len(loader)
+        per_epoch = len(loader)
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
-            # The length of an endless sampler is that of the whole set.
+            # The length of an endless sampler ignores the other processes.
             images = len(loader.dataset)
-            epoch = math.ceil(images / (batch * runner.world_size))
+            per_epoch = math.ceil(images / (batch * runner.world_size))
         info(
             f'{counted(len(loader.dataset), "image")}, '
-            f'{counted(epoch, "iteration")} an epoch, '
+            f'{counted(per_epoch, "iteration")} an epoch, '
             f'{runner.max_iters:,} in all; '
             f'total batch {total} = {" x ".join(factors)}; '
             f'learning rate {base_rate:g}; logs in {runner.work_dir}'
