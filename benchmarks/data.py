@@ -47,10 +47,10 @@ def data(args: argparse.Namespace) -> Report:
 
 def workers(args: argparse.Namespace) -> Report:
     """Time batches of a loader with several processes."""
-    feed, count = (
-        batches(scenes(args), args),
-        max(args.images // args.batch, 1),
-    )
+    feed = batches(scenes(args), args)
+    # The processes pass their batches in turn, often many at once, so a round
+    # has equally many of each.
+    count = args.workers * max(args.images // args.batch, 1)
     for _ in range(PREFETCH * args.workers):
         next(feed)  # batches that the processes loaded in advance
     times = []

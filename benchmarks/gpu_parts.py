@@ -122,14 +122,14 @@ def speed(args: argparse.Namespace, scratch: Path) -> list[Step]:
 
     first = dtypes[0]
     cells = ['--cells', '4'] if args.small else []
-    step(batches[0], first)
+    step(batches[0], first, limit=120)
     add(60, 'kernels', '--dtype', first, *model)
     for dtype in dtypes:
         add(60, 'loss', '--dtype', dtype, *cells)
-    few = ['--iters', '1'] if args.small else ['--rounds', '3']
+    few = ['--iters', '1' if args.small else '48', '--rounds', '1']
     for count in workers:
         more = ['--workers', str(count), *few]
-        add(90, 'train', '--dtype', first, *source, *model, *more)
+        add(120, 'train', '--dtype', first, *source, *model, *more)
     for count in workers:
         sizes = ['--size', '64', '--images', '4'] if args.small else []
         more = ['--workers', str(count), *sizes]

@@ -25,6 +25,7 @@ from benchmarks.step import (
     train_step,
     wrap,
 )
+from pixcon_mm.errors import UserError
 
 TOP = 15  # number of kernels in the table
 COLUMNS = {
@@ -55,6 +56,10 @@ def kernels(args: argparse.Namespace) -> Report:
     wall = sorted(times)[len(times) // 2]
     rows, colours = (run_profiled(f, args.device) for f in (step, augment))
     busy = sum(row['seconds'] for row in rows)
+    if not busy:
+        raise UserError(
+            "PyTorch's profiler has recorded no kernel on this machine."
+        )
     ratios = {
         'kernels a step': sum(row['calls'] for row in rows),
         'of them, augmentation': sum(row['calls'] for row in colours),

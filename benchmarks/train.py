@@ -46,16 +46,19 @@ def train(args: argparse.Namespace) -> Report:
         with_label=False,
         pipeline=pipeline_of_mmpretrain('mocov2', args.size),
     )
+    ahead = PREFETCH * args.workers
     blocks = {
         TRAINING: Blocks(
             batches(scenes(args), args),
             partial(train_step, pixcon, optim),
             args,
+            ahead,
         ),
         DENSECL: Blocks(
             batches(dense_images, args),
             partial(train_step, dense, plain),
             args,
+            ahead,
         ),
         STEP: Blocks(
             repeat(random_batch(args)),
@@ -82,13 +85,21 @@ class Blocks:
     Args:
         feed (Iterator[dict]): Batches without end.
         step (Callable): Function that trains with a batch.
-        args (argparse.Namespace): Options of the command line.
+        args (argparse.Namespace): Options of the command line. Processes of
+            a loader pass their batches in turn, so ``iters`` should be a
+            multiple of ``workers``.
+        ahead (int): Number of batches that are loaded in advance.
     """
 
     def __init__(
-        self, feed: Iterator[dict], step: Callable, args: argparse.Namespace
+        self,
+        feed: Iterator[dict],
+        step: Callable,
+        args: argparse.Namespace,
+        ahead: int = 0,
     ):
         self.feed, self.step, self.args = feed, step, args
+        self.ahead = ahead
         self.times: list[float] = []
         self.waits: list[float] = []
         self.peak: int | None = None
@@ -98,7 +109,7 @@ class Blocks:
         cuda, iters = self.args.device == 'cuda', self.args.iters
         if cuda:
             torch.cuda.reset_peak_memory_stats()
-        for _ in range(PREFETCH * self.args.workers + 1):
+        for _ in range(self.ahead + 1):
             self.step(next(self.feed))
         synchronize(self.args.device)
         start, waited = time.perf_counter(), 0.0

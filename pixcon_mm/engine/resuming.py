@@ -216,6 +216,14 @@ def _restore_optimizer(
     if not hasattr(wrapper, 'loss_scaler') or not state.get('loss_scaler'):
         # Only one of the two runs scales its losses.
         state.pop('loss_scaler', None)
+    # PyTorch decides by these on which device counts of steps must be, and
+    # would take them from the file.
+    state['param_groups'] = [
+        group | {key: own[key] for key in IMPLEMENTATION if key in own}
+        for group, own in zip(
+            state['param_groups'], optimizer.param_groups, strict=True
+        )
+    ]
     wrapper.load_state_dict(state)
     _align(optimizer)
     notes = {}

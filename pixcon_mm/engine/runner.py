@@ -127,6 +127,9 @@ class PixConRunner(Runner):
             torch.distributed.init_process_group(
                 'gloo', timeout=timedelta(seconds=seconds)
             )
+        if (self.cfg.get('randomness') or {}).get('deterministic'):
+            # Deterministic matrix products of CUDA need it from the start.
+            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         super().setup_env(env_cfg)
 
     def build_logger(self, *args, **kwargs) -> logging.Logger:

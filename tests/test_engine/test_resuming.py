@@ -270,6 +270,27 @@ def test_what_cannot_follow_is_refused(tmp_path, change, words):
     assert '\n' not in text
 
 
+def test_the_implementation_is_that_of_the_config(tmp_path, monkeypatch):
+    """PyTorch puts counts of steps on the device that this one needs."""
+    whole, expected = train(
+        config(tmp_path, 'whole', dict(optim_wrapper=ADAM))
+    )
+    given, load = [], torch.optim.Optimizer.load_state_dict
+
+    def spy(self, state):
+        given.append(state['param_groups'][0]['fused'])
+        load(self, state)
+
+    monkeypatch.setattr(torch.optim.Optimizer, 'load_state_dict', spy)
+    fused = dict(ADAM['optimizer'], fused=True)
+    cfg = config(
+        tmp_path, 'resumed', dict(optim_wrapper=dict(optimizer=fused))
+    )
+    _, seen = resume(cfg, checkpoint(whole, 'iter_4'))
+    assert given == [True]
+    torch.testing.assert_close(seen.states[8], expected.states[8])
+
+
 def test_class_names_in_another_order_are_refused(tmp_path):
     whole, _ = train(config(tmp_path, 'whole'))
 

@@ -1,5 +1,6 @@
 """One command on any machine; batch and rate are logged, once."""
 
+import os
 import socket
 from pathlib import Path
 from types import SimpleNamespace
@@ -259,6 +260,20 @@ def test_values_that_are_not_finite_are_refused(cfg, tmp_path, key):
     words = r'1 of 7 tensors holds NaN .* norm.running_var \(1 of its 3 '
     with pytest.raises(UserError, match=words):
         train(cfg)
+
+
+def test_deterministic_runs_set_what_cuda_needs(cfg, monkeypatch):
+    name = 'CUBLAS_WORKSPACE_CONFIG'
+    monkeypatch.setenv(name, 'restored by monkeypatch')
+    for is_deterministic in (False, True):
+        monkeypatch.delenv(name, raising=False)
+        cfg.randomness = dict(seed=0, deterministic=is_deterministic)
+        try:
+            build(cfg)
+        finally:
+            torch.use_deterministic_algorithms(False)
+            torch.backends.cudnn.deterministic = False
+        assert (name in os.environ) == is_deterministic
 
 
 @MODELS.register_module()
