@@ -19,12 +19,13 @@ class PerClassCocoMetric(CocoMetric):
     """COCO's metric with the AP of each class, defined in all cases.
 
     If a detector finds nothing, the metrics are 0. If the truth has no object
-    (of a size or class), they are NaN, where COCO's code returns -1. The
-    arguments are those of MMDetection's CocoMetric.
+    (of a size or class), they are NaN, where COCO's code returns -1. The ids
+    of the categories may be in any order. The arguments are those of
+    MMDetection's CocoMetric.
 
     Attributes:
         per_class (dict[str, dict[str, float]]): ``bbox_mAP`` and
-            ``segm_mAP`` by class, in [0, 1].
+            ``segm_mAP`` by class, in [0, 1], in the order of the class names.
     """
 
     def __init__(self, *args, **kwargs):
@@ -33,6 +34,8 @@ class PerClassCocoMetric(CocoMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the metrics of all images; see CocoMetric."""
+        if self._coco_api is not None:
+            results = self._with_sorted_labels(results)
         if self.format_only:
             return super().compute_metrics(results)
         if not any(len(found['scores']) for _, found in results):
@@ -54,10 +57,10 @@ class PerClassCocoMetric(CocoMetric):
                 MMLogger.get_current_instance().info(
                     '\n%s', printed.getvalue()
                 )
-                classes = [key for key in found if key.endswith('_precision')]
                 self.per_class[f'{self.metrics[0]}_mAP'] = {
-                    key.removesuffix('_precision'): float(found.pop(key))
-                    for key in classes
+                    name: float(found.pop(f'{name}_precision'))
+                    for name in self.dataset_meta['classes']
+                    if f'{name}_precision' in found
                 }
                 values.update(found)
         finally:
@@ -66,6 +69,23 @@ class PerClassCocoMetric(CocoMetric):
             name: float('nan') if value == -1 else float(value)
             for name, value in values.items()
         }
+
+    def _with_sorted_labels(self, results: list) -> list:
+        """Number the categories by their ids, not as the file lists them.
+
+        A label is the place of a category in the file, and CocoMetric names
+        the classes in this order, while pycocotools returns their precision
+        in the order of the ids. The results keep their categories.
+        """
+        ids = self._coco_api.get_cat_ids(
+            cat_names=self.dataset_meta['classes']
+        )
+        ordered, ranks = np.unique(ids, return_inverse=True)
+        self.cat_ids = ordered.tolist()
+        return [
+            (truth, dict(found, labels=ranks[found['labels']]))
+            for truth, found in results
+        ]
 
 
 def _with_false_alarm(truth: dict, found: dict) -> tuple[dict, dict]:

@@ -26,14 +26,22 @@ def mask_of(box):
     return mask
 
 
+@pytest.fixture(params=[(1, 2, 3), (9, 5, 2), (4, 7, 3)], ids=str)
+def ids(request):
+    """Ids of the categories of cats, dogs and cows."""
+    return request.param
+
+
 @pytest.fixture
-def annotations(tmp_path):
+def annotations(tmp_path, ids):
     objects = [
-        (image, label + 1, (x1, y1, x2 - x1, y2 - y1))
+        (image, ids[label], (x1, y1, x2 - x1, y2 - y1))
         for image, boxes in TRUTH.items()
         for label, (x1, y1, x2, y2) in boxes
     ]
     content = coco_json(dict.fromkeys(TRUTH, ''), objects, CLASSES, SIZE)
+    for category, number in zip(content['categories'], ids, strict=True):
+        category['id'] = number
     path = tmp_path / 'truth.json'
     path.write_text(json.dumps(content))
     return str(path)
@@ -46,9 +54,9 @@ def arrays(boxes):
     )
 
 
-def coco(kind, path, found):
+def coco(kind, path, found, **options):
     """A metric and its values for boxes; masks of dogs are wrong."""
-    metric = kind(path, metric=['bbox', 'segm'])
+    metric = kind(path, metric=['bbox', 'segm'], **options)
     metric.dataset_meta = dict(classes=CLASSES)
     samples = []
     for image in TRUTH:
@@ -77,6 +85,33 @@ def test_coco_is_mmdetections_with_nan_for_minus_one(annotations):
     assert metric.per_class['segm_mAP'] == pytest.approx(
         dict(cat=1, dog=0, cow=math.nan), nan_ok=True
     )
+    for values in metric.per_class.values():
+        assert [*values] == [*CLASSES]
+
+
+def test_coco_logs_each_class_under_its_name(annotations, log):
+    coco(PerClassCocoMetric, annotations, TRUTH)
+    tables = [t for r in log if '| category' in (t := r.getMessage())]
+    for table, dog in zip(tables, ('1.0', '0.0'), strict=True):
+        rows = [line.split('|')[1:3] for line in table.splitlines()]
+        shown = {row[0].strip(): row[1].strip() for row in rows if row}
+        assert (shown['cat'], shown['dog'], shown['cow']) == (
+            '1.0',
+            dog,
+            'nan',
+        )
+
+
+@pytest.mark.parametrize('format_only', [True, False])
+def test_coco_writes_the_ids_of_the_file(
+    annotations, ids, tmp_path, format_only
+):
+    options = dict(format_only=format_only, outfile_prefix=f'{tmp_path}/found')
+    coco(PerClassCocoMetric, annotations, TRUTH, **options)
+    for kind in ('bbox', 'segm'):
+        found = json.loads((tmp_path / f'found.{kind}.json').read_text())
+        written = {(d['image_id'], d['category_id']) for d in found}
+        assert written == {(1, ids[0]), (2, ids[1])}
 
 
 def test_coco_prints_to_the_log_alone(annotations, log, capsys):
