@@ -93,12 +93,12 @@ def write_coco(dataset, folder, classes):
     path.write_text(json.dumps(coco_json(files, objects, classes)))
 
 
-def voc_object(name, box):
+def voc_object(name, box, difficult=0):
     """Write an object of VOC's XML; the box is its first and last pixels."""
     edges = zip(('xmin', 'ymin', 'xmax', 'ymax'), box, strict=True)
     sides = ''.join(f'<{side}>{value}</{side}>' for side, value in edges)
     return (
-        f'<object><name>{name}</name><difficult>0</difficult>'
+        f'<object><name>{name}</name><difficult>{difficult}</difficult>'
         f'<bndbox>{sides}</bndbox></object>'
     )
 

@@ -112,7 +112,7 @@ def read_objects(root: Path) -> list[tuple[Path, Boxes]]:
 
 def _read_xml(root: Path, name: str) -> Boxes:
     objects = read_voc(root / f'Annotations/{name}.xml').objects
-    boxes = np.array([corners for _, corners in objects]).reshape(-1, 4)
+    boxes = np.array([o.corners for o in objects]).reshape(-1, 4)
     # VOC counts pixels from 1, and the last one belongs to the box.
     return boxes - [1, 1, 0, 0]
 

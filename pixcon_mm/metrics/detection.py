@@ -71,7 +71,7 @@ class PerClassCocoMetric(CocoMetric):
         }
 
     def _with_sorted_labels(self, results: list) -> list:
-        """Number the categories by their ids, not as the file lists them.
+        """Return results whose labels count the categories by their ids.
 
         A label is the place of a category in the file, and CocoMetric names
         the classes in this order, while pycocotools returns their precision

@@ -73,7 +73,8 @@ def test_boxes_of_voc_and_coco(tmp_path):
     touch(voc, 'ImageSets/Main/a', 'Annotations/a', 'JPEGImages/a.jpg')
     (voc / 'ImageSets/Main/trainval.txt').write_text('a\nb\n')
     boxes = ((1, 2, 30, 40), (5, 6, 7, 8))
-    objects = [voc_object('cat', box) for box in boxes]
+    # Difficult ones are objects, too.
+    objects = [voc_object('cat', box, i) for i, box in enumerate(boxes)]
     (voc / 'Annotations/a.xml').write_text(voc_xml(*objects))
     (voc / 'Annotations/b.xml').write_text(voc_xml())
     ((path, boxes),) = read_objects(voc)

@@ -238,8 +238,23 @@ def _similar(absent: list[str], names: list[Any]) -> dict[str, Any]:
 def _check_references(
     content: CocoFile, rows: np.ndarray, report: Report
 ) -> None:
-    """Report annotations of images that the file does not list."""
+    """Report annotations of images or categories that are not listed."""
     annotations = content.annotations
+    known = {c.id for c in content.categories}
+    unknown = [a for a in annotations if a.category_id not in known]
+    hint = ''
+    if any(a.category_id in (0, '0') for a in unknown):
+        hint = ' (it may count from 0, and the categories from 1)'
+    report.add_cases(
+        STOP,
+        unknown,
+        len(annotations),
+        'annotation',
+        'has the "category_id" of no category',
+        f'such objects would be left out, so correct "category_id"{hint}, or '
+        'add the categories',
+        lambda a: f'id {a.id}, category_id {a.category_id!r}',
+    )
     strangers = np.flatnonzero(rows < 0)
     report.add_cases(
         STOP if 0 < len(strangers) == len(annotations) else WARNING,

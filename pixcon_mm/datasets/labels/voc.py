@@ -28,6 +28,7 @@ class _Objects:
     """Objects of all files."""
 
     names: Counter = field(default_factory=Counter)
+    difficult: Counter = field(default_factory=Counter)
     used: int = 0
     empty: int = 0
     problems: dict = field(default_factory=lambda: defaultdict(list))
@@ -86,7 +87,8 @@ def check_voc(source: Source, report: Report) -> None:
     )
     report.add(
         NOTE,
-        f'{counted(len(ids), "image")}, {counted(found.used, "object")}; '
+        f'{counted(len(ids), "image")}, {counted(found.used, "object")} '
+        f'({found.difficult.total():,} marked difficult); '
         f'{found.empty:,} without objects.',
     )
 
@@ -126,11 +128,12 @@ def _read(
             found.sizes.append(f'{where}, {sizes}')
         size = true_size
     used = 0
-    for name, corners in objects:
+    for name, corners, is_difficult in objects:
         box = [int(corner) for corner in corners]  # as MMDetection
         found.names[name] += 1
         if name in source.classes:
             used += 1
+            found.difficult[name] += is_difficult
             problem = _problem(box, size)
             if problem:
                 text = f'{where}, {name!r} {box}'
@@ -163,10 +166,17 @@ def _report_names(found: _Objects, source: Source, report: Report) -> None:
             f'{report.name}: no object has one of the class names, so nothing '
             f'would be learned or scored. {lists}'
         )
+    is_certain = source.trains and source.dataset._indices is None
+    level = STOP if is_certain else WARNING
     if not found.used:
-        is_certain = source.trains and source.dataset._indices is None
-        level = STOP if is_certain else WARNING
         report.add(level, 'its XML files have no object.')
+    elif found.difficult.total() == found.used:
+        report.add(
+            level,
+            'all objects are marked difficult, and MMDetection neither learns '
+            'nor scores such objects: write <difficult>0</difficult> for '
+            'those that count.',
+        )
     if others:
         lost = sum(names[name] for name in others)
         count = share(lost, names.total(), 'object', 'is left out')
@@ -174,4 +184,4 @@ def _report_names(found: _Objects, source: Source, report: Report) -> None:
             WARNING,
             f'{count}, as no class has the name: {listed(others)}. {lists}',
         )
-    report.present = [name for name in classes if name in names]
+    report.present = [n for n in classes if names[n] > found.difficult[n]]

@@ -11,17 +11,31 @@ from pixcon_mm.files import as_line
 CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 
 
+class VocObject(NamedTuple):
+    """An object of an image.
+
+    Attributes:
+        name (str): Name of its class.
+        corners (list[float]): xmin, ymin, xmax and ymax; pixels count from 1.
+        is_difficult (bool): It is marked difficult. MMDetection ignores such
+            objects in training and in tests.
+    """
+
+    name: str
+    corners: list[float]
+    is_difficult: bool
+
+
 class VocFile(NamedTuple):
     """Content of an XML file.
 
     Attributes:
         size (tuple[int, int], optional): Width and height, if it has them.
-        objects (list[tuple[str, list[float]]]): Name and corners (xmin,
-            ymin, xmax, ymax) of each; pixels count from 1.
+        objects (list[VocObject]): Its objects, with the difficult ones.
     """
 
     size: tuple[int, int] | None
-    objects: list[tuple[str, list[float]]]
+    objects: list[VocObject]
 
 
 def read_voc(path: str | Path) -> VocFile:
@@ -66,7 +80,7 @@ def _size(root: ET.Element, where: str) -> tuple[int, int] | None:
     return width, height
 
 
-def _object(node: ET.Element, where: str) -> tuple[str, list[float]]:
+def _object(node: ET.Element, where: str) -> VocObject:
     name = node.findtext('name')
     corners = [_number(node.findtext(f'bndbox/{key}')) for key in CORNERS]
     if not all(map(math.isfinite, corners)):
@@ -76,7 +90,15 @@ def _object(node: ET.Element, where: str) -> tuple[str, list[float]]:
         )
     if not name:
         raise UserError(f'{where}: an object has no name: correct it.')
-    return name, corners
+    mark = node.findtext('difficult', '0')
+    try:
+        is_difficult = bool(int(mark))
+    except ValueError as error:
+        raise UserError(
+            f'{where}: the object {name!r} has difficult {mark!r}: write 0 or '
+            '1.'
+        ) from error
+    return VocObject(name, corners, is_difficult)
 
 
 def _number(text: str | None) -> float:

@@ -168,6 +168,13 @@ STOPS = [
     ('annotations.*.bbox', [0.1, 0.1, 0.3, 0.4], 'lie between 0 and 1'),
     ('annotations.*.area', 0, 'nothing to learn from'),
     (IDS, '1', "the first: id 11, image_id '1'"),
+    (
+        'annotations.1.category_id',
+        8,
+        '1 of 4 annotations has the "category_id" of no category (the first: '
+        'id 12, category_id 8)',
+    ),
+    ('annotations.*.category_id', '3', "id 11, category_id '3'"),
     # Ids and names twice.
     ('images.1.id', 1, '1 image id is given more than once (id 1 2 times)'),
     ('annotations.1.id', 11, '1 annotation id is given more than once (id 11'),
@@ -280,6 +287,19 @@ def test_boxes_that_are_left_out_are_those_of_the_data_set(check, tmp_path):
     kept = sum(len(d['instances']) for d in dataset)
     assert 0 < kept < 100
     assert f'3 images, {kept} annotations;' in note
+
+
+@pytest.mark.parametrize('loader', ['train_dataloader', 'val_dataloader'])
+@pytest.mark.parametrize(('unknown', 'has_hint'), [(0, True), (1, False)])
+def test_annotations_may_count_categories_from_0(
+    check, loader, unknown, has_hint
+):
+    data = content()
+    for annotation in data['annotations'][2:]:
+        annotation['category_id'] = unknown
+    (sentence,) = check(data, loader=loader)['stop']
+    assert '2 of 4 annotations have' in sentence
+    assert ('may count from 0' in sentence) == has_hint
 
 
 def test_images_that_are_not_there(check, tmp_path):

@@ -11,8 +11,8 @@ NAMES = ('cat', 'dog')
 WIDTH, HEIGHT = 20, 10
 
 
-def item(name='cat', box=(3, 3, 8, 6)):
-    return voc_object(name, box)
+def item(name='cat', box=(3, 3, 8, 6), difficult=0):
+    return voc_object(name, box, difficult)
 
 
 def annotation(*objects, size=(WIDTH, HEIGHT)):
@@ -23,7 +23,14 @@ def annotation(*objects, size=(WIDTH, HEIGHT)):
 def check(tmp_path, sentences):
     """Write two images, the first with an XML of its own."""
 
-    def _check(first, listed='a\nb\n', without=(), kind=XMLDataset, **options):
+    def _check(
+        first,
+        listed='a\nb\n',
+        without=(),
+        kind=XMLDataset,
+        loader='train_dataloader',
+        **options,
+    ):
         for folder in ('JPEGImages', 'Annotations'):
             (tmp_path / folder).mkdir(exist_ok=True)
         for name in ('a', 'b'):
@@ -42,7 +49,7 @@ def check(tmp_path, sentences):
             lazy_init=True,
             **{'metainfo': dict(classes=NAMES), **options},
         )
-        return sentences('voc', dataset)
+        return sentences('voc', dataset, loader)
 
     return _check
 
@@ -51,7 +58,8 @@ def test_files_without_problems(check, tmp_path):
     found = check(annotation())
     assert found['stop'] == found['warning'] == []
     assert found['note'] == [
-        f'{tmp_path}/list.txt: 2 images, 2 objects; 1 without objects.'
+        f'{tmp_path}/list.txt: 2 images, 2 objects '
+        '(0 marked difficult); 1 without objects.'
     ]
     # Nor is a size needed.
     found = check('<annotation></annotation>')
@@ -66,6 +74,8 @@ def test_files_without_problems(check, tmp_path):
         (annotation('<object><name>cat</name></object>'), 'has no bndbox'),
         (annotation(item(box=('x', 1, 2, 3))), 'has no bndbox'),
         (annotation(item(name='')), 'an object has no name'),
+        (annotation(item(difficult='no')), "'cat' has difficult 'no'"),
+        (annotation(item(difficult='')), "'cat' has difficult ''"),
     ],
 )
 def test_what_cannot_be_read(check, tmp_path, first, words):
@@ -115,6 +125,26 @@ def test_no_object_at_all(check):
     for level, indices in (('stop', None), ('warning', 1)):
         found = check(annotation(), 'a\n', indices=indices)
         assert 'have no object' in found[level][0]
+
+
+def test_difficult_objects_are_counted(check, tmp_path):
+    unmarked = item().replace('<difficult>0</difficult>', '')
+    found = check(
+        annotation(item(difficult=1), unmarked, item('cow', difficult=1))
+    )
+    assert '4 objects (1 marked difficult); 0 without' in found['note'][0]
+    assert found['stop'] == []
+
+
+def test_difficult_objects_alone_are_not_learned(check):
+    first = annotation(item(difficult=1), item('dog', difficult=1))
+    (sentence,) = check(first, 'a\n')['stop']
+    assert 'all objects are marked difficult' in sentence
+    for options in (dict(loader='val_dataloader'), dict(indices=1)):
+        found = check(first, 'a\n', **options)
+        assert 'all objects are marked difficult' in found['warning'][0]
+        assert found['stop'] == []
+    assert check(first)['stop'] == []  # b.xml has others
 
 
 @pytest.mark.parametrize(
