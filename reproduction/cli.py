@@ -79,7 +79,10 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         '--runs', action='store_true', help='also show a line for each run'
     )
     subs['table'].add_argument('--out', help="folder; default: the plan's")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.gpus is not None and args.gpus < 0:
+        parser.error('--gpus must be at least 0')
+    return args
 
 
 def main() -> None:

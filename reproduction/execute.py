@@ -135,7 +135,8 @@ def _make_data(
         make = status.plan.data[name].make
         if make is None or status.data[name].is_complete:
             continue
-        folder = RunDir(Path(status.plan.work_dir) / 'data' / name)
+        # Beside the data, which several plans may share.
+        folder = RunDir(Path(status.plan.data[name].root).absolute())
         with folder.locked(wait=True) as lock:
             status.check_data()  # another process may have made them
             if status.data[name].is_complete:

@@ -71,8 +71,8 @@ def build_command(
         line += ['--pretrained', source]
     if run.kind == 'finetune':
         line += ['--no-validate']  # its test is a run of its own
-    if run.kind != 'test' and (gpus or gpus != run.gpus):
-        line += ['--total-batch', str(_total_batch(run))]
+    if run.kind != 'test':
+        line += _total_batch(run, is_needed=gpus > 0)
     options = status.plan.arguments(run.options)
     if run.labels is not None:
         file = labels.list_file(run_dir).resolve()
@@ -80,16 +80,22 @@ def build_command(
     return [*line, '--cfg-options', f'randomness.seed={run.seed}', *options]
 
 
-def _total_batch(run: Run) -> int:
-    """Return the recipe's number of images per optimiser step."""
+def _total_batch(run: Run, is_needed: bool) -> list[str]:
+    """Return the option for the recipe's number of images per step.
+
+    Raises:
+        UserError: If the recipe does not state it although it is needed.
+    """
     cfg = load_silently(run.config, run.options)
     base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
-    if not base:
+    if base:
+        return ['--total-batch', str(base)]
+    if is_needed:
         raise UserError(
             f'{run.config} does not state its total batch, which several '
             'processes share, as auto_scale_lr=dict(base_batch_size=...).'
         )
-    return base
+    return []
 
 
 def readable(line: list[str]) -> str:

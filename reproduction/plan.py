@@ -48,6 +48,12 @@ Seeds = Annotated[
     AfterValidator(_check_unique),
 ]
 Options = dict[str, Any]  # overrides of a config; {name} is a root of data
+# Beginnings of options that a run sets itself, and what to do instead.
+TAKEN = {
+    'randomness': 'each run sets its seed; use seeds and pretrain_seeds',
+    'train_dataloader.batch_size': 'each run shares its total batch among its '
+    'processes; set auto_scale_lr.base_batch_size',
+}
 
 
 class Section(BaseModel):
@@ -91,6 +97,16 @@ class Method(Section):
             raise ValueError(
                 'it takes either a config to pre-train with, or weights: '
                 'none or torchvision'
+            )
+        if self.weights and (self.options or self.gpus):
+            raise ValueError(
+                'it has existing weights and no training: options and gpus do '
+                'not apply'
+            )
+        if self.config and (self.epochs or self.pretrain_set != '-'):
+            raise ValueError(
+                'epochs and pretrain_set describe existing weights; those of '
+                'a pre-training come from its config and the table'
             )
         return self
 
@@ -180,6 +196,12 @@ class Plan(Section):
                 data = [*getattr(item, 'data', ()), *roots]
                 self._check_known(f'{section}: {name}', 'data', data)
                 self.arguments(item.options)  # raises an error if impossible
+                for key in item.options:
+                    for taken, advice in TAKEN.items():
+                        if key.startswith(taken):
+                            raise ValueError(
+                                f'{section}: {name}: options: {key}: {advice}'
+                            )
         for name, table in self.tables.items():
             where = f'tables: {name}'
             self._check_known(where, 'benchmarks', table.benchmarks)

@@ -25,7 +25,7 @@ from pixcon_mm.wording import counted
 from reproduction.execute import Selection
 from reproduction.plan import Plan
 from reproduction.run_dir import RunDir
-from reproduction.runs import Run
+from reproduction.runs import SCORED, Run
 from reproduction.status import PlanStatus, State
 
 GPUS_PER_NODE = 8
@@ -191,6 +191,8 @@ def job_script(
         'output': f'{log}.slurm-%j.txt',
         **plan.slurm,
     }
+    # A test would start over, and be stopped at the same time limit again.
+    resumes = run.kind not in SCORED
     if not options['requeue']:
         options['signal'] = None
     directives = [
@@ -205,7 +207,7 @@ def job_script(
         command.append('--redo')
     return SCRIPT.format(
         trap=TRAP if options['requeue'] else '',
-        requeue=REQUEUE if options['requeue'] else '',
+        requeue=REQUEUE if options['requeue'] and resumes else '',
         directives='\n'.join(directives),
         root=bash_words([str(Path.cwd())]),
         command=bash_words(command),

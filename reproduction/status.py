@@ -204,10 +204,14 @@ class PlanStatus:
         """Determine the status from the files alone, without the lock."""
         run_dir = self.run_dir(run)
         try:
-            changed = self._changes(run, run_dir.read('run.json'))
+            record = run_dir.read('run.json')
+            changed = self._changes(run, record)
         except DamagedError as error:
             # Without run.json, the settings of the other files are unknown.
             return Status(State.STALE, str(error))
+        newest = run_dir.newest_checkpoint()
+        if record is None and newest and run.kind not in SCORED:
+            changed = f'{newest} is not of this plan: there is no run.json'
         if changed:
             return Status(State.STALE, changed)
         try:

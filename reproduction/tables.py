@@ -191,13 +191,14 @@ def _references(
 ) -> dict[str, list[tuple[Row, Row]]]:
     """Pair the rows with the rows of each reference method.
 
-    A row is compared with the reference on the same pre-training set, or with
-    the only row of the reference if it has just one.
+    A row is compared with the reference on the same pre-training set. A
+    reference with existing weights has one row, for all sets.
     """
     references = {}
     for index, reference in enumerate(compare):
         found = {key: row for key, row in rows.items() if key[0] == reference}
-        only = next(iter(found.values())) if len(found) == 1 else None
+        is_one = plan.methods[reference].weights is not None
+        only = next(iter(found.values()), None) if is_one else None
         pairs = [
             (row, found.get((reference, pretrain_set), only))
             for (method, pretrain_set), row in rows.items()
@@ -222,7 +223,9 @@ def _row(
     set_title, epochs, options = spec.pretrain_set, spec.epochs, {}
     fields = dict(method=method, pretrain_set=pretrain_set)
     runs = select(status.runs.values(), **fields)
-    finetunes = [run for run in runs if run.benchmark in benchmarks]
+    # Stale runs belong to other settings.
+    current = [r for r in runs if status.status(r).state is not State.STALE]
+    finetunes = [run for run in current if run.benchmark in benchmarks]
     pretrains = select(runs, kind='pretrain')
     if pretrains:
         set_title = status.plan.pretrain_sets[pretrain_set].title
@@ -246,15 +249,14 @@ def _row(
     return Row(
         key,
         cells,
-        pretrain=status.cost(pretrains),
+        pretrain=status.cost(select(current, kind='pretrain')),
         finetune=status.cost(finetunes),
         config=spec.config or '',
         options=options,
         checkpoints=[m['checkpoint']['sha256'] for m in metrics if m],
         curves={
             run.seed: status.run_dir(run).records()
-            for run in pretrains
-            if status.status(run).state is not State.STALE
+            for run in select(current, kind='pretrain')
         },
     )
 

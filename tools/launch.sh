@@ -13,7 +13,7 @@ if [[ ! $gpus =~ ^[1-9][0-9]*$ ]]; then
     exit 2
 fi
 
-tools=$(cd "$(dirname "$0")" && pwd)
+tools=$(CDPATH="" cd -- "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3}
 if [ -z "${PYTHON:-}${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] &&
     [ -x "$tools/../.venv/bin/python" ]; then

@@ -4,8 +4,9 @@ r"""Collect the photographs of the small pre-training set in one folder.
     python tools/make_small_data.py --voc VOCdevkit/VOC2012 --coco coco \
         --camvid cityscapes --scenes scenes
 
-The folder has links to training images, and to no image of a validation set:
-the images that VOC's ImageSets/Segmentation/trainaug.txt lists, COCO's
+The folder has links to training images, and to no image of a validation set of
+segmentation. (VOC's Main/val.txt, for detection, shares images with trainaug.)
+It has the images that VOC's ImageSets/Segmentation/trainaug.txt lists, COCO's
 train2017, the frames below leftImg8bit/train (CamVid in the layout of
 Cityscapes), and all images in the folder of scenes. Sets that are not named
 are left out. Layout below --out:

@@ -15,7 +15,7 @@ config=$3
 gpus=$4
 shift 4
 
-tools=$(cd "$(dirname "$0")" && pwd)
+tools=$(CDPATH="" cd -- "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3}
 if [ -z "${PYTHON:-}${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] &&
     [ -x "$tools/../.venv/bin/python" ]; then
@@ -26,8 +26,9 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${CPUS_PER_TASK:-8}}
 
 per_node=${GPUS_PER_NODE:-8}
 per_node=$((gpus < per_node ? gpus : per_node))
-# MMEngine reads this variable in each process; srun passes it on.
-export MASTER_PORT=${PORT:-29500}
+# MMEngine reads this variable in each process; srun passes it on. By chance,
+# so that two jobs on a machine do not meet.
+export MASTER_PORT=${PORT:-$((20000 + RANDOM % 20000))}
 # SRUN_ARGS is not quoted, as it is a list of options.
 # shellcheck disable=SC2086
 exec srun --partition "$partition" --job-name "$job" \

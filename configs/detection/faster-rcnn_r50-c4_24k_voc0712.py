@@ -2,7 +2,7 @@
 # Source: pascal_voc_R_50_C4_24k_moco (docs/method.md, section 10.1).
 # 8 GPUs x 2 = 16 images. Expected result: not measured here yet.
 # Known differences: MMDetection's code in place of detectron2's; objects
-# marked difficult are ignored in training, while detectron2 trains on them.
+# marked difficult count as background here, while detectron2 trains on them.
 _base_ = [
     '../_base_/models/faster-rcnn_r50-c4.py',
     '../_base_/datasets/voc0712.py',

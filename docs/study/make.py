@@ -182,8 +182,8 @@ def curves_of(status: PlanStatus) -> dict[str, Any]:
 def read_probes(status: PlanStatus) -> dict[str, Any]:
     """Read the results of probe.py, by pre-training and epoch.
 
-    A report is left out if the checkpoint has changed since, because the run
-    was repeated.
+    A report is left out if its checkpoint has changed since or does not exist
+    yet, because the run was repeated.
     """
     found = {}
     folder = Path(status.plan.work_dir) / 'probe'
@@ -202,8 +202,13 @@ def read_probes(status: PlanStatus) -> dict[str, Any]:
             report = json.loads(path.read_text(encoding='utf-8'))
             sha256 = report['backbone'].get('sha256')
             weights = status.run_dir(run).path / f'epoch_{epoch}.pth'
-            if weights.is_file() and sha256_of(weights) != sha256:
-                continue
+            if epoch == 0:
+                pass  # random weights
+            elif weights.is_file():
+                if sha256_of(weights) != sha256:
+                    continue
+            elif status.status(run).state is not State.COMPLETE:
+                continue  # perhaps of an earlier run
             results = report['results']
             values = dict(results['correspondence'])
             values['dense_knn'] = results['knn']['shares']['1/1']['miou']

@@ -181,7 +181,9 @@ def _from_config(path: str) -> dict:
         raise UserError(f'{path} describes no model with a backbone.')
     settings = model.backbone.to_dict()
     settings.pop('pretrained', None)
-    if (settings.get('init_cfg') or {}).get('type') == 'Pretrained':
+    init = settings.get('init_cfg') or []
+    parts = init if isinstance(init, list) else [init]
+    if any(part.get('type') == 'Pretrained' for part in parts):
         del settings['init_cfg']  # --pretrained decides
     with quiet(), DefaultScope.overwrite_default_scope(cfg.default_scope):
         with MODELS.switch_scope_and_registry(None) as registry:

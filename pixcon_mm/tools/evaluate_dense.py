@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -19,7 +20,8 @@ NAMES = ('knn', 'linear', 'cluster', 'corloc', 'correspondence')
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    # Plans check names of options, so short forms would get past them.
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add(
         'arch',
@@ -54,8 +56,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add(
         '--out',
         type=Path,
-        help='JSON; default: work_dirs/dense_FOLDER_NAME.json, after the file '
-        'of weights and its folder, or the backbone and none or torchvision',
+        help='JSON; default: dense_NAME.json in work_dirs/, where NAME has '
+        'the weights, the data and the stride',
     )
     add(
         '--stride',
@@ -125,36 +127,49 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if len(args.size or ()) > 2:
         parser.error('--size takes one number, or height and width')
-    if args.temperature <= 0:
+    if not 0 < args.temperature < math.inf:
         parser.error('--temperature must be above 0')
     return args
 
 
-def default_out(arch: str, pretrained: str) -> Path:
-    """Return a path that names the weights, for results without ``--out``.
+def default_out(args: argparse.Namespace) -> Path:
+    """Return a path for results without ``--out``.
+
+    It names the weights, the data and the stride, so that other evaluations
+    do not overwrite it.
 
     Example:
-        >>> str(default_out('resnet50', 'runs/pixcon/epoch_800.pth'))
-        'work_dirs/dense_pixcon_epoch_800.json'
-        >>> str(default_out('configs/pretrain/byol_r50_coco.py', 'none'))
-        'work_dirs/dense_byol_r50_coco_none.json'
+        >>> line = ['resnet50', '--pretrained', 'runs/pixcon/epoch_800.pth']
+        >>> str(default_out(parse_args([*line, '--data', 'data/coco'])))
+        'work_dirs/dense_pixcon_epoch_800_coco.json'
     """
-    parts = [Path(arch).name.removesuffix('.py').replace(':', '_'), pretrained]
-    if pretrained not in ('none', 'torchvision'):
-        file = Path(os.path.abspath(pretrained))
+    arch = Path(args.arch).name.removesuffix('.py').replace(':', '_')
+    parts = [arch, args.pretrained]
+    if args.pretrained not in ('none', 'torchvision'):
+        file = Path(os.path.abspath(args.pretrained))
         parts = [file.parent.name, file.stem]
+    parts.append(Path(os.path.abspath(args.data)).name)
+    if args.stride:
+        parts.append(f'stride{args.stride}')
     return Path('work_dirs', f'dense_{"_".join(parts)}.json')
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the protocols, and write their results with all settings."""
     args = parse_args(argv)
-    out = args.out or default_out(args.arch, args.pretrained)
+    out = args.out or default_out(args)
     check_out(out)
     args.device = find_device(args.device)
     backbone = load_backbone(
         *(args.arch, args.pretrained, args.stride, args.prefix, args.seed)
     ).to(args.device)
+    known = backbone.describe()
+    mean, std = (
+        ' '.join(f'{value:.1f}' for value in known[key])
+        for key in ('mean', 'std')
+    )
+    order = known['channel_order']
+    print(f'input: {order}, less {mean}, divided by {std}')
     # Imports MMPretrain, which takes seconds.
     from pixcon_mm.evaluation.protocols import PROTOCOLS, prepare
 
@@ -167,7 +182,7 @@ def main(argv: list[str] | None = None) -> None:
         results[protocol]['seconds'] = round(time.monotonic() - start, 1)
     settings = {k: v for k, v in vars(args).items() if k != 'out'}
     report = dict(
-        backbone=backbone.describe(),
+        backbone=known,
         settings={**settings, 'data': str(args.data)},
         results=results,
         writer=f'pixcon_mm {__version__}, torch {torch.__version__}',

@@ -16,7 +16,11 @@ VIT = """
 model = dict(
     type='ImageClassifier',
     backbone=dict(
-        type='VisionTransformer', arch='deit-tiny', img_size=64, patch_size=16
+        type='VisionTransformer', arch='deit-tiny', img_size=64, patch_size=16,
+        init_cfg=[
+            dict(type='TruncNormal', layer='Linear', std=0.02),
+            dict(type='Pretrained', checkpoint='nowhere.pth'),
+        ],
     ),
 )
 data_preprocessor = dict(mean=[1, 2, 3], std=[4, 5, 6], to_rgb=False)

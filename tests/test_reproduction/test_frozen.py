@@ -139,6 +139,8 @@ def test_a_report_of_another_checkpoint_is_refused(tmp_path, fake_tools):
         (knn(protocols='knns'), "invalid choice: 'knns'"),
         (knn(k=0), "--k: '0' is not an integer of at least 1"),
         (knn(seed=3), 'seed is set by each run'),
+        (knn(see=3), 'unrecognized arguments: --see 3'),
+        (knn(temperature='nan'), '--temperature must be above 0'),
         (knn(data='{tyo}'), "there is no 'tyo' in data. Did you mean 'toy'"),
         (dict(knn(), gpus=2), 'one GPU at most'),
         (dict(knn(), labels=0.5), 'options and labels do not apply'),

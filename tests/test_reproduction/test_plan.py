@@ -112,6 +112,18 @@ def changed(folder, *path, value):
             'high',
             'mIoU: scale: .*number',
         ),
+        (
+            ('methods', 'sr', 'options'),
+            {'randomness.seed': 5},
+            'methods: sr: options: randomness.seed: .*use seeds',
+        ),
+        (
+            ('benchmarks', 'seg', 'options'),
+            {'train_dataloader.batch_size': 8},
+            'seg: options: .*auto_scale_lr.base_batch_size',
+        ),
+        (('methods', 'random', 'gpus'), 1, 'random: it has existing weights'),
+        (('methods', 'sr', 'epochs'), 9, 'sr: epochs and pretrain_set'),
         # Options that no job script can hold.
         (('slurm',), {'comment': 'x\ntouch pwned'}, 'comment.*line'),
         (('slurm',), {'comment\n#SBATCH --uid': '0'}, 'slurm: comment'),

@@ -280,6 +280,8 @@ def test_dry_run_of_the_paper_plan(box, tmp_path, capsys):
         assert f'#SBATCH --job-name={name}\n' in script
         assert f'#SBATCH --gres=gpu:{run.gpus}\n' in script
         assert '#SBATCH --requeue\n' in script
+        # A test would only be stopped again.
+        assert ('scontrol requeue' in script) == (run.kind != 'test')
         assert f'--only {name} &' in script
         if run.parent:
             job = f'<job of {run.parent.name}>'

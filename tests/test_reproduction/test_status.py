@@ -131,6 +131,16 @@ def test_a_begun_finetuning_needs_no_lost_checkpoint(done, fake_tools):
     assert fake_tools()[PRETRAINED] == 1
 
 
+def test_a_checkpoint_of_unknown_settings_is_not_resumed(tmp_path, fake_tools):
+    path = file_of(status_of(tmp_path), PRETRAINED, 'epoch_1.pth')
+    path.parent.mkdir(parents=True)
+    path.write_text('of a command by hand')
+    assert own(status_of(tmp_path), PRETRAINED).state is State.STALE
+    assert not run(status_of(tmp_path))
+    assert PRETRAINED not in fake_tools()
+    assert run(status_of(tmp_path), redo=True)
+
+
 @pytest.mark.parametrize('has_file', [False, True])
 def test_weights_that_are_not_here_yet(tmp_path, monkeypatch, has_file):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'hub'))

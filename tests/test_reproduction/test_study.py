@@ -8,6 +8,7 @@ import pytest
 from pixcon_mm.tools import evaluate_dense
 from reproduction.execute import Selection, execute
 from reproduction.plan import read_plan
+from reproduction.runs import settings_of
 from reproduction.status import PlanStatus
 from tests.commands import load_tool, run
 from tests.test_reproduction.conftest import (
@@ -84,6 +85,10 @@ def test_kept_checkpoints_are_measured_once(tmp_path, monkeypatch):
         return write_plan(tmp_path, benchmarks=benchmarks, tables=tables)
 
     plan = plan_with(k=7)
+    status = PlanStatus(read_plan(plan))
+    run = status.runs['pretrain/sr-toy-seed1']
+    started = dict(settings=settings_of(run), parent_sha256=None)
+    status.run_dir(run).write('run.json', started)
     measured = []
 
     def measure(line, **_):

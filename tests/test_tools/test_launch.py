@@ -106,9 +106,8 @@ def test_slurm_gets_what_it_needs(words_of):
         *('-u', f'{ROOT}/tools/train.py', 'c.py', '--launcher', 'slurm'),
         *('--resume', 'threads 6 port 29511'),
     ]
-    assert words_of('srun', 'slurm_train.sh', 'p', 'j', 'c.py', 1)[
-        -1
-    ].endswith('port 29500')
+    last = words_of('srun', 'slurm_train.sh', 'p', 'j', 'c.py', 1)[-1]
+    assert 20000 <= int(last.rpartition('port ')[2]) < 40000
 
 
 @pytest.mark.parametrize(
