@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,8 +22,9 @@ LIMIT = 10**6
 def pauses(monkeypatch):
     """Pauses that take no time, and a clock that believes in them."""
     slept = []
-    monkeypatch.setattr(storage.time, 'sleep', slept.append)
-    monkeypatch.setattr(storage.time, 'monotonic', lambda: sum(slept))
+    # For this module alone: threads of other tests may sleep meanwhile.
+    clock = SimpleNamespace(sleep=slept.append, monotonic=lambda: sum(slept))
+    monkeypatch.setattr(storage, 'time', clock)
     return slept
 
 
