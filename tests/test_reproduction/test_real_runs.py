@@ -35,7 +35,7 @@ def write_plan(folder, data):
     plan['pretrain_sets']['toy']['options'] = {'data_root': '{toy}/train2017/'}
     plan['methods']['sr']['options'] = {
         'model.queue_len': 32,
-        'train_dataloader.batch_size': 4,
+        'auto_scale_lr.base_batch_size': 4,
         'train_dataloader.dataset.pipeline.1.scale': 64,
         'train_cfg.max_epochs': 2,
         'default_hooks.checkpoint.interval': 1,
@@ -44,7 +44,7 @@ def write_plan(folder, data):
     plan['benchmarks']['seg']['options'] = {
         'data_root': '{toy}/',
         'crop_size': [64, 64],
-        'train_dataloader.batch_size': 2,
+        'auto_scale_lr.base_batch_size': 2,
         'train_cfg.max_iters': 8,
         'default_hooks.checkpoint.interval': 2,
         'default_hooks.logger.interval': 1,
