@@ -299,10 +299,8 @@ class PixConRunner(Runner):
 
     def load_or_resume(self) -> None:
         """Resume, load a whole model's weights, or neither, by the config."""
-        if not self._has_loaded:
-            self._load_start()
-
-    def _load_start(self) -> None:
+        if self._has_loaded:
+            return
         if self._resume:
             # All processes resume from what the first one has found.
             start = [None]

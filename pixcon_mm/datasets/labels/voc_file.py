@@ -17,8 +17,8 @@ class VocObject(NamedTuple):
     Attributes:
         name (str): Name of its class.
         corners (list[float]): xmin, ymin, xmax and ymax; pixels count from 1.
-        is_difficult (bool): It is marked difficult. MMDetection ignores such
-            objects in training and in tests.
+        is_difficult (bool): It is marked difficult: background in training
+            (docs/differences.md), and not scored in tests.
     """
 
     name: str

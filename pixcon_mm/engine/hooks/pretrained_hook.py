@@ -7,7 +7,11 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from pixcon_mm.checkpoint.load import sha256_of
-from pixcon_mm.checkpoint.pretrained import WHERE_FROM, fill_from
+from pixcon_mm.checkpoint.pretrained import (
+    WHERE_FROM,
+    fill_model,
+    load_pretrained,
+)
 from pixcon_mm.engine.model_state import unwrap
 from pixcon_mm.errors import UserError
 
@@ -17,7 +21,7 @@ class PretrainedHook(Hook):
     """Fill the whole backbone before the first iteration.
 
     ``tools/train.py --pretrained SOURCE`` sets the hook's ``source`` in the
-    config; :func:`fill_from` says what is filled. A run that resumes, or that
+    config; :func:`fill_model` says what is filled. A run that resumes, or that
     has ``load_from``, keeps the weights of that checkpoint.
 
     Args:
@@ -69,13 +73,16 @@ class PretrainedHook(Hook):
             return
         if self.source is None:
             raise UserError(f'This config fine-tunes: {WHERE_FROM}.')
-        # Every checkpoint has this.
-        runner.message_hub.update_info('pretrained', _identity(self.source))
+        hub = runner.message_hub  # saved in every checkpoint
         if self.source == 'none':
+            hub.update_info('pretrained', self.source)
             runner.logger.info('backbone: random weights (--pretrained none)')
             return
         model = unwrap(runner.model)
-        for line in fill_from(self.source, model):
+        weights = load_pretrained(self.source, model.backbone)
+        # What _identity() returns for this source.
+        hub.update_info('pretrained', weights.sha256 or self.source)
+        for line in fill_model(model, weights):
             runner.logger.info(line)
         if getattr(model.backbone, 'style', 'pytorch') == 'caffe':
             runner.logger.warning(
