@@ -116,6 +116,24 @@ def test_missing_checkpoint(done, fake_tools):
     assert own(done(), PRETRAINED).state is State.COMPLETE
 
 
+def test_a_stopped_repetition_continues(done, fake_tools, monkeypatch):
+    """The result of a lost checkpoint does not judge the new ones."""
+    file_of(done(), PRETRAINED, 'epoch_3.pth').unlink()
+    with monkeypatch.context() as patch:
+        # It ends between its last checkpoint and its result.
+        patch.setattr('reproduction.execute.write_metrics', stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(done(), redo=True)
+    assert file_of(done(), PRETRAINED, 'epoch_3.pth').exists()
+    assert own(done(), PRETRAINED).state is State.INTERRUPTED
+    assert run(done())
+    assert own(done(), PRETRAINED).state is State.COMPLETE
+
+
+def stop(*_):
+    raise KeyboardInterrupt
+
+
 def test_a_begun_finetuning_needs_no_lost_checkpoint(done, fake_tools):
     run_dir = done().run_dir(done().runs[FINETUNED])
     (run_dir.path / 'metrics.json').unlink()
