@@ -182,6 +182,14 @@ def test_a_metric_that_is_not_there_is_named(done, tmp_path):
     assert any('gave no mIOU, but mIoU' in s for s in problems(status))
 
 
+def test_a_metric_without_a_value_is_not_among_those_that_are_there(done):
+    run_dir = done().run_dir(done().runs[TEST])
+    content = run_dir.read('metrics.json')
+    content['metrics'] = dict(mIoU=None, aAcc=70.0)
+    run_dir.write('metrics.json', content)
+    assert any('gave no mIoU, but aAcc:' in s for s in problems(done()))
+
+
 def test_another_checkpoint_in_its_place(done):
     path = file_of(done(), PRETRAINED, 'epoch_3.pth')
     content = path.read_bytes()
