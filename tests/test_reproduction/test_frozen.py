@@ -168,7 +168,8 @@ def test_smaller_shares_are_part_of_larger_ones():
 
 def test_a_finetuning_gets_its_list_of_labels(tmp_path):
     (folder := tmp_path / 'lists').mkdir()
-    (folder / 'all.txt').write_text(''.join(f'{i}\n' for i in range(40)))
+    names = [f'photo {i}' for i in range(40)]
+    (folder / 'all.txt').write_text('\n'.join([*names, '']))
     options = {
         'train_dataloader.dataset.data_root': str(folder),
         'train_dataloader.dataset.ann_file': 'all.txt',
@@ -186,9 +187,9 @@ def test_a_finetuning_gets_its_list_of_labels(tmp_path):
     file = list_file(run_dir)
     assert last == f'train_dataloader.dataset.ann_file={file}'
     write_list(status.plan, random, run_dir)
-    taken = file.read_text().split()
+    taken = file.read_text().splitlines()
     assert len({*taken}) == 4
-    assert {*taken} < {*map(str, range(40))}
+    assert {*taken} < {*names}
 
 
 def test_labels_need_a_list_of_images(tmp_path, fake_tools):
