@@ -119,7 +119,8 @@ def test_another_number_of_processes_keeps_the_batch(tmp_path):
 
 def test_the_result_is_the_furthest_checkpoint(tmp_path):
     """Its file need not be the newest: the folder may have been copied."""
-    run = runs_of(read_plan(ROOT / 'plans/demo.yaml'))['pretrain/pixcon-sr-demo-seed0']
+    runs = runs_of(read_plan(ROOT / 'plans/demo.yaml'))
+    run = runs['pretrain/pixcon-sr-demo-seed0']
     run_dir = RunDir(tmp_path)
     run_dir.write('run.json', dict(settings={}, parent_sha256=None))
     for epoch, time in ((7, 300), (8, 100), (6, 200)):
