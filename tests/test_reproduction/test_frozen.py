@@ -92,6 +92,22 @@ def test_from_nothing_to_the_table(tmp_path, fake_tools):
     assert (tmp_path / 'runs' / OURS / 'dense.json').exists()
 
 
+def test_another_backbone_than_the_pretrainings_is_named(tmp_path):
+    """Its tensors fit, and would give other features without a word."""
+
+    def sentences(options):
+        methods = plan_dict(tmp_path)['methods']
+        methods['sr']['options'] = options
+        changes = plan_with(tmp_path, knn(), methods=methods)
+        found = commands.problems(status_of(tmp_path, **changes))
+        return [s for s in found if 'not the pre-training' in s]
+
+    assert sentences({'model.backbone.norm_cfg.type': 'BN'}) == []
+    (sentence,) = sentences({'model.backbone.conv_cfg.padding_mode': 'zeros'})
+    assert OURS in sentence
+    assert "conv_cfg.padding_mode was 'zeros', is 'reflect'" in sentence
+
+
 def test_what_makes_an_evaluation_stale(tmp_path, fake_tools):
     assert complete(
         status_of(tmp_path, **plan_with(tmp_path, knn(), **ONE_SEED))
