@@ -194,7 +194,8 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     if old is None:
         raise UserError(
             f'--epochs: {cfg.filename} counts iterations; use --cfg-options '
-            'to set train_cfg.max_iters=N and the ends of param_scheduler.'
+            'to set train_cfg.max_iters=N and the ends and milestones of '
+            'param_scheduler.'
         )
 
     def moved(epoch: int) -> int:

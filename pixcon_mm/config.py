@@ -6,6 +6,7 @@ import copy
 import inspect
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +60,19 @@ def parse_names(text: str) -> tuple[str, ...]:
     """Parse class names: a Python list, or words between commas.
 
     Example:
-        >>> parse_names("['hat, hard', 'vest']"), parse_names('vest, hard hat')
-        (('hat, hard', 'vest'), ('vest', 'hard hat'))
+        >>> parse_names("['hat, hard', 'vest']"), parse_names('a, b (c)')
+        (('hat, hard', 'vest'), ('a', 'b (c)'))
     """
     if text[:1] in ('(', '['):
         with contextlib.suppress(ValueError, SyntaxError):
             names = ast.literal_eval(text)
-            names = (names,) if isinstance(names, str) else names
+            names = names if isinstance(names, list | tuple) else (names,)
             return tuple(map(str, names))
-    words = [word.strip(' \'"') for word in text.strip('()[]').split(',')]
+        depths = [*accumulate((c in '([') - (c in ')]') for c in text)]
+        # Brackets around the list, not of its first name.
+        if depths[-1] == 0 and 0 not in depths[:-1]:
+            text = text[1:-1]
+    words = [word.strip(' \'"') for word in text.split(',')]
     return tuple(filter(None, words))
 
 

@@ -158,6 +158,10 @@ def test_schedule_longer_than_the_run_is_said(cfg):
     _, log = train(cfg)
     assert 'The run has 4 iterations, but param_scheduler.0 (Cosine' in log
     assert log.count('is for 8: override its end') == 1
+    steps = dict(type='MultiStepLR', by_epoch=False, milestones=[2, 6])
+    cfg.param_scheduler = [steps]
+    _, log = train(cfg)
+    assert log.count('(MultiStepLR) is for 6: override its end') == 1
 
 
 def test_nothing_to_resume_is_said(cfg):
