@@ -152,6 +152,11 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         old = _check_key(cfg, key, options)
         if isinstance(old, tuple) and isinstance(value, list):
             options = {**options, key: tuple(value)}
+        if isinstance(old, list | tuple) and type(value) in (int, float):
+            raise UserError(
+                f'--cfg-options {key}={value}: it is a list in the config, '
+                f'so write a list, as in {key}=[{value}].'
+            )
     names = {key.split('.')[0] for key in options} & {*cfg}
     before = copy.deepcopy({name: cfg[name] for name in names})
     cfg.merge_from_dict(options)

@@ -113,7 +113,7 @@ DISAGREEMENTS = {
         {'val_evaluator.ann_file': '/other.json'},
         'val_evaluator reads /other.json, but val_dataloader reads data/coco/',
     ),
-    'no names': ({'classes': 3}, 'classes = 3 has no class names'),
+    'no names': ({'classes': [3]}, 'classes = (3,) has no class names'),
     'a name twice': ({'classes': ('a', 'b', 'a')}, 'a name twice: a.'),
 }
 

@@ -132,6 +132,16 @@ def test_options_that_would_be_lost(path, key, words):
     assert words in sentence
 
 
+@pytest.mark.parametrize('value', [8, 0.5])
+def test_a_number_does_not_replace_a_list(path, value):
+    path.write_text('model = dict(size=(8, 8), steps=[dict(at=[1, 2])])\n')
+    for key in ('model.size', 'model.steps.0.at'):
+        sentence = sentence_of(load_config, str(path), {key: value})
+        assert f'so write a list, as in {key}=[{value}].' in sentence
+    cfg = load_config(str(path), {'model.size': None})
+    assert cfg.model.size is None
+
+
 def test_variable_used_under_another_name_is_refused(path):
     path.write_text('epochs = 3\ntrain_cfg = dict(max_epochs=epochs)\n')
     with pytest.raises(UserError, match=r'instance train_cfg\.max_epochs\.$'):

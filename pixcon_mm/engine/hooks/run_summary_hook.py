@@ -58,6 +58,15 @@ class RunSummaryHook(Hook):
             # The length of an endless sampler ignores the other processes.
             images = len(loader.dataset)
             per_epoch = math.ceil(images / (batch * runner.world_size))
+            if steps > 1:
+                warn(
+                    f'Iterations count batches, and a step of the optimiser '
+                    f'takes {steps}: {runner.max_iters:,} iterations are '
+                    f'{math.ceil(runner.max_iters / steps):,} steps. To have '
+                    f'the steps of a run without accumulation, multiply '
+                    f'train_cfg.max_iters and the ends and milestones of '
+                    f'param_scheduler by {steps}.'
+                )
         info(
             f'{counted(len(loader.dataset), "image")}, '
             f'{counted(per_epoch, "iteration")} an epoch, '
