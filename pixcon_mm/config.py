@@ -108,7 +108,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
     - nested keys of that name with the old value;
     - keys of any name with the old value, if it is a tuple, a list or a dict;
-    - all paths that begin with the old value, if it ends with a slash.
+    - all paths below the old value, if that is a ``data_root`` or ends with a
+      slash.
 
     :mod:`pixcon_mm.classes` does the same for ``classes``. A list replaces a
     tuple as a tuple. If a file builds on another one and changes its
@@ -121,7 +122,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
     Raises:
         UserError: If the file cannot be read, if an option would change
-            nothing, or if parts of the config disagree about the classes.
+            nothing or put a number where a list belongs, or if parts of the
+            config disagree about the classes.
     """
     path = _find(path)
     try:
@@ -268,13 +270,15 @@ def _pass_on(cfg: Config, name: str, old: Any) -> bool:
     ]
     for node, key in reached:
         node[key] = copy.deepcopy(new)
-    if isinstance(old, str) and old.endswith('/') and isinstance(new, str):
+    is_folder = name == 'data_root' or str(old).endswith('/')
+    if is_folder and old and isinstance(old, str) and isinstance(new, str):
+        folder = f'{old.rstrip("/")}/'
         below = _places(
             cfg,
-            lambda x: isinstance(x, str) and x.startswith(old) and x != old,
+            lambda x: isinstance(x, str) and x.startswith(folder) and x != old,
         )
         for node, key, _ in below:
-            node[key] = f'{new.rstrip("/")}/{node[key].removeprefix(old)}'
+            node[key] = f'{new.rstrip("/")}/{node[key].removeprefix(folder)}'
     return bool(reached)
 
 

@@ -39,11 +39,12 @@ def test_variable_reaches_nested_keys_that_held_it(path, value):
     ]
 
 
-def test_folder_reaches_the_paths_below_it(path):
+@pytest.mark.parametrize('slash', ['/', ''])
+def test_folder_reaches_the_paths_below_it(path, slash):
     path.write_text(
-        "data_root = 'data/coco/'\n"
+        f"data_root = 'data/coco{slash}'\n"
         'train_dataloader = dict(dataset=dict(data_root=data_root))\n'
-        "val_evaluator = [dict(ann_file=data_root + 'val.json', "
+        "val_evaluator = [dict(ann_file='data/coco/val.json', "
         "other='elsewhere/data/coco/val.json')]\n"
     )
     for folder in ('/images/coco', '/images/coco/'):
