@@ -25,6 +25,9 @@ from pixcon_mm.engine.checkpointing import (
     load_fitting_weights,
     save_finite,
 )
+from pixcon_mm.engine.hooks.missed_validation_hook import (
+    MissedValidationHook,
+)
 from pixcon_mm.engine.hooks.reproducible_resume_hook import (
     ReproducibleResumeHook,
 )
@@ -78,6 +81,7 @@ class PixConRunner(Runner):
         self.register_hook(RunSummaryHook())
         self._stop_hook = StopSignalHook()
         self.register_hook(self._stop_hook)
+        self.register_hook(MissedValidationHook())
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
         """Replace two of MMEngine's hooks, which take the same arguments."""
