@@ -131,6 +131,17 @@ class PixConRunner(Runner):
             torch.distributed.init_process_group(
                 'gloo', timeout=timedelta(seconds=seconds)
             )
+        if self.distributed and has_cuda:
+            rank = int(os.environ.get('LOCAL_RANK', 0))
+            count = torch.cuda.device_count()
+            if rank >= count:
+                raise UserError(
+                    f'This machine has {counted(count, "GPU")} for '
+                    f'{rank + 1} processes or more: start as many as there '
+                    'are GPUs, and check CUDA_VISIBLE_DEVICES (with Slurm, '
+                    '--gpu-bind=none lets each process see all GPUs).',
+                    is_own=rank == count,
+                )
         if (self.cfg.get('randomness') or {}).get('deterministic'):
             # Deterministic matrix products of CUDA need it from the start.
             os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')

@@ -151,6 +151,19 @@ def test_launchers_that_need_cuda_say_so(launcher):
         runner.setup_env({})
 
 
+@pytest.mark.parametrize('rank', [2, 3])
+def test_more_processes_than_gpus(monkeypatch, rank):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setenv('LOCAL_RANK', str(rank))
+    runner = PixConRunner.__new__(PixConRunner)
+    runner._launcher, runner._distributed = 'pytorch', True
+    with pytest.raises(UserError, match='has 2 GPUs for') as caught:
+        runner.setup_env({})
+    # One of them is shown.
+    assert caught.value.is_own == (rank == 2)
+
+
 def test_schedule_longer_than_the_run_is_said(cfg):
     _, log = train(cfg)
     assert 'but param_scheduler.' not in log
