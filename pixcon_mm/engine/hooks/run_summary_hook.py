@@ -58,10 +58,13 @@ class RunSummaryHook(Hook):
             # The length of an endless sampler ignores the other processes.
             images = len(loader.dataset)
             per_epoch = math.ceil(images / (batch * runner.world_size))
+        length = f'{runner.max_iters:,} in all'
+        if steps > 1:
+            updates = math.ceil(runner.max_iters / steps)
+            length += f' with {counted(updates, "step")} of the optimiser'
         info(
             f'{counted(len(loader.dataset), "image")}, '
-            f'{counted(per_epoch, "iteration")} an epoch, '
-            f'{runner.max_iters:,} in all; '
+            f'{counted(per_epoch, "iteration")} an epoch, {length}; '
             f'total batch {total} = {" x ".join(factors)}; '
             f'learning rate {base_rate:g}; logs in {runner.work_dir}'
         )
