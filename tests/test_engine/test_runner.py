@@ -13,6 +13,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from pixcon_mm.engine import PixConRunner, precision
+from pixcon_mm.engine import runner as runner_module
 from pixcon_mm.engine.hooks.run_summary_hook import RunSummaryHook
 from pixcon_mm.errors import UserError
 from tests import toy
@@ -140,6 +141,16 @@ def test_fewer_images_than_a_batch(cfg):
     cfg.train_dataloader.dataset.size = 0
     runner = build(cfg)
     with pytest.raises(UserError, match='training set has 0 images'):
+        runner.build_train_loop(runner._train_loop)
+
+
+def test_processes_that_see_other_files(cfg, monkeypatch):
+    """One machine has a part of the images only."""
+    runner = build(cfg)
+    monkeypatch.setattr(
+        runner_module, 'all_gather_object', lambda size: [size, size, 7]
+    )
+    with pytest.raises(UserError, match='8 images for process 0 and 7 for pr'):
         runner.build_train_loop(runner._train_loop)
 
 
