@@ -1,5 +1,7 @@
 """A validation that a kill has cut short is done when the run resumes."""
 
+import re
+
 import pytest
 from mmengine.hooks import Hook
 
@@ -10,6 +12,7 @@ from tests.test_engine.runs import (
     assert_continues,
     config,
     hook,
+    log_of,
     names,
     resume,
     train,
@@ -76,6 +79,9 @@ def test_a_complete_run_gives_its_own_result_again(tmp_path, loop):
     run, seen = resume(recipe(tmp_path, 'run', loop, 2))
     assert score(run)[-1] == 2
     assert not seen.states
+    # Nothing but the scores and times is logged.
+    *_, line = re.findall(r'\(val\).*  (score: .*)', log_of(run))
+    assert re.findall(r'\w+(?=:)', line) == ['score', 'data_time', 'time']
 
 
 @pytest.mark.parametrize('loop', LOOPS)

@@ -8,7 +8,9 @@ from mmengine.runner import (
     Runner,
 )
 
-VALIDATED = 'validated_iter'  # in the message hub, so in checkpoints
+# Key in the message hub, which checkpoints include. MMEngine would log a key
+# that begins with 'val'.
+VALIDATED = 'iter_of_validation'
 
 
 @HOOKS.register_module()
