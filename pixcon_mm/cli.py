@@ -22,11 +22,16 @@ from pixcon_mm.engine import PixConRunner
 from pixcon_mm.errors import UserError, explain
 
 FRAMEWORKS = ('mmpretrain', 'mmdet', 'mmseg')
-# Environment variables of rank and number of processes, by launcher.
+# Environment variables of rank, number of processes, and rank among those of
+# the machine, by launcher.
 LAUNCHERS = dict(
-    pytorch=('RANK', 'WORLD_SIZE'),
-    slurm=('SLURM_PROCID', 'SLURM_NTASKS'),
-    mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE'),
+    pytorch=('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
+    slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    mpi=(
+        'OMPI_COMM_WORLD_RANK',
+        'OMPI_COMM_WORLD_SIZE',
+        'OMPI_COMM_WORLD_LOCAL_RANK',
+    ),
 )
 # Longer than LoadSceneImage waits for storage that does not answer, and
 # shorter than NCCL waits for a process.
@@ -56,7 +61,11 @@ def parse(
     add('--launcher', choices=['none', *LAUNCHERS], default='none')
     add('--local_rank', '--local-rank', type=int, default=0)
     args = parse_options(parser, argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    *_, local_rank = LAUNCHERS.get(args.launcher, ('',))
+    # run_tool() reads it, also before MMEngine sets it for Slurm.
+    os.environ.setdefault(
+        'LOCAL_RANK', os.environ.get(local_rank, str(args.local_rank))
+    )
     return args
 
 
@@ -241,7 +250,7 @@ def set_epochs(cfg: Config, epochs: int) -> None:
 
 def rank_and_size(launcher: str) -> tuple[int, int]:
     """Return this process's rank and the number of processes."""
-    rank, size = LAUNCHERS.get(launcher, ('', ''))
+    rank, size, _ = LAUNCHERS.get(launcher, ('', '', ''))
     return int(os.environ.get(rank, 0)), int(os.environ.get(size, 1))
 
 

@@ -141,10 +141,14 @@ def test_a_run_in_iterations_has_no_epochs():
 
 @pytest.mark.parametrize('launcher', ['pytorch', 'slurm', 'mpi'])
 def test_each_launcher_numbers_its_processes(monkeypatch, launcher):
-    for name, value in zip(cli.LAUNCHERS[launcher], '38', strict=True):
+    monkeypatch.delenv('LOCAL_RANK', raising=False)
+    for name, value in zip(cli.LAUNCHERS[launcher], '381', strict=True):
         monkeypatch.setenv(name, value)
     assert cli.rank_and_size(launcher) == (3, 8)
     assert cli.rank_and_size('none') == (0, 1)
+    # Errors are shown by the first process of a machine.
+    options('--launcher', launcher)
+    assert os.environ.pop('LOCAL_RANK') == '1'
 
 
 def test_runner_of_the_config(monkeypatch):

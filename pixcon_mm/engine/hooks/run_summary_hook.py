@@ -61,16 +61,17 @@ class RunSummaryHook(Hook):
             if steps > 1:
                 warn(
                     f'Iterations count batches, and a step of the optimiser '
-                    f'takes {steps}: {runner.max_iters:,} iterations are '
-                    f'{math.ceil(runner.max_iters / steps):,} steps. To have '
-                    f'the steps of a run without accumulation, multiply '
-                    f'train_cfg.max_iters and the ends and milestones of '
-                    f'param_scheduler by {steps}.'
+                    f'takes {steps}. To have the steps of a run without '
+                    f'accumulation, multiply train_cfg.max_iters and the ends '
+                    f'and milestones of param_scheduler by {steps}.'
                 )
+        length = f'{runner.max_iters:,} in all'
+        if steps > 1:
+            updates = math.ceil(runner.max_iters / steps)
+            length += f' with {counted(updates, "step")} of the optimiser'
         info(
             f'{counted(len(loader.dataset), "image")}, '
-            f'{counted(per_epoch, "iteration")} an epoch, '
-            f'{runner.max_iters:,} in all; '
+            f'{counted(per_epoch, "iteration")} an epoch, {length}; '
             f'total batch {total} = {" x ".join(factors)}; '
             f'learning rate {base_rate:g}; logs in {runner.work_dir}'
         )
