@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from mmengine.dist import (
+    all_gather_object,
     broadcast_object_list,
     is_distributed,
     master_only,
@@ -203,7 +204,7 @@ class PixConRunner(Runner):
         return loader
 
     def build_train_loop(self, loop) -> BaseLoop:
-        """Build the loop; stop if it would have nothing to do."""
+        """Build the loop; stop if it lacks images in any process."""
         if isinstance(loop, dict) and any(
             isinstance(hook, ReproducibleResumeHook) for hook in self.hooks
         ):
@@ -213,6 +214,13 @@ class PixConRunner(Runner):
                 loop['type'] = 'ResumableEpochLoop'
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
+        sizes = all_gather_object(len(loader.dataset))
+        if min(sizes) < max(sizes):
+            raise UserError(
+                f'The training set has {min(sizes):,} images in one process '
+                f'and {max(sizes):,} in another: give all machines the same '
+                'files.'
+            )
         # A loop over iterations can repeat a few images without end, but
         # would look for the first one for ever.
         by_epoch = isinstance(loop, EpochBasedTrainLoop)

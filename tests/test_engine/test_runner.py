@@ -121,6 +121,17 @@ def test_batch_of_a_batch_sampler(cfg):
     assert log.count('img/s') == 8
 
 
+def test_processes_with_different_files_do_not_start(cfg, monkeypatch):
+    monkeypatch.setattr(
+        'pixcon_mm.engine.runner.all_gather_object',
+        lambda size: [size, size - 1],
+    )
+    with pytest.raises(
+        UserError, match='has 7 images in one process and 8 in another'
+    ):
+        train(cfg)
+
+
 def test_fewer_images_than_a_batch(cfg):
     cfg.train_dataloader.batch_size = 9
     with pytest.raises(
