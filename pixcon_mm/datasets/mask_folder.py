@@ -39,9 +39,16 @@ class MaskFolderDataset(BaseSegDataset):
         """List the images with their masks.
 
         Raises:
-            UserError: If there are no images, or the number of values is not
-                that of the classes.
+            UserError: If there are no images, the number of values is not
+                that of the classes, or ``ann_file`` lists the images.
         """
+        if self.ann_file:
+            raise UserError(
+                'MaskFolderDataset takes all images of a folder, and not '
+                f'those that {as_line(self.ann_file)} lists: put the images '
+                'of training and validation into folders of their own, or '
+                "use type='BaseSegDataset' with img_suffix."
+            )
         classes = self.metainfo['classes']
         self.label_map = mask_labels(self.mask_values, classes)
         images, masks = (

@@ -219,7 +219,7 @@ class PixConRunner(Runner):
         return loader
 
     def build_train_loop(self, loop) -> BaseLoop:
-        """Build the loop; stop if it could not give all processes batches."""
+        """Build the loop; stop if a process would lack images."""
         if isinstance(loop, dict) and any(
             isinstance(hook, ReproducibleResumeHook) for hook in self.hooks
         ):
@@ -229,6 +229,14 @@ class PixConRunner(Runner):
                 loop['type'] = 'ResumableEpochLoop'
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
+        sizes = all_gather_object(len(loader.dataset))
+        if len({*sizes}) > 1:
+            other = next(n for n, size in enumerate(sizes) if size != sizes[0])
+            raise UserError(
+                f'The training set has {counted(sizes[0], "image")} for '
+                f'process 0 and {sizes[other]:,} for process {other}: all '
+                'machines of a run need the same files.'
+            )
         # A loop over iterations can repeat a few images without end, but
         # would look for the first one for ever.
         by_epoch = isinstance(loop, EpochBasedTrainLoop)
@@ -238,14 +246,6 @@ class PixConRunner(Runner):
                 f'few for a batch of {batch_size(loader)} in '
                 f'{counted(self.world_size, "process")}: lower '
                 'train_dataloader.batch_size or add images.'
-            )
-        sizes = all_gather_object(len(loader.dataset))
-        if len({*sizes}) > 1:
-            other = next(n for n, size in enumerate(sizes) if size != sizes[0])
-            raise UserError(
-                f'The training set has {counted(sizes[0], "image")} for '
-                f'process 0 and {sizes[other]:,} for process {other}: all '
-                'machines of a run need the same files.'
             )
         return loop
 

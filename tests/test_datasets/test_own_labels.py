@@ -84,6 +84,12 @@ def test_a_mask_belongs_to_one_image(folder):
         masks(folder)
 
 
+def test_a_list_of_images_is_not_ignored(folder):
+    touch(folder, 'train.txt')
+    with pytest.raises(UserError, match=r"train.txt lists: .*'BaseSegDat"):
+        masks(folder, ann_file='train.txt')
+
+
 def test_a_folder_without_images(tmp_path):
     (tmp_path / 'images').mkdir()
     with pytest.raises(UserError, match='images has no image'):
