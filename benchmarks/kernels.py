@@ -62,7 +62,7 @@ def kernels(args: argparse.Namespace) -> Report:
         )
     ratios = {
         'kernels a step': sum(row['calls'] for row in rows),
-        'of them, augmentation': sum(row['calls'] for row in colours),
+        'kernels of augmentation': sum(row['calls'] for row in colours),
         'ms a step': 1e3 * wall,
         # On a CPU, which is slower under the profiler, this may exceed 1.
         'share of it that kernels run': busy / wall,

@@ -211,7 +211,7 @@ class PlanStatus:
             return Status(State.STALE, str(error))
         newest = run_dir.newest_checkpoint()
         if record is None and newest and run.kind not in SCORED:
-            changed = f'{newest} is not of this plan: there is no run.json'
+            changed = f'{newest} is from another plan: there is no run.json'
         if changed:
             return Status(State.STALE, changed)
         try:

@@ -254,7 +254,7 @@ def image_size(path: str) -> tuple[int, int]:
     """Return width and height of an image as OpenCV would decode it.
 
     Reads the header only. A photograph may be stored on its side, with a mark
-    by which OpenCV turns it.
+    in its EXIF data that makes OpenCV turn it.
 
     Raises:
         UserError: If the file is missing or not an image.

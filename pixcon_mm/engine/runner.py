@@ -319,7 +319,7 @@ class PixConRunner(Runner):
         """Continue from a checkpoint, a local file, with the current config.
 
         Raises:
-            UserError: If it is damaged, holds code, or is of another model.
+            UserError: If it is damaged, holds code, or is for another model.
         """
         restore_run(self, Path(filename))
         self._has_loaded = True

@@ -71,6 +71,6 @@ def restore_schedulers(
     if rate == before:
         return []
     return [
-        'The schedule has changed and is that of the config now: the '
-        f'learning rate is {rate:.6g} here, and was {before:.6g}.'
+        'The schedule has changed, and that of the config applies: the '
+        f'learning rate is now {rate:.6g} and was {before:.6g}.'
     ]

@@ -22,7 +22,7 @@ def stride_of(
         device (torch.device | str): Device of the network.
 
     Raises:
-        UserError: If the output is no feature map.
+        UserError: If the output is not a feature map.
     """
     with torch.no_grad():
         features = read(torch.zeros(1, 3, PROBE, PROBE, device=device))

@@ -176,7 +176,7 @@ STOPS = [
     ),
     ('annotations.*.category_id', '3', "id 11, category_id '3'"),
     # Ids and names twice.
-    ('images.1.id', 1, '1 image id is given more than once (id 1 2 times)'),
+    ('images.1.id', 1, '1 image id is given more than once (id 1: 2 times)'),
     ('annotations.1.id', 11, '1 annotation id is given more than once (id 11'),
     ('categories.1.id', 3, '1 category id is given more than once (id 3'),
     ('categories.*.name', 'dog', "2 categories have the name 'dog'"),
@@ -215,11 +215,11 @@ def test_what_is_odd(check, path, value, words):
         ([[1, 2, 3, 4]], 'warning', 'of 4 numbers'),
         ([[1, 2, 3, 4, 5, 6, 7]], 'warning', 'of 7 numbers'),
         ([[1, 2, 9, 4, 5, 6], []], 'warning', 'of 0 numbers'),
-        ([1, 2, 3, 4, 5, 6], 'stop', 'no list of lists'),
-        ([['1', '2', '3', '4', '5', '6']], 'stop', 'no list of lists'),
+        ([1, 2, 3, 4, 5, 6], 'stop', 'not a list of lists'),
+        ([['1', '2', '3', '4', '5', '6']], 'stop', 'not a list of lists'),
         ('polygon', 'stop', 'neither polygons nor RLE'),
         (dict(counts='abc'), 'stop', 'neither polygons nor RLE'),
-        (dict(size=[10, 20], counts=['a']), 'stop', 'that are no numbers'),
+        (dict(size=[10, 20], counts=['a']), 'stop', 'that are not numbers'),
         (
             dict(size=[20, 10], counts='abc'),
             'stop',
