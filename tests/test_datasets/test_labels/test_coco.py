@@ -123,7 +123,7 @@ DEEP = b'[' * 5000 + b'1' + b']' * 5000
         (b'{"annotations": [{"segmentation": %s}]}' % DEEP, 'recursion'),
     ],
 )
-def test_what_is_no_file_of_annotations(check, tmp_path, text, words):
+def test_files_that_are_not_annotations(check, tmp_path, text, words):
     found = check(text)
     (sentence,) = found['stop']
     assert sentence.startswith(f'{tmp_path}/labels.json')
@@ -372,7 +372,7 @@ def test_advice_about_names_with_commas(check):
     assert "classes = ('cat, large', 'dog, large') in a config" in sentence
 
 
-def test_an_image_of_more_pixels_than_pillow_likes(check, monkeypatch):
+def test_an_image_of_more_pixels_than_pillow_allows(check, monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', WIDTH * HEIGHT // 3)
     assert check(content())['stop'] == []
     assert Image.MAX_IMAGE_PIXELS == WIDTH * HEIGHT // 3
