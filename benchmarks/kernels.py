@@ -37,7 +37,7 @@ COLUMNS = {
 KINDS = {
     'attention': r'flash|fmha|attention',
     'norms': r'batch_?norm|bn_|bnfwd|bnbwd|welford',
-    'optimiser and momentum encoder': r'multi_tensor|foreach|fused_sgd',
+    'optimiser and key encoder': r'multi_tensor|foreach|fused_sgd',
     'convolutions and products': r'conv|gemm|nvjet|cutlass|cudnn|xmma|addmm'
     r'|aten::b?mm|splitk|wgrad|dgrad',
     'copies': r'memcpy|memset|copy',

@@ -188,7 +188,7 @@ class PlanStatus:
     def cost(self, runs: Iterable[Run]) -> Cost | None:
         """Sum up the cost of runs so far; None if nothing has run.
 
-        It lacks the time of a command that went on after its `run` was killed.
+        It leaves out commands that went on after their `run` was killed.
         """
         costs = []
         for run in runs:

@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from skimage.data import chelsea, coffee
 
 from pixcon_mm.checkpoint.pretrained import fill_from
+from pixcon_mm.cli import read_config
 from pixcon_mm.errors import UserError, run_tool
-from pixcon_mm.tools.visualize import read_config
 from pixcon_mm.visualization.matching import (
     MatchedViews,
     build_model,

@@ -214,7 +214,7 @@ class PixConRunner(Runner):
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
         # A loop over iterations can repeat a few images without end, but
-        # would look for the first one for ever.
+        # with an empty data set it would search for ever.
         by_epoch = isinstance(loop, EpochBasedTrainLoop)
         if len(loader if by_epoch else loader.dataset) == 0:
             raise UserError(

@@ -34,7 +34,7 @@ def check_coco(source: Source, report: Report) -> None:
 
     What MMDetection's ``CocoDataset`` leaves out silently (boxes outside the
     image or of no area, other categories) is counted; what it cannot read
-    stops.
+    stops the run.
 
     Args:
         source (Source): A data set that reads COCO-style JSON.
