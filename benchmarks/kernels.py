@@ -61,9 +61,9 @@ def kernels(args: argparse.Namespace) -> Report:
             "PyTorch's profiler has recorded no kernel on this machine."
         )
     ratios = {
-        'kernels a step': sum(row['calls'] for row in rows),
+        'kernels per step': sum(row['calls'] for row in rows),
         'kernels of augmentation': sum(row['calls'] for row in colours),
-        'ms a step': 1e3 * wall,
+        'ms per step': 1e3 * wall,
         # On a CPU, which is slower under the profiler, this may exceed 1.
         'share of it that kernels run': busy / wall,
         'share of augmentation': sum(r['seconds'] for r in colours) / busy,

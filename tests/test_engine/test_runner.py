@@ -80,7 +80,7 @@ def test_another_total_batch_gives_one_warning(
     total = batch * steps
     assert log.count(f'total batch {total} = 1 process x {batch} images') == 1
     assert log.count('x 2 accumulated batches;') == (steps == 2)
-    assert log.count(f'8 images, {8 // batch} iterations an epoch') == 1
+    assert log.count(f'8 images, {8 // batch} iterations per epoch') == 1
     assert log.count('learning rate 0.4;') == 1
     about = [x for x in log.splitlines() if 'The total batch is' in x]
     assert len(about) == warnings
@@ -100,7 +100,7 @@ def test_an_epoch_of_an_endless_sampler_is_that_of_all_processes(cfg):
     runner._train_loop = runner.build_train_loop(cfg.train_cfg)
     runner.optim_wrapper = runner.build_optim_wrapper(cfg.optim_wrapper)
     RunSummaryHook().before_train(runner)
-    assert '8 images, 2 iterations an epoch, 2 in all;' in log_of(runner)
+    assert '8 images, 2 iterations per epoch, 2 in all;' in log_of(runner)
 
 
 def test_auto_scale_lr_counts_accumulation(cfg):

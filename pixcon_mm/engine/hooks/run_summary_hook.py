@@ -60,7 +60,7 @@ class RunSummaryHook(Hook):
             per_epoch = math.ceil(images / (batch * runner.world_size))
         info(
             f'{counted(len(loader.dataset), "image")}, '
-            f'{counted(per_epoch, "iteration")} an epoch, '
+            f'{counted(per_epoch, "iteration")} per epoch, '
             f'{runner.max_iters:,} in all; '
             f'total batch {total} = {" x ".join(factors)}; '
             f'learning rate {base_rate:g}; logs in {runner.work_dir}'
