@@ -5,7 +5,7 @@
 The pictures PLAN_matches_coffee.jpg and PLAN_matches_cat.jpg, which make.py
 shows, are of two photographs in scikit-image (CC0: Rachel Michetti, Stefan van
 der Walt). Epoch 0 has random weights. All rows of a picture have the same
-crops and changes of colour.
+crops and colour augmentation.
 """
 
 import argparse
