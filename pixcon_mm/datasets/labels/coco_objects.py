@@ -18,7 +18,7 @@ NUMBERS = b'[]0123456789.,+-eE \n\r\t'
 NONE = 'has no segmentation'
 SHORT = 'has a polygon of fewer than three points'
 FLAT = 'has a segmentation that is not a list of lists of numbers'
-SIZE = 'has an RLE of another size than the image'
+SIZE = 'has an RLE whose size is not that of the image'
 OTHER = 'has a segmentation that is neither polygons nor RLE'
 ADVICE = {
     NONE: 'a Mask R-CNN needs one for each object, so add them, or use a '
