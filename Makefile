@@ -24,7 +24,7 @@ TESTS := -m pytest -n logical --maxprocesses 4 --dist loadfile
 test: $(READY)  ## Run the tests
 	@"$(BIN)/python" $(TESTS)
 
-test-all: $(READY)  ## Run the slow tests too; faults (an hour) and gpu apart
+test-all: $(READY)  ## Run all tests except faults (an hour) and gpu
 	@"$(BIN)/python" $(TESTS) -m 'not gpu and not faults'
 
 # A wheelhouse (tools/make_wheelhouse.sh) takes the place of .venv, beside the

@@ -39,7 +39,7 @@ def data(args: argparse.Namespace) -> Report:
     per_image = 1e3 * device['seconds'] / args.batch
     ratios = {
         'times faster than the BYOL pipeline': byol / ours,
-        f'ms an image on the device ({args.device})': per_image,
+        f'ms per image on the device ({args.device})': per_image,
     }
     title = f'Loader on one core, two views of {args.size} px'
     return Report(title, rows, BYOL, args.images, ratios)

@@ -236,7 +236,7 @@ def training_table(parts: Parts) -> str:
                     ', '.join(metrics) or None,
                 ]
             )
-    heading = ['training', 'iterations', 'loss', 'ms an iteration']
+    heading = ['training', 'iterations', 'loss', 'ms per iteration']
     return table_of(
         [*heading, 'ms waiting for data', 'peak MB', 'metrics'], rows
     )

@@ -37,7 +37,7 @@ COLUMNS = {
 KINDS = {
     'attention': r'flash|fmha|attention',
     'norms': r'batch_?norm|bn_|bnfwd|bnbwd|welford',
-    'optimiser and momentum encoder': r'multi_tensor|foreach|fused_sgd',
+    'optimiser and key encoder': r'multi_tensor|foreach|fused_sgd',
     'convolutions and products': r'conv|gemm|nvjet|cutlass|cudnn|xmma|addmm'
     r'|aten::b?mm|splitk|wgrad|dgrad',
     'copies': r'memcpy|memset|copy',
@@ -61,9 +61,9 @@ def kernels(args: argparse.Namespace) -> Report:
             "PyTorch's profiler has recorded no kernel on this machine."
         )
     ratios = {
-        'kernels a step': sum(row['calls'] for row in rows),
-        'of them, augmentation': sum(row['calls'] for row in colours),
-        'ms a step': 1e3 * wall,
+        'kernels per step': sum(row['calls'] for row in rows),
+        'kernels of augmentation': sum(row['calls'] for row in colours),
+        'ms per step': 1e3 * wall,
         # On a CPU, which is slower under the profiler, this may exceed 1.
         'share of it that kernels run': busy / wall,
         'share of augmentation': sum(r['seconds'] for r in colours) / busy,

@@ -5,7 +5,7 @@
     python tools/benchmark.py step                 # the whole training step
     python tools/benchmark.py data --data FOLDER   # the loader, on one core
     python tools/benchmark.py train --data FOLDER  # loader and step together
-    python tools/benchmark.py scale                # two processes and one
+    python tools/benchmark.py scale                # two processes against one
     python tools/benchmark.py kernels              # a profile of our step
     python tools/benchmark.py memory               # a trace, without a GPU
     python tools/benchmark.py gpu --out FOLDER     # all checks for one GPU

@@ -1,7 +1,7 @@
 """Memory of a training step, traced with tensors without data.
 
 PyTorch's MemTracker counts every storage as long as it exists. Memory inside
-of kernels, the CUDA context and gaps of the allocator are not counted.
+kernels, the CUDA context and gaps of the allocator are not counted.
 """
 
 import argparse

@@ -47,7 +47,7 @@ class ReleaseInfoNCE(nn.Module):
 
 
 class ReleaseKeyEncoder(KeyEncoder):
-    """Momentum encoder that updates one parameter after the other."""
+    """Key encoder that updates one parameter after the other."""
 
     @torch.no_grad()
     def update(

@@ -40,7 +40,7 @@ def scale(args: argparse.Namespace) -> Report:
         mp.spawn(_process, (world, args, results), nprocs=world)
         rows += results.get()
     alone, apart, together = (row['seconds'] for row in rows)
-    exchange = 'share of the step that is exchange of gradients'
+    exchange = 'share of the step spent exchanging gradients'
     ratios = {
         exchange: 1 - apart / together,
         f'efficiency of {args.processes} processes': alone / together,

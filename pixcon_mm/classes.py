@@ -240,7 +240,7 @@ def _heads(cfg: Config) -> Iterator[tuple[str, Any]]:
     while nodes:
         path, name, node = nodes.pop(0)
         if isinstance(node, list | tuple):
-            # Of a cascade, whose heads are in a list: all have its name.
+            # The heads of a cascade are in a list, and all have its name.
             nodes += [(f'{path}.{i}', name, n) for i, n in enumerate(node)]
         elif isinstance(node, dict) and name not in OTHER_HEADS:
             has_number = 'num_classes' in node and name.endswith('_head')

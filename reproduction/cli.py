@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = {
     'status': 'show a summary, missing data, problems, and results so far',
-    'run': 'run all that this machine can; without --only, write the tables',
+    'run': 'run all that this machine can; without --only, also write tables',
     'submit': 'submit all incomplete runs to Slurm',
     'table': 'write the tables',
 }

@@ -47,8 +47,8 @@ def write_list(plan: Plan, run: Run, run_dir: RunDir) -> None:
     if not file.endswith('.txt') or not path.is_file():
         raise UserError(
             f'{run.config} with a share of the labels (labels: {run.labels} '
-            f"in the plan): {KEY} must be a text file of image names, as VOC's"
-            f' ImageSets/Segmentation/train.txt, but is {str(path)!r}.'
+            f'in the plan): {KEY} must be a text file of image names, like '
+            f"VOC's ImageSets/Segmentation/train.txt, but is {str(path)!r}."
         )
     # A name may have spaces, as in the data sets of OpenMMLab.
     lines = path.read_text(encoding='utf-8').splitlines()

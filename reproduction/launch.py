@@ -217,15 +217,15 @@ def write_metrics(run: Run, run_dir: RunDir) -> None:
         metrics = report['metrics']
         if report['sha256'] != started['parent_sha256']:
             raise UserError(
-                f'{evaluation} belongs to another checkpoint than that of the '
-                "run's start: run it again."
+                f'{evaluation} belongs to another checkpoint than the run '
+                'started from: run it again.'
             )
     elif run.kind == 'evaluate':
         report = json.loads((run_dir.path / frozen.REPORT).read_text())
         if report['backbone'].get('sha256') != started['parent_sha256']:
             raise UserError(
                 f'{run_dir.path / frozen.REPORT} belongs to another '
-                "checkpoint than that of the run's start: run it again."
+                'checkpoint than the run started from: run it again.'
             )
         metrics = frozen.metrics_of(report['results'])
     else:

@@ -183,7 +183,7 @@ class Plan(Section):
     benchmarks: dict[Name, Benchmark]
     tables: dict[Name, TablePlan]
     published: str | None = None  # CSV file of published numbers
-    # Options of sbatch for every job; null removes one that jobs have.
+    # Options of sbatch for every job; null removes a default.
     slurm: dict[SbatchKey, SbatchValue] = {}
 
     @model_validator(mode='after')
@@ -238,7 +238,7 @@ class Plan(Section):
                 raise ValueError(
                     f'the option {key}: {value!r} cannot be written on a '
                     'command line, which takes no quotes, no dicts, no commas '
-                    'within words, and no text that reads as a number: put it '
+                    'within words, no text that looks like a number: put it '
                     'into a config of its own, or link the folder under '
                     'another name'
                 )

@@ -44,7 +44,7 @@ class RunDir:
         return self.path / 'log.txt'
 
     def beside(self, suffix: str) -> Path:
-        """Return a file beside the folder, for use when it is renamed."""
+        """Return a file beside the folder, which stays if that is renamed."""
         return self.path.with_name(f'.{self.path.name}.{suffix}')
 
     def write(self, name: str, content: Any) -> None:

@@ -188,7 +188,7 @@ class PlanStatus:
     def cost(self, runs: Iterable[Run]) -> Cost | None:
         """Sum up the cost of runs so far; None if nothing has run.
 
-        It lacks the time of a command that went on after its `run` was killed.
+        It leaves out commands that went on after their `run` was killed.
         """
         costs = []
         for run in runs:
@@ -211,7 +211,7 @@ class PlanStatus:
             return Status(State.STALE, str(error))
         newest = run_dir.newest_checkpoint()
         if record is None and newest and run.kind not in SCORED:
-            changed = f'{newest} is not of this plan: there is no run.json'
+            changed = f'{newest} is from another plan: there is no run.json'
         if changed:
             return Status(State.STALE, changed)
         try:

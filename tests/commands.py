@@ -57,7 +57,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
     """Poll until a condition holds; fail after some seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f'waited {seconds} s in vain'
+        assert time.monotonic() < deadline, f'gave up after {seconds} s'
         time.sleep(0.01)
 
 

@@ -16,7 +16,7 @@ from yapf.yapflib import yapf_api
 import pixcon_mm  # noqa: F401, before frameworks that look for mmcv's operators
 from tests import toy
 
-# The same examples in every run; a slow machine is no failure.
+# The same examples in every run; a slow machine is not a failure.
 settings.register_profile('repeatable', derandomize=True, deadline=None)
 settings.load_profile('repeatable')
 # Layers as small as those here only wait for a second thread.

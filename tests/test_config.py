@@ -177,7 +177,7 @@ def test_a_shipped_recipe_needs_only_its_name(shipped, tmp_path):
 @pytest.mark.parametrize(
     'name', ['runtime.py', 'other/recipe_r50.py', 'recipe_r5.py']
 )
-def test_what_is_no_shipped_recipe_is_not_found(shipped, name):
+def test_a_name_that_is_not_a_shipped_recipe_is_not_found(shipped, name):
     sentence = sentence_of(load_config, name)
     assert 'no config file' in sentence
     hint = "Did you mean 'recipe_r50.py'?" in sentence

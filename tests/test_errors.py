@@ -91,7 +91,7 @@ def test_the_search_for_a_class_warns_of_no_registry(log):
     assert not [r for r in log if r.levelno >= logging.WARNING]
 
 
-def test_a_reader_that_ends_early_is_no_mistake():
+def test_a_reader_that_ends_early_is_not_an_error():
     code = (
         'from pixcon_mm.errors import run_tool\n'
         'def main():\n'
@@ -319,7 +319,7 @@ def test_a_worker_that_is_lost_while_it_passes_a_batch(error):
     assert explain(EOFError('Ran out of input')) is None
 
 
-def test_a_failed_download_is_no_lost_worker():
+def test_a_failed_download_is_not_a_lost_worker():
     # Nothing listens at this port, the one of discard.
     words = explained(lambda: urlopen('http://127.0.0.1:9/a.pth'))
     assert words.startswith('A download has failed ([Errno 111] Connection')

@@ -1,5 +1,6 @@
 """Tests of examples/: scripts and a notebook, run as a user does."""
 
+import ast
 import json
 import logging
 import math
@@ -65,6 +66,18 @@ def test_plain_loop_saves_no_random_weights(pretrain, tmp_path, capsys):
     assert not (tmp_path / 'backbone.pth').exists()
 
 
+def notebook_cells():
+    notebook = json.loads((ROOT / 'examples/look_inside.ipynb').read_text())
+    return [c for c in notebook['cells'] if c['cell_type'] == 'code']
+
+
+def test_notebook_imports_what_exists():
+    code = '\n'.join(''.join(cell['source']) for cell in notebook_cells())
+    nodes = ast.parse(code).body
+    kinds = (ast.Import, ast.ImportFrom)
+    exec('\n'.join(ast.unparse(n) for n in nodes if isinstance(n, kinds)), {})
+
+
 @pytest.mark.slow
 def test_notebook_runs_after_the_demo(tmp_path, monkeypatch, capsys):
     (tmp_path / 'configs').symlink_to(ROOT / 'configs')
@@ -80,8 +93,7 @@ def test_notebook_runs_after_the_demo(tmp_path, monkeypatch, capsys):
     (tmp_path / 'examples').mkdir()
     monkeypatch.chdir(tmp_path / 'examples')
     monkeypatch.setenv('MPLBACKEND', 'agg')
-    notebook = json.loads((ROOT / 'examples/look_inside.ipynb').read_text())
-    cells = [c for c in notebook['cells'] if c['cell_type'] == 'code']
+    cells = notebook_cells()
     assert not any(cell['outputs'] for cell in cells)
     names = {}
     for cell in cells:

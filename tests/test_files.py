@@ -71,7 +71,7 @@ def test_bytes_reach_the_disk_before_the_name(path, monkeypatch):
     assert calls == ['fsync', 'replace', 'fsync']
 
 
-def test_a_folder_that_cannot_be_synced_is_no_error(path, monkeypatch):
+def test_a_folder_that_cannot_be_synced_is_not_an_error(path, monkeypatch):
     """Some network file systems refuse it."""
     real, calls = os.fsync, []
 
@@ -88,7 +88,7 @@ def test_a_folder_that_cannot_be_synced_is_no_error(path, monkeypatch):
     assert content(path.parent) == {'file.bin': b'new'}
 
 
-def test_a_kill_leaves_the_old_file_and_a_part_that_goes_later(path):
+def test_a_kill_leaves_the_old_file_and_a_part_that_is_removed_later(path):
     if (child := os.fork()) == 0:
         with whole_file(path) as file:
             file.write(b'n' * 100_000)

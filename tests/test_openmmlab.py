@@ -90,7 +90,7 @@ def tool(framework, name, *words, monkeypatch):
 
 @pytest.fixture
 def config(request):
-    """A small config of a framework, of which nothing is trained."""
+    """A small config of a framework; nothing in it is trained."""
     kind = dict(mmdet='detector', mmseg='segmentor', mmpretrain='pretraining')
     name = kind[request.getfixturevalue('framework')]
     if name == 'pretraining':

@@ -128,7 +128,7 @@ class Large(Numbers):
 
 @pytest.fixture
 def watch(monkeypatch):
-    """Return the watch of all loaders, of which nobody else has any."""
+    """Return a watch that is not shared, with short pauses."""
     monkeypatch.setattr(StoppedWorkerWatch, 'PAUSE', 0.1)
     return StoppedWorkerWatch()
 

@@ -174,8 +174,8 @@ def main(argv: list[str] | None = None) -> None:
     with RunDir(ROOT / WORK_DIR).locked() as lock:
         if lock is None:
             raise UserError(
-                f'A demo is already running in {WORK_DIR}: wait for its end, '
-                'or stop it.'
+                f'A demo is already running in {WORK_DIR}: wait until '
+                'it ends, or stop it.'
             )
         os.set_inheritable(lock, True)
         run_steps()

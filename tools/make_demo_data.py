@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Compose a small COCO-style data set from photographs of scikit-image.
 
-Cut-outs of seven kinds of objects are pasted on photographs of grounds, so
+Cut-outs of seven kinds of objects are pasted on photographed backgrounds, so
 that boxes, masks and semantic labels are exact. The same options give the same
 images. Layout below --out:
 

@@ -4,7 +4,7 @@ r"""Collect the photographs of the small pre-training set in one folder.
     python tools/make_small_data.py --voc VOCdevkit/VOC2012 --coco coco \
         --camvid cityscapes --scenes scenes
 
-The folder has links to training images, and to no image of a validation set of
+The folder has links to training images, but to no images of validation sets of
 segmentation. (VOC's Main/val.txt, for detection, shares images with trainaug.)
 It has the images that VOC's ImageSets/Segmentation/trainaug.txt lists, COCO's
 train2017, the frames below leftImg8bit/train (CamVid in the layout of

@@ -1,6 +1,6 @@
 # PixCon-SR on one GPU, COCO train2017, 800 epochs.
-# Source: this project. 1 GPU x 128 x 4 batches a step = 512 images, so that
-# learning rate, schedule and steps an epoch are the main recipe's. So is the
+# Source: this project. 1 GPU x 128 x 4 batches per step = 512 images, so that
+# learning rate, schedule and steps per epoch are the main recipe's. So is the
 # queue, which takes 512 keys a step. Only the statistics of the batch norms
 # differ: they are over 128 images instead of 512. Traced without a GPU
 # (docs/speed.md), a step needs 11.4 GB at its peak, so it should fit a card of

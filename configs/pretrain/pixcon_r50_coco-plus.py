@@ -1,5 +1,5 @@
 # PixCon-SR on COCO+: train2017 and unlabeled2017, 241,690 images.
-# Source: docs/method.md, section 9 (472 iterations an epoch).
+# Source: docs/method.md, section 9 (472 iterations per epoch).
 # 8 GPUs x 64 = 512 images. Expected result: not measured here yet.
 # Known differences from the release: docs/method.md, section 11.
 _base_ = './pixcon_r50_coco.py'

@@ -1,6 +1,6 @@
 # DeepLabv3 R50-d8, COCO-Stuff 10k (171 classes), 20k iterations.
 # Source: MMSegmentation's deeplabv3_r50-d8_4xb4-20k_coco-stuff10k-512x512,
-# which the release carries too (docs/method.md, section 10.2), plain ResNet.
+# which the release also has (docs/method.md, section 10.2); plain ResNet.
 # 4 GPUs x 4 = 16 images. Expected result: not measured here yet.
 _base_ = [
     '../_base_/models/fcn_r50-d8.py',

@@ -1,6 +1,6 @@
 # FCN R50-d8, ADE20K (150 classes), 80k iterations.
 # Source: MMSegmentation's fcn_r50-d8_4xb4-80k_ade20k-512x512, which the
-# release carries too (docs/method.md, section 10.2), with a plain ResNet.
+# release also has (docs/method.md, section 10.2), with a plain ResNet.
 # 4 GPUs x 4 = 16 images. Expected result: not measured here yet.
 _base_ = [
     '../_base_/models/fcn_r50-d8.py',

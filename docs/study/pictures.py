@@ -5,7 +5,7 @@
 The pictures PLAN_matches_coffee.jpg and PLAN_matches_cat.jpg, which make.py
 shows, are of two photographs in scikit-image (CC0: Rachel Michetti, Stefan van
 der Walt). Epoch 0 has random weights. All rows of a picture have the same
-crops and changes of colour.
+crops and colour augmentation.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from skimage.data import chelsea, coffee
 
 from pixcon_mm.checkpoint.pretrained import fill_from
+from pixcon_mm.cli import read_config
 from pixcon_mm.errors import UserError, run_tool
-from pixcon_mm.tools.visualize import read_config
 from pixcon_mm.visualization.matching import (
     MatchedViews,
     build_model,

@@ -11,7 +11,7 @@ from pixcon_mm.errors import UserError
 from pixcon_mm.wording import listed
 
 # Prefixes of the trained backbone's tensors in checkpoints: the release's, and
-# ours and OpenMMLab's. Files of a bare backbone, as torchvision's, have none.
+# ours and OpenMMLab's. Files of a bare backbone (torchvision) have none.
 KNOWN_PREFIXES = ('encoder_q.0.', 'backbone.')
 # Parts of a prefix that mark a moving average of the trained network.
 # "teacher" is not among them: methods differ in whether the teacher or the
@@ -134,7 +134,7 @@ def find_backbone(
         says what they lack.
 
     Raises:
-        UserError: If several are complete, as a teacher and a student.
+        UserError: If several are complete, such as a teacher and a student.
     """
     complete = _complete_backbones(tensors, model)
     if not complete:
@@ -169,7 +169,7 @@ def _complete_backbones(
 ) -> list[FoundBackbone]:
     """List the different backbones of a file that have all of a model's names.
 
-    If some have the model's shapes, only those.
+    If some of them also have the model's shapes, only these are listed.
     """
     for rename in NAMINGS:
         # From the file's names to the model's.
@@ -186,7 +186,7 @@ def _complete_backbones(
                 ours.get(name, name): tensor
                 for name, tensor in _under(prefix, tensors).items()
             }
-            # A file may have one network under two names, as lucidrains' BYOL.
+            # Some files have one network under two names (lucidrains' BYOL).
             if not any(
                 _are_equal(renamed, f.tensors, model) for f in complete
             ):

@@ -82,7 +82,7 @@ def nested_resnets(names: Iterable[str]) -> list[str]:
 
 
 def rename(tensors: StateDict, file_format: str) -> StateDict:
-    """Rename a bare backbone as a format wants it, without classifier.
+    """Rename a bare backbone for a format, and leave out its classifier.
 
     Args:
         tensors (dict[str, Tensor]): Backbone, perhaps with ``fc``.
@@ -178,7 +178,7 @@ def _check_plain(tensors: StateDict, file_format: str) -> None:
         raise UserError(
             f'--format {file_format} takes ResNet-18, 34, 50, 101 and 152; '
             f'these {len(tensors)} tensors (the first is '
-            f'{next(iter(tensors))!r}) are none of them, or not all of one. '
+            f'{next(iter(tensors))!r}) are not a complete one of these. '
             'For any other backbone use --format mmlab or onnx.'
         )
     usual = usual_resnet(depth)

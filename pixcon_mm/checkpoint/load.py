@@ -82,7 +82,7 @@ def load_weights(path: str | Path) -> Weights:
     content = _load_content(path)
     try:
         found = _state_dicts(content)
-    except ValueError as error:  # an array has not the size that it states
+    except ValueError as error:  # an array and its stated size differ
         raise broken(path, str(error)) from error
     # Names of weights have a dot; those of optimisers and logs do not.
     named = {

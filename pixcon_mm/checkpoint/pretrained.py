@@ -68,7 +68,7 @@ def fill_backbone(
 
     Args:
         target (dict[str, Tensor]): ``state_dict()`` of the backbone.
-        weights (Pretrained): Weights of whatever network has the backbone.
+        weights (Pretrained): Weights of a network that contains the backbone.
         prefix (str, optional): Prefix of the backbone's names in the file;
             by default, :func:`find_backbone` finds it.
 

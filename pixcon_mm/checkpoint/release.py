@@ -43,5 +43,5 @@ def from_release(state_dict: StateDict) -> StateDict:
             renamed[f'{QUEUES[name]}.features'] = tensor.T.contiguous()
             renamed[f'{QUEUES[name]}._extra_state'] = pointer
         elif not name.startswith('backbone.') and not name.endswith('_ptr'):
-            raise KeyError(f"{name} is no tensor of the release's PixCon")
+            raise KeyError(f"{name} is not a tensor of the release's PixCon")
     return renamed

@@ -50,7 +50,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise UserError(
             f'There is no checkpoint {str(path)!r}: name a local file, on '
-            'storage that all machines of the run share, or none to continue '
+            'storage that all machines share, or leave it out to continue '
             'from the newest one in the work dir.'
         )
     checkpoint = load_torch_file(path)
@@ -80,7 +80,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """List the files of a work directory that are named as checkpoints."""
+    """List the files of a work directory that are named like checkpoints."""
     return sorted(p for p in folder.glob('*.pth') if NAME.fullmatch(p.name))
 
 

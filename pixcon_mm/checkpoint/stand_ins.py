@@ -54,7 +54,7 @@ class SavedDtype(Ignored):
 
 
 class SavedArray(Ignored):
-    """Array of NumPy, as the parts that were saved.
+    """NumPy array, kept as the parts that a pickle holds.
 
     NumPy's own unpickling trusts the file: a forged dtype makes it read
     memory outside of the array.
@@ -165,7 +165,7 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the stand-in of that name."""
-        # Python 2's name of it.
+        # Python 2's name for it.
         module = 'builtins' if module == '__builtin__' else module
         full_name = f'{module}.{name}'
         if full_name not in self.known:

@@ -35,7 +35,7 @@ def load_torch_file(path: Path, mmap: bool = False) -> Any:
             compare their checksums: a quick look at the values beside them.
 
     Raises:
-        UserError: If the file is damaged, no file of torch, or holds code.
+        UserError: If the file is damaged, not a file of torch, or holds code.
     """
     damage = find_damage(path, skip_tensors=mmap)
     if damage:

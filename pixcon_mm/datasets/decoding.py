@@ -142,7 +142,7 @@ def _decode_other(content: bytes, max_pixels: int) -> np.ndarray:
         except UnidentifiedImageError as error:
             image = _decode_with_opencv(content)
             if image is None:
-                raise ValueError('it is no image of a known kind') from error
+                raise ValueError('it is not a known kind of image') from error
             return image
     with picture:
         if picture.format == 'EPS':

@@ -268,9 +268,10 @@ def opened(path: str) -> Iterator[Image.Image]:
 def image_size(path: str) -> tuple[int, int]:
     """Return width and height of an image as OpenCV would decode it.
 
-    A photograph may be stored on its side, with a mark by which OpenCV turns
-    it. Only the header is read, unless such a mark is in another format than
-    JPEG: some of these are turned by OpenCV, TIFF already by Pillow.
+    A photograph may be stored on its side, with a mark in its EXIF data that
+    makes OpenCV turn it. Only the header is read, unless such a mark is in
+    another format than JPEG: OpenCV turns some of these, and Pillow has
+    already turned TIFF.
 
     Raises:
         UserError: If the file is missing or not an image.

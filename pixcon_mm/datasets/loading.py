@@ -134,7 +134,7 @@ def readable_images(
         count (int, optional): Stop at this many readable ones.
 
     Returns:
-        list[str | Path]: The readable ones of the paths, in their order.
+        list[str | Path]: The paths that can be read, in their order.
 
     Raises:
         UserError: If none can be read.

@@ -130,7 +130,7 @@ class SceneImageDataset(BaseDataset):
             idx = self._rand_another()
         raise UserError(
             f'{refused} images in a row from {folders} gave no two '
-            'overlapping crops, as very long and narrow images do: set '
+            'overlapping crops, as happens with long, narrow images: set '
             "on_no_overlap='center' in TwoViewRandomResizedCrop."
         )
 

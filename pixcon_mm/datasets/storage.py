@@ -36,7 +36,7 @@ def read_file(path: str, max_bytes: int, patience: float = PATIENCE) -> bytes:
 
     Raises:
         OSError: If this file cannot be read, while others can.
-        ValueError: If it is no regular file, or larger than ``max_bytes``.
+        ValueError: If it is not a regular file, or larger than ``max_bytes``.
         UserError: If the storage does not come back in time.
     """
     return patiently(partial(_read, max_bytes=max_bytes), path, patience)
@@ -120,7 +120,7 @@ def _read(path: str, max_bytes: int) -> bytes:
     with open(path, 'rb', opener=opener) as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
-            raise ValueError('it is no regular file')
+            raise ValueError('it is not a regular file')
         if found.st_size > max_bytes:
             raise ValueError(
                 f'it has {found.st_size / 1e6:.0f} MB, more than '

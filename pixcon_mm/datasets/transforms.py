@@ -19,7 +19,7 @@ from mmpretrain.registry import TRANSFORMS
 
 from pixcon_mm.errors import UserError
 
-# x1, y1, x2, y2 in pixels of the image; x2 and y2 lie outside of the box.
+# x1, y1, x2, y2 in pixels of the image; x2 and y2 lie outside the box.
 Box = tuple[int, int, int, int]
 OnNoOverlap = Literal['skip', 'center']
 
@@ -48,7 +48,7 @@ class TwoViewRandomResizedCrop(BaseTransform):
             the second crop before rounding; 0 admits crops without overlap.
         max_tries (int): Tries for each crop.
         on_no_overlap (str): What to do when all tries of the second crop
-            fail, as for one photograph in 10,000, and for one in ten of
+            fail: in one photograph of 10,000, and in one of ten among
             those with an aspect of 8:3. ``'skip'`` returns None, and the
             dataset takes another image; ``'center'`` uses the central crop
             for both views.

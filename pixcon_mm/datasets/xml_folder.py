@@ -38,7 +38,7 @@ class XMLFolderDataset(XMLDataset):
         name = img_info['img_id']
         if name not in self._images:
             raise UserError(
-                f'{as_line(self.ann_file)} lists {name}, and there is no '
+                f'{as_line(self.ann_file)} lists {name}, but there is no '
                 f'image of that name in '
                 f'{as_line(Path(self.sub_data_root, self.img_subdir))}.'
             )

@@ -139,7 +139,7 @@ def time_left(seconds: float | None) -> str:
 
 
 def three_digits(value: float) -> str:
-    """Write a number with three digits at least, without an exponent.
+    """Write a number with at least three digits, without an exponent.
 
     Example:
         >>> three_digits(1234.5), three_digits(12.345)

@@ -13,7 +13,7 @@ from pixcon_mm.errors import UserError
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return the model inside of a wrapper such as DDP's, or the model."""
+    """Return the model inside a wrapper such as DDP, or the model itself."""
     return model.module if is_model_wrapper(model) else model
 
 
@@ -135,7 +135,7 @@ class LayoutCheck:
     """Check that parameters, gradients and momenta have one memory layout.
 
     A fused optimiser reads parameter, gradient and momentum in the order of
-    memory. If their strides differ, as after a change of memory format that
+    memory. If their strides differ, say after a change of memory format that
     DistributedDataParallel did not see, it silently adds gradients to the
     wrong weights. The check runs before the first step, and before the second
     one, when there are momentum buffers.

@@ -11,7 +11,7 @@ from torch import nn
 
 
 def has_bfloat16() -> bool:
-    """Tell if the CPU has instructions for bfloat16 (AVX-512 or AMX)."""
+    """Check if the CPU has instructions for bfloat16 (AVX-512 or AMX)."""
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
@@ -47,7 +47,7 @@ class CpuAmpOptimWrapper(OptimWrapper):
     """OptimWrapper whose steps run under autocast to bfloat16 on the CPU.
 
     MMEngine's ``AmpOptimWrapper`` refuses to run without a GPU. bfloat16 has
-    the range of float32, so that no loss is scaled.
+    the range of float32, so losses are not scaled.
     """
 
     @contextmanager

@@ -64,10 +64,10 @@ def find_start(runner: Runner) -> Path | None:
     Damaged files are named in the log.
 
     Returns:
-        Path | None: None if there is none, and the run has to start.
+        Path | None: None if there is none, so the run starts from scratch.
 
     Raises:
-        UserError: If there are some, and none that can be resumed from.
+        UserError: If there are checkpoints, but none can be resumed from.
     """
     path, unfit = newest_checkpoint(Path(runner.work_dir))
     for reason in unfit.values():
@@ -184,8 +184,8 @@ def _restore_seed(runner: Runner, seed: int | None) -> None:
         return
     if asked is not None:
         runner.logger.warning(
-            f'The seed stays {seed}, that of the checkpoint; the config has '
-            f'{asked}, which holds for new runs.'
+            f"The checkpoint's seed, {seed}, stays in use; the config's, "
+            f'{asked}, is for new runs.'
         )
     runner._randomness_cfg.update(seed=seed)
     runner.set_randomness(**runner._randomness_cfg)
@@ -277,6 +277,6 @@ def _leave_behind(runner: Runner, path: Path) -> None:
     if others:
         aside = set_aside(work_dir, others)
         runner.logger.warning(
-            f'{", ".join(p.name for p in others)} did not lead to {path}: '
-            f'moved to {aside}.'
+            'The run does not continue '
+            f'{", ".join(p.name for p in others)}: moved to {aside}.'
         )

@@ -238,7 +238,7 @@ class PixConRunner(Runner):
                 'machines of a run need the same files.'
             )
         # A loop over iterations can repeat a few images without end, but
-        # would look for the first one for ever.
+        # with an empty data set it would search for ever.
         by_epoch = isinstance(loop, EpochBasedTrainLoop)
         if len(loader if by_epoch else loader.dataset) == 0:
             raise UserError(
@@ -343,7 +343,7 @@ class PixConRunner(Runner):
         """Continue from a checkpoint, a local file, with the current config.
 
         Raises:
-            UserError: If it is damaged, holds code, or is of another model.
+            UserError: If it is damaged, holds code, or is for another model.
         """
         restore_run(self, Path(filename))
         self._has_loaded = True

@@ -25,8 +25,8 @@ def restore_schedulers(
 ) -> list[str]:
     """Bring the schedulers of the current config to the run's position.
 
-    They are stepped from the start, as often as the run has done so far, so
-    that the config may have changed since.
+    They are stepped from the start, once for each step done so far, so that
+    the config may have changed since.
 
     Args:
         runner (Runner): Runner whose loop is at the position where it will
@@ -71,6 +71,6 @@ def restore_schedulers(
     if rate == before:
         return []
     return [
-        'The schedule has changed and is that of the config now: the '
-        f'learning rate is {rate:.6g} here, and was {before:.6g}.'
+        'The schedule has changed, and that of the config applies: the '
+        f'learning rate is now {rate:.6g} and was {before:.6g}.'
     ]

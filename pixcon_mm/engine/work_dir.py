@@ -53,7 +53,7 @@ def claim(
         lock.seek(0)
         raise UserError(
             f'{work_dir} is in use by another run ({lock.read().strip()}): '
-            'wait for its end, stop it, or choose another folder with '
+            'wait until it ends, stop it, or choose another folder with '
             '--work-dir.'
         ) from None
     except OSError:

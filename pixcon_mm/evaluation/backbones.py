@@ -122,7 +122,7 @@ def load_backbone(
     Args:
         arch (str): A config file with ``model.backbone``, of this project or
             of MMPretrain, MMDetection, MMSegmentation; a model of
-            torchvision, as ``'resnet50'``; or one of timm, as
+            torchvision (``'resnet50'``); or a model of timm, such as
             ``'timm:vit_small_patch16_224'``.
         pretrained (str | Path): A file of weights (a checkpoint of this
             project or of the release, an exported backbone, a state dict),
@@ -268,7 +268,7 @@ def _from_torchvision(name: str) -> dict:
     if not hasattr(net, 'features') or not hasattr(net, 'classifier'):
         raise UserError(
             'Feature maps of torchvision models are read from CNNs only, and '
-            f'{name} is not one: take timm:NAME.'
+            f'{name} is not one: use timm:NAME.'
         )
     net.classifier = nn.Identity()
     return dict(net=net, read=net.features)

@@ -35,7 +35,7 @@ class DenseData(Dataset):
             of other classes are ignored. By default all of the data set.
 
     Raises:
-        UserError: If the folder is no such tree, if an image has no mask, or
+        UserError: If the layout is unknown, if an image has no mask, or
             if a class is unknown or named twice.
     """
 

@@ -22,7 +22,7 @@ def stride_of(
         device (torch.device | str): Device of the network.
 
     Raises:
-        UserError: If the output is no feature map.
+        UserError: If the output is not a feature map.
     """
     with torch.no_grad():
         features = read(torch.zeros(1, 3, PROBE, PROBE, device=device))
@@ -47,7 +47,7 @@ def dilate(net: nn.Module, read: Read, stride: int) -> None:
     Args:
         net (nn.Module): The network, on the CPU, in eval mode.
         read (Callable): From images (B, 3, H, W) to features (B, D, h, w).
-        stride (int): Pixels a cell, a power of two.
+        stride (int): Pixels per cell, a power of two.
 
     Raises:
         UserError: If the network cannot be dilated to that stride.

@@ -99,7 +99,7 @@ def build_memory(
     num_classes, device = len(data.classes), backbone.mean.device
     cells = data.size[0] * data.size[1] // backbone.stride**2
     every = cells * len(indices)
-    # If size is no multiple of the images, the first ones give one cell more.
+    # If size is not a multiple of their number, the first give one more cell.
     # One of several processes may have no image.
     each, more = divmod(size or every, max(len(indices), 1))
     capacity = min(size or every, every)

@@ -39,7 +39,7 @@ def tree_of(root: Path) -> str:
     for kind, tree in TREES.items():
         if (root / tree.mark).exists():
             return kind
-    what = 'holds no labelled data' if root.is_dir() else 'is no folder'
+    what = 'holds no labelled data' if root.is_dir() else 'is not a folder'
     what = what if root.exists() else 'does not exist'
     trees = ''.join(
         f'\n  {kind}: {", ".join(tree.files)}' for kind, tree in TREES.items()

@@ -64,7 +64,7 @@ class FeatureQueue(nn.Module):
         self.count += added
 
     def get_extra_state(self) -> Tensor:
-        """Return ``count`` for the state dict, as a tensor of no dimension."""
+        """Return ``count`` for the state dict, as a tensor of shape ()."""
         return torch.tensor(self.count)
 
     def set_extra_state(self, state: Tensor) -> None:

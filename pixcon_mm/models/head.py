@@ -280,7 +280,7 @@ class PixConHead(BaseModule):
     def _monitors(
         self, nce: InfoNCETerms, query: Tensor, positive: Tensor
     ) -> dict[str, Tensor]:
-        """Return scalars that MonitorHook logs, as ``mon_pos_margin``."""
+        """Return scalars that MonitorHook logs, such as ``mon_pos_sim``."""
         temperature = self.loss_module.temperature
         return dict(
             pos_sim=nce.pos_logit.detach().mean() * temperature,

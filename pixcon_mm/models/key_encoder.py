@@ -1,4 +1,4 @@
-"""The momentum encoder that makes the keys, and its schedule."""
+"""The key encoder, a moving average of the query encoder; its schedule."""
 
 import copy
 import math
@@ -46,7 +46,7 @@ def cosine_momentum(progress: float, base: float, end: float) -> float:
 class KeyEncoder(nn.Module):
     """A copy of the query's backbone and neck that follows them slowly.
 
-    This is the momentum encoder; its neck has the momentum projectors. Its
+    Papers also call it the momentum encoder. Its neck has projectors too. Its
     parameters never get a gradient. Its batch norms keep running statistics
     of their own, since they see its own features.
 

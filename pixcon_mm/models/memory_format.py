@@ -11,7 +11,7 @@ VECTOR = 16
 
 
 def is_corrupted_by_channels_last(layer: nn.Module) -> bool:
-    """Tell if the weight gradient of a layer overruns memory on the CPU.
+    """Check if the weight gradient of a layer overruns memory on the CPU.
 
     oneDNN writes past the workspace of a strided 1x1 convolution whose input
     has fewer channels than a vector: the process dies or hangs, or the
@@ -43,7 +43,7 @@ def safe_memory_format(
             print_log(
                 f'channels_last=True is left out: {name}, a strided 1x1 '
                 f'convolution of {layer.weight.shape[1]} channels, would '
-                f'corrupt memory on the CPU; from {VECTOR} channels on it '
+                f'corrupt memory on the CPU; with {VECTOR} or more, it '
                 'is safe.',
                 logger='current',
                 level=logging.WARNING,

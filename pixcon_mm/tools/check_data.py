@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from pixcon_mm.cli import parse, prepare_config
+from pixcon_mm.classes import check_names
+from pixcon_mm.cli import parse_options, read_config
 from pixcon_mm.data_paths import LOADERS, check_data
 from pixcon_mm.datasets.labels import find_problems
 from pixcon_mm.errors import run_tool
@@ -19,13 +20,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='open all masks and images, not only 500 of each data set',
     )
-    return parse(parser, argv)
+    return parse_options(parser, argv)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Print all findings; exit with 1 if a run would fail."""
     args = parse_args(argv)
-    cfg = prepare_config(args, '')
+    cfg = read_config(args.config, args.cfg_options)
+    check_names(cfg)
     check_data(cfg, LOADERS)
     found = find_problems(cfg, LOADERS, everything=args.all)
     for level, sentence in found:

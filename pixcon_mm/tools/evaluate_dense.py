@@ -78,7 +78,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='side of the crops for correspondence (224)',
     )
     add('--classes', nargs='+', help='class names to evaluate (all)')
-    add('--train-split', default='train', help="VOC's list, as trainaug")
+    add('--train-split', default='train', help="VOC's list, or trainaug")
     add('--val-split', default='val', help='list of the images to test')
     add('--train-images', type=at_least(1), help='take this many at random')
     add('--val-images', type=at_least(1), help='take this many at random')
@@ -169,7 +169,7 @@ def main(argv: list[str] | None = None) -> None:
         for key in ('mean', 'std')
     )
     order = known['channel_order']
-    print(f'input: {order}, less {mean}, divided by {std}')
+    print(f'input: {order}, minus {mean}, divided by {std}')
     # Imports MMPretrain, which takes seconds.
     from pixcon_mm.evaluation.protocols import PROTOCOLS, prepare
 

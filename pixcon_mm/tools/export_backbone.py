@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
             args.arch, args.checkpoint, prefix=args.prefix
         )
         content, error = to_onnx(backbone)
-        write(out, content, f'onnx, as PyTorch within {error:.0e}')
+        write(out, content, f'onnx, like PyTorch within {error:.0e}')
         return
     bare = read_backbone(args.checkpoint, args.prefix)
     depth = resnet_depth(bare)
@@ -105,7 +105,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     args = parser.parse_args(argv)
     if (args.format == 'onnx') != bool(args.arch):
-        parser.error('--format onnx needs --arch, and no other format has it')
+        parser.error('--format onnx needs --arch, which no other format takes')
     return args
 
 
@@ -131,7 +131,7 @@ def check_name(out: Path, checkpoint: Path, file_format: str) -> None:
 
 
 def read_backbone(checkpoint: Path, prefix: str | None) -> dict[str, Tensor]:
-    """Return the tensors of the backbone, with names without prefix."""
+    """Return the tensors of the backbone, under names without a prefix."""
     tensors = load_tensors(checkpoint)
     backbone = backbone_tensors(tensors, prefix)
     places = nested_resnets(tensors)

@@ -115,7 +115,7 @@ def list_names(src: Path, dst: Path) -> list[str]:
     """List relative paths of the images.
 
     Raises:
-        UserError: If DST is inside of SRC, or two copies would have the same
+        UserError: If DST is inside SRC, or two copies would have the same
             name.
     """
     visited: set[str] = set()

@@ -53,7 +53,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=at_least(1),
         default=20,
         metavar='N',
-        help='number of pictures in --show-dir, from all of the test set; '
+        help='number of pictures in --show-dir, spread over the test set; '
         'default: %(default)s',
     )
     parser.add_argument(

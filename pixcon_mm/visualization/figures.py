@@ -277,8 +277,8 @@ def browse_figure(views: np.ndarray, names: Sequence[str]) -> Figure:
     figure = new_figure(
         'Views from the training pipeline',
         f'Each row has {pairs} samples of the {members} views of a '
-        'photograph, with all changes of colour, including those made on the '
-        'device.',
+        'photograph, with all colour augmentation, including that done on '
+        'the device.',
         (1.5 * width + 0.6, 1.6 * count + 1),
     )
     axes = figure.subplots(count, width, squeeze=False)

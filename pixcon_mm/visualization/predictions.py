@@ -159,7 +159,7 @@ def limit_detections(sample: Any) -> str:
     good = scores >= MIN_SCORE
     if good.any():
         sample.pred_instances = found[good]
-        return f'prediction: {int(good.sum())} of at least {MIN_SCORE:.0%}'
+        return f'prediction: {int(good.sum())}, score {MIN_SCORE:.0%} or more'
     best = scores.argsort(descending=True)[:AT_LEAST]
     sample.pred_instances = found[best]
     if not len(best):

@@ -158,13 +158,6 @@ TWO = pretraining(
     length=5,
     processes=2,
 )
-TWO_BY_EPOCH = pretraining(
-    'on two processes by epoch',
-    by_epoch(keep=1),
-    *(40, 5),
-    length=5,
-    processes=2,
-)
 DETECTION = Recipe(
     'detection fine-tuning',
     'detection/mask-rcnn_r18-fpn_demo.py',

@@ -66,7 +66,7 @@ def test_from_the_command_line_to_the_table(run, words, names):
     if words[0] == 'scale':
         alone, apart, together = times(record).values()
         assert record['ratios'] == {
-            'share of the step that is exchange of gradients': pytest.approx(
+            'share of the step spent exchanging gradients': pytest.approx(
                 1 - apart / together
             ),
             'efficiency of 2 processes': pytest.approx(alone / together),

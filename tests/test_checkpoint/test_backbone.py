@@ -226,7 +226,7 @@ def test_settings_of_solo_learn(model, net, average, tmp_path, monkeypatch):
 
 
 def test_only_one_of_two_has_the_shapes(model, net, tmp_path):
-    """A wider teacher is no choice."""
+    """A teacher of another width does not fit."""
     wide = {n: torch.cat([t, t]) if t.dim() else t for n, t in net.items()}
     torch.save(dict(teacher=wide, student=net), tmp_path / 'a.pth')
     assert "under 'student.'" in start_from(tmp_path / 'a.pth', model)
@@ -240,7 +240,7 @@ def test_only_one_of_two_has_the_shapes(model, net, tmp_path):
         (lambda t: t.update({'conv1.bias': torch.ones(8)}), 'no place for 1'),
     ],
 )
-def test_a_lack_is_named_with_keys_and_place(
+def test_a_missing_part_is_named_with_keys_and_place(
     change, problem, model, net, tmp_path
 ):
     before = {n: t.clone() for n, t in model.backbone.state_dict().items()}

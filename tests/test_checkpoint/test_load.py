@@ -157,7 +157,7 @@ def test_files_without_weights(content, problem, tmp_path):
         load_tensors(path)
 
 
-def test_a_torchscript_program_is_no_file_of_weights(tmp_path):
+def test_a_torchscript_program_is_refused(tmp_path):
     path = tmp_path / 'program.pt'
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
     with pytest.raises(UserError, match='TorchScript program'):

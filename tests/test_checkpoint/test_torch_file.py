@@ -43,7 +43,7 @@ def test_a_whole_file(path):
 
 
 def test_any_flipped_byte_is_found_or_harmless(path):
-    """Harmless are dates and paddings, which nobody reads."""
+    """Only dates and padding, which nothing reads, are harmless."""
     whole, refused, harmless = path.read_bytes(), 0, 0
     rng = np.random.default_rng(0)
     places = rng.choice(len(whole), size=400, replace=False)

@@ -27,7 +27,7 @@ def write_pictures(folder, count, **options):
 
 
 def broken_files():
-    """Bytes of files that are no complete image, by name."""
+    """Bytes of files that are not complete images, by name."""
     big = picture(1, 256, 192)
     jpeg = encode(big, 'JPEG', quality=95)
     progressive = encode(big, 'JPEG', quality=95, progressive=True)

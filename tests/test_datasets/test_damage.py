@@ -93,7 +93,7 @@ def test_several_pictures_in_a_file(photograph):
     same(both, expected)
 
 
-def test_damaged_text_in_a_png_is_no_damage(photograph):
+def test_damaged_text_in_a_png_does_not_matter(photograph):
     notes = PngInfo()
     notes.add_text('Author', 'somebody')
     content = encode(photograph, 'PNG', pnginfo=notes)

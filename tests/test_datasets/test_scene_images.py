@@ -121,7 +121,7 @@ def test_missing_folder_shows_the_tree(tmp_path, many):
         (__file__, 'test_scene_images.py.* is not a folder'),
     ],
 )
-def test_what_is_no_folder_is_refused(root, words):
+def test_a_path_that_is_not_a_folder_is_refused(root, words):
     with pytest.raises(UserError, match=words):
         build(root)
 

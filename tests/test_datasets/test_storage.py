@@ -79,7 +79,7 @@ def missing(path):
     return caught.value
 
 
-def test_one_missing_file_is_no_outage(tmp_path):
+def test_one_missing_file_is_not_an_outage(tmp_path):
     (tmp_path / 'store').mkdir()
     (tmp_path / 'store/2.jpg').touch()
     (tmp_path / 'link.jpg').symlink_to(tmp_path / 'store/1.jpg')
@@ -112,7 +112,7 @@ def test_a_missing_folder_is_an_outage(tmp_path):
 
 @pytest.mark.parametrize('through_link', [False, True])
 @pytest.mark.parametrize('kind', ['fifo', 'zero', 'folder', 'socket'])
-def test_what_is_no_file_is_refused_at_once(
+def test_a_path_that_is_not_a_file_is_refused_at_once(
     tmp_path, monkeypatch, kind, through_link
 ):
     monkeypatch.chdir(tmp_path)  # addresses of sockets are short

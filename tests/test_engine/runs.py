@@ -126,7 +126,7 @@ def config(folder, name, *changes):
         runtime_info=dict(type='DeferredRuntimeInfoHook'),
         reproducible_resume=dict(type='ReproducibleResumeHook'),
         logger=dict(type='LoggerHook', interval=1),
-        # They leave models alone that have no use for them, as the toy.
+        # These do nothing for models such as the toy.
         key_encoder=dict(type='KeyEncoderUpdateHook'),
         monitors=dict(type='MonitorHook'),
         checkpoint=dict(

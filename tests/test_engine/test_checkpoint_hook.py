@@ -77,7 +77,7 @@ def test_the_old_one_is_there_until_the_new_one_is_whole(tmp_path, calls):
     assert calls == [name for name in before for _ in range(2)]
 
 
-def test_so_many_are_kept_also_of_a_resumed_run(tmp_path):
+def test_a_resumed_run_keeps_as_many_files(tmp_path):
     size = dict(train_dataloader=dict(dataset=dict(size=10)))
     cfg = [config(tmp_path, 'run', hook(max_keep_ckpts=3), size) for _ in '01']
     runner, _ = train(cfg[0])
@@ -160,7 +160,7 @@ def test_the_best_of_a_copied_folder_is_its_own(tmp_path, kinds):
     )
 
 
-def test_what_a_signal_or_a_kill_has_left_goes_with_the_next(tmp_path):
+def test_leftovers_of_a_stopped_run_are_removed_by_the_next(tmp_path):
     options = hook(by_epoch=True, max_keep_ckpts=1)
 
     def leave(runner):

@@ -80,7 +80,7 @@ def test_schedule_queues_and_monitors(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures('collapse')
-def test_similar_features_of_random_weights_are_no_collapse(tmp_path):
+def test_similar_features_of_random_weights_are_not_a_collapse(tmp_path):
     runner, records = run(tmp_path)
     assert len(records) == 6
     assert 'Features have collapsed' not in log_of(runner)
@@ -131,7 +131,7 @@ def test_effective_rank_is_of_the_cells_of_logged_iterations(
 
     def loss(model, inputs, geometry):
         with torch.no_grad():
-            # In train mode, as the model's own: statistics are the batch's.
+            # In train mode, like the model: statistics are the batch's.
             maps.append([model.backbone(view)[-1] for view in inputs])
         return forward(model, inputs, geometry)
 

@@ -126,7 +126,7 @@ class Killed(Exception):
     """Stands for a kill during the estimation."""
 
 
-def test_a_run_that_is_killed_in_it_is_resumed_to_the_same_end(tmp_path):
+def test_a_run_killed_during_the_estimate_resumes_to_the_same_end(tmp_path):
     def kill(runner):
         raise Killed
 

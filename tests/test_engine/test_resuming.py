@@ -84,7 +84,7 @@ def check_starts(tmp_path, *changes, some=range(1, 8)):
         assert_continues(seen, expected, start)
         known = run.message_hub.get_scalar('train/loss').data[0]
         assert known.tolist() == history
-        for words in ('now and was', 'has changed', 'The seed stays'):
+        for words in ('now and was', 'has changed', 'stays in use'):
             assert words not in log_of(run)
 
 
@@ -138,7 +138,7 @@ def test_another_schedule_is_followed_as_if_from_the_start(
             assert group == expected.groups[now], (start, now)
     if name != 'none':
         log = log_of(run)
-        assert 'The schedule has changed and is that of the config' in log
+        assert 'The schedule has changed, and that of the config' in log
         changed = 'initial_lr is 0.03 now and was 0.1.' in log
         assert changed == (other == 'rate')
 
@@ -154,7 +154,7 @@ def test_settings_of_the_optimiser_are_the_configs(tmp_path):
     log = log_of(run)
     assert 'weight_decay is 0.5 now and was 0.01.' in log
     assert 'momentum is 0.3 now and was 0.9.' in log
-    # The kernel is no setting of the training.
+    # The choice of a kernel is not a setting of the training.
     assert 'foreach is' not in log
     assert list(seen.states) == [5, 6, 7, 8]
 
@@ -275,7 +275,7 @@ ADAM = dict(optimizer=dict(_delete_=True, type='Adam', lr=0.1))
         (add, 'no place for 1 tensor of the file, the first is head'),
     ],
 )
-def test_what_cannot_follow_is_refused(tmp_path, change, words):
+def test_changes_that_cannot_be_resumed_are_refused(tmp_path, change, words):
     whole, _ = train(config(tmp_path, 'whole'))
     path, changes = checkpoint(whole, 'iter_4'), [change]
     if callable(change):
@@ -321,7 +321,7 @@ def test_class_names_in_another_order_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['gone.pth', 'https://host/epoch_1.pth'])
-def test_what_is_no_local_file_is_refused(tmp_path, name):
+def test_a_path_that_is_not_a_local_file_is_refused(tmp_path, name):
     with pytest.raises(UserError, match='There is no checkpoint'):
         resume(config(tmp_path, 'run'), name)
 
@@ -379,7 +379,7 @@ def test_a_checkpoint_of_mmengines_runner_continues(tmp_path, by):
         assert words not in log_of(run)
 
 
-def test_a_damaged_newest_one_is_passed_over(tmp_path):
+def test_a_damaged_newest_checkpoint_is_skipped(tmp_path):
     whole, expected = train(config(tmp_path, 'run'))
     newest, cut = checkpoint(whole, 'iter_8'), checkpoint(whole, 'iter_7')
     data = bytearray(newest.read_bytes())
@@ -394,7 +394,7 @@ def test_a_damaged_newest_one_is_passed_over(tmp_path):
         assert words in log_of(run)
 
 
-def test_nothing_whole_is_no_fresh_start(tmp_path):
+def test_a_run_with_only_damaged_checkpoints_does_not_start_over(tmp_path):
     whole, _ = train(config(tmp_path, 'run'))
     for path in Path(whole.work_dir).glob('*.pth'):
         path.write_bytes(path.read_bytes()[:500])
@@ -412,13 +412,13 @@ def test_a_named_one_that_is_damaged_is_not_replaced_by_another(tmp_path):
         resume(config(tmp_path, 'run'), path)
 
 
-def test_checkpoints_that_went_further_are_left_behind(tmp_path):
+def test_later_checkpoints_are_moved_aside(tmp_path):
     whole, expected = train(config(tmp_path, 'run'))
     run, seen = resume(config(tmp_path, 'run'), checkpoint(whole, 'iter_5'))
     assert_continues(seen, expected, 5)
     further = ['iter_6.pth', 'iter_7.pth', 'iter_8.pth']
     assert names(tmp_path / 'run/old-1') == further
-    assert f'{", ".join(further)} did not lead to' in log_of(run)
+    assert f'not continue {", ".join(further)}: moved' in log_of(run)
     # Those of another folder stay where they are.
     before = names(run)
     resume(config(tmp_path, 'other'), checkpoint(whole, 'iter_5'))

@@ -3,7 +3,6 @@
 import os
 import socket
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -82,7 +81,7 @@ def test_another_total_batch_gives_one_warning(
     total = batch * steps
     assert log.count(f'total batch {total} = 1 process x {batch} images') == 1
     assert log.count('x 2 accumulated batches;') == (steps == 2)
-    assert log.count(f'8 images, {8 // batch} iterations an epoch') == 1
+    assert log.count(f'8 images, {8 // batch} iterations per epoch') == 1
     assert log.count('learning rate 0.4;') == 1
     about = [x for x in log.splitlines() if 'The total batch is' in x]
     assert len(about) == warnings
@@ -102,7 +101,7 @@ def test_an_epoch_of_an_endless_sampler_is_that_of_all_processes(cfg):
     runner._train_loop = runner.build_train_loop(cfg.train_cfg)
     runner.optim_wrapper = runner.build_optim_wrapper(cfg.optim_wrapper)
     RunSummaryHook().before_train(runner)
-    assert '8 images, 2 iterations an epoch, 2 in all;' in log_of(runner)
+    assert '8 images, 2 iterations per epoch, 2 in all;' in log_of(runner)
 
 
 def test_auto_scale_lr_counts_accumulation(cfg):
@@ -190,7 +189,7 @@ def test_more_processes_than_gpus(monkeypatch, rank):
     assert caught.value.is_own == (rank == 2)
 
 
-def test_schedule_longer_than_the_run_is_said(cfg):
+def test_a_schedule_longer_than_the_run_is_reported(cfg):
     _, log = train(cfg)
     assert 'but param_scheduler.' not in log
     cfg.train_cfg.max_epochs = 1
@@ -203,34 +202,21 @@ def test_schedule_longer_than_the_run_is_said(cfg):
     assert log.count('(MultiStepLR) is for 6: override its end') == 1
 
 
-def test_nothing_to_resume_is_said(cfg):
+def test_a_run_with_nothing_to_resume_says_so(cfg):
     cfg.resume = True
     _, log = train(cfg)
     assert log.count('to resume: the run starts from the beginning') == 1
 
 
-@pytest.mark.parametrize('dtype', ['float16', 'bfloat16'])
-def test_only_float16_is_scaled(monkeypatch, dtype):
-    built = []
+@pytest.mark.parametrize(
+    ('dtype', 'expected'),
+    [('float16', 'dynamic'), ('bfloat16', dict(enabled=False))],
+)
+def test_only_float16_is_scaled(monkeypatch, dtype, expected):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    monkeypatch.setattr(
-        'mmengine.runner.Runner.build_optim_wrapper',
-        lambda self, options: built.append(options) or wrapper,
-    )
-    runner = PixConRunner.__new__(PixConRunner)
-    runner.model = torch.nn.Linear(1, 1)
-    optimizer = torch.optim.SGD(runner.model.parameters(), 0.1)
-    wrapper = SimpleNamespace(optimizer=optimizer)
-    runner.build_optim_wrapper(
-        dict(
-            type='AmpOptimWrapper',
-            dtype=dtype,
-            loss_scale='dynamic',
-            optimizer=dict(type=torch.optim.SGD, lr=0.1),
-        )
-    )
-    expected = 'dynamic' if dtype == 'float16' else dict(enabled=False)
-    assert built[0]['loss_scale'] == expected
+    wrapper = dict(type='AmpOptimWrapper', dtype=dtype, loss_scale='dynamic')
+    fitted = precision.fit_precision(wrapper)
+    assert fitted == dict(wrapper, loss_scale=expected)
 
 
 def test_code_in_a_checkpoint_is_refused(cfg, tmp_path):
@@ -282,7 +268,7 @@ def test_weights_are_loaded_as_far_as_they_fit(cfg, tmp_path):
     assert '2 tensors of the model start random, because ' in log
 
 
-def test_weights_of_which_none_fits_are_refused(cfg, tmp_path):
+def test_weights_that_do_not_fit_at_all_are_refused(cfg, tmp_path):
     path = tmp_path / 'weights.pth'
     torch.save({'conv1.weight': torch.zeros(1)}, path)
     cfg.load_from = str(path)

@@ -125,7 +125,7 @@ def test_it_is_found_before_a_checkpoint_is_written(tmp_path):
     assert list(seen.states) == [3, 4, 5, 6, 7, 8]
 
 
-def test_a_part_that_is_no_loss_may_be_anything(tmp_path):
+def test_a_value_that_is_not_a_loss_may_be_anything(tmp_path):
     class Accuracy(Hook):
         priority = 'HIGHEST'
 
@@ -159,7 +159,7 @@ def test_the_norm_of_the_gradient_is_logged(tmp_path):
     assert set(lengths) == {HISTORY}
 
 
-def test_with_clipping_the_norm_is_that_from_before(tmp_path):
+def test_the_norm_before_clipping_is_logged(tmp_path):
     clip = dict(optim_wrapper=dict(clip_grad=dict(max_norm=1e-3)))
     run, _ = train(config(tmp_path, 'clipped', clip))
     (first, *_) = run.message_hub.get_scalar('train/grad_norm').data[0]
@@ -197,7 +197,7 @@ def feed(hook, runner, losses):
         runner.iter += 1
 
 
-def test_under_a_scaler_single_ones_are_counted():
+def test_with_a_scaler_single_skipped_steps_are_counted():
     hook, runner = DeferredRuntimeInfoHook(), scaled_runner()
     feed(hook, runner, [1.0, NAN, 2.0, INF, INF, 3.0])
     # Averages of the log are of finite values.
@@ -209,7 +209,7 @@ def test_under_a_scaler_single_ones_are_counted():
     assert 'skipped by the loss scaler, which is normal' in runner.lines[-1]
 
 
-def test_under_a_scaler_many_in_a_row_end_the_run():
+def test_with_a_scaler_many_skipped_steps_in_a_row_end_the_run():
     hook, runner = DeferredRuntimeInfoHook(), scaled_runner()
     for _ in range(3):
         feed(hook, runner, [NAN] * MAX_SKIPPED + [1.0])

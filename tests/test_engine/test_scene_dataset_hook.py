@@ -120,7 +120,7 @@ def test_a_full_disk_is_not_the_end(dataset, tmp_path, caplog):
     assert 'No list of them was written (' in record.getMessage()
 
 
-def test_later_finds_are_named_alone(dataset, tmp_path, caplog):
+def test_only_new_broken_images_are_named(dataset, tmp_path, caplog):
     hook = SceneDatasetHook()
     for index in (0, None, 2):
         if index is not None:
@@ -137,7 +137,7 @@ def test_later_finds_are_named_alone(dataset, tmp_path, caplog):
     assert found == ['000.png', '002.png']
 
 
-def test_finds_of_other_ranks_are_taken_over(
+def test_broken_images_of_other_ranks_are_taken_over(
     dataset, tmp_path, monkeypatch, caplog
 ):
     other = torch.tensor([0, 0, 1, 1], dtype=torch.uint8)

@@ -115,7 +115,7 @@ def test_signals_close_together_are_one(monkeypatch):
     os.kill(os.getpid(), signal.SIGINT)
     assert request.signal_name == 'SIGTERM'
     now[0] += SAME_REQUEST
-    # As if nobody listened.
+    # As if nothing listened.
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
 

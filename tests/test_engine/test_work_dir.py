@@ -110,7 +110,7 @@ def test_a_new_folder_and_what_a_killed_write_has_left(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['file', 'file/a/b'])
-def test_a_folder_that_cannot_be_is_a_sentence(tmp_path, name):
+def test_an_impossible_folder_gives_a_sentence(tmp_path, name):
     (tmp_path / 'file').write_bytes(b'mine')
     text = sentence_of(claim, tmp_path / name, False, False)
     assert f'Work directory {tmp_path / name} cannot be written (' in text
@@ -118,7 +118,7 @@ def test_a_folder_that_cannot_be_is_a_sentence(tmp_path, name):
     assert (tmp_path / 'file').read_bytes() == b'mine'
 
 
-def test_a_file_system_without_locks_is_no_error(tmp_path, monkeypatch):
+def test_a_file_system_without_locks_is_not_an_error(tmp_path, monkeypatch):
     def lockf(*args):
         raise OSError(37, 'No locks available')
 

@@ -77,7 +77,7 @@ def grey(change):
         (lambda m, i: i.write_bytes(b'x'), ['train0.jpg', 'every image']),
     ],
 )
-def test_spoiled_files_are_named(spoil, words, tmp_path):
+def test_damaged_files_are_named(spoil, words, tmp_path):
     root = make_voc(tmp_path)
     spoil(
         root / 'SegmentationClass/train0.png', root / 'JPEGImages/train0.jpg'

@@ -94,7 +94,7 @@ def test_memory_holds_labelled_cells_of_every_image(tmp_path):
     assert (distance.argmin(dim=1) // 24).tolist() == [
         *(0, 0, 0, 1, 1, 1, 2, 2, 3, 3)
     ]
-    # As of a process more than there are images.
+    # A rank that has no images, when there are more processes than images.
     for size in (10, None):
         none = build_memory(Colours(), data, [], size)
         assert (none.features.shape, none.labels.shape) == ((0, 3), (0, 21))

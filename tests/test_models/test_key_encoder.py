@@ -1,4 +1,4 @@
-"""The momentum encoder against the formula, parameter by parameter."""
+"""The key encoder against the formula, parameter by parameter."""
 
 import math
 

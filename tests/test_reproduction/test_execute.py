@@ -108,7 +108,7 @@ def test_after_a_failure_others_continue(tmp_path, fake_tools):
     assert [attempt['exit'] for attempt in attempts] == [1, 0]
 
 
-def test_a_work_dir_that_cannot_be(tmp_path, fake_tools):
+def test_an_impossible_work_dir(tmp_path, fake_tools):
     (tmp_path / 'file').touch()
     for folder in (tmp_path / 'file', '/proc/nowhere'):
         with pytest.raises(UserError, match=f'{folder}.*another work_dir'):
@@ -254,7 +254,7 @@ def test_a_config_edited_while_it_runs(tmp_path, fake_tools):
     assert own.why == 'auto_scale_lr.a was 1, is 2'
 
 
-def test_one_that_cannot_start_does_not_stop_the_others(
+def test_a_run_that_cannot_start_does_not_stop_the_others(
     tmp_path, fake_tools, monkeypatch
 ):
     real = execute_module.build_command

@@ -57,7 +57,7 @@ def test_mistakes_are_named_with_their_line(tmp_path, line, reason):
         read(tmp_path, GOOD, line)
 
 
-def test_files_that_are_no_table(tmp_path):
+def test_files_that_are_not_a_table(tmp_path):
     for field in ('"p"q', '"p'):
         with pytest.raises(UserError, match=r'not valid CSV after line \d'):
             read(tmp_path, GOOD, f'b,{field},M,COCO,800,AP,5,s')

@@ -221,7 +221,7 @@ def test_script_is_safe_whatever_its_words_hold(tmp_path, monkeypatch):
 def test_redo_reaches_the_jobs(tmp_path, box, fake_tools):
     status = status_of(tmp_path, **ONE_SEED)
     execute(status, Selection(), lambda _: None)
-    # What is complete is no job, and nobody waits for it.
+    # Complete runs get no job, and no other job waits for them.
     (status.run_dir(status.runs[TEST]).path / 'metrics.json').unlink()
     submit(status_of(tmp_path, **ONE_SEED), Selection(), 'plan.yaml')
     assert [(name, job[1]) for name, job in jobs(box).items()] == [(TEST, [])]

@@ -134,7 +134,9 @@ def stop(*_):
     raise KeyboardInterrupt
 
 
-def test_a_begun_finetuning_needs_no_lost_checkpoint(done, fake_tools):
+def test_a_started_finetuning_does_not_need_a_lost_checkpoint(
+    done, fake_tools
+):
     run_dir = done().run_dir(done().runs[FINETUNED])
     (run_dir.path / 'metrics.json').unlink()
     (run_dir.path / 'epoch_3.pth').unlink()

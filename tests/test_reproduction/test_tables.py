@@ -88,7 +88,7 @@ def make_page(tables, missing=()):
         ([float('nan')], 1, 'nan (1)'),
     ],
 )
-def test_a_cell_says_how_many_seeds_it_is_of(values, wanted, text):
+def test_a_cell_shows_its_number_of_seeds(values, wanted, text):
     cell = Cell(values, wanted)
     assert str(cell) == text
     (line,) = csv_lines([table_of(Row(OURS, {BOX.key: cell}))])
@@ -234,7 +234,7 @@ def test_bars_are_the_means_with_deviations_seeds_and_published_numbers():
     assert charts.draw_bars(EMPTY, BOX, styles) is None
 
 
-def test_bars_of_what_is_no_number():
+def test_bars_without_a_finite_number():
     rows = [
         Row(
             RowKey(title, 'COCO', 1),

@@ -25,7 +25,7 @@ def check(errors=(), cuda='13.0', gpus=1, machine=(), **versions):
     return check_env.problems(found, **{**MACHINE, **dict(machine)})
 
 
-def test_nothing_is_wrong_where_all_is_well():
+def test_a_healthy_environment_has_no_problems():
     assert check() == {}
 
 

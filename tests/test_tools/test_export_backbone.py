@@ -201,7 +201,7 @@ def test_onnx(run, checkpoint, resnet):
     onnxruntime = pytest.importorskip('onnxruntime')
     options = (checkpoint, '--format', 'onnx', '--arch', 'resnet18')
     path = checkpoint.with_name('epoch_2_onnx.onnx')
-    assert f'wrote {path} (onnx, as PyTorch within ' in run(*options)
+    assert f'wrote {path} (onnx, like PyTorch within ' in run(*options)
     assert onnxruntime.InferenceSession(path)
 
 

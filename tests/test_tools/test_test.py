@@ -134,7 +134,7 @@ def test_nothing_is_loaded_over_the_checkpoint(trained, tmp_path):
         assert found == pytest.approx(expected), case
 
 
-def test_values_that_are_no_numbers(trained, tmp_path, monkeypatch, capsys):
+def test_values_that_are_not_numbers(trained, tmp_path, monkeypatch, capsys):
     config, checkpoint, _ = trained
     out = tmp_path / 'metrics.json'
 

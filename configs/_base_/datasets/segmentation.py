@@ -1,4 +1,4 @@
-"""Loaders of segmentation data, 4 images a GPU, in crops of 512 x 512.
+"""Loaders of segmentation data, 4 images per GPU, in crops of 512 x 512.
 
 The pipelines are those of MMSegmentation's ade20k.py; data sets of other
 sizes put theirs together from the same steps.

@@ -34,7 +34,7 @@ def check_coco(source: Source, report: Report) -> None:
 
     What MMDetection's ``CocoDataset`` leaves out silently (boxes outside the
     image or of no area, other categories) is counted; what it cannot read
-    stops.
+    stops the run.
 
     Args:
         source (Source): A data set that reads COCO-style JSON.
@@ -125,7 +125,7 @@ def _check_ids(content: CocoFile, report: Report) -> None:
                 STOP,
                 f'{counted(len(doubles), f"{what} id")} '
                 f'{"are" if len(doubles) > 1 else "is"} given more than once '
-                f'(id {doubles[0]} {counts[doubles[0]]} times): give each of '
+                f'(id {doubles[0]}: {counts[doubles[0]]} times): give each of '
                 f'{key!r} a number of its own, and change what refers to it.',
             )
     names = Counter(c.name for c in content.categories)

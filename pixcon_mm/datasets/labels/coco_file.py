@@ -90,7 +90,7 @@ def read_coco(
         needed (tuple[str, ...]): Keys that every annotation must have.
 
     Raises:
-        UserError: If it is damaged or not made as COCO's, or an image or an
+        UserError: If it is damaged or not in COCO's format, or an image or an
             annotation lacks a key.
     """
     name = as_line(path)

@@ -17,8 +17,8 @@ NUMBERS = b'[]0123456789.,+-eE \n\r\t'
 # Problems of segmentations, and what to do.
 NONE = 'has no segmentation'
 SHORT = 'has a polygon of fewer than three points'
-FLAT = 'has a segmentation that is no list of lists of numbers'
-SIZE = 'has an RLE of another size than the image'
+FLAT = 'has a segmentation that is not a list of lists of numbers'
+SIZE = 'has an RLE whose size is not that of the image'
 OTHER = 'has a segmentation that is neither polygons nor RLE'
 ADVICE = {
     NONE: 'a Mask R-CNN needs one for each object, so add them, or use a '
@@ -166,7 +166,7 @@ def _problem(
         image = f'in an image of height {height} and width {width}'
         return SIZE, f', size {size} {image}{swapped}', True
     if isinstance(counts, list) and {*map(type, counts)} - {int, float}:
-        return OTHER, ', "counts" that are no numbers', True
+        return OTHER, ', "counts" that are not numbers', True
     if isinstance(counts, list) and sum(counts) != height * width:
         image = f'in an image of {height * width}'
         return SIZE, f', counts of {sum(counts)} pixels {image}', True

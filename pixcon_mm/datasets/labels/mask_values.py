@@ -64,7 +64,8 @@ def check_values(
     if wrong:
         mask = next(m for m in masks if m.counts[wrong[0]])
         part = mask.counts[wrong[0]] / mask.counts.sum()
-        minus = ' less one' if dataset.reduce_zero_label else ''
+        shifted = f', which counts as {labels[wrong[0]]}'
+        minus = shifted if dataset.reduce_zero_label else ''
         report.add(
             STOP,
             f'{as_line(mask.path)} has the value {wrong[0]} ({part:.1%} of '

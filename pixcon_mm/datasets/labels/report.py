@@ -78,8 +78,8 @@ class Report:
 def state_of(path: str) -> list[int]:
     """Return size (bytes) and times of change (ns), zeros if missing.
 
-    A copy may keep the first time, that of its original's content, but not
-    the second one, that of the file's entry in the file system.
+    A copy may keep the first time, when its original was modified, but not
+    the second one, when the file's entry in the file system changed.
     """
     try:
         found = os.stat(path)

@@ -129,7 +129,7 @@ def _build(leaf: dict, loader: str) -> Any:
     try:
         return DATASETS.build(dict(leaf, lazy_init=True, pipeline=[]))
     except (TypeError, KeyError):
-        return None  # the runner meets it, too, and explains it
+        return None  # the runner raises it again, with an explanation
     except ValueError as error:
         # MMSegmentation's, about class names or colours.
         raise UserError(

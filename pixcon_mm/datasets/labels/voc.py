@@ -129,7 +129,7 @@ def _read(
         size = true_size
     used = 0
     for name, corners, is_difficult in objects:
-        box = [int(corner) for corner in corners]  # as MMDetection
+        box = [int(corner) for corner in corners]  # as in MMDetection
         found.names[name] += 1
         if name in source.classes:
             used += 1

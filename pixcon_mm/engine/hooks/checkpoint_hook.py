@@ -1,4 +1,4 @@
-"""Regular checkpoints, of which at least one is complete at any time."""
+"""Regular checkpoints; at least one of them is complete at any time."""
 
 from pathlib import Path
 

@@ -25,7 +25,7 @@ BATCH_SIZE = 32
 class DenseProbeHook(Hook):
     """Evaluate the frozen backbone after every few epochs.
 
-    Correspondence of two crops of photographs of the training set, which
+    Measures correspondence of two crops of training photographs, which
     needs no labels; with ``data_root`` also dense nearest neighbours on a
     small part of a labelled tree (docs/evaluation.md, section 6). Results
     are logged beside the loss as ``probe_recall_at_1``,

@@ -18,7 +18,7 @@ class MatchPictureHook(Hook):
 
     The images and their views are the same each time; the figures are those
     of ``tools/visualize.py`` (docs/evaluation.md, section 7). They go to all
-    backends of the runner's visualizer, as TensorBoard and ``vis_data/`` of
+    backends of the runner's visualizer: TensorBoard and ``vis_data/`` of
     the work directory. The training is the same, bit for bit, with and
     without it.
 

@@ -1,6 +1,6 @@
 """Monitors of what the loss does not show: similarities, weights, collapse.
 
-The way of a value: ``PixConHead`` computes it, ``PixCon.loss`` keeps it in
+The path of a value: ``PixConHead`` computes it, ``PixCon.loss`` keeps it in
 ``monitors``, this hook puts it into MMEngine's message hub as ``mon_<name>``,
 and ``ReadableLogProcessor`` prints it without the prefix.
 """

@@ -28,7 +28,7 @@ class PreciseBatchNormHook(Hook):
     section 3. For loops that count iterations.
 
     A checkpoint is saved before the last iteration and removed after the
-    run: one that is killed during the estimation repeats that iteration and
+    run: a run that is killed meanwhile repeats only the last iteration and
     the estimation.
 
     Args:

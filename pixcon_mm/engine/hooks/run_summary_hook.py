@@ -71,7 +71,7 @@ class RunSummaryHook(Hook):
             length += f' with {counted(updates, "step")} of the optimiser'
         info(
             f'{counted(len(loader.dataset), "image")}, '
-            f'{counted(per_epoch, "iteration")} an epoch, {length}; '
+            f'{counted(per_epoch, "iteration")} per epoch, {length}; '
             f'total batch {total} = {" x ".join(factors)}; '
             f'learning rate {base_rate:g}; logs in {runner.work_dir}'
         )

@@ -225,7 +225,7 @@ def test_a_user_without_a_home(coco, monkeypatch):
     assert 'stop' not in dict(find_problems(coco, TRAIN))
 
 
-def test_a_cache_that_cannot_be_written_is_no_failure(
+def test_a_cache_that_cannot_be_written_is_not_a_failure(
     coco, monkeypatch, tmp_path
 ):
     (tmp_path / 'file').touch()

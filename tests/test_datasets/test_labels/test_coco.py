@@ -123,7 +123,7 @@ DEEP = b'[' * 5000 + b'1' + b']' * 5000
         (b'{"annotations": [{"segmentation": %s}]}' % DEEP, 'recursion'),
     ],
 )
-def test_what_is_no_file_of_annotations(check, tmp_path, text, words):
+def test_files_that_are_not_annotations(check, tmp_path, text, words):
     found = check(text)
     (sentence,) = found['stop']
     assert sentence.startswith(f'{tmp_path}/labels.json')
@@ -176,7 +176,7 @@ STOPS = [
     ),
     ('annotations.*.category_id', '3', "id 11, category_id '3'"),
     # Ids and names twice.
-    ('images.1.id', 1, '1 image id is given more than once (id 1 2 times)'),
+    ('images.1.id', 1, '1 image id is given more than once (id 1: 2 times)'),
     ('annotations.1.id', 11, '1 annotation id is given more than once (id 11'),
     ('categories.1.id', 3, '1 category id is given more than once (id 3'),
     ('categories.*.name', 'dog', "2 categories have the name 'dog'"),
@@ -215,11 +215,11 @@ def test_what_is_odd(check, path, value, words):
         ([[1, 2, 3, 4]], 'warning', 'of 4 numbers'),
         ([[1, 2, 3, 4, 5, 6, 7]], 'warning', 'of 7 numbers'),
         ([[1, 2, 9, 4, 5, 6], []], 'warning', 'of 0 numbers'),
-        ([1, 2, 3, 4, 5, 6], 'stop', 'no list of lists'),
-        ([['1', '2', '3', '4', '5', '6']], 'stop', 'no list of lists'),
+        ([1, 2, 3, 4, 5, 6], 'stop', 'not a list of lists'),
+        ([['1', '2', '3', '4', '5', '6']], 'stop', 'not a list of lists'),
         ('polygon', 'stop', 'neither polygons nor RLE'),
         (dict(counts='abc'), 'stop', 'neither polygons nor RLE'),
-        (dict(size=[10, 20], counts=['a']), 'stop', 'that are no numbers'),
+        (dict(size=[10, 20], counts=['a']), 'stop', 'that are not numbers'),
         (
             dict(size=[20, 10], counts='abc'),
             'stop',
@@ -372,7 +372,7 @@ def test_advice_about_names_with_commas(check):
     assert "classes = ('cat, large', 'dog, large') in a config" in sentence
 
 
-def test_an_image_of_more_pixels_than_pillow_likes(check, monkeypatch):
+def test_an_image_of_more_pixels_than_pillow_allows(check, monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', WIDTH * HEIGHT // 3)
     assert check(content())['stop'] == []
     assert Image.MAX_IMAGE_PIXELS == WIDTH * HEIGHT // 3

@@ -97,7 +97,7 @@ def test_missing_masks_and_suffixes(check, tmp_path):
     assert "There is '0.png': set seg_map_suffix." in sentence
 
 
-def test_images_that_a_list_names_and_nobody_has(check, tmp_path):
+def test_listed_images_that_do_not_exist(check, tmp_path):
     (tmp_path / 'list.txt').write_text('0\n7\n')
     found = check([filled(0, 1, 2)], ann_file='list.txt')
     assert ': 1 of 2 images is not' in found['stop'][0]
@@ -171,7 +171,7 @@ def test_an_empty_set_is_checked_again(mixed, tmp_path):
         (filled(0).astype(np.float32) + 0.5, 'holds float32'),
     ],
 )
-def test_what_is_no_label_map(check, tmp_path, mask, words):
+def test_images_that_are_not_label_maps(check, tmp_path, mask, words):
     suffix = '.tif' if mask.dtype == np.float32 else '.png'
     (sentence,) = check([mask, mask], suffix=suffix)['stop']
     start = f'{tmp_path}/masks: 2 of 2 masks cannot be used'
