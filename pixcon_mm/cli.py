@@ -114,6 +114,7 @@ def prepare_config(args: argparse.Namespace, work_dir: str) -> Config:
     """
     cfg = read_config(args.config, args.cfg_options)
     check_names(cfg)
+    check_windows(cfg)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or work_dir
     for key in LOADERS:
@@ -144,6 +145,21 @@ def read_config(
             cfg.setdefault('default_scope', scope)
         import_framework(cfg.get('default_scope'))
     return cfg
+
+
+def check_windows(cfg: Config) -> None:
+    """Stop if windows of a segmentor's test would leave gaps between them.
+
+    MMSegmentation notices this at the first validation, by an assertion.
+    """
+    windows = (cfg.get('model') or {}).get('test_cfg') or {}
+    crop, stride = windows.get('crop_size'), windows.get('stride')
+    if crop and stride and any(map(int.__gt__, stride, crop)):
+        raise UserError(
+            f'model.test_cfg: windows of crop_size {tuple(crop)} leave gaps '
+            f'at a stride of {tuple(stride)}: choose a smaller '
+            'model.test_cfg.stride, such as two thirds of crop_size.'
+        )
 
 
 @contextlib.contextmanager
@@ -194,7 +210,8 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     if old is None:
         raise UserError(
             f'--epochs: {cfg.filename} counts iterations; use --cfg-options '
-            'to set train_cfg.max_iters=N and the ends of param_scheduler.'
+            'to set train_cfg.max_iters=N and the ends and milestones of '
+            'param_scheduler.'
         )
 
     def moved(epoch: int) -> int:

@@ -26,9 +26,10 @@ def pretrain(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     main = runpy.run_path(str(EXAMPLE))['main']
 
-    def function(epochs):
+    def function(epochs, batch=4):
         torch.manual_seed(0)
-        options = ['--epochs', str(epochs), '--batch', '4', '--size', '64']
+        options = ['--epochs', str(epochs), '--batch', str(batch)]
+        options += ['--size', '64']
         return main([str(tmp_path), *options])
 
     yield function
@@ -55,6 +56,13 @@ def test_plain_loop_trains(pretrain, capsys):
     missing, unexpected = resnet18().load_state_dict(backbone, strict=False)
     assert missing == ['fc.weight', 'fc.bias']
     assert not unexpected
+
+
+def test_plain_loop_saves_no_random_weights(pretrain, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        pretrain(1, batch=10)
+    assert '9 images' in capsys.readouterr().err
+    assert not (tmp_path / 'backbone.pth').exists()
 
 
 @pytest.mark.slow

@@ -85,10 +85,11 @@ def mask_labels(
     """
     if values is None:
         return None
-    numbers = {value: number for number, value in enumerate(values)}
-    if not numbers.keys() <= {*range(256)} or not (
-        len(numbers) == len(values) == len(classes)
-    ):
+    # An option with one value is no list.
+    is_list = isinstance(values, Sequence)
+    chosen = [v for v in values if v in range(256)] if is_list else []
+    numbers = {value: number for number, value in enumerate(chosen)}
+    if not len(numbers) == len(classes) == len(values):
         raise UserError(
             f'mask_values = {values} for {len(classes)} classes '
             f'({", ".join(classes)}): give each class one value of 0-255, as '

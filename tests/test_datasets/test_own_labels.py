@@ -63,7 +63,15 @@ def test_values_of_masks_become_numbers_of_classes(folder, values, expected):
 
 
 @pytest.mark.parametrize(
-    'values', [(0, 1), (0, 1, 2, 3, 4), (0, 1, 2, 2), (0, 1, 2, 256)]
+    'values',
+    [
+        (0, 1),
+        (0, 1, 2, 3, 4),
+        (0, 1, 2, 2),
+        (0, 1, 2, 256),
+        255,
+        [[0, 85, 170, 255]],
+    ],
 )
 def test_each_class_needs_one_value(folder, values):
     with pytest.raises(UserError, match='give each class one value'):

@@ -143,6 +143,20 @@ def test_fewer_images_than_a_batch(cfg):
         runner.build_train_loop(runner._train_loop)
 
 
+def test_iterations_of_accumulated_batches_give_a_warning(cfg):
+    """The total batch is the recipe's, the number of steps is not."""
+    cfg.optim_wrapper.accumulative_counts = 2
+    _, log = train(cfg)
+    assert 'Iterations count batches' not in log
+    cfg.train_dataloader.sampler = dict(type='InfiniteSampler')
+    cfg.train_cfg = dict(by_epoch=False, max_iters=3)
+    cfg.param_scheduler = None
+    cfg.log_processor.by_epoch = False
+    cfg.default_hooks.checkpoint.by_epoch = False
+    _, log = train(cfg)
+    assert log.count('takes 2: 3 iterations are 2 steps. To have') == 1
+
+
 @pytest.mark.parametrize('launcher', ['slurm', 'mpi'])
 def test_launchers_that_need_cuda_say_so(launcher):
     runner = PixConRunner.__new__(PixConRunner)
@@ -158,6 +172,10 @@ def test_schedule_longer_than_the_run_is_said(cfg):
     _, log = train(cfg)
     assert 'The run has 4 iterations, but param_scheduler.0 (Cosine' in log
     assert log.count('is for 8: override its end') == 1
+    steps = dict(type='MultiStepLR', by_epoch=False, milestones=[2, 6])
+    cfg.param_scheduler = [steps]
+    _, log = train(cfg)
+    assert log.count('(MultiStepLR) is for 6: override its end') == 1
 
 
 def test_nothing_to_resume_is_said(cfg):

@@ -76,6 +76,16 @@ def test_work_dir(tmp_path, words, line, expected):
     assert cli.prepare_config(args, 'default').work_dir == expected
 
 
+def test_windows_with_gaps_are_refused():
+    windows = dict(mode='slide', crop_size=(769, 512), stride=(513, 512))
+    cfg = Config(dict(model=dict(test_cfg=windows)))
+    cli.check_windows(cfg)
+    # The option `crop_size` changes the first and not the second.
+    cfg.model.test_cfg.crop_size = (512, 512)
+    with pytest.raises(UserError, match=r'choose a smaller .*\.stride'):
+        cli.check_windows(cfg)
+
+
 def test_quiet_keeps_chatter_back_and_leaves_no_trace(capfd):
     filters, disabled = list(warnings.filters), logging.root.manager.disable
     with cli.quiet():

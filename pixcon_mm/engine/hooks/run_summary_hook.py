@@ -58,6 +58,15 @@ class RunSummaryHook(Hook):
             # The length of an endless sampler ignores the other processes.
             images = len(loader.dataset)
             per_epoch = math.ceil(images / (batch * runner.world_size))
+            if steps > 1:
+                warn(
+                    f'Iterations count batches, and a step of the optimiser '
+                    f'takes {steps}: {runner.max_iters:,} iterations are '
+                    f'{math.ceil(runner.max_iters / steps):,} steps. To have '
+                    f'the steps of a run without accumulation, multiply '
+                    f'train_cfg.max_iters and the ends and milestones of '
+                    f'param_scheduler by {steps}.'
+                )
         info(
             f'{counted(len(loader.dataset), "image")}, '
             f'{counted(per_epoch, "iteration")} an epoch, '
@@ -68,13 +77,16 @@ class RunSummaryHook(Hook):
         for index, scheduler in enumerate(runner.param_schedulers or []):
             run = runner.max_epochs if scheduler.by_epoch else runner.max_iters
             # WarmupLR adds an iteration to its end.
-            end = scheduler.end - isinstance(scheduler, WarmupLR)
-            if run < end < INF:
+            ends = [scheduler.end - isinstance(scheduler, WarmupLR)]
+            ends += getattr(scheduler, 'milestones', [])
+            end = max((end for end in ends if end < INF), default=0)
+            if run < end:
                 unit = 'epochs' if scheduler.by_epoch else 'iterations'
                 warn(
                     f'The run has {run} {unit}, but param_scheduler.{index} '
                     f'({type(scheduler).__name__}) is for {end}: '
-                    'override its end (and T_max) together with the length.'
+                    'override its end, T_max and milestones together with '
+                    'the length.'
                 )
         auto_scale_lr = runner.cfg.get('auto_scale_lr') or {}
         recipe = auto_scale_lr.get('base_batch_size')
