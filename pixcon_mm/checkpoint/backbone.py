@@ -34,8 +34,11 @@ def _sequential_name(name: str) -> str:
 
 
 def _timm_name(name: str) -> str:
-    """Rename a tensor of MMPretrain's TIMMBackbone as timm's own model."""
-    return name.removeprefix('timm_model.')
+    """Rename a tensor of MMPretrain's TIMMBackbone as timm's own model.
+
+    With ``features_only=True``, timm wraps a ViT as ``model``.
+    """
+    return name.removeprefix('timm_model.').removeprefix('model.')
 
 
 def _timm_whole_name(name: str) -> str:

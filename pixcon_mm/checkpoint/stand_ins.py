@@ -19,7 +19,6 @@ IGNORED = (
     'builtins.getattr',
     'builtins.int',
     'builtins.list',
-    'collections.defaultdict',
     'omegaconf.base.ContainerMetadata',
     'omegaconf.base.Metadata',
     'omegaconf.dictconfig.DictConfig',
@@ -93,6 +92,13 @@ class SavedArray(Ignored):
         return torch.from_numpy(array.copy(order='C'))
 
 
+class _PlainDict(Ignored):
+    """Plain dict, as torch adds items to no stand-in."""
+
+    def __new__(cls, *args: Any) -> Any:
+        return {}
+
+
 class _Bytes(Ignored):
     """Bytes, which pickles of protocol 2 hold as text."""
 
@@ -127,6 +133,7 @@ def make_stand_ins() -> dict[str, type]:
         **dict.fromkeys(ARRAYS, SavedArray),
         'numpy.dtype': SavedDtype,
         'builtins.bytes': _Bytes,
+        'collections.defaultdict': _PlainDict,
     }
     stand_ins = {}
     for full_name, base in bases.items():

@@ -202,11 +202,12 @@ def _from_config(path: str) -> dict:
         **(model.get('data_preprocessor') or {}),
     }
     parts = dict(net=net, read=read)
-    if numbers.get('mean'):
+    if numbers:
         is_rgb = numbers.get('bgr_to_rgb') or numbers.get('to_rgb')
+        # Without a mean, as in YOLOX, the network takes 0 to 255.
         parts.update(
-            mean=tuple(map(float, numbers['mean'])),
-            std=tuple(map(float, numbers['std'])),
+            mean=tuple(map(float, numbers.get('mean') or (0, 0, 0))),
+            std=tuple(map(float, numbers.get('std') or (1, 1, 1))),
             bgr=not is_rgb,
         )
     return parts

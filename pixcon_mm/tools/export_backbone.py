@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import re
 from pathlib import Path
 
 from torch import Tensor
@@ -140,6 +141,13 @@ def read_backbone(checkpoint: Path, prefix: str | None) -> dict[str, Tensor]:
             f'{checkpoint} has a ResNet under '
             f'{" and one under ".join(map(repr, places))}: choose with '
             f'--prefix {places[0]!r}.'
+        )
+    # Parts of prefixes that no layer of a network has.
+    nested = [n for n in backbone if re.search(r'\b(module|backbone)\.', n)]
+    if prefix is None and nested:
+        raise UserError(
+            f'{checkpoint} has its backbone under a prefix, as in '
+            f'{nested[0]!r}: name it with --prefix.'
         )
     return backbone
 

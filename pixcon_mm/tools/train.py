@@ -152,7 +152,9 @@ def set_pretrained(cfg: Config, source: str | None) -> None:
     hooks = cfg.setdefault('default_hooks', {})
     if source is not None:
         hooks['pretrained'] = dict(type='PretrainedHook', source=source)
-        if cfg.get('load_from') and not cfg.get('resume'):
+        # With resume=True, load_from names the checkpoint; with 'auto', it is
+        # for a run that has none yet.
+        if cfg.get('load_from') and cfg.get('resume') is not True:
             raise UserError(
                 f'--pretrained {source} fills the backbone and load_from the '
                 'whole model: leave out one of them.'

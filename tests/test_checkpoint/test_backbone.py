@@ -256,15 +256,18 @@ def test_a_missing_part_is_named_with_keys_and_place(
         assert torch.equal(tensor, before[name])
 
 
-@pytest.mark.parametrize('features_only', [True, False])
-def test_timms_own_names_fill_its_wrapper(features_only):
-    name = 'convnext_atto'
+@pytest.mark.parametrize(
+    ('name', 'last'),
+    [
+        ('convnext_atto', None),
+        ('convnext_atto', 3),
+        ('vit_tiny_patch16_224', 11),
+    ],
+)
+def test_timms_own_names_fill_its_wrapper(name, last):
     own = TIMMBackbone(name).timm_model.state_dict()
-    wrapper = TIMMBackbone(
-        name,
-        features_only=features_only,
-        **(dict(out_indices=(3,)) if features_only else {}),
-    ).state_dict()
+    options = dict(features_only=True, out_indices=(last,)) if last else {}
+    wrapper = TIMMBackbone(name, **options).state_dict()
     place = find_backbone(own, wrapper, 'FILE')
     assert wrapper.keys() <= place.tensors.keys()
 

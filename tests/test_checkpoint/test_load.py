@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ def check_tensors(path):
         dict(state_dict=TENSORS, meta=dict(epoch=1)),
         dict(model=TENSORS, args=argparse.Namespace(lr=0.1, out=Path('a'))),
         dict(model=ARRAYS),
+        dict(model=TENSORS, state=defaultdict(dict, {1: dict(step=2)})),
         # As MMEngine's checkpoints, whose history and numbers are numpy's.
         dict(
             state_dict=TENSORS,
@@ -42,7 +44,7 @@ def check_tensors(path):
             ),
         ),
     ],
-    ids=['state dict', 'state_dict', 'model', 'arrays', 'mmengine'],
+    ids=['plain', 'state_dict', 'model', 'arrays', 'defaultdict', 'mmengine'],
 )
 @pytest.mark.parametrize('zipped', [True, False])
 def test_tensors_of_checkpoints(content, zipped, tmp_path):

@@ -144,6 +144,18 @@ def test_hook_warns_of_a_caffe_style_backbone(tmp_path):
     assert "has style='caffe'" in start_from(path, model)
 
 
+def test_hook_says_that_a_config_has_loaded_weights_itself():
+    model = tiny.build()
+    assert 'random weights' in start_from('none', model)
+    model.backbone.init_cfg = [
+        dict(type='Constant', layer='BatchNorm2d', val=1),
+        dict(type='Pretrained', checkpoint='torchvision://resnet18'),
+    ]
+    line = start_from('none', model)
+    assert 'not random' in line
+    assert line.endswith('torchvision://resnet18')
+
+
 @pytest.mark.parametrize(
     ('first', 'then'),
     [('none', 'torchvision'), ('none', 'a.pth'), ('none', 'none')],

@@ -108,6 +108,19 @@ def test_a_vit_of_mmpretrain_gives_a_map(tmp_path):
     assert described['channel_order'] == 'BGR'
 
 
+def test_a_network_for_values_that_are_not_normalised(tmp_path):
+    """As MMDetection's YOLOX."""
+    path = tmp_path / 'net.py'
+    path.write_text(
+        "model = dict(backbone=dict(type='ResNet', depth=18),"
+        " data_preprocessor=dict(type='ImgDataPreprocessor'))"
+    )
+    image = torch.randint(256, (1, 3, 32, 64), dtype=torch.uint8)
+    backbone = load_backbone(str(path), 'none')
+    expected = backbone.net(image.float().flip(1))[0]
+    torch.testing.assert_close(backbone(image), expected)
+
+
 def test_random_weights_follow_their_seed():
     image = torch.full((1, 3, 32, 32), 100.0)
     state = torch.get_rng_state()

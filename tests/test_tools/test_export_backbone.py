@@ -148,6 +148,19 @@ def test_missing_prefix_is_suggested(run, foreign, prefix):
     assert files(foreign.parent) == [foreign.name]
 
 
+def test_a_nested_backbone_of_any_kind_needs_a_prefix(run, tmp_path):
+    """All tensors of the file would be written as the backbone."""
+    bare = {'stem.weight': torch.ones(2), 'blocks.0.bias': torch.ones(2)}
+    head = {'module.head.weight': torch.ones(2)}
+    student = under('module.backbone.', bare) | head
+    path = tmp_path / 'dino.pth'
+    torch.save(dict(student=student, teacher=student | head), path)
+    assert '--prefix' in run(path, '--format', 'mmlab')
+    assert files(tmp_path) == [path.name]
+    words = ('--format', 'mmlab', '--prefix', 'student.module.backbone.')
+    assert 'mmlab, 2 tensors' in run(path, *words)
+
+
 @pytest.mark.parametrize('way', ['same', 'relative', 'link'])
 def test_checkpoint_is_never_overwritten(run, checkpoint, monkeypatch, way):
     monkeypatch.chdir(checkpoint.parent)

@@ -94,8 +94,10 @@ def test_overwriting_and_resuming_exclude_each_other(config, resume):
         prepare(config, '--overwrite', *resume)
 
 
-def test_weights_have_one_source(config):
-    words = ['--cfg-options', 'load_from=a.pth']
+@pytest.mark.parametrize('resume', [[], ['--resume']])
+def test_weights_have_one_source(config, resume):
+    """Also in a run that is resumed once it has a checkpoint."""
+    words = [*resume, '--cfg-options', 'load_from=a.pth']
     with pytest.raises(UserError, match='leave out one of them'):
         prepare(config, '--pretrained', 'b.pth', *words)
 

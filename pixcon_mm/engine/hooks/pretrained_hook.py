@@ -5,6 +5,7 @@ from pathlib import Path
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from torch import nn
 
 from pixcon_mm.checkpoint.load import sha256_of
 from pixcon_mm.checkpoint.pretrained import (
@@ -73,12 +74,12 @@ class PretrainedHook(Hook):
             return
         if self.source is None:
             raise UserError(f'This config fine-tunes: {WHERE_FROM}.')
+        model = unwrap(runner.model)
         hub = runner.message_hub  # saved in every checkpoint
         if self.source == 'none':
             hub.update_info('pretrained', self.source)
-            runner.logger.info('backbone: random weights (--pretrained none)')
+            _log_initialisation(runner, getattr(model, 'backbone', model))
             return
-        model = unwrap(runner.model)
         weights = load_pretrained(self.source, model.backbone)
         # What _identity() returns for this source.
         hub.update_info('pretrained', weights.sha256 or self.source)
@@ -90,6 +91,19 @@ class PretrainedHook(Hook):
                 'convolutions), which no tensor shows: weights of torchvision '
                 "or of this project's pre-training need style='pytorch'."
             )
+
+
+def _log_initialisation(runner: Runner, backbone: nn.Module) -> None:
+    """Log what a backbone starts from if the hook fills nothing."""
+    init = getattr(backbone, 'init_cfg', None) or []
+    for part in init if isinstance(init, list | tuple) else [init]:
+        if part.get('checkpoint'):
+            runner.logger.warning(
+                'backbone: not random in spite of --pretrained none: MMEngine '
+                f'has loaded what fits of its init_cfg, {part["checkpoint"]}'
+            )
+            return
+    runner.logger.info('backbone: random weights (--pretrained none)')
 
 
 def _identity(source: str) -> str | None:
