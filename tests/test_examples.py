@@ -1,5 +1,7 @@
 """Tests of examples/: scripts and a notebook, run as a user does."""
 
+import ast
+import importlib
 import json
 import logging
 import math
@@ -57,6 +59,23 @@ def test_plain_loop_trains(pretrain, capsys):
     assert not unexpected
 
 
+def code_cells():
+    notebook = json.loads((ROOT / 'examples/look_inside.ipynb').read_text())
+    return [cell for cell in notebook['cells'] if cell['cell_type'] == 'code']
+
+
+def test_notebook_imports_names_that_exist():
+    """A test that runs the notebook takes minutes."""
+    for cell in code_cells():
+        for node in ast.walk(ast.parse(''.join(cell['source']))):
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(node.module)
+                for name in node.names:
+                    assert hasattr(
+                        module, name.name
+                    ) or importlib.import_module(f'{node.module}.{name.name}')
+
+
 @pytest.mark.slow
 def test_notebook_runs_after_the_demo(tmp_path, monkeypatch, capsys):
     (tmp_path / 'configs').symlink_to(ROOT / 'configs')
@@ -72,8 +91,7 @@ def test_notebook_runs_after_the_demo(tmp_path, monkeypatch, capsys):
     (tmp_path / 'examples').mkdir()
     monkeypatch.chdir(tmp_path / 'examples')
     monkeypatch.setenv('MPLBACKEND', 'agg')
-    notebook = json.loads((ROOT / 'examples/look_inside.ipynb').read_text())
-    cells = [c for c in notebook['cells'] if c['cell_type'] == 'code']
+    cells = code_cells()
     assert not any(cell['outputs'] for cell in cells)
     names = {}
     for cell in cells:
