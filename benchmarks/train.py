@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import repeat
 
-import torch
-
 from benchmarks.data import (
     PREFETCH,
     batches,
@@ -49,19 +47,19 @@ def train(args: argparse.Namespace) -> Report:
     ahead = PREFETCH * args.workers
     blocks = {
         TRAINING: Blocks(
-            batches(scenes(args), args),
+            partial(batches, scenes(args), args),
             partial(train_step, pixcon, optim),
             args,
             ahead,
         ),
         DENSECL: Blocks(
-            batches(dense_images, args),
+            partial(batches, dense_images, args),
             partial(train_step, dense, plain),
             args,
             ahead,
         ),
         STEP: Blocks(
-            repeat(random_batch(args)),
+            partial(repeat, random_batch(args)),
             partial(train_step, pixcon, optim),
             args,
         ),
@@ -82,8 +80,11 @@ def train(args: argparse.Namespace) -> Report:
 class Blocks:
     """Blocks of timed training steps on a sequence of batches.
 
+    Each block starts its own loader, and ends it. Otherwise, processes of one
+    loader would load in advance while the steps of another one are timed.
+
     Args:
-        feed (Iterator[dict]): Batches without end.
+        feed (Callable): Function that returns batches without end.
         step (Callable): Function that trains with a batch.
         args (argparse.Namespace): Options of the command line. Processes of
             a loader pass their batches in turn, so ``iters`` should be a
@@ -93,7 +94,7 @@ class Blocks:
 
     def __init__(
         self,
-        feed: Iterator[dict],
+        feed: Callable[[], Iterator[dict]],
         step: Callable,
         args: argparse.Namespace,
         ahead: int = 0,
@@ -102,31 +103,26 @@ class Blocks:
         self.ahead = ahead
         self.times: list[float] = []
         self.waits: list[float] = []
-        self.peak: int | None = None
 
     def run(self) -> None:
         """Use up the batches loaded in advance, then time a block of steps."""
-        cuda, iters = self.args.device == 'cuda', self.args.iters
-        if cuda:
-            torch.cuda.reset_peak_memory_stats()
+        feed, iters = self.feed(), self.args.iters
         for _ in range(self.ahead + 1):
-            self.step(next(self.feed))
+            self.step(next(feed))
         synchronize(self.args.device)
         start, waited = time.perf_counter(), 0.0
         for _ in range(iters):
             asked = time.perf_counter()
-            batch = next(self.feed)
+            batch = next(feed)
             waited += time.perf_counter() - asked
             self.step(batch)
         synchronize(self.args.device)
         self.times.append((time.perf_counter() - start) / iters)
         self.waits.append(waited / iters)
-        if cuda:
-            self.peak = torch.cuda.max_memory_allocated()
 
     def row(self, name: str) -> dict:
         """Return the medians over the blocks."""
-        row = row_of(name, self.times, bytes=self.peak)
+        row = row_of(name, self.times)
         row['data_share'] = statistics.median(self.waits) / row['seconds']
         return row
 

@@ -6,15 +6,13 @@ import logging
 import torch
 from torch.utils.data import DataLoader
 
-from pixcon_mm import datasets
-from pixcon_mm.models import PixCon
+from pixcon_mm import datasets, models
 
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 MLP = dict(hid_channels=512, norm_cfg=dict(type='BN'))
-LOSS = dict(type='QueueInfoNCELoss', temperature=0.2)
 
 
-def main(argv: list[str] | None = None) -> PixCon:
+def main(argv: list[str] | None = None) -> models.PixCon:
     """Return the trained model; save its backbone for torchvision."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('images', help='folder, searched recursively')
@@ -31,11 +29,13 @@ def main(argv: list[str] | None = None) -> PixCon:
     ]
     images = datasets.SceneImageDataset(args.images, pipeline)
     loader = DataLoader(images, args.batch, shuffle=True, drop_last=True)
-    head = dict(type='PixConHead', channels=128, loss=LOSS, **MLP)
-    model = PixCon(
+    if len(loader) == 0:
+        parser.error(f'{len(images)} images are too few for one --batch.')
+    head = dict(type='PixConHead', loss=dict(type='QueueInfoNCELoss'), **MLP)
+    model = models.PixCon(
         backbone=dict(type='ResNet', depth=18, zero_init_residual=False),
         neck=dict(type='PixConNeck', in_channels=512, out_channels=128, **MLP),
-        head=dict(head, reweight=dict(power=2)),  # PixCon-Sim has no reweight
+        head=dict(head, channels=128, reweight=dict(power=2)),  # only in SR
         queue_len=4096,
         data_preprocessor=dict(mean=MEAN, std=STD, bgr_to_rgb=True),
     )

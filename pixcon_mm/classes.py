@@ -8,6 +8,7 @@ and finds values that disagree.
 """
 
 import colorsys
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -207,7 +208,9 @@ def _evaluator_disagreement(cfg: Config) -> str | None:
             evaluators = [evaluators]
         loader = cfg.get(f'{part}_dataloader') or {}
         files = {
-            f'{dataset.get("data_root") or ""}{dataset.get("ann_file", "")}'
+            os.path.join(
+                dataset.get('data_root') or '', dataset.get('ann_file') or ''
+            )
             for dataset in leaves(loader.get('dataset') or {})
         }
         # Compare paths without slashes, as one may lack between two parts.

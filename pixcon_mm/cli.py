@@ -22,11 +22,16 @@ from pixcon_mm.engine import PixConRunner
 from pixcon_mm.errors import UserError, explain
 
 FRAMEWORKS = ('mmpretrain', 'mmdet', 'mmseg')
-# Environment variables of rank and number of processes, by launcher.
+# Environment variables of rank, number of processes, and rank among those of
+# the machine, by launcher.
 LAUNCHERS = dict(
-    pytorch=('RANK', 'WORLD_SIZE'),
-    slurm=('SLURM_PROCID', 'SLURM_NTASKS'),
-    mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE'),
+    pytorch=('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
+    slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    mpi=(
+        'OMPI_COMM_WORLD_RANK',
+        'OMPI_COMM_WORLD_SIZE',
+        'OMPI_COMM_WORLD_LOCAL_RANK',
+    ),
 )
 # Longer than LoadSceneImage waits for storage that does not answer, and
 # shorter than NCCL waits for a process.
@@ -56,7 +61,11 @@ def parse(
     add('--launcher', choices=['none', *LAUNCHERS], default='none')
     add('--local_rank', '--local-rank', type=int, default=0)
     args = parse_options(parser, argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    *_, local_rank = LAUNCHERS.get(args.launcher, ('',))
+    # run_tool() reads it, also before MMEngine sets it for Slurm.
+    os.environ.setdefault(
+        'LOCAL_RANK', os.environ.get(local_rank, str(args.local_rank))
+    )
     return args
 
 
@@ -114,6 +123,7 @@ def prepare_config(args: argparse.Namespace, work_dir: str) -> Config:
     """
     cfg = read_config(args.config, args.cfg_options)
     check_names(cfg)
+    check_windows(cfg)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or work_dir
     for key in LOADERS:
@@ -144,6 +154,21 @@ def read_config(
             cfg.setdefault('default_scope', scope)
         import_framework(cfg.get('default_scope'))
     return cfg
+
+
+def check_windows(cfg: Config) -> None:
+    """Stop if windows of a segmentor's test would leave gaps between them.
+
+    MMSegmentation notices this at the first validation, by an assertion.
+    """
+    windows = (cfg.get('model') or {}).get('test_cfg') or {}
+    crop, stride = windows.get('crop_size'), windows.get('stride')
+    if crop and stride and any(map(int.__gt__, stride, crop)):
+        raise UserError(
+            f'model.test_cfg: windows of crop_size {tuple(crop)} leave gaps '
+            f'at a stride of {tuple(stride)}: choose a smaller '
+            'model.test_cfg.stride, such as two thirds of crop_size.'
+        )
 
 
 @contextlib.contextmanager
@@ -194,7 +219,8 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     if old is None:
         raise UserError(
             f'--epochs: {cfg.filename} counts iterations; use --cfg-options '
-            'to set train_cfg.max_iters=N and the ends of param_scheduler.'
+            'to set train_cfg.max_iters=N and the ends and milestones of '
+            'param_scheduler.'
         )
 
     def moved(epoch: int) -> int:
@@ -224,7 +250,7 @@ def set_epochs(cfg: Config, epochs: int) -> None:
 
 def rank_and_size(launcher: str) -> tuple[int, int]:
     """Return this process's rank and the number of processes."""
-    rank, size = LAUNCHERS.get(launcher, ('', ''))
+    rank, size, _ = LAUNCHERS.get(launcher, ('', '', ''))
     return int(os.environ.get(rank, 0)), int(os.environ.get(size, 1))
 
 

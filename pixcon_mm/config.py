@@ -6,6 +6,7 @@ import copy
 import inspect
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +60,19 @@ def parse_names(text: str) -> tuple[str, ...]:
     """Parse class names: a Python list, or words between commas.
 
     Example:
-        >>> parse_names("['hat, hard', 'vest']"), parse_names('vest, hard hat')
-        (('hat, hard', 'vest'), ('vest', 'hard hat'))
+        >>> parse_names("['hat, hard', 'vest']"), parse_names('a, b (c)')
+        (('hat, hard', 'vest'), ('a', 'b (c)'))
     """
     if text[:1] in ('(', '['):
         with contextlib.suppress(ValueError, SyntaxError):
             names = ast.literal_eval(text)
-            names = (names,) if isinstance(names, str) else names
+            names = names if isinstance(names, list | tuple) else (names,)
             return tuple(map(str, names))
-    words = [word.strip(' \'"') for word in text.strip('()[]').split(',')]
+        depths = [*accumulate((c in '([') - (c in ')]') for c in text)]
+        # Brackets around the list, not of its first name.
+        if depths[-1] == 0 and 0 not in depths[:-1]:
+            text = text[1:-1]
+    words = [word.strip(' \'"') for word in text.split(',')]
     return tuple(filter(None, words))
 
 
@@ -103,7 +108,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
     - nested keys of that name with the old value;
     - keys of any name with the old value, if it is a tuple, a list or a dict;
-    - all paths that begin with the old value, if it ends with a slash.
+    - all paths below the old value, if that is a ``data_root`` or ends with a
+      slash.
 
     :mod:`pixcon_mm.classes` does the same for ``classes``. A list replaces a
     tuple as a tuple. If a file builds on another one and changes its
@@ -116,7 +122,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
     Raises:
         UserError: If the file cannot be read, if an option would change
-            nothing, or if parts of the config disagree about the classes.
+            nothing or put a number where a list belongs, or if parts of the
+            config disagree about the classes.
     """
     path = _find(path)
     try:
@@ -147,6 +154,11 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         old = _check_key(cfg, key, options)
         if isinstance(old, tuple) and isinstance(value, list):
             options = {**options, key: tuple(value)}
+        if isinstance(old, list | tuple) and type(value) in (int, float):
+            raise UserError(
+                f'--cfg-options {key}={value}: it is a list in the config, '
+                f'so write a list, as in {key}=[{value}].'
+            )
     names = {key.split('.')[0] for key in options} & {*cfg}
     before = copy.deepcopy({name: cfg[name] for name in names})
     cfg.merge_from_dict(options)
@@ -258,13 +270,15 @@ def _pass_on(cfg: Config, name: str, old: Any) -> bool:
     ]
     for node, key in reached:
         node[key] = copy.deepcopy(new)
-    if isinstance(old, str) and old.endswith('/') and isinstance(new, str):
+    is_folder = name == 'data_root' or str(old).endswith('/')
+    if is_folder and old and isinstance(old, str) and isinstance(new, str):
+        folder = f'{old.rstrip("/")}/'
         below = _places(
             cfg,
-            lambda x: isinstance(x, str) and x.startswith(old) and x != old,
+            lambda x: isinstance(x, str) and x.startswith(folder) and x != old,
         )
         for node, key, _ in below:
-            node[key] = f'{new.rstrip("/")}/{node[key].removeprefix(old)}'
+            node[key] = f'{new.rstrip("/")}/{node[key].removeprefix(folder)}'
     return bool(reached)
 
 

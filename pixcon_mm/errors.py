@@ -64,6 +64,14 @@ TROUBLES: tuple[tuple[type, str, str], ...] = (
         'A download has failed ({}): check the network and the address, or '
         'download the file yourself and put its path into the config.',
     ),
+    # torch.OutOfMemoryError, and errors of CUDA's libraries
+    (
+        RuntimeError,
+        r'CUDA (?:error: )?out of memory',
+        'The GPU has too little memory: lower the batch size '
+        '(train_dataloader.batch_size), train in mixed precision (--amp), or '
+        f'end other processes on this GPU (nvidia-smi). {KEPT}',
+    ),
     # gloo and NCCL
     (
         RuntimeError,

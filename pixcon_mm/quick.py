@@ -61,6 +61,8 @@ def make_quick(cfg: Config) -> str:
         for part in dicts_in(cfg.get('param_scheduler')):
             for end in {'end', 'T_max'} & {*part}:
                 part[end] = min(part[end], steps)
+            if 'milestones' in part:
+                part.milestones = [min(m, steps) for m in part.milestones]
     cfg.train_dataloader.batch_size = batch
     if cfg.get('val_dataloader'):
         _take_first(cfg.val_dataloader, VAL_IMAGES)

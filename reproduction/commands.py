@@ -23,6 +23,7 @@ from reproduction.formats import score_grid, to_csv, to_html, to_markdown
 from reproduction.plan import read_plan
 from reproduction.runs import (
     Run,
+    backbone_difference,
     backbone_name,
     select,
     select_scored,
@@ -241,6 +242,13 @@ def problems(status: PlanStatus) -> list[str]:
             names[f'{own.state.value}: {own.why}{advice}'].append(name)
         if can_start and lacks_weights(run):
             text = "torchvision's weights are downloaded when the run starts"
+            names[text].append(name)
+        changed = backbone_difference(run)
+        if changed:
+            text = (
+                "its backbone is not the pre-training's, so the same weights "
+                f'give other features: {changed}'
+            )
             names[text].append(name)
         if own.state is State.READY and not fits(run.gpus):
             text = (

@@ -176,6 +176,10 @@ def _run_if_free(
         if own.state is State.STALE:
             log(f'{run.name}: old files moved to {run_dir.set_aside()}')
         try:
+            if own.state is State.LOST:
+                # Otherwise, if this attempt is stopped, its checkpoints would
+                # be judged by the old result, and not be continued.
+                (run_dir.path / 'metrics.json').unlink()
             parent = status.parent(run)
             sha256 = parent and parent.metrics['checkpoint']['sha256']
             settings = settings_of(run)

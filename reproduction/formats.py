@@ -124,8 +124,9 @@ def notes_of(table: Table) -> list[str]:
     }
     if shared:
         notes.append(
-            'Several seeds use the same pre-training, so that the deviation '
-            'may be smaller than with a pre-training for each seed: '
+            'Several seeds use the same pre-training, so that deviations and '
+            'intervals show only the noise of fine-tuning, and may be smaller '
+            'than with a pre-training for each seed: '
             f'{", ".join(shared)}.'
         )
     if table.references:
@@ -135,13 +136,14 @@ def notes_of(table: Table) -> list[str]:
             "interval (Student's t, not corrected for the number of "
             'comparisons), and the number of seeds. With two seeds, each half '
             'of the interval is 6.4 times the distance between the two '
-            'differences; with one seed there is no interval.'
+            'differences, which may be close by chance; with one seed there '
+            'is no interval.'
         )
     published = [item for _, cell in cells for item in cell.published]
     if published:
         notes.append(
-            'Published numbers are from other work, with the same protocol, '
-            'images and length.'
+            'Published numbers are from other work, with the same protocol '
+            'and images, and the same length where it is known.'
         )
     if any(item.value is None for item in published):
         notes.append('n/a: published, but the number is not available here.')

@@ -50,6 +50,9 @@ def write_list(plan: Plan, run: Run, run_dir: RunDir) -> None:
             f"in the plan): {KEY} must be a text file of image names, as VOC's"
             f' ImageSets/Segmentation/train.txt, but is {str(path)!r}.'
         )
-    names = draw(path.read_text().split(), run.labels, run.seed)
+    # A name may have spaces, as in the data sets of OpenMMLab.
+    lines = path.read_text(encoding='utf-8').splitlines()
+    names = [line.strip() for line in lines if line.strip()]
+    names = draw(names, run.labels, run.seed)
     text = ''.join(f'{name}\n' for name in sorted(names))
     atomic_write(list_file(run_dir), text.encode())

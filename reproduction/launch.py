@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 import pixcon_mm
+from pixcon_mm.checkpoint.run_checkpoint import newest_checkpoint
 from pixcon_mm.errors import UserError
 from pixcon_mm.processes import STOPPED
 from pixcon_mm.visualization.curves import summarize
@@ -149,7 +150,9 @@ def run_command(
         child.send_signal(signal.SIGTERM)
         child.wait()
         attempt['error'] = 'it was stopped'
-        run_dir.write('attempts.json', attempts)
+        # With a full disk, the process must stop all the same.
+        with contextlib.suppress(UserError):
+            run_dir.write('attempts.json', attempts)
         raise
     child.returncode = attempt['exit'] = os.waitstatus_to_exitcode(status)
     attempt['resident_gib'] = round(usage.ru_maxrss / 2**20, 3)
@@ -226,7 +229,11 @@ def write_metrics(run: Run, run_dir: RunDir) -> None:
             )
         metrics = frozen.metrics_of(report['results'])
     else:
-        newest = run_dir.newest_checkpoint()
+        # The one that the run would resume from, whatever the times of the
+        # files: copying a folder changes them.
+        furthest, _ = newest_checkpoint(run_dir.path)
+        # Files without the optimiser's state cannot be compared.
+        newest = furthest or run_dir.newest_checkpoint()
         if newest is None:
             raise UserError(
                 f'{run.name} ended without a checkpoint in {run_dir.path}: '

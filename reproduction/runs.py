@@ -269,5 +269,25 @@ def difference(old: Settings, new: Settings) -> str:
     return '; '.join(changes)
 
 
+def backbone_difference(run: Run) -> str:
+    """Describe how the backbone of an evaluation differs from its parent's.
+
+    Tensors of the same shapes fit either, so nothing else notices, for
+    instance, another padding. The class of batch norms makes no difference.
+    """
+    if run.kind != 'evaluate' or run.parent is None:
+        return ''
+    own, trained = (
+        {
+            key: value
+            for key, value in settings_of(part).items()
+            if key.startswith('model.backbone.')
+            and key != 'model.backbone.norm_cfg.type'
+        }
+        for part in (run, run.parent)
+    )
+    return difference(trained, own)
+
+
 def _shown(settings: Settings, key: str) -> str:
     return repr(settings[key]) if key in settings else 'not set'

@@ -279,11 +279,13 @@ def missing_metrics(status: PlanStatus) -> list[str]:
             name for name in wanted if _score(status, run, name) is None
         ]
         if missing and own.state is State.COMPLETE:
-            found = ', '.join(own.metrics['metrics']) or 'nothing at all'
+            values = own.metrics['metrics'].items()
+            known = [name for name, value in values if value is not None]
+            found = ', '.join(known) or 'nothing at all'
             sentences.append(
                 f'{run.name}: the evaluator gave no {", ".join(missing)}, but '
-                f'{found}: a detector that finds nothing has no metrics; '
-                'otherwise correct the names in the plan (no run has to be '
-                'repeated)'
+                f'{found}: correct the names in the plan (no run has to be '
+                'repeated). A metric has no value if the test set has no '
+                'object of its kind.'
             )
     return sentences

@@ -113,7 +113,7 @@ DISAGREEMENTS = {
         {'val_evaluator.ann_file': '/other.json'},
         'val_evaluator reads /other.json, but val_dataloader reads data/coco/',
     ),
-    'no names': ({'classes': 3}, 'classes = 3 has no class names'),
+    'no names': ({'classes': [3]}, 'classes = (3,) has no class names'),
     'a name twice': ({'classes': ('a', 'b', 'a')}, 'a name twice: a.'),
 }
 
@@ -152,6 +152,10 @@ def arguments(*words):
         ('classes=[1,true]', ('1', 'true')),
         ("classes=['hat, hard', 'vest']", ('hat, hard', 'vest')),
         ("classes=it's,x", ("it's", 'x')),
+        ('classes=van,car (parked)', ('van', 'car (parked)')),
+        ('classes=(old) van,car (new)', ('(old) van', 'car (new)')),
+        ('classes=[car (parked), van]', ('car (parked)', 'van')),
+        ('classes=(7)', ('7',)),
         ('data_root=/my images/', '/my images/'),
         ('a=/my images/, /b', ['/my images/', '/b']),
         ('a=[(1, 2), (3.5, None)]', [(1, 2), (3.5, None)]),

@@ -39,11 +39,12 @@ def test_variable_reaches_nested_keys_that_held_it(path, value):
     ]
 
 
-def test_folder_reaches_the_paths_below_it(path):
+@pytest.mark.parametrize('slash', ['/', ''])
+def test_folder_reaches_the_paths_below_it(path, slash):
     path.write_text(
-        "data_root = 'data/coco/'\n"
+        f"data_root = 'data/coco{slash}'\n"
         'train_dataloader = dict(dataset=dict(data_root=data_root))\n'
-        "val_evaluator = [dict(ann_file=data_root + 'val.json', "
+        "val_evaluator = [dict(ann_file='data/coco/val.json', "
         "other='elsewhere/data/coco/val.json')]\n"
     )
     for folder in ('/images/coco', '/images/coco/'):
@@ -130,6 +131,16 @@ def test_options_that_would_be_lost(path, key, words):
     sentence = sentence_of(load_config, str(path), {key: 1})
     assert sentence.startswith(f'--cfg-options {key}: ')
     assert words in sentence
+
+
+@pytest.mark.parametrize('value', [8, 0.5])
+def test_a_number_does_not_replace_a_list(path, value):
+    path.write_text('model = dict(size=(8, 8), steps=[dict(at=[1, 2])])\n')
+    for key in ('model.size', 'model.steps.0.at'):
+        sentence = sentence_of(load_config, str(path), {key: value})
+        assert f'so write a list, as in {key}=[{value}].' in sentence
+    cfg = load_config(str(path), {'model.size': None})
+    assert cfg.model.size is None
 
 
 def test_variable_used_under_another_name_is_refused(path):

@@ -14,6 +14,7 @@ import modelindex
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import Runner
 from torch import nn
 
@@ -198,3 +199,27 @@ def test_shorter_schedules_are_those_of_the_option(epochs):
     expected = main.copy()
     set_epochs(expected, epochs)
     assert short.to_dict() == expected.to_dict()
+
+
+@pytest.mark.parametrize(
+    'name', ['detection/mask-rcnn_r18-fpn_demo', 'segmentation/fcn_r18_demo']
+)
+def test_length_and_end_are_all_that_a_longer_demo_needs(name):
+    """See docs/your_data.md."""
+    cfg = load(name)
+    length = 2 * cfg.train_cfg.max_iters
+    place = len(cfg.param_scheduler) - 1
+    cfg = load(name, {f'param_scheduler.{place}.end': length})
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedulers = [
+        PARAM_SCHEDULERS.build(dict(part, optimizer=optimizer))
+        for part in cfg.param_scheduler
+    ]
+    rates = []
+    for _ in range(length):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert rates[length // 2 :] == sorted(rates[length // 2 :], reverse=True)
+    assert rates[-1] < 0.01 < rates[length // 2]

@@ -357,6 +357,12 @@ CONNECTION = 'connection to another process of the run is lost'
             '81] Timed out waiting 1800000ms for recv operation to complete',
             CONNECTION,
         ),
+        (
+            'CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a '
+            'total capacity of 79.11 GiB of which 1.00 GiB is free.',
+            'The GPU has too little memory: lower the batch size',
+        ),
+        ('CUDA error: out of memory\nCUDA kernel', 'nvidia-smi'),
         ('Connection reset by peer', CONNECTION),
         ('NCCL error ..., ncclRemoteError: A call failed', CONNECTION),
     ],

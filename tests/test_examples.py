@@ -28,9 +28,10 @@ def pretrain(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     main = runpy.run_path(str(EXAMPLE))['main']
 
-    def function(epochs):
+    def function(epochs, batch=4):
         torch.manual_seed(0)
-        options = ['--epochs', str(epochs), '--batch', '4', '--size', '64']
+        options = ['--epochs', str(epochs), '--batch', str(batch)]
+        options += ['--size', '64']
         return main([str(tmp_path), *options])
 
     yield function
@@ -70,10 +71,16 @@ def test_notebook_imports_names_that_exist():
         for node in ast.walk(ast.parse(''.join(cell['source']))):
             if isinstance(node, ast.ImportFrom):
                 module = importlib.import_module(node.module)
-                for name in node.names:
-                    assert hasattr(
-                        module, name.name
-                    ) or importlib.import_module(f'{node.module}.{name.name}')
+                for name in (name.name for name in node.names):
+                    if not hasattr(module, name):
+                        importlib.import_module(f'{node.module}.{name}')
+
+
+def test_plain_loop_saves_no_random_weights(pretrain, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        pretrain(1, batch=10)
+    assert '9 images' in capsys.readouterr().err
+    assert not (tmp_path / 'backbone.pth').exists()
 
 
 @pytest.mark.slow

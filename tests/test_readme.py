@@ -59,6 +59,7 @@ def parse(tool, arguments, monkeypatch):
     monkeypatch.chdir(ROOT)
     with monkeypatch.context() as patch:
         patch.setattr(argparse.ArgumentParser, 'parse_args', parse_args)
+        patch.syspath_prepend((ROOT / tool).parent)  # as when it is run
         with pytest.raises(Parsed) as caught:
             runpy.run_path(str(ROOT / tool), run_name='__main__')
     return caught.value.args[0]

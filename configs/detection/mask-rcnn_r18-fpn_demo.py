@@ -57,7 +57,7 @@ test_evaluator = val_evaluator
 custom_hooks = [dict(type='PreciseBatchNormHook', num_batches=20)]
 param_scheduler = [
     dict(_base_.param_scheduler[0], end=30),
-    dict(type='CosineAnnealingLR', by_epoch=False, end=200, T_max=200),
+    dict(type='CosineAnnealingLR', by_epoch=False, end=200),
 ]
 train_cfg = dict(max_iters=200, val_interval=200)
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=200))

@@ -36,7 +36,7 @@ def decode_whole(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     OpenCV for PNG, after all checksums are verified, and for BMP, WebP and
     AVIF; Pillow for all other formats. They give the same pixels. Grey,
     palette, transparent and CMYK images become three channels; the EXIF
-    orientation is ignored.
+    orientation is ignored, except that of TIFF, which Pillow applies.
 
     Args:
         content (bytes): The whole file.

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import cv2
+import numpy as np
 from mmengine.logging import print_log
 from PIL import Image, features
 
@@ -34,7 +35,10 @@ PICTURES = (
     *('.tif', '.tiff', '.ppm', '.jp2', '.avif', '.heic'),
 )
 # What OpenCV reads, in any case.
-OPENCV_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+OPENCV_SUFFIXES = (
+    *('.jpg', '.jpeg', '.jpe', '.jfif', '.png'),
+    *('.bmp', '.tif', '.tiff', '.webp'),
+)
 
 EXPECTED = """Any folder of images will do, subfolders included; for COCO:
   data/coco/
@@ -177,10 +181,21 @@ def images_by_stem(folder: str) -> dict[str, str]:
         suffix; sorted.
 
     Raises:
-        UserError: If two images differ in their suffix alone.
+        UserError: If a folder cannot be read, or if two images differ in
+            their suffix alone.
     """
+
+    def stop(error: OSError) -> None:
+        # By default, os.walk would leave the folder out.
+        raise UserError(
+            f'{as_line(error.filename)} cannot be read ({error.strerror}), '
+            'and its images would be missing: correct it, or remove it.'
+        ) from error
+
     found: dict[str, str] = {}
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(
+        folder, onerror=stop, followlinks=True
+    ):
         # A link to a folder above it would be followed in circles.
         above = os.path.realpath(place) + os.sep
         folders[:] = [
@@ -253,22 +268,30 @@ def opened(path: str) -> Iterator[Image.Image]:
 def image_size(path: str) -> tuple[int, int]:
     """Return width and height of an image as OpenCV would decode it.
 
-    Reads the header only. A photograph may be stored on its side, with a mark
-    by which OpenCV turns it.
+    A photograph may be stored on its side, with a mark by which OpenCV turns
+    it. Only the header is read, unless such a mark is in another format than
+    JPEG: some of these are turned by OpenCV, TIFF already by Pillow.
 
     Raises:
         UserError: If the file is missing or not an image.
     """
     try:
         with opened(path) as picture:
-            width, height = picture.size
-            is_turned = picture.getexif().get(ORIENTATION, 1) >= 5
+            size, is_jpeg = picture.size, picture.format in ('JPEG', 'MPO')
+            is_on_side = picture.getexif().get(ORIENTATION, 1) >= 5
+        if not is_on_side:
+            return size
+        if is_jpeg:
+            return size[::-1]
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        if image is None:
+            raise OSError('OpenCV cannot decode it')
     except OSError as error:
         raise UserError(
             f'{as_line(path)} cannot be read as an image ({error}): replace '
             'it, or remove it from the data set.'
         ) from error
-    return (height, width) if is_turned else (width, height)
+    return image.shape[1::-1]
 
 
 def spread(count: int | None, total: int) -> list[int]:

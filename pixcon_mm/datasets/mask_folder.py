@@ -39,9 +39,16 @@ class MaskFolderDataset(BaseSegDataset):
         """List the images with their masks.
 
         Raises:
-            UserError: If there are no images, or the number of values is not
-                that of the classes.
+            UserError: If there are no images, the number of values is not
+                that of the classes, or ``ann_file`` lists the images.
         """
+        if self.ann_file:
+            raise UserError(
+                'MaskFolderDataset takes all images of a folder, and not '
+                f'those that {as_line(self.ann_file)} lists: put the images '
+                'of training and validation into folders of their own, or '
+                "use type='BaseSegDataset' with img_suffix."
+            )
         classes = self.metainfo['classes']
         self.label_map = mask_labels(self.mask_values, classes)
         images, masks = (
@@ -85,10 +92,11 @@ def mask_labels(
     """
     if values is None:
         return None
-    numbers = {value: number for number, value in enumerate(values)}
-    if not numbers.keys() <= {*range(256)} or not (
-        len(numbers) == len(values) == len(classes)
-    ):
+    # An option with one value is no list.
+    is_list = isinstance(values, Sequence)
+    chosen = [v for v in values if v in range(256)] if is_list else []
+    numbers = {value: number for number, value in enumerate(chosen)}
+    if not len(numbers) == len(classes) == len(values):
         raise UserError(
             f'mask_values = {values} for {len(classes)} classes '
             f'({", ".join(classes)}): give each class one value of 0-255, as '

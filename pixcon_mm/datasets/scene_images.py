@@ -25,8 +25,8 @@ class SceneImageDataset(BaseDataset):
         data_root (str | list[str]): Folders to list. Symbolic links are
             followed, names that start with a dot are not.
         pipeline (list[dict]): Transforms, beginning with ``LoadSceneImage``.
-        extensions (Sequence[str], optional): Suffixes of image files, in any
-            case; None for all that can be decoded here.
+        extensions (str | Sequence[str], optional): Suffixes of image files,
+            in any case; None for all that can be decoded here.
         indices (int | Sequence[int], optional): Indices of the images to
             keep, or the number of images to keep from the start; None for
             all.
@@ -40,12 +40,14 @@ class SceneImageDataset(BaseDataset):
         self,
         data_root: str | list[str],
         pipeline: list[dict],
-        extensions: Sequence[str] | None = None,
+        extensions: str | Sequence[str] | None = None,
         indices: int | Sequence[int] | None = None,
         max_refetch: int = 1000,
     ):
         is_list = data_root and isinstance(data_root, list | tuple)
         self.folders: list = [*data_root] if is_list else [data_root]
+        if isinstance(extensions, str):  # a single one on the command line
+            extensions = [extensions]
         self.extensions = tuple(
             '.' + extension.lower().lstrip('.')
             for extension in extensions or readable_suffixes()

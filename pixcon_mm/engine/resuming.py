@@ -41,14 +41,17 @@ def scale_of(runner: Runner) -> dict:
 
     Returns:
         dict: ``total_batch``, images of an optimiser step over all processes;
+        ``batch``, images of an iteration, fewer if gradients are accumulated;
         ``epoch_length``, iterations of an epoch, None in a run that does not
         count them; ``processes``; ``optimizer``, its class.
     """
     loader = runner.train_dataloader
     steps = runner.optim_wrapper._accumulative_counts
     counts_epochs = isinstance(runner.train_loop, EpochBasedTrainLoop)
+    batch = batch_size(loader) * runner.world_size
     return dict(
-        total_batch=batch_size(loader) * runner.world_size * steps,
+        total_batch=batch * steps,
+        batch=batch,
         epoch_length=len(loader) if counts_epochs else None,
         processes=runner.world_size,
         optimizer=type(runner.optim_wrapper.optimizer).__name__,
@@ -164,6 +167,12 @@ def _restore_position(runner: Runner, meta: dict, now: dict) -> list[str]:
                 f'the run continues in epoch {epoch + 1} after {done} of them.'
             )
         iteration = epoch * length + done
+    elif then.get('batch', now['batch']) != now['batch']:
+        notes.append(
+            f'An iteration has {counted(now["batch"], "image")} now and had '
+            f'{then["batch"]}: the run continues at iteration {iteration} of '
+            f'{loop.max_iters}.'
+        )
     loop._epoch, loop._iter = epoch, iteration
     return notes
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from mmengine.dist import (
+    all_gather_object,
     broadcast_object_list,
     is_distributed,
     master_only,
@@ -24,6 +25,9 @@ from pixcon_mm.engine.checkpointing import (
     gather_checkpoint,
     load_fitting_weights,
     save_finite,
+)
+from pixcon_mm.engine.hooks.missed_validation_hook import (
+    MissedValidationHook,
 )
 from pixcon_mm.engine.hooks.reproducible_resume_hook import (
     ReproducibleResumeHook,
@@ -78,6 +82,7 @@ class PixConRunner(Runner):
         self.register_hook(RunSummaryHook())
         self._stop_hook = StopSignalHook()
         self.register_hook(self._stop_hook)
+        self.register_hook(MissedValidationHook())
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
         """Replace two of MMEngine's hooks, which take the same arguments."""
@@ -127,6 +132,17 @@ class PixConRunner(Runner):
             torch.distributed.init_process_group(
                 'gloo', timeout=timedelta(seconds=seconds)
             )
+        if self.distributed and has_cuda:
+            rank = int(os.environ.get('LOCAL_RANK', 0))
+            count = torch.cuda.device_count()
+            if rank >= count:
+                raise UserError(
+                    f'This machine has {counted(count, "GPU")} for '
+                    f'{rank + 1} processes or more: start as many as there '
+                    'are GPUs, and check CUDA_VISIBLE_DEVICES (with Slurm, '
+                    '--gpu-bind=none lets each process see all GPUs).',
+                    is_own=rank == count,
+                )
         if (self.cfg.get('randomness') or {}).get('deterministic'):
             # Deterministic matrix products of CUDA need it from the start.
             os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
@@ -203,7 +219,7 @@ class PixConRunner(Runner):
         return loader
 
     def build_train_loop(self, loop) -> BaseLoop:
-        """Build the loop; stop if it would have nothing to do."""
+        """Build the loop; stop if a process would lack images."""
         if isinstance(loop, dict) and any(
             isinstance(hook, ReproducibleResumeHook) for hook in self.hooks
         ):
@@ -213,6 +229,14 @@ class PixConRunner(Runner):
                 loop['type'] = 'ResumableEpochLoop'
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
+        sizes = all_gather_object(len(loader.dataset))
+        if len({*sizes}) > 1:
+            other = next(n for n, size in enumerate(sizes) if size != sizes[0])
+            raise UserError(
+                f'The training set has {counted(sizes[0], "image")} for '
+                f'process 0 and {sizes[other]:,} for process {other}: all '
+                'machines of a run need the same files.'
+            )
         # A loop over iterations can repeat a few images without end, but
         # would look for the first one for ever.
         by_epoch = isinstance(loop, EpochBasedTrainLoop)

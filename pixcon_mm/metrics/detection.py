@@ -145,7 +145,9 @@ class PerClassVOCMetric(VOCMetric):
             )
             means.append(mean)
             name = f'AP{int(threshold * 100):02d}'
-            values[name] = round(mean, 3)
+            # Not rounded to 0.001, as MMDetection does: differences between
+            # seeds are as small.
+            values[name] = float(mean)
             self.per_class[name] = {
                 label: float(one['ap']) if one['num_gts'] else float('nan')
                 for label, one in zip(classes, by_class, strict=True)

@@ -1,13 +1,18 @@
 """The benchmarks from the command line to the table, at toy sizes."""
 
 import json
+import multiprocessing
+from argparse import Namespace
+from functools import partial
 
 import pytest
 import torch
 
 from benchmarks import measure
+from benchmarks.data import batches
 from benchmarks.main import main
 from benchmarks.scale import APART
+from benchmarks.train import Blocks
 from pixcon_mm.errors import UserError
 
 SMALL = ['--batch', '2', '--queue', '64', '--rounds', '2', '--device', 'cpu']
@@ -101,6 +106,27 @@ def test_compare_takes_the_median_of_interleaved_rounds(monkeypatch):
     assert called[:8] == ['a', 'b'] * 4
     assert [row['seconds'] for row in rows] == [2, 5]
     assert [row['spread'] for row in rows] == [(1, 3), (1, 9)]
+
+
+def test_one_loader_at_a_time():
+    """One that loads in advance would slow down the block that is timed."""
+    args = Namespace(batch=2, workers=2, device='cpu', iters=4)
+    seen = []
+
+    def step(batch):
+        assert batch.shape == (2, 3)
+        seen.append(len(multiprocessing.active_children()))
+
+    blocks = [
+        Blocks(partial(batches, torch.rand(8, 3), args), step, args, ahead=4)
+        for _ in range(2)
+    ]
+    for block in blocks * 2:
+        assert not multiprocessing.active_children()
+        block.run()
+    assert not multiprocessing.active_children()
+    assert seen == [2] * 4 * (4 + 1 + 4)
+    assert [len(block.times) for block in blocks] == [2, 2]
 
 
 def test_peak_memory_sees_what_a_call_needs():

@@ -4,12 +4,15 @@ import errno
 import os
 import socket
 
+import mmcv
 import pytest
 from PIL import Image
 
 from pixcon_mm.datasets import listing, storage
 from pixcon_mm.datasets.decoding import decode_whole
 from pixcon_mm.datasets.listing import (
+    image_size,
+    images_by_stem,
     list_images,
     missing_files,
     readable_suffixes,
@@ -144,3 +147,25 @@ def test_a_forbidden_folder_is_left_out(tree, monkeypatch, log):
         f'Folder {tree}/b cannot be opened (Permission denied) and is left '
         'out.'
     )
+
+
+def test_a_forbidden_folder_of_labelled_images_is_an_error(tree, monkeypatch):
+    fail_on(monkeypatch, tree / 'b', errno.EACCES, times=10**9)
+    with pytest.raises(UserError, match='b cannot be read .Permission denied'):
+        images_by_stem(str(tree))
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'png', 'webp', 'tif', 'avif'])
+@pytest.mark.parametrize('orientation', [1, 3, 6])
+def test_size_is_that_of_the_image_that_opencv_decodes(
+    tmp_path, suffix, orientation
+):
+    path = tmp_path / f'a.{suffix}'
+    exif = Image.Exif()
+    exif[listing.ORIENTATION] = orientation
+    Image.new('RGB', (20, 10)).save(path, exif=exif)
+    assert Image.open(path).getexif().get(listing.ORIENTATION, 1) == (
+        orientation
+    )
+    decoded = mmcv.imfrombytes(path.read_bytes(), backend='cv2')
+    assert image_size(str(path)) == decoded.shape[1::-1]

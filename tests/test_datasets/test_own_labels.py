@@ -63,7 +63,15 @@ def test_values_of_masks_become_numbers_of_classes(folder, values, expected):
 
 
 @pytest.mark.parametrize(
-    'values', [(0, 1), (0, 1, 2, 3, 4), (0, 1, 2, 2), (0, 1, 2, 256)]
+    'values',
+    [
+        (0, 1),
+        (0, 1, 2, 3, 4),
+        (0, 1, 2, 2),
+        (0, 1, 2, 256),
+        255,
+        [[0, 85, 170, 255]],
+    ],
 )
 def test_each_class_needs_one_value(folder, values):
     with pytest.raises(UserError, match='give each class one value'):
@@ -74,6 +82,12 @@ def test_a_mask_belongs_to_one_image(folder):
     (folder / 'images/a.png').touch()
     with pytest.raises(UserError, match=r'a\.(jpg|png) and a\.(jpg|png)'):
         masks(folder)
+
+
+def test_a_list_of_images_is_not_ignored(folder):
+    touch(folder, 'train.txt')
+    with pytest.raises(UserError, match=r"train.txt lists: .*'BaseSegDat"):
+        masks(folder, ann_file='train.txt')
 
 
 def test_a_folder_without_images(tmp_path):

@@ -86,6 +86,7 @@ def test_extensions_are_an_option(tmp_path):
     assert names(build(str(tmp_path), extensions=('jp2', '.GIF'))) == [
         *('2.JP2', '3.gif')
     ]
+    assert names(build(str(tmp_path), extensions='.gif')) == ['3.gif']
 
 
 def test_indices_keep_the_first_images(tmp_path):

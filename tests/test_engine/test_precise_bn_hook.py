@@ -11,6 +11,7 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from pixcon_mm.engine.hooks import PreciseBatchNormHook, precise_bn_hook
+from tests.commands import sentence_of
 from tests.test_engine.runs import (
     ITERATIONS,
     NEVER,
@@ -113,6 +114,12 @@ def test_progress_is_logged(batches, monkeypatch, capsys):
     run(Net(), batches)
     shown = capsys.readouterr().out
     assert re.findall(r'batch (\d)/4\n', shown) == ['1', '2', '3', '4']
+
+
+def test_a_run_in_epochs_is_refused_at_the_start(tmp_path):
+    text = sentence_of(train, config(tmp_path, 'run'), PreciseBatchNormHook())
+    assert 'this one counts epochs: leave it out' in text
+    assert not names(tmp_path / 'run')
 
 
 class Killed(Exception):

@@ -196,6 +196,22 @@ def test_another_batch_of_a_run_in_iterations(tmp_path):
     assert 'An epoch has' not in log_of(run)
 
 
+def test_accumulation_in_a_run_in_iterations(tmp_path):
+    """The total batch stays, but the run sees fewer images."""
+    new = dict(train_dataloader=dict(batch_size=4))
+    whole, _ = train(config(tmp_path, 'whole', ITERATIONS, new))
+    new = dict(optim_wrapper=dict(accumulative_counts=2))
+    cfg = config(tmp_path, 'resumed', ITERATIONS, new)
+    run, _ = resume(cfg, checkpoint(whole, 'iter_4'))
+    log = log_of(run)
+    assert 'The total batch is 4 now' not in log
+    assert (
+        'An iteration has 2 images now and had 4: the run continues at '
+        'iteration 4 of 8.'
+    ) in log
+    assert '8 in all with 4 steps of the optimiser; total batch 4' in log
+
+
 def test_lines_count_from_the_start_of_the_epoch(tmp_path):
     whole, _ = train(config(tmp_path, 'whole'))
     run, _ = resume(config(tmp_path, 'resumed'), checkpoint(whole, 'iter_2'))

@@ -13,6 +13,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from pixcon_mm.engine import PixConRunner, precision
+from pixcon_mm.engine import runner as runner_module
 from pixcon_mm.engine.hooks.run_summary_hook import RunSummaryHook
 from pixcon_mm.errors import UserError
 from tests import toy
@@ -143,12 +144,50 @@ def test_fewer_images_than_a_batch(cfg):
         runner.build_train_loop(runner._train_loop)
 
 
+def test_iterations_of_accumulated_batches_give_a_warning(cfg):
+    """The total batch is the recipe's, the number of steps is not."""
+    cfg.optim_wrapper.accumulative_counts = 2
+    _, log = train(cfg)
+    assert 'Iterations count batches' not in log
+    cfg.train_dataloader.sampler = dict(type='InfiniteSampler')
+    cfg.train_cfg = dict(by_epoch=False, max_iters=3)
+    cfg.param_scheduler = None
+    cfg.log_processor.by_epoch = False
+    cfg.default_hooks.checkpoint.by_epoch = False
+    _, log = train(cfg)
+    assert '3 in all with 2 steps of the optimiser' in log
+    assert log.count('a step of the optimiser takes 2. To have') == 1
+
+
+def test_processes_that_see_other_files(cfg, monkeypatch):
+    """One machine has a part of the images only."""
+    runner = build(cfg)
+    monkeypatch.setattr(
+        runner_module, 'all_gather_object', lambda size: [size, size, 7]
+    )
+    with pytest.raises(UserError, match='8 images for process 0 and 7 for pr'):
+        runner.build_train_loop(runner._train_loop)
+
+
 @pytest.mark.parametrize('launcher', ['slurm', 'mpi'])
 def test_launchers_that_need_cuda_say_so(launcher):
     runner = PixConRunner.__new__(PixConRunner)
     runner._launcher, runner._distributed = launcher, True
     with pytest.raises(UserError, match=f'{launcher!r} needs CUDA'):
         runner.setup_env({})
+
+
+@pytest.mark.parametrize('rank', [2, 3])
+def test_more_processes_than_gpus(monkeypatch, rank):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setenv('LOCAL_RANK', str(rank))
+    runner = PixConRunner.__new__(PixConRunner)
+    runner._launcher, runner._distributed = 'pytorch', True
+    with pytest.raises(UserError, match='has 2 GPUs for') as caught:
+        runner.setup_env({})
+    # One of them is shown.
+    assert caught.value.is_own == (rank == 2)
 
 
 def test_schedule_longer_than_the_run_is_said(cfg):
@@ -158,6 +197,10 @@ def test_schedule_longer_than_the_run_is_said(cfg):
     _, log = train(cfg)
     assert 'The run has 4 iterations, but param_scheduler.0 (Cosine' in log
     assert log.count('is for 8: override its end') == 1
+    steps = dict(type='MultiStepLR', by_epoch=False, milestones=[2, 6])
+    cfg.param_scheduler = [steps]
+    _, log = train(cfg)
+    assert log.count('(MultiStepLR) is for 6: override its end') == 1
 
 
 def test_nothing_to_resume_is_said(cfg):

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -12,6 +13,7 @@ from pixcon_mm.errors import UserError
 from reproduction import execute as execute_module
 from reproduction import launch
 from reproduction.execute import Selection, execute
+from reproduction.run_dir import RunDir
 from reproduction.runs import forget_configs
 from reproduction.status import State
 from reproduction.tables import collect_tables
@@ -149,6 +151,26 @@ def test_stopping_ends_the_tool(tmp_path, fake_tools, monkeypatch):
     run_dir = status.run_dir(status.runs[PRETRAINED])
     assert not run_dir.is_running()
     assert run_dir.attempts()[-1]['error'] == 'it was stopped'
+
+
+def test_a_full_disk_does_not_keep_it_from_stopping(
+    tmp_path, fake_tools, monkeypatch
+):
+    (tmp_path / 'sleep').touch()
+    write, full = RunDir.write, UserError('the disk is full')
+
+    def interrupt(seconds):
+        if (tmp_path / 'started').exists():
+            monkeypatch.setattr(RunDir, 'write', Mock(side_effect=full))
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch.time, 'sleep', interrupt)
+    status = status_of(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        execute(status, Selection(), lambda _: None)
+    monkeypatch.setattr(RunDir, 'write', write)
+    status.forget()
+    assert states(status)[PRETRAINED] is State.INTERRUPTED
 
 
 def test_several_at_once_run_nothing_twice(tmp_path, fake_tools):

@@ -92,6 +92,22 @@ def test_from_nothing_to_the_table(tmp_path, fake_tools):
     assert (tmp_path / 'runs' / OURS / 'dense.json').exists()
 
 
+def test_another_backbone_than_the_pretrainings_is_named(tmp_path):
+    """Its tensors fit, and would give other features without a word."""
+
+    def sentences(options):
+        methods = plan_dict(tmp_path)['methods']
+        methods['sr']['options'] = options
+        changes = plan_with(tmp_path, knn(), methods=methods)
+        found = commands.problems(status_of(tmp_path, **changes))
+        return [s for s in found if 'not the pre-training' in s]
+
+    assert sentences({'model.backbone.norm_cfg.type': 'BN'}) == []
+    (sentence,) = sentences({'model.backbone.conv_cfg.padding_mode': 'zeros'})
+    assert OURS in sentence
+    assert "conv_cfg.padding_mode was 'zeros', is 'reflect'" in sentence
+
+
 def test_what_makes_an_evaluation_stale(tmp_path, fake_tools):
     assert complete(
         status_of(tmp_path, **plan_with(tmp_path, knn(), **ONE_SEED))
@@ -168,7 +184,8 @@ def test_smaller_shares_are_part_of_larger_ones():
 
 def test_a_finetuning_gets_its_list_of_labels(tmp_path):
     (folder := tmp_path / 'lists').mkdir()
-    (folder / 'all.txt').write_text(''.join(f'{i}\n' for i in range(40)))
+    names = [f'photo {i}' for i in range(40)]
+    (folder / 'all.txt').write_text('\n'.join([*names, '']))
     options = {
         'train_dataloader.dataset.data_root': str(folder),
         'train_dataloader.dataset.ann_file': 'all.txt',
@@ -186,9 +203,9 @@ def test_a_finetuning_gets_its_list_of_labels(tmp_path):
     file = list_file(run_dir)
     assert last == f'train_dataloader.dataset.ann_file={file}'
     write_list(status.plan, random, run_dir)
-    taken = file.read_text().split()
+    taken = file.read_text().splitlines()
     assert len({*taken}) == 4
-    assert {*taken} < {*map(str, range(40))}
+    assert {*taken} < {*names}
 
 
 def test_labels_need_a_list_of_images(tmp_path, fake_tools):

@@ -1,14 +1,16 @@
 """Commands are those that the tools take, with the settings of the plan."""
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from pixcon_mm.checkpoint.run_checkpoint import write_checkpoint
 from pixcon_mm.config import runner_keys
-from reproduction.launch import build_command, readable
+from reproduction.launch import build_command, readable, write_metrics
 from reproduction.plan import read_plan
 from reproduction.run_dir import RunDir
 from reproduction.runs import flatten, runs_of, settings_of
@@ -113,3 +115,20 @@ def test_another_number_of_processes_keeps_the_batch(tmp_path):
         assert line[:4] == ['bash', 'tools/dist_train.sh', run.config, '2']
     line = build_command(status, status.runs['test/coco/random-seed0'], 2)
     assert '--total-batch' not in line
+
+
+def test_the_result_is_the_furthest_checkpoint(tmp_path):
+    """Its file need not be the newest: the folder may have been copied."""
+    runs = runs_of(read_plan(ROOT / 'plans/demo.yaml'))
+    run = runs['pretrain/pixcon-sr-demo-seed0']
+    run_dir = RunDir(tmp_path)
+    run_dir.write('run.json', dict(settings={}, parent_sha256=None))
+    for epoch, time in ((7, 300), (8, 100), (6, 200)):
+        meta = dict(epoch=epoch, iter=16 * epoch, scale=dict(epoch_length=16))
+        path = tmp_path / f'epoch_{epoch}.pth'
+        content = dict(meta=meta, state_dict={}, optimizer={}, message_hub={})
+        write_checkpoint(content, path)
+        os.utime(path, (time, time))
+    write_metrics(run, run_dir)
+    known = run_dir.read('metrics.json')['checkpoint']
+    assert known['name'] == 'epoch_8.pth'

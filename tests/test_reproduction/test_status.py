@@ -116,6 +116,24 @@ def test_missing_checkpoint(done, fake_tools):
     assert own(done(), PRETRAINED).state is State.COMPLETE
 
 
+def test_a_stopped_repetition_continues(done, fake_tools, monkeypatch):
+    """The result of a lost checkpoint does not judge the new ones."""
+    file_of(done(), PRETRAINED, 'epoch_3.pth').unlink()
+    with monkeypatch.context() as patch:
+        # It ends between its last checkpoint and its result.
+        patch.setattr('reproduction.execute.write_metrics', stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(done(), redo=True)
+    assert file_of(done(), PRETRAINED, 'epoch_3.pth').exists()
+    assert own(done(), PRETRAINED).state is State.INTERRUPTED
+    assert run(done())
+    assert own(done(), PRETRAINED).state is State.COMPLETE
+
+
+def stop(*_):
+    raise KeyboardInterrupt
+
+
 def test_a_begun_finetuning_needs_no_lost_checkpoint(done, fake_tools):
     run_dir = done().run_dir(done().runs[FINETUNED])
     (run_dir.path / 'metrics.json').unlink()
@@ -162,6 +180,14 @@ def test_a_metric_that_is_not_there_is_named(done, tmp_path):
     assert own(status, TEST).state is State.COMPLETE
     assert cells(status)[1]['seg/mIOU'].values == []
     assert any('gave no mIOU, but mIoU' in s for s in problems(status))
+
+
+def test_a_metric_without_a_value_is_not_among_those_that_are_there(done):
+    run_dir = done().run_dir(done().runs[TEST])
+    content = run_dir.read('metrics.json')
+    content['metrics'] = dict(mIoU=None, aAcc=70.0)
+    run_dir.write('metrics.json', content)
+    assert any('gave no mIoU, but aAcc:' in s for s in problems(done()))
 
 
 def test_another_checkpoint_in_its_place(done):

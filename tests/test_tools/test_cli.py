@@ -76,6 +76,16 @@ def test_work_dir(tmp_path, words, line, expected):
     assert cli.prepare_config(args, 'default').work_dir == expected
 
 
+def test_windows_with_gaps_are_refused():
+    windows = dict(mode='slide', crop_size=(769, 512), stride=(513, 512))
+    cfg = Config(dict(model=dict(test_cfg=windows)))
+    cli.check_windows(cfg)
+    # The option `crop_size` changes the first and not the second.
+    cfg.model.test_cfg.crop_size = (512, 512)
+    with pytest.raises(UserError, match=r'choose a smaller .*\.stride'):
+        cli.check_windows(cfg)
+
+
 def test_quiet_keeps_chatter_back_and_leaves_no_trace(capfd):
     filters, disabled = list(warnings.filters), logging.root.manager.disable
     with cli.quiet():
@@ -131,10 +141,14 @@ def test_a_run_in_iterations_has_no_epochs():
 
 @pytest.mark.parametrize('launcher', ['pytorch', 'slurm', 'mpi'])
 def test_each_launcher_numbers_its_processes(monkeypatch, launcher):
-    for name, value in zip(cli.LAUNCHERS[launcher], '38', strict=True):
+    monkeypatch.delenv('LOCAL_RANK', raising=False)
+    for name, value in zip(cli.LAUNCHERS[launcher], '381', strict=True):
         monkeypatch.setenv(name, value)
     assert cli.rank_and_size(launcher) == (3, 8)
     assert cli.rank_and_size('none') == (0, 1)
+    # Errors are shown by the first process of a machine.
+    options('--launcher', launcher)
+    assert os.environ.pop('LOCAL_RANK') == '1'
 
 
 def test_runner_of_the_config(monkeypatch):

@@ -77,12 +77,16 @@ def test_a_detector_that_finds_nothing_has_zeros(detector, tmp_path):
 def test_two_processes_give_the_metrics_of_one(trained, tmp_path):
     config, checkpoint, expected = trained
     run = run_command(
-        *('bash', 'tools/dist_test.sh', config, checkpoint, '2'),
-        *('--work-dir', tmp_path),
+        *('bash', ROOT / 'tools/dist_test.sh', config, checkpoint, '2'),
+        *('--work-dir', 'results'),
+        cwd=tmp_path,
         CUDA_VISIBLE_DEVICES='',
     )
     assert run.returncode == 0, run.stderr
-    found = json.loads((tmp_path / 'metrics.json').read_text())
+    # MMEngine would exchange results through a folder here, which may be full
+    # or read-only.
+    assert [path.name for path in tmp_path.iterdir()] == ['results']
+    found = json.loads((tmp_path / 'results/metrics.json').read_text())
     assert found['metrics'] == pytest.approx(expected)
     assert run.stdout.count('metrics in') == 1
 

@@ -183,11 +183,11 @@ def test_loaders_of_stock_configs(tmp_path):
     assert cfg.train_dataloader.persistent_workers is True
 
 
-def fine_tune(monkeypatch, config, folder, *options):
-    """Train for one iteration, in this process."""
+def fine_tune(monkeypatch, config, folder, *options, iterations=1):
+    """Train and validate after each iteration, in this process."""
     monkeypatch.setattr(train, 'kill_workers', lambda: None)
     words = [config, '--work-dir', folder, '--pretrained', 'none', *options]
-    shorter = ['train_cfg.max_iters=1', 'train_cfg.val_interval=1']
+    shorter = [f'train_cfg.max_iters={iterations}', 'train_cfg.val_interval=1']
     train.main([*map(str, words), '--cfg-options', *shorter])
 
 
@@ -218,6 +218,19 @@ def test_a_picture_that_fails_loses_nothing(
     assert 'no picture of predictions: RuntimeError: no colours left' in shown
     assert 'mIoU' not in out
     assert [*tmp_path.glob('iter_1.pth')]
+
+
+def test_metrics_of_an_earlier_iteration_are_not_the_result(
+    segmentor, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(train, 'write_sheet', lambda *_, **__: 0)
+    shown = []
+    for options in ([], ['--resume'], ['--resume', '--no-validate']):
+        fine_tune(monkeypatch, segmentor[0], tmp_path, *options, iterations=2)
+        lines = capsys.readouterr().out.splitlines()
+        shown.append([line for line in lines if re.match('mIoU +', line)])
+    assert len(shown[0]) == 1
+    assert shown[1:] == [shown[0], []]
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from pixcon_mm.datasets.labels.mask_values import Mask, check_values
 from pixcon_mm.datasets.labels.report import NOTE, STOP, WARNING, Report
 from pixcon_mm.datasets.labels.sources import Source
 from pixcon_mm.datasets.listing import (
+    OPENCV_SUFFIXES,
     PICTURES,
     image_size,
     missing_files,
@@ -100,24 +101,34 @@ def check_masks(source: Source, report: Report) -> None:
 
 
 def _check_suffix(dataset: Any, report: Report) -> None:
-    """Compare the images of a folder with the suffix that is listed.
+    """Compare the images of a folder with the suffixes that are listed.
 
     MMSegmentation's data sets take the files with one suffix, unless a list
-    names them.
+    names them; our MaskFolderDataset takes those of OpenCV, in any case.
     """
     suffix, prefix = dataset.img_suffix, dataset.data_prefix
-    if dataset.ann_file or not suffix:
+    if dataset.ann_file:
         return
-    folders = [*os.walk(prefix['img_path'])]
+    # Data sets follow links to folders, too.
+    folders = [*os.walk(prefix['img_path'], followlinks=True)]
     report.depends_on(folder for folder, _, _ in folders)
     names = [n for _, _, files in folders for n in files if n[0] != '.']
     where = as_line(prefix['img_path'])
-    text = f'{suffix!r}, the img_suffix of the {type(dataset).__name__}'
-    if not any(name.endswith(suffix) for name in names):
+    if suffix is None:
+        names = [name.lower() for name in names]
+        taken: tuple[str, ...] = OPENCV_SUFFIXES
+        text, advice = listed(taken), 'Convert the others.'
+    else:
+        taken = (suffix,)
+        text = f'{suffix!r}, the img_suffix of the {type(dataset).__name__}'
+        advice = (
+            'Convert the others, or list them in a second data set with '
+            'their own img_suffix.'
+        )
+    if not any(name.endswith(taken) for name in names):
         raise UserError(
             f'A data set is empty: {where} has no file that ends in {text}.'
         )
-    taken: tuple[str, ...] = (suffix,)
     if prefix.get('seg_map_path') == prefix['img_path']:
         taken += (dataset.seg_map_suffix,)
     left_out = Counter(
@@ -130,8 +141,7 @@ def _check_suffix(dataset: Any, report: Report) -> None:
         report.add(
             WARNING,
             f'{where} has images that are left out ({counts}): the data set '
-            f'takes files that end in {text}. Convert the others, or list '
-            'them in a second data set with their own img_suffix.',
+            f'takes files that end in {text}. {advice}',
         )
 
 

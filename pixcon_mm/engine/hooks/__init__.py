@@ -4,6 +4,9 @@ from pixcon_mm.engine.hooks.checkpoint_hook import WholeCheckpointHook
 from pixcon_mm.engine.hooks.dense_probe_hook import DenseProbeHook
 from pixcon_mm.engine.hooks.key_encoder_hook import KeyEncoderUpdateHook
 from pixcon_mm.engine.hooks.match_picture_hook import MatchPictureHook
+from pixcon_mm.engine.hooks.missed_validation_hook import (
+    MissedValidationHook,
+)
 from pixcon_mm.engine.hooks.monitor_hook import MonitorHook
 from pixcon_mm.engine.hooks.precise_bn_hook import PreciseBatchNormHook
 from pixcon_mm.engine.hooks.pretrained_hook import PretrainedHook
@@ -20,6 +23,7 @@ __all__ = [
     'DenseProbeHook',
     'KeyEncoderUpdateHook',
     'MatchPictureHook',
+    'MissedValidationHook',
     'MonitorHook',
     'PreciseBatchNormHook',
     'PretrainedHook',

@@ -7,10 +7,11 @@ import torch
 from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
 from pixcon_mm.engine.model_state import unwrap
+from pixcon_mm.errors import UserError
 
 PAUSE = 10.0  # seconds between two lines about the progress
 
@@ -41,6 +42,15 @@ class PreciseBatchNormHook(Hook):
     def __init__(self, num_batches: int = 200):
         self.num_batches = num_batches
         self._saved: Path | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Stop if the loop has no endless stream of batches."""
+        if not isinstance(runner.train_loop, IterBasedTrainLoop):
+            raise UserError(
+                'PreciseBatchNormHook is for runs that count iterations, and '
+                'this one counts epochs: leave it out (custom_hooks=[]), or '
+                'train with an IterBasedTrainLoop.'
+            )
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None

@@ -58,23 +58,36 @@ class RunSummaryHook(Hook):
             # The length of an endless sampler ignores the other processes.
             images = len(loader.dataset)
             per_epoch = math.ceil(images / (batch * runner.world_size))
+            if steps > 1:
+                warn(
+                    f'Iterations count batches, and a step of the optimiser '
+                    f'takes {steps}. To have the steps of a run without '
+                    f'accumulation, multiply train_cfg.max_iters and the ends '
+                    f'and milestones of param_scheduler by {steps}.'
+                )
+        length = f'{runner.max_iters:,} in all'
+        if steps > 1:
+            updates = math.ceil(runner.max_iters / steps)
+            length += f' with {counted(updates, "step")} of the optimiser'
         info(
             f'{counted(len(loader.dataset), "image")}, '
-            f'{counted(per_epoch, "iteration")} an epoch, '
-            f'{runner.max_iters:,} in all; '
+            f'{counted(per_epoch, "iteration")} an epoch, {length}; '
             f'total batch {total} = {" x ".join(factors)}; '
             f'learning rate {base_rate:g}; logs in {runner.work_dir}'
         )
         for index, scheduler in enumerate(runner.param_schedulers or []):
             run = runner.max_epochs if scheduler.by_epoch else runner.max_iters
             # WarmupLR adds an iteration to its end.
-            end = scheduler.end - isinstance(scheduler, WarmupLR)
-            if run < end < INF:
+            ends = [scheduler.end - isinstance(scheduler, WarmupLR)]
+            ends += getattr(scheduler, 'milestones', [])
+            end = max((end for end in ends if end < INF), default=0)
+            if run < end:
                 unit = 'epochs' if scheduler.by_epoch else 'iterations'
                 warn(
                     f'The run has {run} {unit}, but param_scheduler.{index} '
                     f'({type(scheduler).__name__}) is for {end}: '
-                    'override its end (and T_max) together with the length.'
+                    'override its end, T_max and milestones together with '
+                    'the length.'
                 )
         auto_scale_lr = runner.cfg.get('auto_scale_lr') or {}
         recipe = auto_scale_lr.get('base_batch_size')

@@ -123,6 +123,27 @@ def test_images_with_another_suffix_are_counted(mixed):
     assert "no file that ends in '.bmp'" in sentence
 
 
+def test_a_folder_of_any_suffix_counts_the_others(mixed, tmp_path):
+    (tmp_path / 'images/d.jfif').touch()
+    assert mixed(MaskFolderDataset)['warning'] == []
+    for name in ('e.GIF', 'f.heic'):
+        (tmp_path / 'images' / name).touch()
+    (sentence,) = mixed(MaskFolderDataset)['warning']
+    assert 'has images that are left out (1 .gif, 1 .heic)' in sentence
+    assert 'img_suffix' not in sentence
+
+
+def test_links_to_folders_are_followed(check, check_set, tmp_path):
+    check([filled(0, 1, 2)])
+    for name in ('images', 'masks'):
+        (tmp_path / name).rename(tmp_path / f'other-{name}')
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'city').symlink_to(tmp_path / f'other-{name}')
+    found = check_set(seg_map_suffix='.png')
+    assert found['stop'] == []
+    assert '1 mask, all opened' in found['note'][0]
+
+
 def test_what_is_left_out_on_purpose_is_not_counted(mixed, tmp_path):
     (tmp_path / 'list.txt').touch()
     assert mixed(ann_file='list.txt')['warning'] == []
