@@ -171,7 +171,13 @@ class PixConRunner(Runner):
 
     def build_evaluator(self, evaluator) -> Evaluator:
         """Build the evaluator, with metrics that keep the values per class."""
-        return super().build_evaluator(with_classes(evaluator))
+        evaluator = super().build_evaluator(with_classes(evaluator))
+        for metric in evaluator.metrics:
+            if metric.collect_device == 'cpu' and metric.collect_dir is None:
+                # Processes exchange results through files. MMEngine would
+                # write them to the current directory.
+                metric.collect_dir = f'{self.log_dir}/results'
+        return evaluator
 
     def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
         """Wrap for DDP; on the CPU, replace SyncBN, which needs CUDA.

@@ -1,5 +1,6 @@
 """Frozen backbones of several libraries, with weights of any checkpoint."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,13 @@ from torch import Tensor, nn
 from pixcon_mm.checkpoint.pretrained import fill_backbone, load_pretrained
 from pixcon_mm.errors import UserError, suggest
 from pixcon_mm.evaluation.dilation import dilate, stride_of
+from pixcon_mm.wording import listed
 
 # ImageNet's, in RGB, for values from 0 to 255.
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+# Beginnings of errors about the size of an image: of reflection padding, which
+# needs a minimum, and of position embeddings of one size.
+SIZE_TROUBLE = ('Padding size', 'The size of tensor')
 
 
 class FrozenBackbone(nn.Module):
@@ -66,9 +71,9 @@ class FrozenBackbone(nn.Module):
             images = images.flip(1)
         try:
             return self.read((images - self.mean) / self.std).float()
-        # Models of timm assert some sizes; reflection padding needs a minimum.
+        # Models of timm assert some sizes.
         except (AssertionError, RuntimeError) as error:
-            is_size = 'Padding size' in str(error)
+            is_size = str(error).startswith(SIZE_TROUBLE)
             if isinstance(error, RuntimeError) and not is_size:
                 raise
             height, width = images.shape[2:]
@@ -183,13 +188,16 @@ def _from_config(path: str) -> dict:
     settings.pop('pretrained', None)
     init = settings.get('init_cfg') or []
     parts = init if isinstance(init, list) else [init]
-    if any(part.get('type') == 'Pretrained' for part in parts):
+    if any('checkpoint' in part for part in parts):
         del settings['init_cfg']  # --pretrained decides
     with quiet(), DefaultScope.overwrite_default_scope(cfg.default_scope):
         with MODELS.switch_scope_and_registry(None) as registry:
             kind = registry.get(settings['type'])
+        # Networks for classification pool their last map, unless told not to.
         if 'featmap' in getattr(kind, 'OUT_TYPES', ()):  # ViTs
             settings['out_type'] = 'featmap'
+        if 'gap_before_final_norm' in inspect.signature(kind).parameters:
+            settings['gap_before_final_norm'] = False
         net = MODELS.build(settings)
         net.init_weights()
 
@@ -227,6 +235,14 @@ def _from_timm(name: str) -> dict:
         raise UserError(
             f'timm has no model {name!r}.{suggest(name, timm.list_models())}'
         )
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        model, _, tag = name.partition('.')
+        known = timm.list_pretrained(f'{model}.*')
+        raise UserError(
+            f'timm has no tag {tag!r} of {model}; it has {listed(known)}.'
+        ) from error
     # Without this option, ViTs take images of one size only.
     is_vit = timm.models.model_entrypoint(name).__module__.endswith(
         'vision_transformer'

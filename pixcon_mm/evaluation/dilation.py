@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pixcon_mm.errors import UserError
+from pixcon_mm.errors import UserError, explain
 
 PROBE = 224  # pixels; a multiple of all usual strides and patch sizes
 Read = Callable[[Tensor], Tensor]
@@ -22,10 +22,22 @@ def stride_of(
         device (torch.device | str): Device of the network.
 
     Raises:
-        UserError: If the output is not a feature map.
+        UserError: If the network does not take an image of ``PROBE`` pixels,
+            or if the output is not a feature map.
     """
-    with torch.no_grad():
-        features = read(torch.zeros(1, 3, PROBE, PROBE, device=device))
+    image = torch.zeros(1, 3, PROBE, PROBE, device=device)
+    try:
+        with torch.no_grad():
+            features = read(image)
+    except (AssertionError, RuntimeError, TypeError) as error:
+        if explain(error):
+            raise  # it has a sentence of its own, as about memory
+        reason = str(error) or type(error).__name__
+        raise UserError(
+            f'The backbone does not take an image of {PROBE} x {PROBE} pixels '
+            f'({reason}), from which its stride is found: choose a variant '
+            'that does.'
+        ) from error
     side = features.shape[-1]
     if features.ndim != 4 or features.shape[2] != side or PROBE % side:
         raise UserError(
@@ -79,9 +91,11 @@ def dilate(net: nn.Module, read: Read, stride: int) -> None:
                 f'{step} pixels. Leave --stride out.'
             )
         _dilate_layer(layer, before, stride, refusal)
-    with torch.no_grad():
-        side = read(torch.zeros(1, 3, PROBE, PROBE)).shape[-1]
-    if side != PROBE // stride:
+    try:
+        reached, _ = stride_of(read)
+    except UserError:  # as from branches of different sizes
+        reached = native
+    if reached != stride:
         raise UserError(
             f'{refusal}{stride} by dilation, because it does not subsample '
             'by padded convolutions or max pooling alone. Leave --stride out.'

@@ -99,8 +99,13 @@ def train_heads(
     numbers: Iterable[int] = range(epochs)
     if title and samples.is_kept:
         numbers = with_progress(numbers, epochs, f'{title}, epochs')
+    batch = 0
     for epoch in numbers:
         for features, targets in samples.epoch(epoch):
+            batch += 1
+            # A running mean that begins with the first batch. From 0 and 1, a
+            # short training would leave statistics of no features.
+            heads.norm.momentum = max(1 / batch, 0.1)
             logits = torch.stack(heads(features), dim=1)
             optimizer.zero_grad()
             logits.backward(loss_gradient(logits, targets))

@@ -115,7 +115,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=500,
         help='number of clusters (500)',
     )
-    add('--seed', type=int, default=0)
+    add('--seed', type=at_least(0), default=0)
     add('--batch-size', type=at_least(1), default=16)
     add(
         '--workers',
@@ -135,8 +135,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def default_out(args: argparse.Namespace) -> Path:
     """Return a path for results without ``--out``.
 
-    It names the weights, the data and the stride, so that other evaluations
-    do not overwrite it.
+    It names the weights, the data and the stride. Evaluations that differ in
+    other options, such as the protocols or the seed, overwrite each other.
 
     Example:
         >>> line = ['resnet50', '--pretrained', 'runs/pixcon/epoch_800.pth']

@@ -1,6 +1,7 @@
 """Draw the views, matches and features of a network for photographs.
 
-OUT gets a PNG file for each figure, and index.html with all figures.
+OUT gets a PNG file for each figure, in subfolders as the images are, and
+index.html with all figures.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from pixcon_mm.evaluation.backbones import (
 from pixcon_mm.evaluation.clustering import cluster
 from pixcon_mm.evaluation.dense_data import read_image
 from pixcon_mm.evaluation.features import dense_features
-from pixcon_mm.files import atomic_write, check_folder
+from pixcon_mm.files import as_line, atomic_write, check_folder
 from pixcon_mm.visualization.features import (
     principal_colors,
     similarity_map,
@@ -121,7 +122,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=at_least(1),
         help='dilate a CNN to this stride: 16 or 8',
     )
-    add('--seed', type=int, default=0, help='seed of crops, random weights')
+    add(
+        '--seed',
+        type=at_least(0),
+        default=0,
+        help='seed of crops, random weights',
+    )
     add('--device', help='default: cuda if there is one, else cpu')
     args = parser.parse_args(argv)
     if args.browse == bool(args.pretrained):
@@ -140,7 +146,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.arch.endswith('.py'):
         cfg = read_config(args.arch, scope='mmpretrain')
     names = choose_images(args, cfg)
-    facts = dict(config=args.arch, images=', '.join(map(str, names)))
+    facts = dict(config=args.arch, images=', '.join(map(as_line, names)))
     if args.browse:
         sections = browse(args, cfg, names)
     else:
@@ -151,9 +157,9 @@ def main(argv: list[str] | None = None) -> None:
         pictures[heading] = []
         for name, figure in figures.items():
             png = as_png(figure)
-            stem = '_'.join([heading, *filter(None, name.split('/'))])
+            stem = f'{heading}_{name}' if name else heading
             atomic_write(args.out / f'{stem}.png', png)
-            pictures[heading].append((name, png))
+            pictures[heading].append((as_line(name), png))
     page = html_page('What the network sees', facts, pictures)
     atomic_write(args.out / 'index.html', page.encode())
     count = sum(map(len, pictures.values()))

@@ -34,8 +34,9 @@ Records = list[dict[str, float]]
 def read_records(work_dir: str | Path) -> Records:
     """Read the training records of a run, in the order of iterations.
 
-    If a resumed run has logged an iteration again, the later record is used.
-    The values of a probe are added to the last record before the probe.
+    Where a run was resumed or started over, the later records of the earlier
+    attempt are dropped, because they are not part of this run. The values of
+    a probe are added to the last record before the probe.
 
     Args:
         work_dir (str | Path): Work directory of the run, or one of its
@@ -46,30 +47,41 @@ def read_records(work_dir: str | Path) -> Records:
     """
     work_dir = Path(work_dir)
     files = [work_dir] if work_dir.is_file() else []
-    by_step, probes = {}, {}
+    kept: Records = []
     for file in files or sorted(work_dir.glob('*/vis_data/scalars.json')):
         for line in file.read_text().splitlines():
             try:
                 record = json.loads(line)
             except json.JSONDecodeError:
                 continue  # incomplete last line of a run that was killed
-            if 'loss' in record:
-                by_step[record['step']] = record
-            elif not record.keys().isdisjoint(PROBES):
-                probes[record['step']] = record
-    for step, probe in probes.items():
-        before = [place for place in by_step if place <= step]
-        if before:
-            by_step[max(before)].update(
-                {name: probe[name] for name in PROBES if name in probe}
-            )
-    if not by_step:
+            is_training = 'loss' in record
+            probe = {name: record[name] for name in PROBES if name in record}
+            if not (is_training or probe):
+                continue
+            done = record['step'] - is_training
+            while kept and kept[-1]['step'] > done:
+                kept.pop()
+            if is_training:
+                kept.append(record)
+            elif kept:
+                kept[-1].update(probe)
+    if not kept:
         raise UserError(
             f'{str(work_dir)!r} has no training log '
             '(*/vis_data/scalars.json): name the --work-dir of a run that '
             'has logged at least once.'
         )
-    return [by_step[step] for step in sorted(by_step)]
+    return kept
+
+
+def literal(text: str) -> str:
+    r"""Escape dollar signs, between which matplotlib reads formulas.
+
+    Example:
+        >>> print(literal('1$ and 2$'))
+        1\$ and 2\$
+    """
+    return text.replace('$', r'\$')
 
 
 def smooth(values: np.ndarray, width: int) -> np.ndarray:
@@ -165,7 +177,7 @@ def _draw_losses(axes, name: str, records: Records, color: str) -> None:
             smooth(values, smoothing(len(values))),
             style,
             color=color,
-            label=f'{name} {part.strip("_") or "total"}',
+            label=f'{part.strip("_") or "total"}, {literal(name)}',
         )
     peak = summarize(records)
     axes.annotate(

@@ -11,6 +11,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from pixcon_mm.files import as_line
+from pixcon_mm.visualization.curves import literal
 from pixcon_mm.visualization.matching import MatchedViews
 from pixcon_mm.visualization.panels import (
     COLORS,
@@ -289,7 +291,8 @@ def browse_figure(views: np.ndarray, names: Sequence[str]) -> Figure:
             color = COLORS[member % 2]
             show(axes[row, column], views[row, pair, member], title, color)
             axes[row, column].title.set_fontsize(10)
-        axes[row, 0].set_ylabel(textwrap.shorten(name, 24), fontsize=7)
+        label = literal(as_line(textwrap.shorten(name, 24)))
+        axes[row, 0].set_ylabel(label, fontsize=7)
     return figure
 
 

@@ -30,6 +30,7 @@ AT_LEAST = 3  # number of detections drawn if none has that score
 GAP = 8  # pixels between truth and prediction
 ROW = (1000, 400)  # largest width and height of a row in a sheet, in pixels
 WHITE = (255, 255, 255)
+MAX_JPEG = 65_500  # largest width and height that OpenCV writes, in pixels
 SEARCHED = 100  # largest number of masks that are searched for objects
 
 
@@ -264,6 +265,9 @@ def has_segment(dataset: Dataset, index: int) -> bool:
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Write an RGB picture as JPEG."""
+    """Write an RGB picture as JPEG, smaller if JPEG does not take its size."""
+    scale = MAX_JPEG / max(picture.shape)
+    if scale < 1:
+        picture = mmcv.imrescale(picture, scale)
     _, content = cv2.imencode('.jpg', picture[..., ::-1])
     atomic_write(path, content.tobytes())

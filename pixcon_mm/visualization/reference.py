@@ -14,7 +14,13 @@ from matplotlib.figure import Figure
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import atomic_write
-from pixcon_mm.visualization.curves import TITLES, Records, smooth, smoothing
+from pixcon_mm.visualization.curves import (
+    TITLES,
+    Records,
+    literal,
+    smooth,
+    smoothing,
+)
 
 # Half of the band's width, in deviations of a single run. It is this large
 # because only a few runs give the deviation, and another run is compared at
@@ -256,7 +262,7 @@ def plot_against(
     rows = math.ceil(len(reference.curves) / columns)
     figure = Figure(figsize=(3.2 * columns, 2.6 * rows), layout='constrained')
     figure.suptitle(
-        f'{name} over the band of {count} runs of {reference.recipe}'
+        literal(f'{name} over the band of {count} runs of {reference.recipe}')
     )
     for index, (key, runs) in enumerate(reference.curves.items()):
         axes = figure.add_subplot(rows, columns, index + 1)

@@ -114,7 +114,7 @@ def test_boxes_of_voc_beside_images_of_any_suffix(tmp_path):
     assert data[0]['instances'][1]['bbox'] == [x, y, x + w - 1, y + h - 1]
     assert data[0]['instances'][1]['bbox_label'] == 1
     (images / '000002.jpg').unlink()
-    with pytest.raises(UserError, match='lists 000002, and there is no image'):
+    with pytest.raises(UserError, match='lists 000002, but there is no image'):
         XMLFolderDataset(**arguments)
 
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,10 @@ from pixcon_mm.checkpoint.run_checkpoint import load_checkpoint
 from pixcon_mm.checkpoint.torch_file import load_torch_file
 from pixcon_mm.config import load_config
 from pixcon_mm.engine import PixConRunner
+from pixcon_mm.engine.hooks import dense_probe_hook
 from pixcon_mm.errors import UserError
+from pixcon_mm.evaluation import correspondence, nearest_neighbors
+from pixcon_mm.evaluation.nearest_neighbors import Memory
 from pixcon_mm.visualization.curves import read_records
 from tests import ROOT
 from tests.commands import run, scalars
@@ -208,3 +212,33 @@ def test_two_processes_share_the_images_and_a_resumed_run_goes_on(
     for ours, theirs in zip(resumed, whole[1:], strict=True):
         del ours['probe_seconds'], theirs['probe_seconds']
         assert ours == theirs
+
+
+def test_the_labelled_images_of_a_probe_are_evenly_spaced(monkeypatch):
+    """Lists are sorted: by city in Cityscapes, by scene in ADE20K."""
+
+    class Labelled(list):
+        classes = ('cat',)
+
+    taken = []
+
+    def build_memory(backbone, data, indices, *rest, **others):
+        taken.append(indices)
+        return Memory(torch.zeros(1, 2), torch.zeros(1, 1))
+
+    def segment(backbone, data, indices, *rest, **others):
+        taken.append(indices)
+        return torch.ones(1, 1).long()
+
+    monkeypatch.setattr(dense_probe_hook, 'LABELLED', 4)
+    monkeypatch.setattr(nearest_neighbors, 'build_memory', build_memory)
+    monkeypatch.setattr(nearest_neighbors, 'segment', segment)
+    monkeypatch.setattr(
+        correspondence, 'match', lambda *a, **k: torch.zeros(5)
+    )
+    hook = dense_probe_hook.DenseProbeHook()
+    hook._pairs, hook._labelled = [], [Labelled(range(10)), Labelled(range(3))]
+    backbone = SimpleNamespace(mean=torch.zeros(1))
+    for rank in range(2):
+        hook._measure(backbone, rank, world_size=2)
+    assert taken == [[0, 6], [0, 2], [3, 9], [1]]

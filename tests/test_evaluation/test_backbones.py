@@ -1,5 +1,7 @@
 """Tests of backbones: any library, any stride, the weights of a file."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,24 @@ model = dict(
     ),
 )
 data_preprocessor = dict(mean=[1, 2, 3], std=[4, 5, 6], to_rgb=False)
+"""
+
+# As in a config of MMPretrain, with a pooled output, and weights as in one of
+# MMDetection.
+CONVNEXT = """
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(
+        type='ConvNeXt', arch=dict(depths=[1] * 4, channels=[8, 8, 8, 16]),
+        init_cfg=dict(checkpoint='nowhere.pth'),
+    ),
+)
+"""
+BEIT = """
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(type='BEiTViT', arch='deit-tiny', patch_size=32),
+)
 """
 
 
@@ -121,6 +141,13 @@ def test_a_network_for_values_that_are_not_normalised(tmp_path):
     torch.testing.assert_close(backbone(image), expected)
 
 
+def test_a_classifier_of_mmpretrain_does_not_pool_its_map(tmp_path):
+    path = tmp_path / 'convnext.py'
+    path.write_text(CONVNEXT)
+    backbone = load_backbone(str(path), 'none')
+    assert backbone(torch.zeros(1, 3, 32, 64)).shape == (1, 16, 1, 2)
+
+
 def test_random_weights_follow_their_seed():
     image = torch.full((1, 3, 32, 32), 100.0)
     state = torch.get_rng_state()
@@ -144,6 +171,10 @@ def test_random_weights_follow_their_seed():
         ('timm:vit_tiny_patch16_224', 8, 'patches of 16'),
         ('timm:resnet26d', 16, 'AvgPool2d'),
         ('timm:convnext_atto', 16, 'cannot be brought to 16'),
+        # Its shortcuts subsample by convolutions, its branches by blurring.
+        ('timm:resnetblur18', 16, 'cannot be brought to 16'),
+        ('timm:test_vit.dino', None, "'test_vit.r160_in1k'"),
+        ('timm:botnet26t_256', None, 'not take an image of 224 x 224'),
     ],
 )
 def test_what_cannot_be_built_is_explained(arch, stride, words):
@@ -168,8 +199,13 @@ def test_dense_features_of_one_image(weights, tmp_path):
     torch.testing.assert_close(dense_features(backbone, red), same)
 
 
-def test_a_network_of_one_size_says_so():
-    backbone = load_backbone('timm:swin_tiny_patch4_window7_224', 'none')
+@pytest.mark.parametrize(
+    'arch', ['timm:swin_tiny_patch4_window7_224', 'beit.py']
+)
+def test_a_network_of_one_size_says_so(arch, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('beit.py').write_text(BEIT)
+    backbone = load_backbone(arch, 'none')
     assert backbone.stride == 32
     with pytest.raises(UserError, match='not take images of 64 x 96'):
         backbone(torch.zeros(1, 3, 64, 96))

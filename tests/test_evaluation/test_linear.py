@@ -96,6 +96,22 @@ def test_heads_of_several_rates_train_as_if_alone(separable):
         )
 
 
+def test_the_scale_of_features_does_not_matter(separable):
+    """Neither does it after a training of a few batches."""
+    train, _ = separable
+
+    class Small(Colours):
+        def forward(self, images):
+            return 0.1 * super().forward(images)
+
+    image = train[1][0][None]
+    logits = []
+    for backbone in (Colours(), Small()):
+        heads = train_heads(backbone, train, [0, 1, 2], (0.1,), epochs=2)
+        logits += heads(backbone(image))
+    torch.testing.assert_close(*logits, rtol=0.01, atol=0.01)
+
+
 def test_features_that_do_not_fit_give_the_same_heads(separable, monkeypatch):
     train, _ = separable
 

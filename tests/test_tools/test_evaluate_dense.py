@@ -136,6 +136,16 @@ def test_mistakes_are_sentences(words, sentence, voc, tmp_path):
     assert not (tmp_path / 'a.json').exists()
 
 
+def test_a_negative_seed_is_refused_at_the_start(voc, capsys):
+    """NumPy, which draws the crops, has none."""
+    with pytest.raises(SystemExit):
+        main(
+            ['resnet18', '--pretrained', 'none', '--data', str(voc)]
+            + ['--seed', '-1']
+        )
+    assert '--seed' in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('command', PAGE, ids=[c[2] for c in PAGE])
 def test_commands_of_the_page_run(command, voc, tmp_path, monkeypatch):

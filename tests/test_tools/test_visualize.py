@@ -103,6 +103,22 @@ def test_figures_of_other_backbones(call, folder):
     assert len([*out.glob('*.png')]) == 3
 
 
+def test_every_figure_has_a_file_whatever_the_names(call, folder, tmp_path):
+    """Two names differ in a slash, and one has a byte that is not UTF-8."""
+    images = tmp_path / 'images'
+    (images / 'a').mkdir(parents=True)
+    for name in ('a_b.png', 'a/b.png', 'caf\udce9.png'):
+        shutil.copy(folder / 'images/000.png', images / name)
+    status, *_ = call(
+        *(main, 'timm:resnet10t', '--images', images, '--pretrained', 'none'),
+        *('--figures', 'similarity', '--side', '64', '--out', tmp_path / 'o'),
+    )
+    assert status == 0
+    assert len([*(tmp_path / 'o').rglob('*.png')]) == 3
+    page = (tmp_path / 'o/index.html').read_text(encoding='utf-8')
+    assert r'caf\udce9' in page
+
+
 @pytest.mark.parametrize(
     'words', [['--browse'], ['--pretrained', 'none', '--figures', 'pca']]
 )

@@ -7,6 +7,7 @@ import pytest
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.visualization.curves import (
+    plot_curves,
     read_records,
     smooth,
     summarize,
@@ -53,15 +54,37 @@ def test_resumed_run_is_one_curve(tmp_path):
     assert records[30]['loss'] == 1.0
 
 
+def test_records_that_a_new_attempt_has_undone_are_dropped(tmp_path):
+    """The second log continues from step 30, and has not reached 100 yet."""
+    first = log(tmp_path, '20260101_000000', range(10, 101, 10), hill)
+    probe = json.dumps(dict(step=100, probe_miou=1, epoch=9))
+    first.write_text(f'{first.read_text()}{probe}\n')
+    log(tmp_path, '20260102_000000', range(40, 61, 10), lambda s: 1.0)
+    records = read_records(tmp_path)
+    assert [r['step'] for r in records] == [10, 20, 30, 40, 50, 60]
+    assert [r['loss'] for r in records[3:]] == [1, 1, 1]
+    assert not any('probe_miou' in r for r in records)
+
+
 def test_a_probe_joins_the_record_before_it(tmp_path):
-    path = log(tmp_path, '1', range(2, 100, 2), hill)
     probes = [dict(step=s, probe_miou=s / 2, epoch=s) for s in (1, 50, 73)]
-    lines = ''.join(f'{json.dumps(probe)}\n' for probe in probes)
-    path.write_text(path.read_text() + lines)
+    training = [dict(step=s, loss=1.0) for s in range(2, 100, 2)]
+    write_scalars(
+        tmp_path, sorted([*training, *probes], key=lambda r: r['step'])
+    )
     records = read_records(tmp_path)
     assert [r['step'] for r in records] == list(range(2, 100, 2))
     found = {r['step']: r['probe_miou'] for r in records if 'probe_miou' in r}
     assert found == {50: 25, 72: 36.5}  # nothing is before the first
+
+
+@pytest.mark.parametrize('name', ['_trial', '$^$'])
+def test_names_of_runs_are_no_formulas(tmp_path, name, recwarn):
+    """Nor are those hidden that begin with an underscore."""
+    log(tmp_path / name, '1', range(1, 9), hill)
+    run = read_records(tmp_path / name)
+    plot_curves({name: run}, tmp_path / 'curve.png')
+    assert not recwarn.list  # matplotlib warns of a legend without entries
 
 
 @pytest.mark.parametrize('name', ['nothing', '.'])

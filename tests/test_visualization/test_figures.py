@@ -5,6 +5,7 @@ import pytest
 from matplotlib.patches import ConnectionPatch
 
 from pixcon_mm.visualization.figures import (
+    as_pixels,
     browse_figure,
     matches_figure,
     pca_figure,
@@ -127,6 +128,8 @@ def test_maps_lie_below_their_images(count):
 
 def test_a_row_of_views_for_each_photograph():
     views = np.random.randint(0, 256, (2, 3, 2, 8, 8, 3), dtype=np.uint8)
-    figure = browse_figure(views, ['a', 'b'])
+    # One is no formula, and one has a byte that is not UTF-8.
+    figure = browse_figure(views, ['$^$', 'caf\udce9'])
+    as_pixels(figure)
     shown = [panel.images[0].get_array() for panel in figure.axes]
     np.testing.assert_array_equal(shown, views.reshape(12, 8, 8, 3))

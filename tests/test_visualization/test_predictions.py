@@ -190,6 +190,13 @@ def test_every_class_has_a_colour(palette):
     assert colors == predictions.names_and_colors(meta)['palette']
 
 
+def test_a_picture_too_long_for_jpeg_is_made_smaller(tmp_path):
+    picture = np.full((8, 70_000, 3), (250, 0, 0), np.uint8)
+    predictions.write_picture(tmp_path / 'a.jpg', picture)
+    with Image.open(tmp_path / 'a.jpg') as written:
+        assert written.size == (65_500, 7)
+
+
 def test_a_title_fits_into_the_width():
     image = np.zeros((10, 40, 3), np.uint8)
     titled = predictions.with_title(image, 'prediction: best 3')

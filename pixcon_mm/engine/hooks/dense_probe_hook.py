@@ -133,13 +133,15 @@ class DenseProbeHook(Hook):
         """Evaluate this process's share, and add up those of all."""
         from torch.utils.data import Subset
 
+        from pixcon_mm.datasets.listing import spread
         from pixcon_mm.evaluation import correspondence, nearest_neighbors
         from pixcon_mm.evaluation.metrics import segmentation_metrics
 
-        def share(count: int) -> list[int]:
-            return [*range(rank, count, world_size)]
+        def share(count: int, total: int) -> list[int]:
+            # Evenly spaced, because lists are sorted by city or scene.
+            return spread(count, total)[rank::world_size]
 
-        pairs = Subset(self._pairs, share(len(self._pairs)))
+        pairs = Subset(self._pairs, range(rank, len(self._pairs), world_size))
         counts = correspondence.match(backbone, pairs, batch_size=BATCH_SIZE)
         all_reduce(counts)
         found = {
@@ -153,7 +155,7 @@ class DenseProbeHook(Hook):
         part = nearest_neighbors.build_memory(
             backbone,
             train,
-            share(min(len(train), LABELLED)),
+            share(LABELLED, len(train)),
             -(-MEMORY // world_size),
             batch_size=BATCH_SIZE,
         )
@@ -164,7 +166,7 @@ class DenseProbeHook(Hook):
                 for tensors in zip(*parts, strict=True)
             )
         )
-        tested = share(min(len(val), LABELLED))
+        tested = share(LABELLED, len(val))
         confusion = nearest_neighbors.segment(
             backbone, val, tested, memory, batch_size=BATCH_SIZE
         )
