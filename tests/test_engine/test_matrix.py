@@ -112,13 +112,9 @@ def free_port() -> int:
 
 def compare(cases: list[dict], folder: Path) -> None:
     """Train all cases on two processes and on one, and compare."""
-    # A new interpreter would import for seconds.
-    mp.start_processes(
-        two_processes,
-        (cases, str(folder), free_port()),
-        nprocs=2,
-        start_method='fork',
-    )
+    # Not by fork, which fails after some other tests in this process, because
+    # of autograd's threads.
+    mp.spawn(two_processes, (cases, str(folder), free_port()), nprocs=2)
     wrong = []
     for index, case in enumerate(cases):
         alone = folder / f'{index}-alone'
