@@ -57,10 +57,9 @@ def parse(tool, arguments, monkeypatch):
     monkeypatch.setattr(sys, 'argv', [str(tool), *arguments])
     monkeypatch.setenv('OMP_WAIT_POLICY', 'PASSIVE')  # train.py sets it
     monkeypatch.chdir(ROOT)
-    monkeypatch.syspath_prepend((ROOT / tool).parent)  # as Python does
     with monkeypatch.context() as patch:
         patch.setattr(argparse.ArgumentParser, 'parse_args', parse_args)
-        patch.syspath_prepend((ROOT / tool).parent)  # as when it is run
+        patch.syspath_prepend((ROOT / tool).parent)  # as Python does
         with pytest.raises(Parsed) as caught:
             runpy.run_path(str(ROOT / tool), run_name='__main__')
     return caught.value.args[0]

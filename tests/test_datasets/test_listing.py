@@ -161,6 +161,8 @@ def test_size_is_that_of_the_image_that_opencv_decodes(
     tmp_path, suffix, orientation
 ):
     path = tmp_path / f'a.{suffix}'
+    if path.suffix not in readable_suffixes():  # AVIF, with OpenCV 4.11
+        pytest.skip('it cannot be decoded here')
     exif = Image.Exif()
     exif[listing.ORIENTATION] = orientation
     Image.new('RGB', (20, 10)).save(path, exif=exif)

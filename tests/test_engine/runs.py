@@ -37,6 +37,10 @@ NEVER = hook(interval=99)
 EPOCHS = hook(by_epoch=True)
 
 
+class Killed(Exception):
+    """Stands for a kill, after which nothing else is done."""
+
+
 def draws():
     """Take a number from each generator."""
     return random.random(), np.random.rand(), torch.rand(()).item()

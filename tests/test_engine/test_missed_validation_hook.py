@@ -9,6 +9,7 @@ from tests.test_engine.runs import (
     EPOCHS,
     ITERATIONS,
     At,
+    Killed,
     assert_continues,
     config,
     hook,
@@ -27,10 +28,6 @@ LOOPS = dict(
         dict(train_cfg=dict(val_interval=4)),
     ],
 )
-
-
-class Killed(Exception):
-    """Stands for a kill, after which nothing else is done."""
 
 
 class KillInValidation(Hook):
@@ -86,15 +83,15 @@ def test_a_complete_run_gives_its_own_result_again(tmp_path, loop):
 
 @pytest.mark.parametrize('loop', LOOPS)
 def test_no_other_validation_is_repeated(tmp_path, loop):
-    """Amid an epoch, and with a checkpoint from after the validation."""
+    """Within an epoch, or if the checkpoint is later than the validation."""
 
     def kill(runner):
         raise Killed
 
     for options in (dict(by_epoch=False, interval=5), dict(save_best='score')):
-        name = str(len(options))
-        given = {**options, 'rule': 'greater'}
+        name = 'best' if 'save_best' in options else 'regular'
+        options = {**options, 'rule': 'greater'}
         with pytest.raises(Killed):
-            train(recipe(tmp_path, name, loop, 1, **given), At(6, kill))
-        run, _ = resume(recipe(tmp_path, name, loop, 2, **given))
+            train(recipe(tmp_path, name, loop, 1, **options), At(6, kill))
+        run, _ = resume(recipe(tmp_path, name, loop, 2, **options))
         assert score(run) == [1, 2]

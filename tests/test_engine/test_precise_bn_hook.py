@@ -16,6 +16,7 @@ from tests.test_engine.runs import (
     ITERATIONS,
     NEVER,
     At,
+    Killed,
     config,
     is_same,
     names,
@@ -120,10 +121,6 @@ def test_a_run_in_epochs_is_refused_at_the_start(tmp_path):
     text = sentence_of(train, config(tmp_path, 'run'), PreciseBatchNormHook())
     assert 'this one counts epochs: leave it out' in text
     assert not names(tmp_path / 'run')
-
-
-class Killed(Exception):
-    """Stands for a kill during the estimation."""
 
 
 def test_a_run_killed_during_the_estimate_resumes_to_the_same_end(tmp_path):

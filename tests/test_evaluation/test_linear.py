@@ -97,7 +97,7 @@ def test_heads_of_several_rates_train_as_if_alone(separable):
 
 
 def test_the_scale_of_features_does_not_matter(separable):
-    """Neither does it after a training of a few batches."""
+    """Also after a training of a few batches."""
     train, _ = separable
 
     class Small(Colours):

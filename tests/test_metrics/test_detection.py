@@ -157,7 +157,7 @@ def voc(kind, found):
             {**TRUTH, 2: [(1, [10, 10, 42, 60])]},
             {'AP50': 1, 'AP75': 0, 'mAP': 0.5},
         ),
-        # Two false alarms: a precision without an end.
+        # Two false alarms: a precision of 1/3, which rounding changes.
         (
             {**TRUTH, 2: [(1, [0, 0, 5, 5]), (1, [0, 70, 5, 75]), *TRUTH[2]]},
             {'AP50': 1 / 3, 'AP75': 1 / 3, 'mAP': 1 / 3},

@@ -143,7 +143,7 @@ def test_a_negative_seed_is_refused_at_the_start(voc, capsys):
             ['resnet18', '--pretrained', 'none', '--data', str(voc)]
             + ['--seed', '-1']
         )
-    assert '--seed' in capsys.readouterr().err
+    assert "'-1' is not an integer of at least 0" in capsys.readouterr().err
 
 
 @pytest.mark.slow

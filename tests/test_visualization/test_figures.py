@@ -128,7 +128,7 @@ def test_maps_lie_below_their_images(count):
 
 def test_a_row_of_views_for_each_photograph():
     views = np.random.randint(0, 256, (2, 3, 2, 8, 8, 3), dtype=np.uint8)
-    # One is no formula, and one has a byte that is not UTF-8.
+    # The first is an invalid formula; the second has a byte that is not UTF-8.
     figure = browse_figure(views, ['$^$', 'caf\udce9'])
     as_pixels(figure)
     shown = [panel.images[0].get_array() for panel in figure.axes]
