@@ -22,8 +22,8 @@ from pixcon_mm.engine import PixConRunner
 from pixcon_mm.errors import UserError, explain
 
 FRAMEWORKS = ('mmpretrain', 'mmdet', 'mmseg')
-# Environment variables of rank, number of processes, and rank among those of
-# the machine, by launcher.
+# Environment variables of rank, number of processes, and rank on its
+# machine, by launcher.
 LAUNCHERS = dict(
     pytorch=('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
     slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
@@ -161,9 +161,14 @@ def check_windows(cfg: Config) -> None:
 
     MMSegmentation notices this at the first validation, by an assertion.
     """
-    windows = (cfg.get('model') or {}).get('test_cfg') or {}
+    model = cfg.get('model') or {}
+    windows = model.get('test_cfg')
+    if not isinstance(windows, dict) or windows.get('mode') != 'slide':
+        return
     crop, stride = windows.get('crop_size'), windows.get('stride')
-    if crop and stride and any(map(int.__gt__, stride, crop)):
+    if not all(isinstance(size, list | tuple) for size in (crop, stride)):
+        return
+    if any(step > side for step, side in zip(stride, crop, strict=True)):
         raise UserError(
             f'model.test_cfg: windows of crop_size {tuple(crop)} leave gaps '
             f'at a stride of {tuple(stride)}: choose a smaller '

@@ -156,8 +156,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
             options = {**options, key: tuple(value)}
         if isinstance(old, list | tuple) and type(value) in (int, float):
             raise UserError(
-                f'--cfg-options {key}={value}: it is a list in the config, '
-                f'so write a list, as in {key}=[{value}].'
+                f'--cfg-options {key}={value}: the config has {old} there, '
+                'so write a list like that, not a number.'
             )
     names = {key.split('.')[0] for key in options} & {*cfg}
     before = copy.deepcopy({name: cfg[name] for name in names})
@@ -272,13 +272,20 @@ def _pass_on(cfg: Config, name: str, old: Any) -> bool:
         node[key] = copy.deepcopy(new)
     is_folder = name == 'data_root' or str(old).endswith('/')
     if is_folder and old and isinstance(old, str) and isinstance(new, str):
-        folder = f'{old.rstrip("/")}/'
+        folder, target = (f'{root.rstrip("/")}/' for root in (old, new))
+        # If the new folder lies in the old one, paths in it have been changed.
+        changed = target if target.startswith(folder) else None
         below = _places(
             cfg,
-            lambda x: isinstance(x, str) and x.startswith(folder) and x != old,
+            lambda x: (
+                isinstance(x, str)
+                and x.startswith(folder)
+                and x != old
+                and not (changed and f'{x}/'.startswith(changed))
+            ),
         )
         for node, key, _ in below:
-            node[key] = f'{new.rstrip("/")}/{node[key].removeprefix(folder)}'
+            node[key] = target + node[key].removeprefix(folder)
     return bool(reached)
 
 

@@ -68,9 +68,9 @@ TROUBLES: tuple[tuple[type, str, str], ...] = (
     (
         RuntimeError,
         r'CUDA (?:error: )?out of memory',
-        'The GPU has too little memory: lower the batch size '
-        '(train_dataloader.batch_size), train in mixed precision (--amp), or '
-        f'end other processes on this GPU (nvidia-smi). {KEPT}',
+        'The GPU has too little memory: lower the batch size, train in mixed '
+        'precision (--amp), or end other processes on this GPU (nvidia-smi). '
+        f'{KEPT}',
     ),
     # gloo and NCCL
     (

@@ -247,7 +247,7 @@ def problems(status: PlanStatus) -> list[str]:
         if changed:
             text = (
                 "its backbone is not the pre-training's, so the same weights "
-                f'give other features: {changed}'
+                f'may give other features: {changed}'
             )
             names[text].append(name)
         if own.state is State.READY and not fits(run.gpus):

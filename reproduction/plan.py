@@ -238,8 +238,8 @@ class Plan(Section):
                 raise ValueError(
                     f'the option {key}: {value!r} cannot be written on a '
                     'command line, which takes no quotes, no dicts, no commas '
-                    'within words, no text that looks like a number: put it '
-                    'into a config of its own, or link the folder under '
+                    'within words, and no text that looks like a number: put '
+                    'it into a config of its own, or link the folder under '
                     'another name'
                 )
             arguments.append(f'{key}={exact[0]}')

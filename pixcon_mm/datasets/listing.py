@@ -184,6 +184,33 @@ def images_by_stem(folder: str) -> dict[str, str]:
         UserError: If a folder cannot be read, or if two images differ in
             their suffix alone.
     """
+    found: dict[str, str] = {}
+    for place, names in walk(folder):
+        for name in names:
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() not in OPENCV_SUFFIXES:
+                continue
+            stem, path = (
+                os.path.relpath(os.path.join(place, part), folder)
+                for part in (stem, name)
+            )
+            if stem in found:
+                raise UserError(
+                    f'{as_line(folder)} has {found[stem]} and {path}: labels '
+                    'belong to a name without suffix, so rename one of them.'
+                )
+            found[stem] = path
+    return dict(sorted(found.items()))
+
+
+def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder below a folder, with the names of its files.
+
+    Links are followed; names that start with a dot are left out.
+
+    Raises:
+        UserError: If a folder cannot be read.
+    """
 
     def stop(error: OSError) -> None:
         # By default, os.walk would leave the folder out.
@@ -192,7 +219,6 @@ def images_by_stem(folder: str) -> dict[str, str]:
             'and its images would be missing: correct it, or remove it.'
         ) from error
 
-    found: dict[str, str] = {}
     for place, folders, names in os.walk(
         folder, onerror=stop, followlinks=True
     ):
@@ -206,21 +232,7 @@ def images_by_stem(folder: str) -> dict[str, str]:
                 os.path.realpath(os.path.join(place, name)) + os.sep
             )
         ]
-        for name in names:
-            stem, suffix = os.path.splitext(name)
-            if name[0] == '.' or suffix.lower() not in OPENCV_SUFFIXES:
-                continue
-            stem, path = (
-                os.path.relpath(os.path.join(place, part), folder)
-                for part in (stem, name)
-            )
-            if stem in found:
-                raise UserError(
-                    f'{as_line(folder)} has {found[stem]} and {path}: labels '
-                    'belong to a name without suffix, so rename one of them.'
-                )
-            found[stem] = path
-    return dict(sorted(found.items()))
+        yield place, [name for name in names if name[0] != '.']
 
 
 def missing_files(paths: Iterable[str]) -> set[str]:

@@ -132,7 +132,7 @@ class PixConRunner(Runner):
             torch.distributed.init_process_group(
                 'gloo', timeout=timedelta(seconds=seconds)
             )
-        if self.distributed and has_cuda:
+        if self.distributed and has_cuda and not is_distributed():
             rank = int(os.environ.get('LOCAL_RANK', 0))
             count = torch.cuda.device_count()
             if rank >= count:
@@ -172,11 +172,12 @@ class PixConRunner(Runner):
     def build_evaluator(self, evaluator) -> Evaluator:
         """Build the evaluator, with metrics that keep the values per class."""
         evaluator = super().build_evaluator(with_classes(evaluator))
-        for metric in evaluator.metrics:
+        for number, metric in enumerate(evaluator.metrics):
             if metric.collect_device == 'cpu' and metric.collect_dir is None:
                 # Processes exchange results through files. MMEngine would
-                # write them to the current directory.
-                metric.collect_dir = f'{self.log_dir}/results'
+                # write them to the current directory. Each metric has a
+                # folder, as storage may show one that was just deleted.
+                metric.collect_dir = f'{self.log_dir}/results_{number}'
         return evaluator
 
     def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
@@ -225,7 +226,7 @@ class PixConRunner(Runner):
         return loader
 
     def build_train_loop(self, loop) -> BaseLoop:
-        """Build the loop; stop if a process would lack images."""
+        """Build the loop; stop if processes lack images, or differ in them."""
         if isinstance(loop, dict) and any(
             isinstance(hook, ReproducibleResumeHook) for hook in self.hooks
         ):

@@ -193,10 +193,12 @@ def _from_config(path: str) -> dict:
     with quiet(), DefaultScope.overwrite_default_scope(cfg.default_scope):
         with MODELS.switch_scope_and_registry(None) as registry:
             kind = registry.get(settings['type'])
-        # Networks for classification pool their last map, unless told not to.
+        # Networks for classification pool their last map, unless an option
+        # prevents it.
         if 'featmap' in getattr(kind, 'OUT_TYPES', ()):  # ViTs
             settings['out_type'] = 'featmap'
-        if 'gap_before_final_norm' in inspect.signature(kind).parameters:
+        arguments = inspect.signature(kind).parameters if kind else ()
+        if 'gap_before_final_norm' in arguments:
             settings['gap_before_final_norm'] = False
         net = MODELS.build(settings)
         net.init_weights()

@@ -31,7 +31,7 @@ def stride_of(
             features = read(image)
     except (AssertionError, RuntimeError, TypeError) as error:
         if explain(error):
-            raise  # it has a sentence of its own, as about memory
+            raise  # it has a sentence of its own, for instance about memory
         reason = str(error) or type(error).__name__
         raise UserError(
             f'The backbone does not take an image of {PROBE} x {PROBE} pixels '
@@ -93,7 +93,7 @@ def dilate(net: nn.Module, read: Read, stride: int) -> None:
         _dilate_layer(layer, before, stride, refusal)
     try:
         reached, _ = stride_of(read)
-    except UserError:  # as from branches of different sizes
+    except UserError:  # for instance from branches of different sizes
         reached = native
     if reached != stride:
         raise UserError(

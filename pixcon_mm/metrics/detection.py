@@ -145,8 +145,8 @@ class PerClassVOCMetric(VOCMetric):
             )
             means.append(mean)
             name = f'AP{int(threshold * 100):02d}'
-            # Not rounded to 0.001, as MMDetection does: differences between
-            # seeds are as small.
+            # Unlike MMDetection's, not rounded to 0.001: differences between
+            # seeds are that small.
             values[name] = float(mean)
             self.per_class[name] = {
                 label: float(one['ap']) if one['num_gts'] else float('nan')

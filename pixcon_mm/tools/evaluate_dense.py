@@ -78,7 +78,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='side of the crops for correspondence (224)',
     )
     add('--classes', nargs='+', help='class names to evaluate (all)')
-    add('--train-split', default='train', help="VOC's list, or trainaug")
+    add(
+        '--train-split',
+        default='train',
+        help="list of the training images, such as VOC's trainaug",
+    )
     add('--val-split', default='val', help='list of the images to test')
     add('--train-images', type=at_least(1), help='take this many at random')
     add('--val-images', type=at_least(1), help='take this many at random')

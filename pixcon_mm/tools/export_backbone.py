@@ -142,8 +142,12 @@ def read_backbone(checkpoint: Path, prefix: str | None) -> dict[str, Tensor]:
             f'{" and one under ".join(map(repr, places))}: choose with '
             f'--prefix {places[0]!r}.'
         )
-    # Parts of prefixes that no layer of a network has.
-    nested = [n for n in backbone if re.search(r'\b(module|backbone)\.', n)]
+    # Names from which no known prefix was removed, but which have one.
+    nested = [
+        name
+        for name in backbone
+        if name in tensors and re.search(r'\b(module|backbone)\.', name)
+    ]
     if prefix is None and nested:
         raise UserError(
             f'{checkpoint} has its backbone under a prefix, as in '

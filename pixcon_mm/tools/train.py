@@ -26,6 +26,7 @@ from pixcon_mm.cli import (
 )
 from pixcon_mm.data_paths import check_data
 from pixcon_mm.datasets.labels import check_labels
+from pixcon_mm.engine import PixConRunner
 from pixcon_mm.engine.hooks.missed_validation_hook import is_validated
 from pixcon_mm.engine.hooks.stop_signal_hook import (
     StoppedBySignal,
@@ -206,8 +207,10 @@ def show_result(runner: Runner) -> None:
         for name, scalar in runner.message_hub.log_scalars.items()
         if name.startswith('val/') and not name.endswith('time')
     }
-    # Otherwise they are those of an earlier validation, from a checkpoint.
-    if metrics and is_validated(runner):
+    # Those of an earlier validation, from a checkpoint, are not the result.
+    # Other runners do not note when they validate.
+    is_result = not isinstance(runner, PixConRunner) or is_validated(runner)
+    if metrics and is_result:
         print(metric_table(metrics))
     path = Path(runner.work_dir) / 'predictions.jpg'
     try:

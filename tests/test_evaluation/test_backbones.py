@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.models import resnet18
 
 from pixcon_mm import dense_features, load_backbone
-from pixcon_mm.errors import UserError
+from pixcon_mm.errors import UserError, explain
 from tests import ROOT
 
 OURS = str(ROOT / 'configs/pretrain/pixcon_r18_100e_coco.py')
@@ -180,6 +180,14 @@ def test_random_weights_follow_their_seed():
 def test_what_cannot_be_built_is_explained(arch, stride, words):
     with pytest.raises(UserError, match=words):
         load_backbone(arch, 'none', stride)
+
+
+def test_an_unknown_backbone_of_a_config_is_named(tmp_path):
+    path = tmp_path / 'net.py'
+    path.write_text("model = dict(backbone=dict(type='ResNett', depth=18))")
+    with pytest.raises(Exception, match='ResNett') as caught:
+        load_backbone(str(path), 'none')
+    assert explain(caught.value)
 
 
 def test_dense_features_of_one_image(weights, tmp_path):

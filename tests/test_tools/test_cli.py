@@ -84,6 +84,8 @@ def test_windows_with_gaps_are_refused():
     cfg.model.test_cfg.crop_size = (512, 512)
     with pytest.raises(UserError, match=r'choose a smaller .*\.stride'):
         cli.check_windows(cfg)
+    cfg.model.test_cfg.mode = 'whole'  # it has no windows
+    cli.check_windows(cfg)
 
 
 def test_quiet_keeps_chatter_back_and_leaves_no_trace(capfd):

@@ -161,6 +161,13 @@ def test_a_nested_backbone_of_any_kind_needs_a_prefix(run, tmp_path):
     assert 'mmlab, 2 tensors' in run(path, *words)
 
 
+def test_a_backbone_may_have_a_part_of_that_name(run, tmp_path):
+    """MMSegmentation's STDCContextPathNet and ICNet, for instance."""
+    parts = {'backbone.stem.weight': torch.ones(2), 'arm.bias': torch.ones(2)}
+    torch.save(dict(state_dict=under('backbone.', parts)), tmp_path / 'a.pth')
+    assert 'mmlab, 2 tensors' in run(tmp_path / 'a.pth', '--format', 'mmlab')
+
+
 @pytest.mark.parametrize('way', ['same', 'relative', 'link'])
 def test_checkpoint_is_never_overwritten(run, checkpoint, monkeypatch, way):
     monkeypatch.chdir(checkpoint.parent)

@@ -65,11 +65,11 @@ def check_values(
         mask = next(m for m in masks if m.counts[wrong[0]])
         part = mask.counts[wrong[0]] / mask.counts.sum()
         shifted = f', which counts as {labels[wrong[0]]}'
-        minus = shifted if dataset.reduce_zero_label else ''
+        meaning = shifted if dataset.reduce_zero_label else ''
         report.add(
             STOP,
             f'{as_line(mask.path)} has the value {wrong[0]} ({part:.1%} of '
-            f'its pixels){minus}, and the classes have the numbers 0 to '
+            f'its pixels){meaning}, and the classes have the numbers 0 to '
             f'{total - 1} ({ignored} is ignored); {hint}',
         )
         return

@@ -20,6 +20,7 @@ from pixcon_mm.datasets.listing import (
     missing_files,
     opened,
     spread,
+    walk,
 )
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
@@ -109,10 +110,9 @@ def _check_suffix(dataset: Any, report: Report) -> None:
     suffix, prefix = dataset.img_suffix, dataset.data_prefix
     if dataset.ann_file:
         return
-    # Data sets follow links to folders, too.
-    folders = [*os.walk(prefix['img_path'], followlinks=True)]
-    report.depends_on(folder for folder, _, _ in folders)
-    names = [n for _, _, files in folders for n in files if n[0] != '.']
+    folders = [*walk(prefix['img_path'])]
+    report.depends_on(folder for folder, _ in folders)
+    names = [name for _, files in folders for name in files]
     where = as_line(prefix['img_path'])
     if suffix is None:
         names = [name.lower() for name in names]

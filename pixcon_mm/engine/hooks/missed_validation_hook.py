@@ -15,7 +15,7 @@ VALIDATED = 'iter_of_validation'
 
 @HOOKS.register_module()
 class MissedValidationHook(Hook):
-    """Validate at the start of a resumed run, if its checkpoint was not.
+    """Validation of a resumed run whose checkpoint was not validated.
 
     A checkpoint is saved before the validation that is due at its iteration.
     If the run is killed during that validation, MMEngine's loops continue

@@ -59,7 +59,7 @@ class RunSummaryHook(Hook):
             images = len(loader.dataset)
             per_epoch = math.ceil(images / (batch * runner.world_size))
             if steps > 1:
-                warn(
+                info(
                     f'Iterations count batches, and a step of the optimiser '
                     f'takes {steps}. To have the steps of a run without '
                     f'accumulation, multiply train_cfg.max_iters and the ends '
