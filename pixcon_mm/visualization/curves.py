@@ -170,21 +170,14 @@ def _draw_losses(axes, name: str, records: Records, color: str) -> None:
         if key not in records[0]:
             continue
         values = np.array([record[key] for record in records])
+        label = f'{part.strip("_") or "total"}, {literal(name)}'
         if not part:
+            label += f' (peak {summarize(records)["peak"]:.2f})'
             axes.plot(steps, values, color=color, alpha=0.3, linewidth=1)
         axes.plot(
             steps,
             smooth(values, smoothing(len(values))),
             style,
             color=color,
-            label=f'{part.strip("_") or "total"}, {literal(name)}',
+            label=label,
         )
-    peak = summarize(records)
-    axes.annotate(
-        f'peak {peak["peak"]:.2f}',
-        (peak['peak_step'], peak['peak']),
-        xytext=(0, 8),
-        textcoords='offset points',
-        ha='center',
-        color=color,
-    )
