@@ -157,6 +157,8 @@ def test_a_worker_stopped_while_it_passes_a_batch_is_killed(watch):
     # The next batch is larger than the pipe: a part of it is there.
     wait_until(batches._worker_result_queue._reader.poll)
     os.kill(worker, signal.SIGSTOP)
+    # On a busy machine, the rest of the batch could still come before.
+    wait_until(lambda: state_of(worker) == 'T')
     before = signal.signal(signal.SIGALRM, fail)
     signal.alarm(20)
     try:

@@ -84,8 +84,11 @@ def test_segments(segmentor, images, tmp_path, call):
     # Where the colour is the same, the picture varies like the photograph.
     labels = np.array(Image.open(results['photo.jpg']))
     area = labels == np.bincount(labels.ravel()).argmax()
+    # Away from the border, where the class is written, and smoothed, because
+    # older versions of Matplotlib shift the picture by a part of a pixel.
+    area[:10] = area[-10:] = area[:, :10] = area[:, -10:] = False
     picture, photo = (
-        np.array(Image.open(path), int)[area].ravel()
+        cv2.blur(cv2.imread(str(path)), (9, 9))[area].ravel()
         for path in (out / 'vis/photo.jpg.jpg', images / 'photo.jpg')
     )
     assert np.corrcoef(picture, photo)[0, 1] > 0.8
