@@ -23,6 +23,18 @@ WHERE_FROM = (
 )
 
 
+def checkpoints_of(init_cfg: Any) -> list[Any]:
+    """List the checkpoints that MMEngine would load by an ``init_cfg``.
+
+    Args:
+        init_cfg (dict | list[dict], optional): One part, several, or none.
+    """
+    parts = init_cfg or []
+    if not isinstance(parts, list | tuple):
+        parts = [parts]
+    return [part['checkpoint'] for part in parts if 'checkpoint' in part]
+
+
 class Pretrained(NamedTuple):
     """Weights, and where they are from."""
 

@@ -7,7 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pixcon_mm.checkpoint.pretrained import fill_backbone, load_pretrained
+from pixcon_mm.checkpoint.pretrained import (
+    checkpoints_of,
+    fill_backbone,
+    load_pretrained,
+)
 from pixcon_mm.errors import UserError, suggest
 from pixcon_mm.evaluation.dilation import dilate, stride_of
 from pixcon_mm.wording import listed
@@ -186,9 +190,7 @@ def _from_config(path: str) -> dict:
         raise UserError(f'{path} describes no model with a backbone.')
     settings = model.backbone.to_dict()
     settings.pop('pretrained', None)
-    init = settings.get('init_cfg') or []
-    parts = init if isinstance(init, list) else [init]
-    if any('checkpoint' in part for part in parts):
+    if checkpoints_of(settings.get('init_cfg')):
         del settings['init_cfg']  # --pretrained decides
     with quiet(), DefaultScope.overwrite_default_scope(cfg.default_scope):
         with MODELS.switch_scope_and_registry(None) as registry:

@@ -121,6 +121,15 @@ def test_batch_of_a_batch_sampler(cfg):
     assert log.count('img/s') == 8
 
 
+def count_iterations(cfg, length):
+    """Make the loop count iterations instead of epochs."""
+    cfg.train_dataloader.sampler = dict(type='InfiniteSampler')
+    cfg.train_cfg = dict(by_epoch=False, max_iters=length)
+    cfg.param_scheduler = None
+    cfg.log_processor.by_epoch = False
+    cfg.default_hooks.checkpoint.by_epoch = False
+
+
 def test_fewer_images_than_a_batch(cfg):
     cfg.train_dataloader.batch_size = 9
     with pytest.raises(
@@ -128,11 +137,7 @@ def test_fewer_images_than_a_batch(cfg):
     ):
         train(cfg)
     # A loop over iterations may draw from few images.
-    cfg.train_dataloader.sampler = dict(type='InfiniteSampler')
-    cfg.train_cfg = dict(by_epoch=False, max_iters=2)
-    cfg.param_scheduler = None
-    cfg.log_processor.by_epoch = False
-    cfg.default_hooks.checkpoint.by_epoch = False
+    count_iterations(cfg, 2)
     runner, log = train(cfg)
     assert runner.iter == 2
     assert log.count('iteration 2/2') == 1
@@ -143,16 +148,12 @@ def test_fewer_images_than_a_batch(cfg):
         runner.build_train_loop(runner._train_loop)
 
 
-def test_iterations_of_accumulated_batches_give_a_warning(cfg):
+def test_iterations_of_accumulated_batches_are_explained(cfg):
     """The total batch is the recipe's, the number of steps is not."""
     cfg.optim_wrapper.accumulative_counts = 2
     _, log = train(cfg)
     assert 'Iterations count batches' not in log
-    cfg.train_dataloader.sampler = dict(type='InfiniteSampler')
-    cfg.train_cfg = dict(by_epoch=False, max_iters=3)
-    cfg.param_scheduler = None
-    cfg.log_processor.by_epoch = False
-    cfg.default_hooks.checkpoint.by_epoch = False
+    count_iterations(cfg, 3)
     _, log = train(cfg)
     assert '3 in all with 2 steps of the optimiser' in log
     assert log.count('a step of the optimiser takes 2. To have') == 1

@@ -10,6 +10,7 @@ from torch import nn
 from pixcon_mm.checkpoint.load import sha256_of
 from pixcon_mm.checkpoint.pretrained import (
     WHERE_FROM,
+    checkpoints_of,
     fill_model,
     load_pretrained,
 )
@@ -95,15 +96,14 @@ class PretrainedHook(Hook):
 
 def _log_initialisation(runner: Runner, backbone: nn.Module) -> None:
     """Log what a backbone starts from if the hook fills nothing."""
-    init = getattr(backbone, 'init_cfg', None) or []
-    for part in init if isinstance(init, list | tuple) else [init]:
-        if part.get('checkpoint'):
-            runner.logger.warning(
-                'backbone: not random in spite of --pretrained none: MMEngine '
-                f'has loaded what fits of its init_cfg, {part["checkpoint"]}'
-            )
-            return
-    runner.logger.info('backbone: random weights (--pretrained none)')
+    loaded = checkpoints_of(getattr(backbone, 'init_cfg', None))
+    if any(loaded):
+        runner.logger.warning(
+            'backbone: not random in spite of --pretrained none: MMEngine has '
+            f'loaded what fits of its init_cfg, {next(filter(None, loaded))}'
+        )
+    else:
+        runner.logger.info('backbone: random weights (--pretrained none)')
 
 
 def _identity(source: str) -> str | None:
