@@ -49,7 +49,7 @@ class RunDir:
 
     def write(self, name: str, content: Any) -> None:
         """Write a JSON file with a digest of its content."""
-        report = dict(content=content, digest=_digest(content))
+        report = dict(content=content, digest=digest(content))
         text = json.dumps(report, indent=2)
         atomic_write(self.path / name, f'{text}\n'.encode())
 
@@ -63,7 +63,7 @@ class RunDir:
         try:
             report = json.loads(path.read_text(encoding='utf-8'))
             content = report['content']
-            is_unchanged = report['digest'] == _digest(content)
+            is_unchanged = report['digest'] == digest(content)
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, OSError) as error:
@@ -162,7 +162,8 @@ def _lock(file: IO, kind: int, wait: bool = False) -> bool:
     return True
 
 
-def _digest(content: Any) -> str:
+def digest(content: Any) -> str:
+    """Return the SHA-256 of JSON content."""
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -159,6 +159,16 @@ class PlanStatus:
             )
         return self._statuses[run.name]
 
+    def adopt(self, results: dict[str, dict[str, Any]]) -> None:
+        """Take results of runs whose folders are not here.
+
+        Args:
+            results (dict): What their metrics files had, by name of run.
+        """
+        for name, metrics in results.items():
+            state = State.LOST if metrics['checkpoint'] else State.COMPLETE
+            self._statuses[name] = Status(state, 'not run here', metrics)
+
     def forget(self) -> None:
         """Drop all statuses, because files may have changed."""
         self._statuses.clear()

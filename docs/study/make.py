@@ -2,35 +2,43 @@
 
     python docs/study/make.py plans/small.yaml
 
-PLAN.md has the tables, and shows the pictures of pictures.py. PLAN.json has
-all numbers, PLAN_curves.json and PLAN_curves.png the training curves, and
-PLAN_epochs.png the measurements of probe.py. This script runs nothing; parts
-without results are marked as not run yet.
+PLAN.md and PLAN.csv have the tables; the page also shows the pictures of
+pictures.py. PLAN.json has the results of all runs, PLAN_curves.json and
+PLAN_curves.png the training curves, and PLAN_epochs.png the measurements of
+probe.py. This script runs nothing; parts without results are marked as not run
+yet.
+
+The runs of a plan can be spread over several machines: what PLAN.json has of
+complete runs is kept if they have no folder here and their settings are still
+those of the plan.
 """
 
 import argparse
+import dataclasses
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from drawings import CURVES, PROBES, draw_curves, draw_probes
+from probe import report_of
 
 from pixcon_mm.checkpoint.load import sha256_of
 from pixcon_mm.errors import run_tool
 from pixcon_mm.files import atomic_write
-from reproduction.commands import summary
-from reproduction.differences import comparisons_of
-from reproduction.formats import to_markdown
+from pixcon_mm.visualization.curves import Records
+from pixcon_mm.wording import listed, share
+from reproduction.commands import has_scores, summary
+from reproduction.formats import to_csv, to_markdown
 from reproduction.plan import read_plan
-from reproduction.runs import select, settings_of
+from reproduction.run_dir import digest
+from reproduction.runs import Run, select, settings_of
 from reproduction.status import PlanStatus, State
 from reproduction.tables import Table, collect_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_YET = 'not run yet\n'
-Sections = dict[str, Mapping[str, Any]]
+Sections = dict[str, dict[str, Any]]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -46,15 +54,18 @@ def main(argv: list[str] | None = None) -> None:
     plan_file = os.path.relpath(args.plan, ROOT)
     os.chdir(ROOT)
     status = PlanStatus(read_plan(plan_file))
-    tables, curves = collect_tables(status), curves_of(status)
-    probes = read_probes(status)
+    earlier = read_earlier(status, out, name)
+    kept = earlier['runs']
+    status.adopt(kept)
+    tables = collect_tables(status)
+    curves, probes = over_epochs(status, earlier)
     results = {
-        'runs': runs_of(status),
-        'tables': {table.name: cells_of(table) for table in tables},
+        'runs': runs_of(status, kept),
         'over epochs': probes,
         'settings': settings(status),
     }
     write_json(out / f'{name}.json', results)
+    atomic_write(out / f'{name}.csv', to_csv(tables).encode())
     write_json(out / f'{name}_curves.json', {'curves': curves})
     methods = {
         run.name: status.plan.methods[run.method].title
@@ -69,42 +80,69 @@ def main(argv: list[str] | None = None) -> None:
             figure.savefig(out / f'{name}_{kind}.png', dpi=90)
             drawn.add(kind)
     matches = [path.name for path in sorted(out.glob(f'{name}_matches_*.jpg'))]
-    page = write_page(status, tables, plan_file, drawn, matches)
+    page = write_page(status, len(kept), tables, plan_file, drawn, matches)
     atomic_write(out / f'{name}.md', page.encode())
     print(f'{out / name}.md: {summary(status)}')
 
 
-def runs_of(status: PlanStatus) -> dict[str, Any]:
+def read_earlier(status: PlanStatus, out: Path, name: str) -> Sections:
+    """Read what an earlier call wrote; ``runs`` are only those to keep."""
+    earlier: Sections = {'runs': {}}
+    for file in (out / f'{name}.json', out / f'{name}_curves.json'):
+        if file.exists():
+            earlier.update(json.loads(file.read_text(encoding='utf-8')))
+    absent = {
+        name: record
+        for name, record in earlier['runs'].items()
+        if record['settings_sha256']
+        and not Path(status.plan.work_dir, name).exists()
+    }
+    kept = {
+        name: {**absent[name], 'kept': True}
+        for name, run in status.runs.items()
+        if name in absent
+        and absent[name]['settings_sha256'] == digest(settings_of(run))
+    }
+    changed = absent.keys() - kept.keys()
+    if changed:
+        print(
+            f'Not kept, as plan or configs changed: {listed(sorted(changed))}'
+        )
+    return {**earlier, 'runs': kept}
+
+
+def runs_of(status: PlanStatus, kept: dict[str, Any]) -> dict[str, Any]:
     """Describe all runs that have begun: state, metrics, origin, cost."""
     found = {}
     for name, run in status.runs.items():
         own, attempts = status.status(run), status.run_dir(run).attempts()
+        if name in kept:
+            found[name] = kept[name]
         if not attempts:
             continue
+        # Like a metrics file, so that a later call can keep it.
         metrics = own.metrics or {}
-        checkpoint, cost = metrics.get('checkpoint'), metrics.get('cost', {})
+        checkpoint = metrics.get('checkpoint')
         found[name] = dict(
             state=own.state.value,
             seed=run.seed,
             config=run.config,
             options=run.options,
             labels=run.labels,
+            settings_sha256=own.metrics and digest(settings_of(run)),
             metrics=rounded(metrics.get('metrics', {})),
-            checkpoint=checkpoint and checkpoint['name'],
-            sha256=checkpoint and checkpoint['sha256'],
-            started_from_sha256=metrics.get('parent_sha256'),
-            wall_seconds=round(sum(a['seconds'] for a in attempts)),
+            checkpoint=checkpoint
+            and {key: checkpoint[key] for key in ('name', 'sha256')},
+            parent_sha256=metrics.get('parent_sha256'),
             attempts=len(attempts),
-            device=attempts[-1]['device'],
-            images_per_second=rounded(cost.get('images_per_second')),
-            memory_gib=rounded(cost.get('memory_gib')),
+            cost=rounded(dataclasses.asdict(status.cost([run]))),
             version=attempts[-1]['version'],
         )
     return found
 
 
 def rounded(value: Any) -> Any:
-    """Round a float, or all floats in a dict, to six significant digits."""
+    """Round all floats to six significant digits."""
     if isinstance(value, dict):
         return {key: rounded(child) for key, child in value.items()}
     return float(f'{value:.6g}') if isinstance(value, float) else value
@@ -114,7 +152,7 @@ def settings(status: PlanStatus) -> dict[str, Any]:
     """Collect the settings of complete runs, once for all seeds of a run."""
     found = {}
     for run in status.runs.values():
-        if status.status(run).state is State.COMPLETE:
+        if status.status(run).metrics:
             name = run.benchmark or f'{run.method}-{run.pretrain_set}'
             found[f'{run.kind}/{name}'] = {
                 key: value
@@ -126,98 +164,66 @@ def settings(status: PlanStatus) -> dict[str, Any]:
     return found
 
 
-def cells_of(table: Table) -> list[dict[str, Any]]:
-    """List the cells of a table, with their differences from references."""
-    differences: dict[tuple, dict] = {}
-    for reference, rows in comparisons_of(table):
-        for row, found in rows:
-            for key, difference in found.items():
-                if difference.values:
-                    differences.setdefault((row.key, key), {})[reference] = (
-                        dict(
-                            mean=rounded(difference.mean),
-                            interval=[*map(rounded, difference.interval or ())]
-                            or None,
-                            values=[*map(rounded, difference.values)],
-                        )
-                    )
-    return [
-        dict(
-            method=row.key.method,
-            column=column.key,
-            mean=rounded(cell.mean),
-            deviation=rounded(cell.std),
-            seeds=cell.seeds,
-            values=[*map(rounded, cell.values)],
-            difference_from=differences.get((row.key, column.key), {}),
-        )
-        for row in table.rows
-        for column in table.columns
-        for cell in [row.cell(column)]
-        if cell.values
-    ]
-
-
-def curves_of(status: PlanStatus) -> dict[str, Any]:
-    """Read the last value of each epoch, for all curves and pre-trainings."""
-    found = {}
+def over_epochs(
+    status: PlanStatus, earlier: Sections
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Collect curves and measurements of all pre-trainings."""
+    curves, probes = {}, {}
     for run in select(status.runs.values(), kind='pretrain'):
+        if run.name in earlier['runs']:
+            curves[run.name] = earlier['curves'].get(run.name)
+            for key, point in earlier['over epochs'].items():
+                if point['run'] == run.name:
+                    probes[key] = point
         # The files of a stale run are for other settings.
-        if status.status(run).state is State.STALE:
-            continue
-        records = status.run_dir(run).records()
-        last = {r['epoch']: r for r in records if 'epoch' in r}
-        if last:
-            found[run.name] = {
-                'epoch': [*last],
-                **{
-                    key: [float(f'{r[key]:.4g}') for r in last.values()]
-                    for key in CURVES
-                    if all(key in r for r in last.values())
-                },
-            }
-    return found
+        elif status.status(run).state is not State.STALE:
+            curves[run.name] = curve_of(status.run_dir(run).records())
+            probes.update(read_probes(status, run))
+    return {name: curve for name, curve in curves.items() if curve}, probes
 
 
-def read_probes(status: PlanStatus) -> dict[str, Any]:
-    """Read the results of probe.py, by pre-training and epoch.
+def curve_of(records: Records) -> dict[str, Any]:
+    """Take the last value of each epoch, for all curves."""
+    last = {r['epoch']: r for r in records if 'epoch' in r}
+    if not last:
+        return {}
+    return {
+        'epoch': [*last],
+        **{
+            key: [float(f'{r[key]:.4g}') for r in last.values()]
+            for key in CURVES
+            if all(key in r for r in last.values())
+        },
+    }
 
-    A report is left out if its checkpoint has changed since or does not exist
-    yet, because the run was repeated.
+
+def read_probes(status: PlanStatus, run: Run) -> dict[str, Any]:
+    """Read the results of probe.py for a pre-training, by epoch.
+
+    A report is left out if its checkpoint has changed since.
     """
     found = {}
-    folder = Path(status.plan.work_dir) / 'probe'
-    for run in select(status.runs.values(), kind='pretrain'):
-        if status.status(run).state is State.STALE:
+    folder = status.run_dir(run).path
+    kept = folder.glob('probe/epoch_*.json')
+    epochs = sorted(int(path.stem.partition('_')[2]) for path in kept)
+    for epoch in [0, *epochs] if epochs else []:
+        file = report_of(status, run, epoch)
+        if not file.exists():
             continue
-        own = folder / run.name.partition('/')[2]
-        by_epoch = {
-            int(path.stem.partition('_')[2]): path
-            for path in own.glob('epoch_*.json')
-        }
-        start = folder / f'random-seed{run.seed}' / 'epoch_0.json'
-        if by_epoch and start.exists():
-            by_epoch[0] = start
-        for epoch, path in sorted(by_epoch.items()):
-            report = json.loads(path.read_text(encoding='utf-8'))
-            sha256 = report['backbone'].get('sha256')
-            weights = status.run_dir(run).path / f'epoch_{epoch}.pth'
-            if epoch == 0:
-                pass  # random weights
-            elif weights.is_file():
-                if sha256_of(weights) != sha256:
-                    continue
-            elif status.status(run).state is not State.COMPLETE:
-                continue  # perhaps of an earlier run
-            results = report['results']
-            values = dict(results['correspondence'])
-            values['dense_knn'] = results['knn']['shares']['1/1']['miou']
-            found[f'{run.name}, epoch {epoch}'] = dict(
-                run=run.name,
-                epoch=epoch,
-                sha256=sha256,
-                **{key: rounded(values[key]) for key in PROBES},
-            )
+        report = json.loads(file.read_text(encoding='utf-8'))
+        sha256 = report['backbone'].get('sha256')
+        weights = folder / f'epoch_{epoch}.pth'
+        if weights.is_file() and sha256_of(weights) != sha256:
+            continue
+        results = report['results']
+        values = dict(results['correspondence'])
+        values['dense_knn'] = results['knn']['shares']['1/1']['miou']
+        found[f'{run.name}, epoch {epoch}'] = dict(
+            run=run.name,
+            epoch=epoch,
+            sha256=sha256,
+            **{key: rounded(values[key]) for key in PROBES},
+        )
     return found
 
 
@@ -237,6 +243,7 @@ def write_json(path: Path, sections: Sections) -> None:
 
 def write_page(
     status: PlanStatus,
+    kept: int,
     tables: list[Table],
     plan_file: str,
     drawn: set[str],
@@ -244,22 +251,26 @@ def write_page(
 ) -> str:
     """Write the page of results in Markdown."""
     name = Path(plan_file).stem
-    has_scores = any(
-        cell.values
-        for table in tables
-        for row in table.rows
-        for cell in row.cells.values()
-    )
+    has_any = any(has_scores(row) for table in tables for row in table.rows)
     plan_link = f'[{plan_file}](../../{plan_file})'
+    note = share(
+        kept, len(status.runs), 'run', 'is kept from an earlier machine'
+    )
+    note += (
+        '; a pre-training that is repeated on another machine gives slightly '
+        'other numbers.'
+    )
     lines = [
         f'# {status.plan.title}',
         '',
         f'Written by `python docs/study/make.py {plan_file}` from the runs of '
-        f'{plan_link}; numbers: [{name}.json]({name}.json).',
+        f'{plan_link}; numbers: [{name}.csv]({name}.csv) and '
+        f'[{name}.json]({name}.json).',
         '',
         summary(status),
         '',
-        to_markdown(tables) if has_scores else f'## Tables\n\n{NOT_YET}',
+        *([note, ''] if kept else []),
+        to_markdown(tables) if has_any else f'## Tables\n\n{NOT_YET}',
     ]
     for kind, title, text in (
         (

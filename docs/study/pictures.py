@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     if not found:
         raise UserError(f'{plan_file} has no pre-training {args.method}.')
     run = found[0]
-    config = read_config(run.config)
+    config = read_config(run.config, status.plan.with_roots(run.options))
     rows: dict[str, list[MatchedViews]] = {}
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, f'{name}.png') for name in PHOTOGRAPHS]

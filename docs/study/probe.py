@@ -4,9 +4,9 @@
     python docs/study/probe.py plans/small.yaml --only '*-seed0'
 
 The protocols are nearest neighbours and correspondence, with the options of
-two benchmarks of the plan, so that the numbers of the last epoch equal those
-in the tables. Epoch 0 has random weights of the same seed. Existing results
-are not measured again.
+the plan's benchmarks voc-knn and voc-correspondence, so that the numbers of
+the last epoch equal those in the tables. Epoch 0 has random weights of the
+same seed. Existing results are not measured again.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from reproduction.runs import Run, select
 from reproduction.status import PlanStatus, State
 
 ROOT = Path(__file__).resolve().parents[2]
+BENCHMARKS = ('voc-knn', 'voc-correspondence')  # of the plan
 # Settings that do not change the numbers; the weights are compared by hash.
 NOT_COMPARED = ('pretrained', 'out', 'workers', 'device')
 
@@ -46,20 +47,13 @@ def main(argv: list[str] | None = None) -> None:
         metavar='PATTERN',
         help='pattern for METHOD-SET-seedN of the pre-trainings',
     )
-    parser.add_argument(
-        '--benchmarks',
-        nargs=2,
-        default=('voc-knn', 'voc-correspondence'),
-        metavar=('KNN', 'CORRESPONDENCE'),
-        help='benchmarks with the options (voc-knn voc-correspondence)',
-    )
     args = parser.parse_args(argv)
     if args.every < 1:
         parser.error('--every must be at least 1')
     plan_file = os.path.relpath(args.plan, ROOT)
     os.chdir(ROOT)
     status = PlanStatus(read_plan(plan_file))
-    config, words = options_of(status.plan, args.benchmarks)
+    config, words = options_of(status.plan)
     for run in select(status.runs.values(), kind='pretrain'):
         if not fnmatchcase(run.name.partition('/')[2], args.only):
             continue
@@ -84,30 +78,34 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def report_of(status: PlanStatus, run: Run, epoch: int) -> Path:
-    """Return the file of a report; random weights share one per seed."""
-    name = run.name.partition('/')[2] if epoch else f'random-seed{run.seed}'
-    return Path(status.plan.work_dir) / 'probe' / name / f'epoch_{epoch}.json'
+    """Return the file of a report; random weights share one per seed.
+
+    Others are in the run's folder, so that they are renamed with it.
+    """
+    if epoch:
+        return status.run_dir(run).path / f'probe/epoch_{epoch}.json'
+    return Path(status.plan.work_dir) / f'probe/random-seed{run.seed}.json'
 
 
-def options_of(plan: Plan, benchmarks: list[str]) -> tuple[str, list[str]]:
-    """Merge the options of two evaluations; return them with the config.
+def options_of(plan: Plan) -> tuple[str, list[str]]:
+    """Merge the options of ``BENCHMARKS``; return them with the config.
 
     Raises:
-        UserError: If the two evaluations disagree.
+        UserError: If the plan lacks one of them, or they disagree.
     """
     options: dict[str, Any] = {}
-    for name in benchmarks:
+    for name in BENCHMARKS:
         benchmark = plan.benchmarks.get(name)
         if benchmark is None or benchmark.evaluate is None:
             raise UserError(
-                f'The plan has no evaluation {name}: choose two of its '
-                'benchmarks with --benchmarks.'
+                f'The plan has no evaluation {name}, whose options the '
+                'measurements take: add it to the plan.'
             )
         for key, value in benchmark.evaluate.items():
             if key != 'protocols' and options.setdefault(key, value) != value:
                 raise UserError(
-                    f'{" and ".join(benchmarks)} differ in {key}: choose two '
-                    'benchmarks that can be evaluated at once.'
+                    f'{" and ".join(BENCHMARKS)} differ in {key}: give them '
+                    'the same value in the plan.'
                 )
     options['protocols'] = ['knn', 'correspondence']
     return benchmark.config, frozen.arguments(plan.with_roots(options))

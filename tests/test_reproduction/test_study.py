@@ -1,7 +1,9 @@
 """The pages of docs/study/ have the numbers of the runs, or none."""
 
+import csv
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -12,8 +14,10 @@ from reproduction.runs import settings_of
 from reproduction.status import PlanStatus
 from tests.commands import load_tool, run
 from tests.test_reproduction.conftest import (
+    FINETUNED,
     PRETRAINED,
     TEST,
+    methods,
     metrics_of,
     plan_dict,
     write_plan,
@@ -36,6 +40,10 @@ def write_pages(plan, out):
     return results, (out / 'plan.md').read_text()
 
 
+def read_csv(out):
+    return [*csv.DictReader((out / 'plan.csv').read_text().splitlines())]
+
+
 def test_before_and_after_the_runs(tmp_path, plan, fake_tools):
     out = tmp_path / 'out'
     results, page = write_pages(plan, out)
@@ -55,18 +63,88 @@ def test_before_and_after_the_runs(tmp_path, plan, fake_tools):
     test, pretrained = results['runs'][TEST], results['runs'][PRETRAINED]
     assert test['metrics'] == metrics_of(status, TEST)['metrics']
     known = metrics_of(status, PRETRAINED)['checkpoint']
-    assert pretrained['sha256'] == known['sha256']
+    assert pretrained['checkpoint']['sha256'] == known['sha256']
     assert pretrained['attempts'] == 1
-    random, ours = results['tables']['main']
-    assert ours['values'][0] == test['metrics']['mIoU']
-    (difference,) = ours['difference_from'].values()
-    assert difference['values'] == pytest.approx(
-        [a - b for a, b in zip(ours['values'], random['values'], strict=True)],
-        abs=1e-3,
+    random, ours = read_csv(out)
+    assert float(ours['values'].split(';')[0]) == test['metrics']['mIoU']
+    assert float(ours['difference']) == pytest.approx(
+        float(ours['mean']) - float(random['mean']), abs=1e-3
     )
     settings = results['settings']['pretrain/sr-toy']
     assert settings['model.type'] == 'PixCon'
     assert 'seed' not in settings
+
+
+def write_report(file, sha256, miou=10.0, **content):
+    """Write what make.py reads of a report of tools/evaluate_dense.py."""
+    pairs = dict(recall_at_1=0.5, recall_within_1_cell=0.75)
+    shares = {'1/1': dict(miou=miou)}
+    report = dict(
+        backbone=dict(sha256=sha256) if sha256 else {},
+        results=dict(correspondence=pairs, knn=dict(shares=shares)),
+    )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({**report, **content}))
+
+
+def test_runs_of_an_earlier_machine_are_kept(
+    tmp_path, plan, fake_tools, capsys
+):
+    out, costs = tmp_path / 'out', 'pretrain_device_hours'
+    status = PlanStatus(read_plan(plan))
+    execute(status, Selection(), lambda _: None)
+    status.forget()
+    run = status.runs[PRETRAINED]
+    sha256 = metrics_of(status, PRETRAINED)['checkpoint']['sha256']
+    for epoch, weights in ((0, None), (3, sha256)):
+        write_report(probe.report_of(status, run, epoch), weights)
+    before, page = write_pages(plan, out)
+    assert 'earlier machine' not in page
+    curves, lines = (out / 'plan_curves.json').read_text(), read_csv(out)
+    (tmp_path / 'runs').rename(tmp_path / 'earlier')
+    for _ in range(2):  # what was kept once is kept again
+        results, page = write_pages(plan, out)
+        assert '10 of 10 runs are kept from an earlier machine' in page
+        assert all(record.pop('kept') for record in results['runs'].values())
+        assert results == before
+        assert len(results['over epochs']) == 2
+        assert (out / 'plan_curves.json').read_text() == curves
+        for line, known in zip(read_csv(out), lines, strict=True):
+            for key in (costs, 'finetune_device_hours'):
+                hours = [
+                    float(row.pop(key) or 0) for row in (line, dict(known))
+                ]
+                assert hours[0] == pytest.approx(hours[1], rel=1e-4)
+            assert line == {key: known[key] for key in line}
+    # A run that is here replaces its record, complete or not; what started
+    # from its earlier checkpoint is still kept.
+    for is_complete in (False, True):
+        (tmp_path / 'fail').touch()
+        if is_complete:
+            (tmp_path / 'fail').unlink()
+        execute(status, Selection((PRETRAINED,)), lambda _: None)
+        results, page = write_pages(plan, out)
+        assert '9 of 10 runs are kept' in page
+        own = results['runs'].pop(PRETRAINED)
+        assert (own['state'] == 'complete') == is_complete
+        assert own['attempts'] == 1 + is_complete
+        assert all(record['kept'] for record in results['runs'].values())
+        assert results['over epochs'] == {}
+        line = read_csv(out)[1]
+        assert line['values'] == lines[1]['values']
+        assert (sha256 in line['checkpoint_sha256']) == is_complete
+    other = before['runs']['pretrain/sr-toy-seed1']['cost']['device_hours']
+    total = own['cost']['device_hours'] + other
+    assert float(line[costs]) == pytest.approx(total, rel=1e-4)
+    # Like a stale run, one with other settings is in no table.
+    changed = methods(options={'model.loss_lambda': 0.25})
+    tables = read_plan(plan).model_dump()['tables']
+    write_plan(tmp_path, tables=tables, methods=changed)
+    capsys.readouterr()
+    _, page = write_pages(plan, out)
+    assert '4 of 10 runs are kept' in page
+    assert FINETUNED in capsys.readouterr().out
+    assert [line['n'] for line in read_csv(out)] == ['2', '0']
 
 
 def test_kept_checkpoints_are_measured_once(tmp_path, monkeypatch):
@@ -75,12 +153,14 @@ def test_kept_checkpoints_are_measured_once(tmp_path, monkeypatch):
     for epoch in (5, 10, 15, 20):
         (folder / f'epoch_{epoch}.pth').write_text(f'weights {epoch}')
     tables = plan_dict(tmp_path)['tables']
-    tables['main']['benchmarks'] = ['near', 'pairs']
+    tables['main']['benchmarks'] = [*probe.BENCHMARKS]
 
     def plan_with(k):
         benchmarks = {
-            'near': {**knn(k=k), 'data': ['toy']},
-            'pairs': knn(crop_size=64, protocols='correspondence'),
+            'voc-knn': {**knn(k=k), 'data': ['toy']},
+            'voc-correspondence': knn(
+                crop_size=64, protocols='correspondence'
+            ),
         }
         return write_plan(tmp_path, benchmarks=benchmarks, tables=tables)
 
@@ -98,18 +178,11 @@ def test_kept_checkpoints_are_measured_once(tmp_path, monkeypatch):
         assert args.crop_size == 64
         sha256 = None if weights == 'none' else probe.sha256_of(Path(weights))
         measured.append(weights if sha256 is None else Path(weights).name)
-        pairs = dict(recall_at_1=0.5, recall_within_1_cell=0.75)
-        shares = {'1/1': dict(miou=10.0 + len(measured))}
-        report = dict(
-            backbone=dict(sha256=sha256) if sha256 else {},
-            settings={**vars(args), 'data': str(args.data), 'out': None},
-            results=dict(correspondence=pairs, knn=dict(shares=shares)),
-        )
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(report))
+        settings = {**vars(args), 'data': str(args.data), 'out': None}
+        write_report(out, sha256, 10.0 + len(measured), settings=settings)
 
     monkeypatch.setattr(probe.subprocess, 'run', measure)
-    words = [str(plan), '--every', '10', '--benchmarks', 'near', 'pairs']
+    words = [str(plan), '--every', '10']
     probe.main([*words, '--only', '*-seed1'])
     probe.main([*words, '--only', '*-seed1'])
     assert measured == ['none', 'epoch_10.pth', 'epoch_20.pth']
@@ -136,6 +209,17 @@ def test_many_methods_have_lines_of_their_own():
     lines = figure.axes[0].lines
     styles = {(line.get_color(), line.get_linestyle()) for line in lines}
     assert len(styles) == len(lines) == 14
+
+
+def test_pictures_are_of_the_model_that_the_plan_trains(tmp_path, monkeypatch):
+    options = {'model.head.matching': 'coordinate'}
+    plan = write_plan(tmp_path, methods=methods(options=options))
+    pictures = load_tool('pictures', 'docs/study')
+    build = Mock(side_effect=KeyboardInterrupt)
+    monkeypatch.setattr(pictures, 'build_model', build)
+    with pytest.raises(KeyboardInterrupt):
+        pictures.main([str(plan), '--method', 'sr', '--epochs', '0'])
+    assert build.call_args.args[0].model.head.matching == 'coordinate'
 
 
 @pytest.mark.slow
