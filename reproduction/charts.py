@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pixcon_mm.visualization.curves import smooth, smoothing
+from pixcon_mm.visualization.curves import smooth
 from reproduction.published import RowKey
 from reproduction.tables import Cell, Column, Row, Table, score
 
@@ -229,8 +229,7 @@ def draw_losses(tables: list[Table], styles: Styles) -> Figure | None:
         label = styles[key].label.replace('\n', ' ')
         for records in seeds:
             steps = np.array([record['step'] for record in records])
-            losses = np.array([record['loss'] for record in records], float)
-            losses = smooth(losses, smoothing(len(losses)))
+            losses = smooth(np.array([record['loss'] for record in records]))
             # Draw about 300 points, which is enough for a small chart, and
             # always the last one.
             every = -math.ceil(len(losses) / 300)

@@ -43,7 +43,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     }
     for sub in subs.values():
         sub.add_argument('plan', nargs='?', default='plans/paper.yaml')
-        sub.set_defaults(only=[], gpus=None, redo=False, out=None)
+        sub.set_defaults(only=[], gpus=None, redo=False)
     for sub in (subs['run'], subs['submit']):
         sub.add_argument(
             '--only',
@@ -78,7 +78,6 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     subs['status'].add_argument(
         '--runs', action='store_true', help='also show a line for each run'
     )
-    subs['table'].add_argument('--out', help="folder; default: the plan's")
     args = parser.parse_args(argv)
     if args.gpus is not None and args.gpus < 0:
         parser.error('--gpus must be at least 0')
@@ -90,8 +89,6 @@ def main() -> None:
     args = parse_args(sys.argv[1:])
     if Path(args.plan).exists():  # otherwise it is relative to the root
         args.plan = os.path.relpath(args.plan, ROOT)
-    if args.out:
-        args.out = os.path.abspath(args.out)
     os.chdir(ROOT)
     # Set before the slow imports, so that a signal of Slurm during them ends
     # the job with the status that puts it back into the queue.

@@ -123,7 +123,7 @@ def run(status: PlanStatus, selection: Selection, console: Console) -> bool:
 def write_tables(status: PlanStatus, args: argparse.Namespace) -> None:
     """Write the tables in all formats."""
     tables = collect_tables(status)
-    folder = Path(args.out or status.plan.work_dir)
+    folder = Path(status.plan.work_dir)
     now = datetime.datetime.now().strftime('%Y-%m-%d %H:%M')
     page = to_html(
         status.plan.title,
@@ -171,11 +171,10 @@ def show_backbones(status: PlanStatus, console: Console) -> None:
             tests = select_scored(runs, benchmark)
             # Show the state of a test once its fine-tuning is done, and until
             # then the state of the fine-tuning.
-            done = (State.COMPLETE, State.LOST)
             decisive = [
                 test
                 if test.kind == 'evaluate'
-                or status.status(test.parent).state in done
+                or status.status(test.parent).metrics
                 else test.parent
                 for test in tests
             ]

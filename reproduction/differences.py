@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from scipy.special import stdtrit
 
-from reproduction.tables import Cell, Row, Table, number
+from reproduction.tables import Cell, number
 
 LEVEL = 0.95
 
@@ -72,32 +71,3 @@ def paired_difference(cell: Cell, reference: Cell) -> Difference:
     base = dict(zip(reference.seeds, reference.values, strict=True))
     values = zip(cell.seeds, cell.values, strict=True)
     return Difference([x - base[seed] for seed, x in values if seed in base])
-
-
-class Comparison(NamedTuple):
-    """Differences of a table's rows from those of one method."""
-
-    reference: str  # title of the method
-    rows: list[tuple[Row, dict[str, Difference]]]  # by key of the column
-
-
-def comparisons_of(table: Table) -> list[Comparison]:
-    """Compare a table's rows with the reference methods of its plan."""
-    return [
-        Comparison(
-            title,
-            [
-                (
-                    row,
-                    {
-                        column.key: paired_difference(
-                            row.cell(column), reference.cell(column)
-                        )
-                        for column in table.columns
-                    },
-                )
-                for row, reference in pairs
-            ],
-        )
-        for title, pairs in table.references.items()
-    ]

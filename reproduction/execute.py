@@ -123,8 +123,7 @@ def execute(
             '--gpus (0 for one process, also on a CPU; the total batch stays '
             'the same), or use `submit`.'
         )
-    # The result of a run that has lost its checkpoint is still valid.
-    return states <= {State.COMPLETE, State.LOST}
+    return all(status.status(run).metrics for run in selected)
 
 
 def _make_data(

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from reproduction import charts
-from reproduction.differences import Comparison, comparisons_of
+from reproduction.differences import paired_difference
 from reproduction.tables import Column, Row, Table, number
 
 TEMPLATE = Path(__file__).with_name('page.html.j2')
@@ -49,15 +49,20 @@ def score_grid(table: Table, with_published: bool = True) -> Grid:
     return grid
 
 
-def difference_grid(table: Table, comparison: Comparison) -> Grid:
-    """Return the differences of a table's rows from one method."""
+def difference_grids(table: Table) -> dict[str, Grid]:
+    """Return the differences of a table's rows from each reference method."""
     head = ['method', 'pre-trained on']
     head += [f'{c.benchmark}, {c.metric}' for c in table.columns]
-    lines = [
-        [*_titles(row), *(str(found[c.key]) for c in table.columns)]
-        for row, found in comparison.rows
-    ]
-    return [head, *lines]
+    grids: dict[str, Grid] = {}
+    for title, pairs in table.references.items():
+        grids[title] = [head]
+        for row, reference in pairs:
+            found = (
+                paired_difference(row.cell(column), reference.cell(column))
+                for column in table.columns
+            )
+            grids[title].append([*_titles(row), *map(str, found)])
+    return grids
 
 
 def cost_grid(table: Table) -> Grid:
@@ -154,9 +159,8 @@ def notes_of(table: Table) -> list[str]:
 def to_csv(tables: list[Table]) -> str:
     """Write a line for each cell of each table, for other programs."""
     lines = [
-        _csv_line(table, row, column, comparisons)
+        _csv_line(table, row, column)
         for table in tables
-        for comparisons in [comparisons_of(table)]
         for row in table.rows
         for column in table.columns
     ]
@@ -168,18 +172,16 @@ def to_csv(tables: list[Table]) -> str:
     return text.getvalue()
 
 
-def _csv_line(
-    table: Table, row: Row, column: Column, comparisons: list[Comparison]
-) -> dict[str, Any]:
+def _csv_line(table: Table, row: Row, column: Column) -> dict[str, Any]:
     cell, cost, fine = row.cell(column), row.pretrain, row.finetune
     published = [number(p.value) or 'n/a' for p in cell.published]
     # Semicolons separate sources, so a source must not contain one.
     sources = [p.source.replace(';', ',') for p in cell.published]
     differences = {
-        comparison.reference.replace(';', ','): found[column.key]
-        for comparison in comparisons
-        for other, found in comparison.rows
-        if other is row
+        title.replace(';', ','): paired_difference(cell, other.cell(column))
+        for title, pairs in table.references.items()
+        for one, other in pairs
+        if one is row
     }
     intervals = [d.interval or (None, None) for d in differences.values()]
     return dict(
@@ -222,10 +224,9 @@ def to_markdown(tables: list[Table]) -> str:
         lines += [*_markdown_grid(score_grid(table)), '']
         lines += [f'- {_escape(note)}' for note in notes_of(table)]
         lines += [f'- [{n}] {_escape(s)}' for s, n in table.sources.items()]
-        for comparison in comparisons_of(table):
-            reference = _escape(comparison.reference)
-            lines += ['', f'### Difference from {reference}', '']
-            lines += _markdown_grid(difference_grid(table, comparison))
+        for title, grid in difference_grids(table).items():
+            lines += ['', f'### Difference from {_escape(title)}', '']
+            lines += _markdown_grid(grid)
         costs = cost_grid(table)
         if len(costs) > 1:
             lines += ['', '### Cost', '', *_markdown_grid(costs)]
@@ -286,10 +287,7 @@ def to_html(
                 table=table,
                 notes=notes_of(table),
                 scores=score_grid(table),
-                differences={
-                    comparison.reference: difference_grid(table, comparison)
-                    for comparison in comparisons_of(table)
-                },
+                differences=difference_grids(table),
                 costs=cost_grid(table),
                 bars=_pictures(table, charts.draw_bars, styles),
                 cost_charts=_pictures(table, charts.draw_costs, styles),

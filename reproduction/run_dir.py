@@ -115,12 +115,12 @@ class RunDir:
             raise _no_access(path, error) from error
 
     def newest_checkpoint(self) -> Path | None:
-        """Find the checkpoint that was written last; do not open any."""
-        written = [
-            (path.stat().st_mtime_ns, int(path.stem.split('_')[1]), path)
-            for path in list_checkpoints(self.path)
-        ]
-        return max(written)[-1] if written else None
+        """Find the checkpoint with the highest number; do not open any."""
+        return max(
+            list_checkpoints(self.path),
+            key=lambda path: int(path.stem.split('_')[1]),
+            default=None,
+        )
 
     def last_line(self, offset: int = 0) -> str:
         """Read the last non-empty line of the log after an offset in bytes."""

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from pixcon_mm.visualization.curves import smooth, smoothing
+from pixcon_mm.visualization.curves import smooth
 from reproduction.charts import COLORS
 
 CURVES = {
@@ -38,8 +38,7 @@ def draw_curves(
     ):
         for name, curve in curves.items():
             if key in curve:
-                values = np.array(curve[key], float)  # None becomes NaN
-                values = smooth(values, smoothing(len(values)))
+                values = smooth(np.array(curve[key]))
                 add_line(axes, titles, name, curve['epoch'], values)
         axes.set_title(title, fontsize=9)
         axes.set_visible(bool(axes.lines))

@@ -84,17 +84,19 @@ def literal(text: str) -> str:
     return text.replace('$', r'\$')
 
 
-def smooth(values: np.ndarray, width: int) -> np.ndarray:
+def smooth(values: np.ndarray, width: int | None = None) -> np.ndarray:
     """Return the centred running mean, with a narrower window at both ends.
 
     Args:
         values (np.ndarray): Shape (T, ).
-        width (int): Number of values in the window.
+        width (int, optional): Number of values in the window, instead of
+            :func:`smoothing`.
 
     Example:
         >>> smooth(np.array([0.0, 3.0, 6.0, 3.0]), 3).tolist()
         [1.5, 3.0, 4.0, 4.5]
     """
+    width = width or smoothing(len(values))
     # np.convolve's mode='same' would return too many values if there are
     # fewer than in the window.
     start = (width - 1) // 2
@@ -114,8 +116,7 @@ def summarize(records: Records) -> dict[str, float]:
         dict[str, float]: ``start``, ``peak`` and ``end``, and the iteration
         of the peak, ``peak_step``.
     """
-    values = np.array([record['loss'] for record in records])
-    values = smooth(values, smoothing(len(values)))
+    values = smooth(np.array([record['loss'] for record in records]))
     peak = int(values.argmax())
     return dict(
         start=float(values[0]),
@@ -174,10 +175,4 @@ def _draw_losses(axes, name: str, records: Records, color: str) -> None:
         if not part:
             label += f' (peak {summarize(records)["peak"]:.2f})'
             axes.plot(steps, values, color=color, alpha=0.3, linewidth=1)
-        axes.plot(
-            steps,
-            smooth(values, smoothing(len(values))),
-            style,
-            color=color,
-            label=label,
-        )
+        axes.plot(steps, smooth(values), style, color=color, label=label)
