@@ -124,11 +124,10 @@ def draw_bars(table: Table, column: Column, styles: Styles) -> Figure | None:
 def _draw_bar(axes: Axes, y: int, row: Row, cell: Cell, color: str) -> None:
     published = [p.value for p in cell.published if p.value is not None]
     text = 'not run yet' if row.is_ours else ''
+    if published:
+        text = f'{", ".join(map(score, published))} published'
     if cell.values:
         text = str(cell).removesuffix(f' ({cell.wanted})')
-    elif published:
-        text = f'{", ".join(map(score, published))} published'
-    if _is_finite(cell):
         axes.barh(y, cell.mean, 0.5, color=color, alpha=0.5)
         axes.errorbar(
             cell.mean, y, xerr=cell.std, color='#222222', capsize=3, lw=1
@@ -151,15 +150,11 @@ def _draw_bar(axes: Axes, y: int, row: Row, cell: Cell, color: str) -> None:
 
 
 def _numbers(cell: Cell) -> list[float]:
-    """List all finite numbers that a bar chart shows for a cell."""
+    """List all numbers that a bar chart shows for a cell."""
     numbers = [p.value for p in cell.published if p.value is not None]
     if cell.values:
         numbers += [*cell.values, cell.mean + (cell.std or 0)]
-    return [n for n in numbers if math.isfinite(n)]
-
-
-def _is_finite(cell: Cell) -> bool:
-    return cell.mean is not None and math.isfinite(cell.mean)
+    return numbers
 
 
 def _heading(column: Column) -> str:
@@ -173,7 +168,7 @@ def draw_costs(table: Table, column: Column, styles: Styles) -> Figure | None:
     Rows of existing weights, with unknown cost, are horizontal lines. Returns
     None if no pre-training has both a cost and a score.
     """
-    rows = [r for r in table.rows if r.is_ours and _is_finite(r.cell(column))]
+    rows = [r for r in table.rows if r.is_ours and r.cell(column).values]
     spent = [hours for hours in map(hours_of, rows) if hours]
     if not spent:
         return None

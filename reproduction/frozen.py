@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,8 +56,11 @@ def check_arguments(options: dict[str, Any]) -> None:
 def metrics_of(results: dict[str, Any]) -> dict[str, float]:
     """List the numbers of a report by dotted name, after those in ``MAIN``.
 
+    Those that are not finite are left out, since no table can show them.
+
     Example:
-        >>> metrics_of(dict(linear=dict(miou=20.5, iou=dict(cat=9.0))))
+        >>> report = dict(miou=20.5, iou=dict(cat=9.0), rank=float('nan'))
+        >>> metrics_of(dict(linear=report))
         {'linear': 20.5, 'linear.miou': 20.5, 'linear.iou.cat': 9.0}
     """
     found = dict(_numbers(results))
@@ -68,5 +72,5 @@ def _numbers(node: Any, path: str = '') -> Iterator[tuple[str, float]]:
     if isinstance(node, dict):
         for key, child in node.items():
             yield from _numbers(child, f'{path}.{key}' if path else key)
-    elif isinstance(node, int | float) and not isinstance(node, bool):
+    elif type(node) in (int, float) and math.isfinite(node):
         yield path, node

@@ -85,7 +85,6 @@ def make_page(tables, missing=()):
         ([38.9], 1, '38.9 (1)'),
         ([38.949999], 1, '39.0 (1)'),  # 38.95 in the CSV file
         ([], 3, '–'),
-        ([float('nan')], 1, 'nan (1)'),
     ],
 )
 def test_a_cell_shows_its_number_of_seeds(values, wanted, text):
@@ -232,21 +231,6 @@ def test_bars_are_the_means_with_deviations_seeds_and_published_numbers():
     assert texts == ['not run yet', '51.0 ± 1.4 (2 of 3)']
     styles = charts.row_styles([EMPTY])
     assert charts.draw_bars(EMPTY, BOX, styles) is None
-
-
-def test_bars_without_a_finite_number():
-    rows = [
-        Row(
-            RowKey(title, 'COCO', 1),
-            {BOX.key: Cell([value], 2), MASK.key: Cell([30.0], 2)},
-        )
-        for title, value in (('A', float('nan')), ('B', 40.0))
-    ]
-    table = table_of(*rows, columns=(BOX, MASK))
-    axes = axes_of(table)
-    assert [bar.get_width() for bar in axes.patches] == [40.0]
-    assert texts_of(axes) == ['nan (1 of 2)', '40.0 (1 of 2)']
-    ElementTree.fromstring(make_page([table]))
 
 
 def test_costs_are_of_one_pretraining():
