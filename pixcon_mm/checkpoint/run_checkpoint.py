@@ -1,6 +1,7 @@
 """Write, find and load the checkpoints of a training run."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             'from the newest one in the work dir.'
         )
     checkpoint = load_torch_file(path)
-    _check_parts(checkpoint, path)
+    _check_parts(checkpoint, path, REQUIRED_KEYS)
     hub = checkpoint['message_hub']
     histories = {
         name: HistoryBuffer(
@@ -115,8 +116,14 @@ def newest_checkpoint(folder: Path) -> tuple[Path | None, dict[Path, str]]:
     return None, unfit
 
 
-def read_progress(path: Path) -> tuple[int, float]:
+def read_progress(
+    path: Path, needed: Iterable[str] = REQUIRED_KEYS
+) -> tuple[int, float]:
     """Read how far a checkpoint is in its run, without reading its tensors.
+
+    Args:
+        path (Path): The checkpoint.
+        needed (Iterable[str]): Parts that it must have.
 
     Returns:
         tuple[int, float]: Finished epochs, and the finished share of the next
@@ -124,10 +131,10 @@ def read_progress(path: Path) -> tuple[int, float]:
         count epochs, its iterations. Comparable within a run.
 
     Raises:
-        UserError: If it cannot be resumed from.
+        UserError: If it is damaged or lacks a part.
     """
     content = load_torch_file(path, mmap=True)
-    _check_parts(content, path)
+    _check_parts(content, path, needed)
     meta = content['meta']
     epoch, iteration = meta['epoch'], meta['iter']
     if 'scale' not in meta:
@@ -138,10 +145,10 @@ def read_progress(path: Path) -> tuple[int, float]:
     return epoch, iteration / length - epoch if length else iteration
 
 
-def _check_parts(checkpoint: Any, path: Path) -> None:
+def _check_parts(checkpoint: Any, path: Path, needed: Iterable[str]) -> None:
     """Stop if a file lacks what a resumed run needs."""
     parts = checkpoint if isinstance(checkpoint, dict) else {}
-    missing = next((part for part in REQUIRED_KEYS if part not in parts), None)
+    missing = next((part for part in needed if part not in parts), None)
     meta = parts.get('meta')
     counts = meta if isinstance(meta, dict) else {}
     if missing:

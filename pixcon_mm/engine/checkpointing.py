@@ -72,7 +72,7 @@ def save_finite(
     """
     tensors = dict(checkpoint['state_dict'])
     for name, value in checkpoint.get('ema_state_dict', {}).items():
-        tensors[f'average of {name}'] = value
+        tensors[f'average of {name.removeprefix("module.")}'] = value
     states = checkpoint.get('optimizer', {}).get('state', {})
     for index, state in states.items():
         for name, value in state.items():

@@ -262,16 +262,18 @@ def _leave_behind(runner: Runner, path: Path) -> None:
 
     These are the checkpoints later than the one that is resumed from, or all
     of the work directory if that one is from another directory. The next
-    ``--resume`` would otherwise take one of them.
+    ``--resume`` would otherwise take one of them, and the next best
+    checkpoint would replace the best one.
     """
     work_dir = Path(runner.work_dir)
-    others = list_checkpoints(work_dir)
+    best = sorted(work_dir.glob('best_*.pth'))
+    others = [*list_checkpoints(work_dir), *best]
     if path.resolve().parent == work_dir.resolve():
         here, further = read_progress(path), []
         for other in others:
-            # --resume ignores those that cannot be resumed from.
+            # The best ones hold weights only; --resume ignores damaged ones.
             with contextlib.suppress(UserError):
-                if read_progress(other) > here:
+                if read_progress(other, needed=['meta']) > here:
                     further.append(other)
         others = further
     if others:

@@ -160,6 +160,28 @@ def test_the_best_of_a_copied_folder_is_its_own(tmp_path, kinds):
     )
 
 
+@pytest.mark.parametrize(
+    ('scores', 'aside'),
+    [
+        ([1.0, 2.0, 3.0], ['best_score_epoch_3.pth', 'epoch_3.pth']),
+        # The best of the epochs that the run continues stays.
+        ([1.0, 3.0, 2.0], ['epoch_3.pth']),
+    ],
+)
+def test_a_best_that_the_run_does_not_continue_is_kept(
+    tmp_path, scores, aside
+):
+    options = hook(by_epoch=True, save_best='score', rule='greater')
+    cfg = config(tmp_path, 'run', options, validated(*scores))
+    whole, _ = train(cfg)
+    cfg.val_evaluator.scores = [2.5]
+    run, _ = resume(cfg, checkpoint(whole, 'epoch_2'))
+    assert names(tmp_path / 'run/old-1') == aside
+    best = 3 if len(aside) == 2 else 2
+    kept = [f'best_score_epoch_{best}.pth']
+    assert names(run) == kept + [f'epoch_{n}.pth' for n in (1, 2, 3)]
+
+
 def test_leftovers_of_a_stopped_run_are_removed_by_the_next(tmp_path):
     options = hook(by_epoch=True, max_keep_ckpts=1)
 

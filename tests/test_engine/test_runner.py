@@ -315,8 +315,10 @@ class MaskedModel(toy.ToyModel):
         self.register_buffer('mask', torch.tensor([0, -torch.inf]))
 
 
-def test_a_mask_of_minus_infinity_may_be_saved_and_loaded(cfg):
-    cfg.model.type = 'MaskedModel'
+@pytest.mark.parametrize('hooks', [[], [dict(type='EMAHook')]])
+def test_a_mask_of_minus_infinity_may_be_saved_and_loaded(cfg, hooks):
+    """Also that of an averaged model."""
+    cfg.model.type, cfg.custom_hooks = 'MaskedModel', hooks
     runner, _ = train(cfg)
     path = Path(runner.work_dir) / 'epoch_1.pth'
     for cfg.resume in (False, True):
