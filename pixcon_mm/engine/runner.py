@@ -13,6 +13,7 @@ from mmengine.dist import (
     master_only,
 )
 from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import OPTIMIZERS, RUNNERS
@@ -54,6 +55,11 @@ from pixcon_mm.metrics import with_classes
 from pixcon_mm.processes import WorkerStart, worker_watch
 from pixcon_mm.wording import counted
 
+OUR_HOOKS = dict(
+    RuntimeInfoHook='DeferredRuntimeInfoHook',
+    CheckpointHook='WholeCheckpointHook',
+)
+
 
 @RUNNERS.register_module()
 class PixConRunner(Runner):
@@ -84,27 +90,11 @@ class PixConRunner(Runner):
         self.register_hook(self._stop_hook)
         self.register_hook(MissedValidationHook())
 
-    def register_default_hooks(self, hooks: dict | None = None) -> None:
+    def register_hook(self, hook: Hook | dict, *args, **kwargs) -> None:
         """Replace two of MMEngine's hooks, which take the same arguments."""
-        ours = dict(
-            RuntimeInfoHook='DeferredRuntimeInfoHook',
-            CheckpointHook='WholeCheckpointHook',
-        )
-        hooks = dict(
-            dict(
-                runtime_info=dict(type='RuntimeInfoHook'),
-                checkpoint=dict(type='CheckpointHook', interval=1),
-            ),
-            **(hooks or {}),
-        )
-        super().register_default_hooks(
-            {
-                name: dict(hook, type=ours.get(hook['type'], hook['type']))
-                if isinstance(hook, dict)
-                else hook
-                for name, hook in hooks.items()
-            }
-        )
+        if isinstance(hook, dict):
+            hook = dict(hook, type=OUR_HOOKS.get(hook['type'], hook['type']))
+        super().register_hook(hook, *args, **kwargs)
 
     def train(self) -> nn.Module:
         """Train; meanwhile, a signal saves and stops the run."""

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric
+from mmengine.hooks import CheckpointHook
 from mmengine.registry import METRICS
 
 from pixcon_mm.checkpoint.run_checkpoint import newest_checkpoint
+from pixcon_mm.engine.hooks import WholeCheckpointHook
 from pixcon_mm.errors import explain
 from tests.commands import sentence_of
 from tests.test_engine.runs import (
@@ -206,8 +208,10 @@ def test_leftovers_of_a_stopped_run_are_removed_by_the_next(tmp_path):
 )
 def test_two_hooks_leave_the_others_files_alone(tmp_path, second, files):
     cfg = config(tmp_path, 'run', hook(max_keep_ckpts=1, interval=3))
-    cfg.custom_hooks = [dict(second, type='WholeCheckpointHook')]
+    cfg.custom_hooks = [dict(second, type='CheckpointHook')]
     runner, _ = train(cfg)
+    kinds = {type(h) for h in runner.hooks if isinstance(h, CheckpointHook)}
+    assert kinds == {WholeCheckpointHook}
     assert names(runner) == [f'{name}.pth' for name in files]
 
 

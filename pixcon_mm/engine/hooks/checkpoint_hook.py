@@ -26,8 +26,8 @@ class WholeCheckpointHook(CheckpointHook):
         names = ('epoch_{}.pth', 'iter_{}.pth')
         if self.out_dir is not None or self.filename_tmpl not in names:
             raise UserError(
-                'default_hooks.checkpoint: out_dir and filename_tmpl are not '
-                'supported, because --resume looks for epoch_N.pth and '
+                'A checkpoint hook has out_dir or filename_tmpl, which are '
+                'not supported, because --resume looks for epoch_N.pth and '
                 'iter_N.pth in the work directory. Use --work-dir.'
             )
         # MMEngine would remove old files before the new one is complete.
