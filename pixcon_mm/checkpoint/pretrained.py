@@ -151,13 +151,7 @@ def fill_model(model: Any, weights: Pretrained) -> list[str]:
     lines = [fill_backbone(target, weights)]
     if not hasattr(model, 'key_encoder'):
         return lines
-    tensors = weights.tensors
-    if 'encoder_q.0.conv1.weight' in tensors:
-        # The release, or another method whose encoder has the same name.
-        try:
-            tensors = from_release(tensors)
-        except KeyError:
-            tensors = {}  # another method: only its backbone fits
+    tensors = from_release(weights.tensors) or weights.tensors
     for part in ('neck', 'head', 'key_encoder'):
         target = getattr(model, part).state_dict()
         new = {
