@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from socket import gaierror
 from urllib.error import URLError
 
 from mmengine import registry as registries
@@ -19,14 +20,13 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope, Registry
 from torch.utils.data import DataLoader
 
-from pixcon_mm.machine_errors import KEPT, explain_machine
+from pixcon_mm.machine_errors import Troubles, explain_machine, find_trouble
 from pixcon_mm.processes import SIGNALS, kill_workers
 
 # Seconds that other processes wait for the first one of their machine to show
 # its error.
 WAIT = 10
-# Errors of libraries: type, pattern of the message, and message for the user.
-TROUBLES: tuple[tuple[type, str, str], ...] = (
+TROUBLES: Troubles = (
     # mmcv's LoadImageFromFile, perhaps in a worker of a loader
     (
         AssertionError,
@@ -57,28 +57,12 @@ TROUBLES: tuple[tuple[type, str, str], ...] = (
         'The config uses {1}, which is not installed: run `{0}`, or remove it '
         'from the config (visualizer.vis_backends).',
     ),
-    # urllib: weights of another project's config, by their address
+    # weights of another project's config, by their address, or of timm
     (
-        URLError,
+        (URLError, ConnectionResetError, ConnectionRefusedError, gaierror),
         r'^(?:<urlopen error )?(.+?)>?$',
         'A download has failed ({}): check the network and the address, or '
         'download the file yourself and put its path into the config.',
-    ),
-    # torch.OutOfMemoryError, and errors of CUDA's libraries
-    (
-        RuntimeError,
-        r'CUDA (?:error: )?out of memory',
-        'The GPU has too little memory: lower the batch size, train in mixed '
-        'precision (--amp), or end other processes on this GPU (nvidia-smi). '
-        f'{KEPT}',
-    ),
-    # gloo and NCCL
-    (
-        RuntimeError,
-        r'Connection (?:closed|reset) by peer|\[.*gloo.*\]|ncclRemoteError',
-        'The connection to another process of the run is lost: that process '
-        'has ended, or its machine cannot be reached. Its own message says '
-        f'why. {KEPT}',
     ),
 )
 
@@ -188,7 +172,7 @@ def explain(error: BaseException, cfg: Config | None = None) -> str | None:
             _unknown_key(link, cfg)
             or _unknown_type(link)
             or explain_machine(link)
-            or _known_trouble(link)
+            or find_trouble(link, TROUBLES)
         )
         if sentence:
             return sentence
@@ -247,14 +231,6 @@ def _unknown_type(error: BaseException) -> str | None:
         f'registered.{suggest(name, known)} If it is your own, name its '
         'module in custom_imports.'
     )
-
-
-def _known_trouble(error: BaseException) -> str | None:
-    for kind, pattern, sentence in TROUBLES:
-        match = re.search(pattern, str(error))
-        if isinstance(error, kind) and match:
-            return sentence.format(*match.groups())
-    return None
 
 
 def suggest(name: str, known: list[str]) -> str:

@@ -4,8 +4,32 @@ import errno
 import os
 import re
 import shutil
+import traceback
 
 from pixcon_mm.processes import StoppedWorkerWatch
+
+# Errors of libraries: type, pattern of the message, and message for the user.
+Troubles = tuple[tuple[type | tuple[type, ...], str, str], ...]
+MESSAGES: Troubles = (
+    # torch.OutOfMemoryError, and errors of CUDA's libraries
+    (
+        RuntimeError,
+        r'CUDA (?:error: )?out of memory',
+        'The GPU has too little memory: lower the batch size, train in mixed '
+        'precision (--amp), or end other processes on this GPU (nvidia-smi).',
+    ),
+    # gloo and NCCL
+    (
+        RuntimeError,
+        r'Connection (?:closed|reset) by peer|\[.*gloo.*\]|ncclRemoteError',
+        'The connection to another process of the run is lost: that process '
+        'has ended, or its machine cannot be reached. Its own message says '
+        'why.',
+    ),
+)
+KEPT = (
+    'Complete checkpoints of a training are kept; continue it with --resume.'
+)
 
 
 def explain_machine(error: BaseException) -> str | None:
@@ -21,7 +45,21 @@ def explain_machine(error: BaseException) -> str | None:
         >>> explain_machine(OSError(errno.EROFS, 'read-only', 'x.pth'))[:33]
         'x.pth: the file system is read-on'
     """
-    return _lost_worker(error) or _no_resource(error)
+    sentence = (
+        _lost_worker(error)
+        or _no_resource(error)
+        or find_trouble(error, MESSAGES)
+    )
+    return f'{sentence} {KEPT}' if sentence else None
+
+
+def find_trouble(error: BaseException, troubles: Troubles) -> str | None:
+    """Return the message for an error of a library, if there is one."""
+    for kind, pattern, sentence in troubles:
+        match = re.search(pattern, str(error))
+        if isinstance(error, kind) and match:
+            return sentence.format(*match.groups())
+    return None
 
 
 # Cause and advice for each error number of the operating system.
@@ -32,10 +70,10 @@ RESOURCES = {
     errno.EDQUOT: 'the disk quota is used up: make room',
     errno.EFBIG: 'the file is larger than the limit (`ulimit -f`): raise it',
     errno.EROFS: 'the file system is read-only: choose another folder',
-    errno.EACCES: 'permission denied: choose another folder, or change who '
-    'may write there',
-    errno.EPERM: 'permission denied: choose another folder, or change who '
-    'may write there',
+    errno.EACCES: 'permission denied: choose another path, or change who may '
+    'use it',
+    errno.EPERM: 'permission denied: choose another path, or change who may '
+    'use it',
     errno.ENOTDIR: 'a part of the path is a file: choose another folder',
     errno.EMFILE: 'too many open files: raise the limit (`ulimit -n 65536`) '
     'or lower num_workers',
@@ -44,13 +82,9 @@ RESOURCES = {
     errno.EIO: 'the storage does not answer: check disk and network',
     errno.ESTALE: 'the network file system has lost the file: check it',
 }
-
-
-KEPT = 'Complete checkpoints are kept; continue with --resume.'
 SMALL_SHM = (
     'The shared memory (/dev/shm) is too small for the loader: enlarge it '
-    '(docker: --shm-size=8g), or lower num_workers or batch_size. '
-    f'{KEPT}'
+    '(docker: --shm-size=8g), or lower num_workers or batch_size.'
 )
 
 
@@ -78,7 +112,7 @@ def _no_resource(error: BaseException) -> str | None:
     if number == errno.ENOSPC and not name and _is_shm_full():
         return SMALL_SHM
     place = f'{os.fsdecode(name)}: ' if isinstance(name, str | bytes) else ''
-    return f'{place}{RESOURCES[number]}. {KEPT}'
+    return f'{place}{RESOURCES[number]}.'
 
 
 LOST_WORKER = (
@@ -90,12 +124,13 @@ LOST_WORKER = (
 def _lost_worker(error: BaseException) -> str | None:
     text = str(error)
     # If a worker dies while it passes a batch, the socket for the batch's
-    # memory is closed before PyTorch notices that the worker is dead. Only
-    # then does Python raise an EOFError without a message.
-    is_end = isinstance(error, EOFError) and not error.args
-    if is_end or isinstance(error, ConnectionError):
+    # memory is closed before PyTorch notices that the worker is dead.
+    if isinstance(error, EOFError | ConnectionError) and any(
+        '/multiprocessing/' in frame.f_code.co_filename
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    ):
         lost, how = StoppedWorkerWatch.killed, 'ended while it passed a batch'
-        return _stopped_worker(lost) or f'{LOST_WORKER.format(how)} {KEPT}'
+        return _stopped_worker(lost) or LOST_WORKER.format(how)
     # PyTorch's files in /dev/shm have such names.
     is_shared = '</torch_' in text and os.strerror(errno.ENOSPC) in text
     is_loader = is_shared or 'DataLoader' in text
@@ -111,7 +146,7 @@ def _lost_worker(error: BaseException) -> str | None:
             'No worker of the loader gave a batch for '
             f'{seconds[1] if seconds else "some"} seconds: check the storage '
             'of the images, and that no worker is stopped; '
-            f'train_dataloader.timeout sets this limit. {KEPT}'
+            'train_dataloader.timeout sets this limit.'
         )
     # "worker (pid 7) is killed by ...", "worker (pid(s) 7, 8) exited ...".
     pids = re.search(r'worker \(pid(?:\(s\))? ([\d, ]+)\)', text)
@@ -122,7 +157,7 @@ def _lost_worker(error: BaseException) -> str | None:
     if 'exited unexpectedly' in text or 'killed by signal' in text:
         cause = re.search(r'killed by signal: (\w+)', text)
         how = f'was ended by a signal ({cause[1]})' if cause else 'has ended'
-        return f'{LOST_WORKER.format(how)} {KEPT}'
+        return LOST_WORKER.format(how)
     return None
 
 
@@ -132,5 +167,5 @@ def _stopped_worker(pids: set[int]) -> str | None:
     return (
         'A worker of the loader was stopped (SIGSTOP) and did not continue '
         'within train_dataloader.timeout, so it was killed: find out what '
-        f'stops it. {KEPT}'
+        'stops it.'
     )

@@ -9,7 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from http.client import RemoteDisconnected
 from itertools import islice
+from multiprocessing import Pipe
+from multiprocessing.connection import Client
+from socket import create_connection
 from urllib.request import urlopen
 
 import pytest
@@ -22,7 +26,9 @@ from torch.utils.data import DataLoader, Dataset
 from pixcon_mm.errors import UserError, explain, run_tool
 from tests.commands import run
 
-AFTER = 'Complete checkpoints are kept; continue with --resume.'
+AFTER = (
+    'Complete checkpoints of a training are kept; continue it with --resume.'
+)
 
 
 @TRANSFORMS.register_module()
@@ -46,7 +52,7 @@ class Holder:
 
 def explained(work, cfg=None):
     """Explain the error that ``work`` raises."""
-    with pytest.raises(Exception, match='.') as caught:
+    with pytest.raises(Exception, match='.*') as caught:
         work()
     return explain(caught.value, cfg)
 
@@ -311,18 +317,51 @@ def test_a_worker_that_is_lost(monkeypatch, how, words):
     assert sentence.endswith(AFTER)
 
 
-@pytest.mark.parametrize('error', [ConnectionResetError(104, 'x'), EOFError()])
-def test_a_worker_that_is_lost_while_it_passes_a_batch(error):
-    sentence = explain(error)
+# Nothing listens at this port, the one of discard.
+NOBODY = ('127.0.0.1', 9)
+
+
+def read_from_a_dead_worker():
+    ours, theirs = Pipe()
+    theirs.close()
+    ours.recv()
+
+
+@pytest.mark.parametrize(
+    'work', [read_from_a_dead_worker, lambda: Client(NOBODY)]
+)
+def test_a_worker_that_is_lost_while_it_passes_a_batch(work):
+    sentence = explained(work)
     assert sentence.startswith('A worker of the loader ended while')
     assert sentence.endswith(AFTER)
     assert explain(EOFError('Ran out of input')) is None
 
 
-def test_a_failed_download_is_not_a_lost_worker():
-    # Nothing listens at this port, the one of discard.
-    words = explained(lambda: urlopen('http://127.0.0.1:9/a.pth'))
-    assert words.startswith('A download has failed ([Errno 111] Connection')
+def hang_up():
+    """As requests and urllib do if the other side ends the connection."""
+    try:
+        raise RemoteDisconnected('Remote end closed connection')
+    except RemoteDisconnected as error:
+        raise OSError('Connection aborted.') from error
+
+
+@pytest.mark.parametrize(
+    ('work', 'reason'),
+    [
+        (
+            lambda: urlopen('http://{}:{}/a.pth'.format(*NOBODY)),
+            '[Errno 111] Connection refused',
+        ),
+        (
+            lambda: create_connection(NOBODY),
+            '[Errno 111] Connection refused',
+        ),
+        (hang_up, 'Remote end closed connection'),
+    ],
+)
+def test_a_failed_download_is_not_a_lost_worker(work, reason):
+    words = explained(work)
+    assert words.startswith(f'A download has failed ({reason})')
     assert 'put its path into the config' in words
 
 
