@@ -140,7 +140,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         raise UserError(
             f'Config file {path!r} imports a module that fails: {error}'
         ) from error
-    except SyntaxError as error:
+    except (SyntaxError, OSError) as error:
         raise UserError(f'Config file {path!r}: {error}') from error
     for name in {'data_root', 'mask_values'} & {*cfg}:
         for old in _earlier_values(path, name):

@@ -151,6 +151,12 @@ def test_variable_used_under_another_name_is_refused(path):
     assert load_config(str(path), {'epochs': 3}).epochs == 3
 
 
+def test_a_checkpoint_in_place_of_a_config(path):
+    checkpoint = path.rename(path.with_suffix('.pth'))
+    sentence = sentence_of(load_config, str(checkpoint))
+    assert sentence.startswith(f"Config file '{checkpoint}': Only py")
+
+
 def test_module_of_the_file_that_cannot_be_imported(path):
     path.write_text("custom_imports = dict(imports=['no_such_module'])\n")
     with pytest.raises(UserError, match='imports a module that fails'):
