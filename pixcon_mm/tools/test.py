@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from pixcon_mm.checkpoint.fill import load_whole_model
@@ -102,15 +101,16 @@ def per_class(runner: Runner) -> dict[str, dict[str, float | None]]:
 def main(argv: list[str] | None = None) -> None:
     """Evaluate the checkpoint, and write its metrics."""
     args = parse_args(argv)
+    is_first = rank_and_size(args.launcher)[0] == 0
     cfg = prepare(args)
     out = args.out or Path(cfg.work_dir) / 'metrics.json'
     weights = load_weights(args.checkpoint)
     trained = weights.dataset_meta.get('classes') or ()
     warning = compare_trained(cfg, trained, args.checkpoint)
-    if warning and rank_and_size(args.launcher)[0] == 0:
+    if warning and is_first:
         print(f'warning: {warning}', file=sys.stderr)
     check_data(cfg, ('test_dataloader',))
-    if not args.no_label_check and rank_and_size(args.launcher)[0] == 0:
+    if is_first and not args.no_label_check:
         check_labels(cfg, ('test_dataloader',))
     check_out(out)
     if args.show_dir:
@@ -120,8 +120,7 @@ def main(argv: list[str] | None = None) -> None:
         model = unwrap(runner.model)
         load_whole_model(model, weights.tensors, args.checkpoint)
         metrics = json_numbers(runner.test())
-    is_main = is_main_process()
-    if is_main:
+    if is_first:
         report = dict(
             config=args.config,
             checkpoint=args.checkpoint,
@@ -135,7 +134,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f'metrics in {out}, with values of each class')
         if args.show_dir:
             count = write_pairs(
-                unwrap(runner.model),
+                model,
                 runner.test_loop.dataloader.dataset,
                 cfg,
                 args.show_dir,
