@@ -70,10 +70,10 @@ RESOURCES = {
     errno.EDQUOT: 'the disk quota is used up: make room',
     errno.EFBIG: 'the file is larger than the limit (`ulimit -f`): raise it',
     errno.EROFS: 'the file system is read-only: choose another folder',
-    errno.EACCES: 'permission denied: choose another path, or change who may '
-    'use it',
-    errno.EPERM: 'permission denied: choose another path, or change who may '
-    'use it',
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM),
+        'permission denied: choose another path, or change who may use it',
+    ),
     errno.ENOTDIR: 'a part of the path is a file: choose another folder',
     errno.EMFILE: 'too many open files: raise the limit (`ulimit -n 65536`) '
     'or lower num_workers',

@@ -140,6 +140,14 @@ def test_the_best_is_there_until_a_better_one_is_whole(tmp_path, calls):
     ]
 
 
+def test_a_best_of_an_unknown_metric_is_refused(tmp_path):
+    options = hook(by_epoch=True, save_best='mIuo', rule='greater')
+    cfg = config(tmp_path, 'run', options, validated(dict(aAcc=1, mIoU=2)))
+    text = sentence_of(train, cfg)
+    assert "save_best='mIuo': the validation measures 'aAcc' and 'mI" in text
+    assert names(tmp_path / 'run') == ['epoch_1.pth']
+
+
 @pytest.mark.parametrize('kinds', [['score'], ['score', 'other']])
 def test_the_best_of_a_copied_folder_is_its_own(tmp_path, kinds):
     def changes(*scores):

@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 
 from pixcon_mm.checkpoint.run_checkpoint import list_checkpoints
 from pixcon_mm.errors import UserError
+from pixcon_mm.wording import listed
 
 
 @HOOKS.register_module()
@@ -105,6 +106,12 @@ class WholeCheckpointHook(CheckpointHook):
         directory it would remove the file in the original directory, because
         the checkpoint stores that path.
         """
+        for name in self.key_indicators if self.save_best else ():
+            if name not in (*metrics, 'auto'):
+                raise UserError(
+                    f'default_hooks.checkpoint.save_best={name!r}: the '
+                    f'validation measures {listed([*metrics])}.'
+                )
         old = {*Path(self.out_dir).glob('best_*.pth')}
         self.best_ckpt_path = None
         for key in getattr(self, 'best_ckpt_path_dict', {}):
