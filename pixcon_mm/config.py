@@ -142,13 +142,9 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         ) from error
     except (SyntaxError, OSError) as error:
         raise UserError(f'Config file {path!r}: {error}') from error
-    for name in {'data_root', 'mask_values'} & {*cfg}:
+    for name in {'classes', 'data_root', 'mask_values'} & {*cfg}:
         for old in _earlier_values(path, name):
             _pass_on(cfg, name, old)
-    if 'classes' in cfg:
-        cfg.classes = as_names(cfg.classes)
-        for old in _earlier_values(path, 'classes'):
-            replace_names(cfg, as_names(old))
     options = options or {}
     for key, value in options.items():
         old = _check_key(cfg, key, options)
@@ -162,13 +158,11 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     names = {key.split('.')[0] for key in options} & {*cfg}
     before = copy.deepcopy({name: cfg[name] for name in names})
     cfg.merge_from_dict(options)
-    if 'classes' in before:
-        cfg.classes = as_names(cfg.classes)
-        replace_names(cfg, before.pop('classes'))
     for name, old in before.items():
         if not _pass_on(cfg, name, old) and name not in runner_keys():
             raise UserError(_lost(cfg, name, old))
     if 'classes' in cfg:
+        cfg.classes = as_names(cfg.classes)
         disagreement = find_disagreement(cfg)
         if disagreement:
             raise UserError(disagreement)
@@ -259,6 +253,10 @@ def _pass_on(cfg: Config, name: str, old: Any) -> bool:
     Returns:
         bool: True if a key was changed, or if the value is the old one.
     """
+    if name == 'classes':
+        cfg.classes = as_names(cfg.classes)
+        replace_names(cfg, as_names(old))
+        return True
     new = cfg[name]
     if new == old:
         return True

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from mmengine.registry import DATA_SAMPLERS
 
-from pixcon_mm.cli import set_epochs
+from pixcon_mm.cli import fit_loader, set_epochs
 from pixcon_mm.errors import dicts_in
 
 STEPS = 4  # steps of the optimiser
@@ -68,8 +68,8 @@ def make_quick(cfg: Config) -> str:
         _take_first(cfg.val_dataloader, VAL_IMAGES)
     for loader in (cfg.train_dataloader, cfg.get('val_dataloader')):
         if loader:
-            loader.update(num_workers=0, persistent_workers=False)
-            loader.pop('timeout', None)
+            loader['num_workers'] = 0
+            fit_loader(loader)
     edge = _shrink(cfg)
     for key in ('train_cfg', 'test_cfg'):
         for node in dicts_in(cfg.model.get(key)):
