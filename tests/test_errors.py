@@ -211,14 +211,14 @@ def test_tool_that_ends_with_a_mistake(capsys, monkeypatch):
         # Nothing holds the exit up.
         for number in numbers:
             assert signal.getsignal(number) is signal.SIG_DFL
+        assert stop.value.code == 1
+        assert capsys.readouterr() == ('', 'error: No images.\n')
+        monkeypatch.setenv('PIXCON_MM_TRACEBACK', '1')
+        with pytest.raises(UserError):
+            run_tool(main)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    assert stop.value.code == 1
-    assert capsys.readouterr() == ('', 'error: No images.\n')
-    monkeypatch.setenv('PIXCON_MM_TRACEBACK', '1')
-    with pytest.raises(UserError):
-        run_tool(main)
 
 
 @pytest.mark.parametrize(
