@@ -81,17 +81,19 @@ def log():
     return records
 
 
-@pytest.fixture(autouse=True)
-def _unformatted_configs(monkeypatch):
+@pytest.fixture(autouse=True, scope='session')
+def _unformatted_configs():
     """MMEngine formats a config six times a run; yapf takes seconds each."""
 
     def leave(text, **options):
         return text, True
 
-    monkeypatch.setattr(yapf_api, 'FormatCode', leave)
-    # MMEngine 0.10.7 has a name of its own for it.
-    if hasattr(config, 'FormatCode'):
-        monkeypatch.setattr(config, 'FormatCode', leave)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yapf_api, 'FormatCode', leave)
+        # MMEngine 0.10.7 has a name of its own for it.
+        if hasattr(config, 'FormatCode'):
+            patch.setattr(config, 'FormatCode', leave)
+        yield
 
 
 def _write_model(make, framework, folder, classes):

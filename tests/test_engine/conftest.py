@@ -4,7 +4,10 @@ import pytest
 import torch
 
 
-@pytest.fixture(autouse=True)
-def _no_cuda(monkeypatch):
-    """Behave as on a machine without CUDA."""
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+@pytest.fixture(autouse=True, scope='module')
+def _no_cuda():
+    """Behave as on a machine without CUDA, in processes started here, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, 'is_available', lambda: False)
+        patch.setenv('CUDA_VISIBLE_DEVICES', '')
+        yield

@@ -150,24 +150,20 @@ def test_a_best_of_an_unknown_metric_is_refused(tmp_path):
 
 @pytest.mark.parametrize('kinds', [['score'], ['score', 'other']])
 def test_the_best_of_a_copied_folder_is_its_own(tmp_path, kinds):
-    def changes(*scores):
-        scores = [dict(score=s, other=-s) for s in scores]
-        return (
-            validated(*scores),
-            hook(by_epoch=True, save_best=kinds, rule='greater'),
-        )
+    def cfg(name, epochs, score):
+        scores = [dict(score=score, other=score)] * epochs
+        best = hook(by_epoch=True, save_best=kinds, rule='greater')
+        return config(tmp_path, name, validated(*scores), best)
 
-    train(config(tmp_path, 'original', *changes(1.0)))
+    train(cfg('original', 1, 1.0))
     shutil.copytree(tmp_path / 'original', tmp_path / 'copy')
     before = names(tmp_path / 'original')
-    cfg = config(tmp_path, 'copy', *changes(9.0, 5.0))
-    cfg.val_evaluator.scores = [dict(score=5.0, other=5.0)]
-    resume(cfg)
+    resume(cfg('copy', 2, 5.0))
     assert names(tmp_path / 'original') == before
-    assert names(tmp_path / 'copy') == sorted(
-        ['epoch_1.pth', 'epoch_2.pth']
-        + [f'best_{kind}_epoch_2.pth' for kind in kinds]
-    )
+    assert names(tmp_path / 'copy') == [
+        *sorted(f'best_{kind}_epoch_2.pth' for kind in kinds),
+        *('epoch_1.pth', 'epoch_2.pth'),
+    ]
 
 
 @pytest.mark.parametrize(

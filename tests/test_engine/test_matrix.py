@@ -8,7 +8,6 @@ nothing in the loss depends on how a batch is shared out.
 
 import itertools
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -85,16 +84,13 @@ def train(case: dict, work_dir: str, processes: int, resume=None) -> None:
         PixConRunner.from_cfg(cfg).train()
 
 
-def two_processes(rank: int, cases: list[dict], folder: str, port: int):
+def two_processes(rank: int, cases: list[dict], folder: str) -> None:
     """Train each case straight, and resumed, as one of two processes."""
-    os.environ.update(
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE='2',
-        MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=str(port),
-    )
     torch.set_num_threads(1)
+    os.environ['LOCAL_RANK'] = str(rank)
+    # They meet at a file: a port could be taken in between.
+    store = dict(init_method=f'file://{folder}/store', world_size=2)
+    torch.distributed.init_process_group('gloo', rank=rank, **store)
     for index, case in enumerate(cases):
         straight = f'{folder}/{index}-straight'
         train(case, straight, 2)
@@ -103,18 +99,11 @@ def two_processes(rank: int, cases: list[dict], folder: str, port: int):
     torch.distributed.destroy_process_group()
 
 
-def free_port() -> int:
-    """Find a port that is free now."""
-    with socket.socket() as server:
-        server.bind(('127.0.0.1', 0))
-        return server.getsockname()[1]
-
-
 def compare(cases: list[dict], folder: Path) -> None:
     """Train all cases on two processes and on one, and compare."""
     # Not by fork, which fails after some other tests in this process, because
     # of autograd's threads.
-    mp.spawn(two_processes, (cases, str(folder), free_port()), nprocs=2)
+    mp.spawn(two_processes, (cases, str(folder)), nprocs=2)
     wrong = []
     for index, case in enumerate(cases):
         alone = folder / f'{index}-alone'

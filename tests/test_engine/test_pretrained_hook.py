@@ -156,29 +156,21 @@ def test_hook_says_that_a_config_has_loaded_weights_itself():
     assert line.endswith('torchvision://resnet18')
 
 
-@pytest.mark.parametrize(
-    ('first', 'then'),
-    [('none', 'torchvision'), ('none', 'a.pth'), ('none', 'none')],
-)
-def test_a_resumed_run_has_one_source(tmp_path, first, then):
-    (tmp_path / 'a.pth').write_bytes(b'weights')
-
-    def cfg_of(source):
-        if source.endswith('.pth'):
-            source = str(tmp_path / source)
+def test_a_resumed_run_has_one_source(tmp_path):
+    def cfg(source):
         hook = dict(type='PretrainedHook', source=source)
         return runs.config(tmp_path, 'run', {'default_hooks.pretrained': hook})
 
-    done, _ = runs.train(cfg_of(first))
+    done, _ = runs.train(cfg('none'))
     names, start = runs.names(done), runs.checkpoint(done, 'iter_4')
-    if then == first:
-        runner, _ = runs.resume(cfg_of(then), start)
-        assert runner.iter == 8
-        return
-    with pytest.raises(UserError, match=r'other weights \(none\)'):
-        runs.resume(cfg_of(then), start)
-    # Nothing was moved aside for the run that is refused.
-    assert runs.names(done) == names
+    (tmp_path / 'a.pth').write_bytes(b'weights')
+    for other in ('torchvision', str(tmp_path / 'a.pth')):
+        with pytest.raises(UserError, match=r'other weights \(none\)'):
+            runs.resume(cfg(other), start)
+        # Nothing was moved aside for the run that is refused.
+        assert runs.names(done) == names
+    runner, _ = runs.resume(cfg('none'), start)
+    assert runner.iter == 8
 
 
 def test_a_file_is_known_by_its_content(tmp_path):

@@ -165,9 +165,7 @@ def test_models_end_the_same(tmp_path, case, workers):
     for name in ('whole', 'resumed'):
         cfg = small(case, tmp_path, name, workers)
         cfg.load_from, cfg.resume = path, path is not None
-        runner = PixConRunner.from_cfg(cfg)
-        runner.train()
-        end_workers(runner)
+        runner, _ = train(cfg, recorded=False)
         path = str(checkpoint(runner, f'iter_{KILLED_AT}'))
         states.append(state(runner))
     assert is_same(*states)

@@ -122,16 +122,23 @@ def test_signals_close_together_are_one(monkeypatch):
 
 def test_forked_processes_are_ended_by_signals():
     """Those of an evaluation's pool; a parent waits for their end."""
+
+    def wait():
+        started.set()  # the fork itself is over
+        time.sleep(60)
+
     StopRequest().listen()
-    child = multiprocessing.get_context('fork').Process(
-        target=time.sleep, args=(60,)
-    )
+    fork = multiprocessing.get_context('fork')
+    started = fork.Event()
+    child = fork.Process(target=wait)
     child.start()
-    time.sleep(0.1)  # the fork itself has to be over
-    child.terminate()
-    child.join(20)
-    assert child.exitcode == -signal.SIGTERM
-    child.kill()
+    try:
+        assert started.wait(20)
+        child.terminate()
+        child.join(20)
+        assert child.exitcode == -signal.SIGTERM
+    finally:
+        child.kill()
 
 
 def test_a_terminal_that_is_gone_does_not_matter(tmp_path, monkeypatch):
