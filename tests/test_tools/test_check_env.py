@@ -25,10 +25,6 @@ def check(errors=(), cuda='13.0', gpus=1, machine=(), **versions):
     return check_env.problems(found, **{**MACHINE, **dict(machine)})
 
 
-def test_a_healthy_environment_has_no_problems():
-    assert check() == {}
-
-
 @pytest.mark.parametrize('minor', [9, 10, 12, 13])
 def test_python(minor):
     wrong = check(machine=dict(python=(3, minor, 1)))
@@ -88,8 +84,7 @@ def test_gpus():
     assert check(cuda=None, machine=dict(driver=False)) == {}
 
 
-@pytest.fixture
-def packages(tmp_path, monkeypatch):
+def test_probe_survives_noise_errors_and_crashes(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv('PYTHONPATH', str(tmp_path))
     modules = {
         'noisy_pkg': 'import sys\nprint("noise")\nsys.stderr.write("noise")\n'
@@ -99,16 +94,10 @@ def packages(tmp_path, monkeypatch):
     }
     for name, text in modules.items():
         (tmp_path / f'{name}.py').write_text(text)
-    return modules
-
-
-def test_probe_survives_noise_errors_and_crashes(packages, capfd):
-    found = check_env.probe(tuple(packages))
-    assert found['noisy_pkg'] == dict(
-        name='noisy_pkg', version='1.2', error=''
-    )
-    assert found['broken_pkg']['error'].startswith('ZeroDivisionError')
-    assert found['crashing_pkg']['error'] == 'importing it ends Python'
+    noisy, broken, crashing = check_env.probe(tuple(modules)).values()
+    assert noisy == dict(name='noisy_pkg', version='1.2', error='')
+    assert broken['error'].startswith('ZeroDivisionError')
+    assert crashing['error'] == 'importing it ends Python'
     assert capfd.readouterr() == ('', '')
 
 

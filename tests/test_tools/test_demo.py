@@ -70,21 +70,15 @@ def test_an_interrupted_demo_stops_its_tools(demo, monkeypatch):
 
 def table(*columns):
     """Return a table of columns, each of scores of random and of PixCon."""
-    names = 'ABC'[: len(columns)]
-    rows = [
-        Row(
-            RowKey(title, '-', None),
-            {
-                name: Cell(
-                    column[index], wanted=2, seeds=[*range(len(column[index]))]
-                )
-                for name, column in zip(names, columns, strict=True)
-            },
-        )
-        for index, title in enumerate(('Random', 'PixCon-SR'))
-    ]
-    found = [Column(name, name, '', 'mIoU') for name in names]
-    return Table('demo', 'Demo', found, rows)
+    names, rows = 'ABC'[: len(columns)], []
+    for title, *found in zip(('Random', 'PixCon-SR'), *columns, strict=True):
+        cells = {
+            name: Cell(scores, wanted=2, seeds=[*range(len(scores))])
+            for name, scores in zip(names, found, strict=True)
+        }
+        rows.append(Row(RowKey(title, '-', None), cells))
+    columns = [Column(name, name, '', 'mIoU') for name in names]
+    return Table('demo', 'Demo', columns, rows)
 
 
 UP = ([20.0, 21.0], [30.0, 32.0])

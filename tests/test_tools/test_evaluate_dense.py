@@ -26,7 +26,6 @@ PAGE = [
         re.MULTILINE,
     )
 ]
-SMALL = ('--size', '64', '96', '--crop-size', '64', '--workers', '0')
 
 
 @pytest.fixture
@@ -34,16 +33,28 @@ def voc(tmp_path):
     return make_voc(tmp_path / 'voc', train=8)
 
 
-def test_results_are_written_with_all_settings(voc, tmp_path, capsys):
+@pytest.fixture
+def evaluate(voc, tmp_path):
+    """Run the tool on small images, and return its report."""
+
+    def _evaluate(*words):
+        out = tmp_path / 'new/dense.json'
+        usual = ('--size', 64, 96, '--crop-size', 64, '--workers', 0)
+        usual += ('--pretrained', 'none', '--data', voc, '--out', out)
+        main(['resnet18', *map(str, (*usual, *words))])
+        return json.loads(out.read_text())
+
+    return _evaluate
+
+
+def test_results_are_written_with_all_settings(evaluate, tmp_path, capsys):
     file = tmp_path / 'r18.pth'
     state = resnet18().state_dict(prefix='backbone.')
     torch.save(dict(state_dict=state), file)
-    out = tmp_path / 'new' / 'dense.json'
-    words = ('--pretrained', file, '--data', voc, '--out', out, '--stride', 16)
-    words += ('--shares', 1, 4, '--memory', 100, '--mask-size', 50)
+    words = ('--pretrained', file, '--stride', 16, '--shares', 1, 4)
+    words += ('--memory', 100, '--mask-size', 50)
     words += ('--classes', 'background', 'bicycle')
-    main(['resnet18', *map(str, words), *SMALL])
-    report = json.loads(out.read_text())
+    report = evaluate(*words)
     assert report['backbone']['sha256'] == sha256_of(file)
     assert report['backbone']['stride'] == 16
     assert report['settings']['temperature'] == 0.02
@@ -60,10 +71,7 @@ def test_results_are_written_with_all_settings(voc, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert f'mIoU {knn["shares"]["1/1"]["miou"]:.2f}' in printed
     # The same command gives the same numbers.
-    again = tmp_path / 'again.json'
-    words = [str(w) if w != out else str(again) for w in words]
-    main(['resnet18', *words, *SMALL])
-    results = json.loads(again.read_text())['results']
+    results = evaluate(*words)['results']
     for result in (*results.values(), knn, match):
         del result['seconds']
     assert results == report['results']
@@ -71,14 +79,11 @@ def test_results_are_written_with_all_settings(voc, tmp_path, capsys):
 
 @pytest.mark.parametrize(('folder', 'images'), [('JPEGImages', 3), ('', 2)])
 def test_correspondence_takes_images_without_masks(
-    folder, images, voc, tmp_path
+    folder, images, evaluate, voc
 ):
     shutil.rmtree(voc / 'SegmentationClass')
-    out = tmp_path / 'a.json'
     words = ('--data', voc / folder, '--protocols', 'correspondence')
-    words += ('--pretrained', 'none', '--val-images', 3, '--out', out)
-    main(['resnet18', *map(str, words), *SMALL])
-    report = json.loads(out.read_text())
+    report = evaluate(*words, '--val-images', 3)
     assert report['results']['correspondence']['images'] == images
     assert report['backbone']['pretrained'] == 'none'
 
@@ -86,22 +91,19 @@ def test_correspondence_takes_images_without_masks(
 @pytest.mark.parametrize(
     ('protocol', 'lost'), [('correspondence', 'val1'), ('corloc', 'train2')]
 )
-def test_missing_images_are_found_at_the_start(protocol, lost, voc):
+def test_missing_images_are_found_at_the_start(protocol, lost, evaluate, voc):
     (voc / f'JPEGImages/{lost}.jpg').unlink()
-    words = ('--pretrained', 'none', '--data', str(voc), '--protocols')
     with pytest.raises(UserError, match=f'{lost}.jpg, which is missing'):
-        main(['resnet18', *SMALL, *words, protocol])
+        evaluate('--protocols', protocol)
 
 
-def test_other_lists_can_be_named(voc, tmp_path):
-    lists, out = voc / 'ImageSets/Segmentation', tmp_path / 'a.json'
+def test_other_lists_can_be_named(evaluate, voc):
+    lists = voc / 'ImageSets/Segmentation'
     names = (lists / 'train.txt').read_text().splitlines()
     (lists / 'fit.txt').write_text('\n'.join(names[3:]))
     (lists / 'held_out.txt').write_text('\n'.join(names[:3]))
-    words = ('--data', voc, '--pretrained', 'none', '--out', out)
-    words += ('--train-split', 'fit', '--val-split', 'held_out')
-    main(['resnet18', *map(str, words), *SMALL])
-    results = json.loads(out.read_text())['results']
+    words = ('--train-split', 'fit', '--val-split', 'held_out')
+    results = evaluate(*words)['results']
     assert results['knn']['shares']['1/1']['train_images'] == 5
     assert results['knn']['val_images'] == 3
     assert results['correspondence']['images'] == 3
@@ -128,21 +130,16 @@ def test_shares_are_nested():
         (('--protocols', 'linear', '--classes', 'sofa'), 'None of the pixels'),
     ],
 )
-def test_mistakes_are_sentences(words, sentence, voc, tmp_path):
-    usual = ['--pretrained', 'none', '--data', str(voc), *SMALL]
-    usual += ['--linear-epochs', '1', '--out', str(tmp_path / 'a.json')]
+def test_mistakes_are_sentences(words, sentence, evaluate, tmp_path):
     with pytest.raises(UserError, match=sentence):
-        main(['resnet18', *usual, *words])
-    assert not (tmp_path / 'a.json').exists()
+        evaluate('--linear-epochs', 1, *words)
+    assert not [*tmp_path.rglob('dense.json')]
 
 
-def test_a_negative_seed_is_refused_at_the_start(voc, capsys):
+def test_a_negative_seed_is_refused_at_the_start(evaluate, capsys):
     """NumPy, which draws the crops, has none."""
     with pytest.raises(SystemExit):
-        main(
-            ['resnet18', '--pretrained', 'none', '--data', str(voc)]
-            + ['--seed', '-1']
-        )
+        evaluate('--seed', -1)
     assert "'-1' is not an integer of at least 0" in capsys.readouterr().err
 
 

@@ -37,37 +37,29 @@ def words_of(tmp_path, monkeypatch):
     return _words_of
 
 
-NAMED = dict(NNODES='3', NODE_RANK='2', MASTER_ADDR='node0', PORT='29511')
-
-
 @pytest.mark.parametrize(
-    ('env', 'nodes'),
+    ('env', 'expected'),
     [
         (
-            NAMED,
-            '--nnodes 3 --node-rank 2 --master-addr node0 --master-port 29511',
+            'NNODES=3 NODE_RANK=2 MASTER_ADDR=node0 PORT=29511',
+            '3 2 node0 29511',
         ),
-        (
-            dict(PORT='1234'),
-            '--nnodes 1 --node-rank 0 --master-addr 127.0.0.1 '
-            '--master-port 1234',
-        ),
-        (
-            dict(NNODES='2', MASTER_ADDR='node0'),
-            '--nnodes 2 --node-rank 0 --master-addr node0 --master-port 29500',
-        ),
+        ('PORT=1234', '1 0 127.0.0.1 1234'),
+        ('NNODES=2 MASTER_ADDR=node0', '2 0 node0 29500'),
     ],
 )
-def test_torchrun_gets_nodes_and_arguments(words_of, env, nodes):
+def test_torchrun_gets_nodes_and_arguments(words_of, env, expected):
     words = words_of(
         *('python', 'dist_train.sh', 'a b.py', 4, '--resume'),
         *('--cfg-options', 'a.b=[1, 2]'),
-        **env,
+        **dict(pair.split('=') for pair in env.split()),
     )
+    nodes, rank, address, port = expected.split()
     assert words[1:-1] == [
-        *(*nodes.split(), '--nproc-per-node', '4', f'{ROOT}/tools/train.py'),
-        *('--launcher', 'pytorch', 'a b.py', '--resume'),
-        *('--cfg-options', 'a.b=[1, 2]'),
+        *('--nnodes', nodes, '--node-rank', rank, '--master-addr', address),
+        *('--master-port', port, '--nproc-per-node', '4'),
+        *(f'{ROOT}/tools/train.py', '--launcher', 'pytorch', 'a b.py'),
+        *('--resume', '--cfg-options', 'a.b=[1, 2]'),
     ]
 
 
@@ -180,6 +172,7 @@ def test_two_processes_over_gloo(config):
     result = run(
         *('bash', 'tools/dist_train.sh', config, 2, '--work-dir', work_dir),
         *('--total-batch', 4),
+        CUDA_VISIBLE_DEVICES='',
     )
     assert result.returncode == 0, result.stderr
     assert 'total batch 4 = 2 processes x 2 images' in result.stdout
@@ -199,6 +192,7 @@ def test_a_process_that_fails_alone_is_not_silent(config, rank):
         *('bash', 'tools/dist_train.sh', config, 2),
         *('--work-dir', config.parent / 'work'),
         *('--cfg-options', f'model.bad_rank={rank}'),
+        CUDA_VISIBLE_DEVICES='',
     )
     assert result.returncode == 1
     sentence = 'error: Only this process cannot find its data.'

@@ -136,17 +136,13 @@ def test_nothing_is_loaded_over_the_checkpoint(trained, tmp_path):
 
 def test_values_that_are_not_numbers(trained, tmp_path, monkeypatch, capsys):
     config, checkpoint, _ = trained
-    out = tmp_path / 'metrics.json'
-
-    def evaluate(metrics):
-        monkeypatch.setattr(PixConRunner, 'test', lambda runner: metrics)
-        work = ['--work-dir', tmp_path / 'work']
-        run(config, checkpoint, '--out', out, *work)
-        # Strict JSON has neither NaN nor Infinity.
-        return json.loads(out.read_text(), parse_constant=pytest.fail)
-
+    out, work = tmp_path / 'metrics.json', tmp_path / 'work'
     values = dict(a=np.float32('nan'), b=float('inf'), c=np.float32(0.5))
-    assert evaluate(values)['metrics'] == dict(a=None, b=None, c=0.5)
+    monkeypatch.setattr(PixConRunner, 'test', lambda runner: values)
+    run(config, checkpoint, '--out', out, '--work-dir', work)
+    # Strict JSON has neither NaN nor Infinity.
+    found = json.loads(out.read_text(), parse_constant=pytest.fail)
+    assert found['metrics'] == dict(a=None, b=None, c=0.5)
     assert f'metrics in {out}' in capsys.readouterr().out
 
 

@@ -87,19 +87,24 @@ def test_one_process_claims_the_work_dir_for_all(
 
 
 @pytest.mark.parametrize(
-    'resume', [['--resume'], ['--cfg-options', 'resume=True']]
+    ('words', 'sentence'),
+    [
+        ('--overwrite --resume', 'exclude each other'),
+        ('--overwrite --cfg-options resume=True', 'exclude each other'),
+        ('--pretrained b.pth --cfg-options load_from=a.pth', 'leave out one'),
+        # Also in a run that is resumed once it has a checkpoint.
+        (
+            '--pretrained b.pth --resume --cfg-options load_from=a.pth',
+            'leave out one of them',
+        ),
+        ('--quick --resume', 'sets the length'),
+        ('--quick --epochs 3', 'sets the length'),
+        ('--quick --total-batch 8', 'sets the length'),
+    ],
 )
-def test_overwriting_and_resuming_exclude_each_other(config, resume):
-    with pytest.raises(UserError, match='exclude each other'):
-        prepare(config, '--overwrite', *resume)
-
-
-@pytest.mark.parametrize('resume', [[], ['--resume']])
-def test_weights_have_one_source(config, resume):
-    """Also in a run that is resumed once it has a checkpoint."""
-    words = [*resume, '--cfg-options', 'load_from=a.pth']
-    with pytest.raises(UserError, match='leave out one of them'):
-        prepare(config, '--pretrained', 'b.pth', *words)
+def test_options_that_exclude_each_other(config, words, sentence):
+    with pytest.raises(UserError, match=sentence):
+        prepare(config, *words.split())
 
 
 @pytest.mark.parametrize('option', ['--epochs', '--total-batch'])
