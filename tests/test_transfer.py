@@ -11,6 +11,7 @@ from pixcon_mm.errors import UserError
 from tests import benchmarks
 from tests.commands import scalars
 from tests.recipes import load
+from tests.test_engine.runs import log_of
 from tests.test_models import tiny
 
 HEADS = 16  # channels of every head
@@ -138,11 +139,9 @@ CASES = {
 
 
 def run(cfg):
-    """Train; return the runner and the lines of its log."""
     runner = PixConRunner.from_cfg(cfg)
     runner.train()
-    (log,) = Path(runner.log_dir).glob('*.log')
-    return runner, log.read_text().splitlines()
+    return runner
 
 
 # A stage of C4's width in the head takes five seconds.
@@ -162,9 +161,9 @@ def test_trains_and_evaluates_from_a_pretraining_checkpoint(
     cfg = make(tmp_path, source, **{'optim_wrapper.optimizer.lr': 0.0})
     # MMSegmentation's would raise the rate to its least.
     cfg.param_scheduler = []
-    runner, log = run(cfg)
+    runner = run(cfg)
     line = f'backbone: 120/120 tensors from {source} (sha256 '
-    assert sum(line in text for text in log) == 1
+    assert log_of(runner).count(line) == 1
     logged = scalars(tmp_path / 'work')
     losses = [line['loss'] for line in logged if 'loss' in line]
     assert len(losses) == 2
@@ -194,8 +193,7 @@ def test_a_step_moves_every_weight(case, tmp_path, checkpoints):
     cfg = make(tmp_path, checkpoints[width], **{'train_cfg.max_iters': 1})
     cfg.param_scheduler = []
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    runner = PixConRunner.from_cfg(cfg)
-    runner.train()
+    runner = run(cfg)
     pretrained = torch.load(checkpoints[width])['state_dict']
     for name, weight in runner.model.backbone.named_parameters():
         assert not torch.equal(weight, pretrained[f'backbone.{name}']), name
@@ -217,7 +215,6 @@ def test_resumed_run_keeps_its_weights(tmp_path, checkpoints):
         run(fcn(tmp_path, 'none', **options))
     cfg = fcn(tmp_path, checkpoints[8], **options)
     cfg.train_cfg.max_iters = 3
-    runner, _ = run(cfg)
-    assert runner.iter == 3
+    assert run(cfg).iter == 3
     logs = [path.read_text() for path in tmp_path.glob('work/*/*.log')]
     assert sum('backbone: weights of the checkpoint' in t for t in logs) == 1

@@ -49,101 +49,63 @@ def numbered(tensors):
     }
 
 
-def moco(net, average):
-    head = {'module.encoder_q.fc.weight': torch.ones(3, 64)}
-    both = under('module.encoder_q.', net, **head)
-    both |= under('module.encoder_k.', average)
-    both |= {'module.queue': torch.ones(16, 8)}
-    return dict(epoch=200, arch='resnet18', state_dict=both, optimizer={})
+@pytest.fixture
+def layouts(net, average):
+    """Contents of files by the project that writes them."""
 
+    def both(name, other, **others):
+        return under(name, net) | under(other, average, **others)
 
-def slotcon(net, average):
-    tensors = moco(net, average)['state_dict']
-    tensors['module.grouping_q.slot_embed.weight'] = torch.ones(4, 8)
-    return dict(opt=argparse.Namespace(arch='x'), model=tensors, epoch=800)
-
-
-def densecl(net, average):
-    """OpenSelfSup, whose ``backbone`` is another name of the query's."""
-    tensors = under('backbone.', net) | under('encoder_q.0.', net)
-    tensors |= under('encoder_k.0.', average, queue2=torch.ones(8, 16))
-    return dict(meta={}, state_dict=tensors)
-
-
-def vissl(net, average):
-    trunk = under('_feature_blocks.', net)
-    base = dict(model=dict(trunk=trunk, heads={}), meta={})
-    return dict(classy_state_dict=dict(base_model=base), iteration=1)
-
-
-def byol(net, average):
-    tensors = under('net.', net) | under('online_encoder.net.', net)
-    tensors |= under('target_encoder.net.', average)
-    return tensors | {'online_predictor.0.weight': torch.ones(3)}
-
-
-def lightly(net, average):
-    tensors = under('backbone.', numbered(net))
-    tensors |= under('backbone_momentum.', numbered(average))
-    return dict(state_dict=tensors, hyper_parameters={}, epoch=9)
-
-
-def lightly_dino(net, average):
-    tensors = under('student_backbone.', numbered(net))
-    return dict(
-        state_dict=tensors | under('teacher_backbone.', numbered(average))
-    )
-
-
-def solo_learn(net, average, name='backbone'):
-    tensors = under(f'{name}.', net) | under(f'momentum_{name}.', average)
-    tensors |= {'projector.0.weight': torch.ones(3)}
-    return dict(state_dict=tensors, callbacks={}, loops=dict(fit_loop={}))
-
-
-def old_solo_learn(net, average):
-    return solo_learn(net, average, name='encoder')
-
-
-def mmpretrain(net, average):
-    tensors = under('backbone.', net) | under('target_net.module.0.', average)
-    return dict(meta={}, state_dict=tensors, message_hub={})
-
-
-def timm(net, average):
     fc = {'fc.weight': torch.ones(10, 64), 'fc.bias': torch.ones(10)}
-    both = dict(state_dict=net | fc, state_dict_ema=average | fc)
-    return dict(both, arch='resnet18', args=argparse.Namespace(lr=1))
-
-
-def dino(net, average):
+    timm = dict(state_dict=net | fc, state_dict_ema=average | fc)
+    moco = both('module.encoder_q.', 'module.encoder_k.')
+    moco |= {'module.encoder_q.fc.weight': torch.ones(3, 64)}
+    moco |= {'module.queue': torch.ones(16, 8)}
+    slots = {'module.grouping_q.slot_embed.weight': torch.ones(4, 8)}
+    # OpenSelfSup's, whose `backbone` is another name of the query's.
+    densecl = under('backbone.', net)
+    densecl |= both('encoder_q.0.', 'encoder_k.0.', queue2=torch.ones(8, 16))
+    trunk = dict(trunk=under('_feature_blocks.', net), heads={})
+    vissl = dict(base_model=dict(model=trunk, meta={}), iteration=1)
+    byol = under('net.', net)
+    byol |= both('online_encoder.net.', 'target_encoder.net.')
+    byol |= {'online_predictor.0.weight': torch.ones(3)}
+    solo = both('backbone.', 'momentum_backbone.')
+    solo |= {'projector.0.weight': torch.ones(3)}
+    ours, theirs = numbered(net), numbered(average)
+    lightly = under('backbone.', ours) | under('backbone_momentum.', theirs)
+    students = under('student_backbone.', ours)
+    students |= under('teacher_backbone.', theirs)
     head = {'module.head.mlp.0.weight': torch.ones(3)}
-    teacher = under('module.backbone.', average) | head
-    student = under('module.backbone.', net) | head
-    loss = dict(center=torch.zeros(1, 8))
-    return dict(student=student, teacher=teacher, epoch=1, dino_loss=loss)
-
-
-def dinov2(net, average):
-    head = {'dino_head.mlp.0.weight': torch.ones(3)}
-    return dict(teacher=under('backbone.', net) | head)
-
-
-def detectron2(net, average):
-    arrays = {
-        detectron2_name(name): tensor.numpy()
-        for name, tensor in net.items()
+    dino = dict(
+        student=under('module.backbone.', net) | head,
+        teacher=under('module.backbone.', average) | head,
+        dino_loss=dict(center=torch.zeros(1, 8)),
+    )
+    arrays = {name: tensor.numpy() for name, tensor in net.items()}
+    detectron2 = {
+        detectron2_name(name): array
+        for name, array in arrays.items()
         if not name.endswith('tracked')
     }
-    return dict(model=arrays, __author__='x', matching_heuristics=True)
-
-
-def torchvision(net, average):
-    return net | {'fc.weight': torch.ones(10, 64), 'fc.bias': torch.ones(10)}
-
-
-def nested_arrays(net, average):
-    return dict(network={name: t.numpy() for name, t in net.items()})
+    return dict(
+        torchvision=net | fc,
+        timm=dict(timm, arch='resnet18', args=argparse.Namespace(lr=1)),
+        moco=dict(epoch=200, arch='x', state_dict=moco, optimizer={}),
+        slotcon=dict(opt=argparse.Namespace(arch='x'), model=moco | slots),
+        densecl=dict(meta={}, state_dict=densecl),
+        vissl=dict(classy_state_dict=vissl),
+        byol=byol,
+        lightly=dict(state_dict=lightly, hyper_parameters={}, epoch=9),
+        lightly_dino=dict(state_dict=students),
+        solo_learn=dict(state_dict=solo, callbacks={}, loops=dict(a={})),
+        old_solo_learn=dict(state_dict=both('encoder.', 'momentum_encoder.')),
+        mmpretrain=dict(state_dict=both('backbone.', 'target_net.module.0.')),
+        dino=dino,
+        dinov2=dict(teacher=under('backbone.', net) | head),
+        detectron2=dict(model=detectron2, matching_heuristics=True),
+        nested_arrays=dict(network=arrays),
+    )
 
 
 def as_pickle(content, path):
@@ -154,50 +116,55 @@ def as_safetensors(content, path):
     save_file({name: t.clone() for name, t in content.items()}, path)
 
 
-@pytest.mark.parametrize(
-    ('layout', 'write', 'where'),
-    [
-        (torchvision, torch.save, ''),
-        (torchvision, as_safetensors, ''),
-        (timm, torch.save, ", without a prefix, not 'state_dict_ema.'"),
-        (moco, torch.save, ", under 'module.encoder_q.', not 'module.enc.*"),
-        (slotcon, torch.save, ", under 'module.encoder_q.', not 'module.e.*"),
-        (densecl, torch.save, ", under 'backbone.', not 'encoder_k.0.'"),
-        (vissl, torch.save, ", under '_feature_blocks.'"),
-        (byol, torch.save, ", under 'net.', not 'target_encoder.net.'"),
-        (byol, as_safetensors, ", under '.*net.', not 'target_encoder.net.'"),
-        (lightly, torch.save, ", under 'backbone.', not 'backbone_momentum.'"),
-        (solo_learn, torch.save, ", under 'backbone.', not 'momentum_back.*"),
-        (old_solo_learn, torch.save, ", under 'encoder.', not 'momentum_e.*"),
-        (mmpretrain, torch.save, ", under 'backbone.', not 'target_net.mod.*"),
-        (dinov2, torch.save, ", under 'backbone.'"),
-        (detectron2, torch.save, ''),
-        (detectron2, as_pickle, ''),
-        (nested_arrays, torch.save, ''),
-        (nested_arrays, as_pickle, ''),
-    ],
+# What the log says of the place, as a regular expression.
+WHERE = dict(
+    torchvision='',
+    timm=", without a prefix, not 'state_dict_ema.'",
+    moco=", under 'module.encoder_q.', not 'module.encoder_k.*",
+    slotcon=", under 'module.encoder_q.', not 'module.encoder_k.*",
+    densecl=", under 'backbone.', not 'encoder_k.0.'",
+    vissl=", under '_feature_blocks.'",
+    byol=", under '(online_encoder.)?net.', not 'target_encoder.net.'",
+    lightly=", under 'backbone.', not 'backbone_momentum.'",
+    solo_learn=", under 'backbone.', not 'momentum_backbone.'",
+    old_solo_learn=", under 'encoder.', not 'momentum_encoder.'",
+    mmpretrain=", under 'backbone.', not 'target_net.module.0.'",
+    dinov2=", under 'backbone.'",
+    detectron2='',
+    nested_arrays='',
 )
-def test_layouts(layout, write, where, model, net, average, tmp_path):
+FILES = [
+    *((name, torch.save) for name in WHERE),
+    *((name, as_safetensors) for name in ('torchvision', 'byol')),
+    *((name, as_pickle) for name in ('detectron2', 'nested_arrays')),
+]
+
+
+@pytest.mark.parametrize(('layout', 'write'), FILES)
+def test_layouts(layout, write, layouts, model, net, tmp_path):
     path = tmp_path / 'weights'
-    write(layout(net, average), path)
+    write(layouts[layout], path)
     line = start_from(path, model)
     assert line.startswith(f'backbone: 120/120 tensors from {path} (sha256 ')
-    assert re.fullmatch(where, line.partition(')')[2])
+    assert re.fullmatch(WHERE[layout], line.partition(')')[2])
     for name, tensor in model.backbone.state_dict().items():
-        if layout is not detectron2 or not name.endswith('tracked'):
+        if layout != 'detectron2' or not name.endswith('tracked'):
             assert torch.equal(tensor, net[name]), name
 
 
 @pytest.mark.parametrize(
     ('layout', 'prefix'),
-    [(dino, 'teacher.module.backbone.'), (lightly_dino, 'teacher_backbone.')],
+    [
+        ('dino', 'teacher.module.backbone.'),
+        ('lightly_dino', 'teacher_backbone.'),
+    ],
 )
 def test_teacher_and_student_are_a_choice(
-    layout, prefix, model, net, average, tmp_path, capsys
+    layout, prefix, layouts, model, average, tmp_path
 ):
     """The command of the message gives the teacher."""
     path = tmp_path / 'weights.pth'
-    torch.save(layout(net, average), path)
+    torch.save(layouts[layout], path)
     with pytest.raises(UserError, match='2 different backbones') as caught:
         start_from(path, model)
     assert f'--format mmlab --prefix {prefix}' in str(caught.value)
@@ -210,7 +177,7 @@ def test_teacher_and_student_are_a_choice(
     assert all(torch.equal(found[name], average[name]) for name in found)
 
 
-def test_settings_of_solo_learn(model, net, average, tmp_path, monkeypatch):
+def test_settings_of_solo_learn(layouts, model, tmp_path, monkeypatch):
     """OmegaConf's objects beside the weights are left out, not made."""
     module = ModuleType('omegaconf.dictconfig')
     module.DictConfig = type('DictConfig', (), {})
@@ -219,8 +186,8 @@ def test_settings_of_solo_learn(model, net, average, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, module.__name__, module)
     config = module.DictConfig()
     config._content = dict(lr=0.1, kind=dict)
-    content = solo_learn(net, average)
-    torch.save(dict(content, hyper_parameters=config), tmp_path / 'a.ckpt')
+    content = dict(layouts['solo_learn'], hyper_parameters=config)
+    torch.save(content, tmp_path / 'a.ckpt')
     monkeypatch.undo()
     assert '120/120' in start_from(tmp_path / 'a.ckpt', model)
 

@@ -1,6 +1,5 @@
 """Damage is found wherever it is, and no damage crashes the loading."""
 
-import io
 import zipfile
 
 import numpy as np
@@ -36,12 +35,6 @@ def is_content(found):
     )
 
 
-def test_a_whole_file(path):
-    assert find_damage(path) is None
-    assert is_content(load_torch_file(path))
-    assert is_content(load_torch_file(path, mmap=True))
-
-
 def test_any_flipped_byte_is_found_or_harmless(path):
     """Only dates and padding, which nothing reads, are harmless."""
     whole, refused, harmless = path.read_bytes(), 0, 0
@@ -63,18 +56,14 @@ def test_any_flipped_byte_is_found_or_harmless(path):
 
 
 @pytest.mark.parametrize('record', ['data.pkl', 'data/0', 'data/1'])
-def test_each_byte_of_a_record_counts(path, record):
+def test_a_quick_look_checks_what_it_looks_at(path, record):
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read(f'{path.stem}/{record}')
     whole = path.read_bytes()
-    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
-        (name,) = [n for n in archive.namelist() if n.endswith(record)]
-        content = archive.read(name)
-    start = whole.index(content)
-    for place in range(start, start + len(content), 7):
-        flip(path, whole, place)
-        assert 'BadZipFile: Bad CRC-32' in find_damage(path)
-        # A quick look checks what it looks at.
-        is_tensor = record != 'data.pkl'
-        assert (find_damage(path, skip_tensors=True) is None) == is_tensor
+    flip(path, whole, whole.index(content) + len(content) // 2)
+    assert 'BadZipFile: Bad CRC-32' in find_damage(path)
+    is_tensor = record != 'data.pkl'
+    assert (find_damage(path, skip_tensors=True) is None) == is_tensor
 
 
 def test_a_tensor_that_is_marked_as_a_folder(path):
