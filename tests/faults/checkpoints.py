@@ -12,12 +12,7 @@ PARTS = ('state_dict', 'ema_state_dict', 'optimizer')
 
 
 def by_progress(work_dir: Path, length: int) -> list[tuple[int, Path]]:
-    """List checkpoints and the iterations they stand for, the newest last.
-
-    Args:
-        work_dir (Path): Folder to search.
-        length (int): Iterations of an epoch.
-    """
+    """List checkpoints and the iterations they stand for, the newest last."""
     found = []
     for path in work_dir.glob('*.pth'):
         if match := NAME.fullmatch(path.name):
@@ -27,7 +22,6 @@ def by_progress(work_dir: Path, length: int) -> list[tuple[int, Path]]:
 
 
 def progress(work_dir: Path, length: int) -> int:
-    """Return the iterations of the newest checkpoint; 0 without one."""
     found = by_progress(work_dir, length)
     return found[-1][0] if found else 0
 
@@ -38,7 +32,6 @@ def unfinished(work_dir: Path) -> list[str]:
 
 
 def load(path: Path) -> dict:
-    """Load a checkpoint that this test wrote."""
     return torch.load(path, map_location='cpu', weights_only=False)
 
 
@@ -57,7 +50,6 @@ def damaged(work_dir: Path) -> list[str]:
 
 
 def is_finite(content: dict) -> bool:
-    """Check that all weights and all of the optimiser's state are finite."""
     return all(
         bool(value.isfinite().all())
         for key in PARTS
@@ -78,11 +70,7 @@ def tensors(value, name: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def differences(ours: Path, theirs: Path) -> list[str]:
-    """List the differences between two checkpoints, bit for bit.
-
-    Compares all weights, averaged ones too, buffers and the optimiser's
-    tensors, its learning rates, the schedulers' state and the position.
-    """
+    """List the differences between two checkpoints, bit for bit."""
     a, b = load(ours), load(theirs)
     found = []
     for key in PARTS:
@@ -104,7 +92,6 @@ def differences(ours: Path, theirs: Path) -> list[str]:
 
 
 def same(a: Tensor, b: Tensor) -> bool:
-    """Compare two tensors in type, shape and every bit."""
     return a.dtype == b.dtype and torch.equal(a, b)
 
 
@@ -118,15 +105,9 @@ def distance(a: Tensor, b: Tensor) -> float:
 def errors(ours: Path, theirs: Path, before: Path) -> dict[str, float]:
     """Compare weights and momentum of runs that sum in another order.
 
-    Args:
-        ours (Path): Checkpoint that is tested.
-        theirs (Path): Checkpoint that it should equal.
-        before (Path): An earlier checkpoint of the same run as ``theirs``.
-
-    Returns:
-        dict[str, float]: Largest error of each tensor over its largest
-        change, beyond the last bits of its values; of the queues, which may
-        be in another order, the largest distance of a row to the nearest.
+    Returns, for each tensor, its largest error over its largest change since
+    ``before``, a checkpoint of the same run as ``theirs``. Rows of a queue may
+    be in another order: there it is the distance of a row to the nearest.
     """
     a, b, start = (
         dict(tensors(load(path), '')) for path in (ours, theirs, before)

@@ -4,17 +4,16 @@ import os
 import signal
 import time
 from collections import Counter
-from functools import partial
 
 from tests.faults import checkpoints, recipes
-from tests.faults.cases import Case, scaled
+from tests.faults.lab import Case, scaled
 from tests.faults.stories import Story
 
 KILLS = 5  # a story
 PATIENCE = 60  # for what is left of a launch that has lost a process
 
 
-def killed(recipe, number, kills, lab, folder):
+def killed(lab, folder, recipe, number, kills=KILLS):
     """Kill -9 everything, at moments of three kinds."""
     seen, outcome = Counter(), ''
     # A run that ends before its last kill is followed by another one.
@@ -57,19 +56,18 @@ def kill(story, kills, seen):
     return story.finish()
 
 
-def killed_with_average(lab, folder):
+def killed_with_average(lab, folder, recipe):
     """Kill a run with MMEngine's EMAHook: averages resume too."""
-    recipe = recipes.AVERAGED
     content = checkpoints.load(lab.unbroken(recipe).final)
     average = content['ema_state_dict']['module.backbone.conv1.weight']
     weight = content['state_dict']['backbone.conv1.weight']
     assert not checkpoints.same(average, weight)
-    return killed(recipe, 0, 2, lab, folder)
+    return killed(lab, folder, recipe, 0, kills=2)
 
 
-def one_killed(choose, name, lab, folder):
+def one_killed(lab, folder, recipe, choose, name):
     """Kill -9 one process of a launch: it ends, and leaves nothing."""
-    story = Story(lab, folder, recipes.TWO, name)
+    story = Story(lab, folder, recipe, name)
     longest = 0.0
     for launch in story.hits(KILLS):
         os.kill(choose(story, launch), signal.SIGKILL)
@@ -84,38 +82,32 @@ def one_killed(choose, name, lab, folder):
 
 
 def a_rank(story, launch):
-    """Choose one of the training processes."""
     return story.rng.choice(launch.ranks())
 
 
+def torchrun(story, launch):
+    return launch.pid
+
+
+ONE_OF_TWO = (
+    *(('a rank', a_rank, f'ranks {number}') for number in range(scaled(4))),
+    ('torchrun', torchrun, 'torchrun'),
+)
 RECIPES = (
-    recipes.EPOCHS,
-    recipes.MID_EPOCH,
-    recipes.ITERATIONS,
-    recipes.ACCUMULATION,
-    recipes.TWO,
-    recipes.DETECTION,
+    *(recipes.EPOCHS, recipes.MID_EPOCH, recipes.ITERATIONS),
+    *(recipes.ACCUMULATION, recipes.TWO, recipes.DETECTION),
     recipes.SEGMENTATION,
 )
 ALL = 'kill -9 of all'
 CASES = [
     *(
-        Case(
-            'kill -9 of a rank',
-            recipes.TWO.name,
-            partial(one_killed, a_rank, f'ranks {number}'),
-        )
-        for number in range(scaled(4))
-    ),
-    Case(
-        'kill -9 of torchrun',
-        recipes.TWO.name,
-        partial(one_killed, lambda _, launch: launch.pid, 'torchrun'),
+        Case(f'kill -9 of {what}', recipes.TWO, one_killed, args)
+        for what, *args in ONE_OF_TWO
     ),
     *(
-        Case(ALL, recipe.name, partial(killed, recipe, number, KILLS))
+        Case(ALL, recipe, killed, (number,))
         for number in range(scaled(3))
         for recipe in RECIPES
     ),
-    Case(ALL, recipes.AVERAGED.name, killed_with_average),
+    Case(ALL, recipes.AVERAGED, killed_with_average),
 ]

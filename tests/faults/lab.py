@@ -3,19 +3,39 @@
 import os
 import subprocess
 import sys
-import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from tests import ROOT
 from tests.faults import checkpoints
 from tests.faults.launches import Launch
 from tests.faults.recipes import IMAGES, Recipe
 
+SCALE = float(os.environ.get('FAULTS_SCALE', 1))
 
-@dataclass(frozen=True)
-class Unbroken:
+
+def scaled(count: int) -> int:
+    """Scale a number of repetitions; at least one is left."""
+    return max(1, round(count * SCALE))
+
+
+class Case(NamedTuple):
+    """A fault, the run that suffers it, and what must follow."""
+
+    fault: str
+    recipe: Recipe
+    # Takes the lab, an empty folder, the recipe and ``args``. It says what
+    # happened, or raises.
+    check: Callable[..., str]
+    args: tuple = ()
+
+    def __str__(self) -> str:
+        return f'{self.fault}: {self.recipe.name}'
+
+
+class Unbroken(NamedTuple):
     """A run that nothing disturbed."""
 
     work_dir: Path
@@ -30,18 +50,13 @@ class Lab:
     def __init__(self, folder: Path):
         self.folder = folder
         self.seed = int(os.environ.get('FAULTS_SEED', 0))
-        self._lock = threading.Lock()
-        self._locks: dict[str, threading.Lock] = {}
         self._made: dict[str, object] = {}
 
     def once(self, name: str, make):
         """Call a function only once for a name; return its result."""
-        with self._lock:
-            lock = self._locks.setdefault(name, threading.Lock())
-        with lock:
-            if name not in self._made:
-                self._made[name] = make()
-            return self._made[name]
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
 
     def data(self) -> Path:
         """Draw scenes with boxes, masks and labels."""
@@ -92,17 +107,13 @@ class Lab:
         return self.once(recipe.name, lambda: self._train(recipe))
 
     def _train(self, recipe: Recipe) -> Unbroken:
-        name = self.config(recipe).stem
-        run = self.launch(
-            recipe,
-            self.folder / 'unbroken' / name,
-            *('--cfg-options', 'default_hooks.checkpoint.max_keep_ckpts=-1'),
-        )
+        work_dir = self.folder / 'unbroken' / self.config(recipe).stem
+        option = 'default_hooks.checkpoint.max_keep_ckpts=-1'
+        run = self.launch(recipe, work_dir, '--cfg-options', option)
         assert run.wait_for_lines(1), run.tail()
         first = time.monotonic()
         assert run.end() == 0, run.tail()
         now = time.monotonic()
-        work_dir = self.folder / 'unbroken' / name
         final = work_dir / recipe.last
         assert checkpoints.is_finite(checkpoints.load(final))
         return Unbroken(

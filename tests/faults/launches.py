@@ -24,15 +24,8 @@ class Launch:
     """A run of ``tools/train.py``, in a session of its own.
 
     Every process of the run carries a token in its environment, so none
-    escapes by leaving the process group or by losing its parent.
-
-    Args:
-        config (Path): Config of the run.
-        work_dir (Path): Its work directory.
-        *options (str): Further arguments of the tool.
-        log (Path): Gets standard output and error.
-        processes (int): More than one are started by ``dist_train.sh``.
-        prefix (tuple[str, ...]): Command that runs the command.
+    escapes by leaving the process group or by losing its parent. ``log`` gets
+    what they print; ``prefix`` is a command that runs the command.
     """
 
     live: set['Launch'] = set()
@@ -54,6 +47,8 @@ class Launch:
             command = ['bash', script, config, processes]
         command += ['--work-dir', work_dir, *options]
         env = dict(os.environ, OMP_NUM_THREADS='1', PYTHON=sys.executable)
+        # Sums of a GPU have no fixed order: ends would not be equal.
+        env['CUDA_VISIBLE_DEVICES'] = ''
         env.pop('PIXCON_MM_TRACEBACK', None)
         self.started = time.monotonic()
         with log.open('w') as stream:
@@ -70,11 +65,10 @@ class Launch:
 
     @property
     def pid(self) -> int:
-        """Process that the shell started: train.py, or torchrun."""
+        """Return the process that the shell started: train.py, or torchrun."""
         return self.process.pid
 
     def output(self) -> str:
-        """Read all that the run has printed so far."""
         return self.log.read_text(errors='replace')
 
     def tail(self) -> str:
@@ -132,10 +126,7 @@ class Launch:
     def refusal(self, *words: str, timeout: float = PATIENCE) -> str:
         """Assert that the run ends by itself with one sentence; return it.
 
-        Args:
-            *words (str): What the sentence must hold, in any case; of words
-                that are separated by ``|`` one is enough.
-            timeout (float): Seconds that it may take.
+        It must hold all words, in any case; ``|`` separates alternatives.
         """
         status = self.end(timeout)
         output = self.output()
@@ -165,15 +156,18 @@ class Launch:
     def pids(self) -> list[int]:
         """List all living processes of the run."""
         mark = f'{TOKEN}={self.token}'.encode()
-        return [pid for pid in all_pids() if mark in read(pid, 'environ')]
+        found = [int(name) for name in os.listdir('/proc') if name.isdigit()]
+        return [pid for pid in found if mark in read(pid, 'environ')]
 
     def ranks(self) -> list[int]:
         """List the training processes in the order of their ranks."""
         if parent(self.pid) is None:
             return []
-        own = [pid for pid in self.pids() if parent(pid) == self.pid]
-        ranks = {variable(pid, 'RANK'): pid for pid in own}
-        ranks.pop(None, None)
+        ranks = {}
+        for pid in self.pids():
+            rank = re.search(rb'(?:^|\0)RANK=(\d+)', read(pid, 'environ'))
+            if rank and parent(pid) == self.pid:
+                ranks[int(rank[1])] = pid
         return [ranks[key] for key in sorted(ranks)] or [self.pid]
 
     def loader_workers(self) -> list[int]:
@@ -202,11 +196,6 @@ def send(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def all_pids() -> list[int]:
-    """List every process of the machine."""
-    return [int(name) for name in os.listdir('/proc') if name.isdigit()]
-
-
 def read(pid: int, name: str) -> bytes:
     """Read a file of a process in /proc; empty if it is gone."""
     try:
@@ -220,12 +209,3 @@ def parent(pid: int) -> int | None:
     # The name, in brackets, may hold blanks.
     fields = read(pid, 'stat').rpartition(b')')[2].split()
     return int(fields[1]) if fields and fields[0] not in b'ZX' else None
-
-
-def variable(pid: int, name: str) -> str | None:
-    """Read an environment variable of a process as it was started."""
-    for entry in read(pid, 'environ').split(b'\0'):
-        key, _, value = entry.partition(b'=')
-        if key.decode() == name:
-            return value.decode()
-    return None

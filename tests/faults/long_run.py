@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import mounts, recipes
-from tests.faults.cases import Case, scaled
+from tests.faults.lab import Case, scaled
 from tests.faults.launches import read
 
 LENGTH = 10
@@ -89,7 +89,7 @@ def sample(launch) -> dict[str, float]:
     }
 
 
-def flat(lab, folder: Path):
+def flat(lab, folder: Path, recipe):
     """Compare the low-water marks of the second fifth and the last."""
     prefix = ()
     try:
@@ -97,12 +97,12 @@ def flat(lab, folder: Path):
         prefix = mounts.small_shared_memory('256m')
     except pytest.skip.Exception:
         LIMITS.pop('/dev/shm, MiB', None)
-    launch = lab.launch(LONG, folder / 'run', prefix=prefix)
+    launch = lab.launch(recipe, folder / 'run', prefix=prefix)
     assert launch.wait_for_lines(1), launch.tail()
     samples = []
     while launch.process.poll() is None:
         values = sample(launch)
-        position = launch.positions()[-1] / LONG.total
+        position = launch.positions()[-1] / recipe.total
         # A process that is ending has begun to let go.
         if launch.process.poll() is None and position < 1:
             samples.append((position, values))
@@ -121,4 +121,4 @@ def flat(lab, folder: Path):
     return f'{len(samples)} samples: ' + '; '.join(values)
 
 
-CASES = [Case('long run', LONG.name, flat)]
+CASES = [Case('long run', LONG, flat)]

@@ -18,12 +18,7 @@ def run(*command: str) -> None:
 
 @contextlib.contextmanager
 def small_disk(place: Path, size: str) -> Iterator[Path]:
-    """Mount a file system in memory.
-
-    Args:
-        place (Path): Where; made.
-        size (str): As ``mount`` takes it, such as '14m'.
-    """
+    """Mount a file system in memory, of a size such as '14m'."""
     place.mkdir()
     run('mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', str(place))
     try:
@@ -33,7 +28,6 @@ def small_disk(place: Path, size: str) -> Iterator[Path]:
 
 
 def remount(place: Path, options: str) -> None:
-    """Change the options of a mounted file system."""
     run('mount', '-o', f'remount,{options}', str(place))
 
 

@@ -2,14 +2,13 @@
 
 import re
 from dataclasses import replace
-from functools import partial
 
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from tests.faults import checkpoints, recipes
-from tests.faults.cases import Case
+from tests.faults.lab import Case
 
 INTERVAL = 5  # iterations between lines of the log
 AT = 23  # iteration before which a value is poisoned
@@ -18,13 +17,9 @@ SPARSE = {'default_hooks.logger.interval': INTERVAL}
 
 @HOOKS.register_module()
 class PoisonHook(Hook):
-    """Writes NaN into a tensor before an iteration.
+    """Write NaN into 'images' of a batch, or a tensor of the model.
 
-    Args:
-        at (int): Iterations before it.
-        what (str): 'images' of the batch, or a name in the model's
-            ``state_dict``.
-        rank (int, optional): The only process that does it; all if None.
+    It happens after ``at`` iterations, in one process if ``rank`` is given.
     """
 
     def __init__(self, at: int, what: str, rank: int | None = None):
@@ -49,7 +44,7 @@ def spoiled(recipe, name, **changes):
     return replace(recipe, name=f'{recipe.name}, {name}', changes=changes)
 
 
-def stopped(recipe, at, within, lab, folder):
+def stopped(lab, folder, recipe, at, within):
     """Check that it stops soon, says where, and saves nothing bad."""
     work_dir = folder / 'run'
     launch = lab.launch(recipe, work_dir)
@@ -87,18 +82,12 @@ def diverging(recipe, rate):
 
 # Batch statistics are used in training, so no loss shows this one: it is found
 # before the next checkpoint at the latest.
+SEGMENTATION = recipes.SEGMENTATION
 STATISTIC = 'backbone.layer3.0.bn1.running_var'
 RUNS = (
     (poisoned(recipes.TWO, 'images', rank=1), AT, INTERVAL),
-    (
-        poisoned(recipes.SEGMENTATION, STATISTIC),
-        AT,
-        recipes.SEGMENTATION.interval,
-    ),
+    (poisoned(SEGMENTATION, STATISTIC), AT, SEGMENTATION.interval),
     (diverging(recipes.TWO, 1e6), None, INTERVAL),
     (diverging(recipes.DETECTION, 1e8), None, INTERVAL),
 )
-CASES = [
-    Case('not finite', recipe.name, partial(stopped, recipe, at, within))
-    for recipe, at, within in RUNS
-]
+CASES = [Case('not finite', recipe, stopped, args) for recipe, *args in RUNS]

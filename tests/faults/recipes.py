@@ -18,32 +18,20 @@ COMMON = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """A run that the campaign disturbs.
-
-    Args:
-        name (str): Name in the cases.
-        base (str): Config that it derives from, below ``configs/``.
-        changes (dict): Keys with dots, and their values.
-        total (int): Iterations in all.
-        interval (int): Iterations between checkpoints.
-        length (int): Iterations of an epoch; only matters to runs that count
-            epochs.
-        processes (int): Processes that train.
-        pretrained (Recipe, optional): Where the backbone comes from.
-    """
+    """A run that the campaign disturbs."""
 
     name: str
-    base: str
-    changes: dict = field(hash=False)
-    total: int
-    interval: int
-    length: int = 10
+    base: str  # config that it derives from
+    changes: dict = field(hash=False)  # by keys with dots
+    total: int  # iterations
+    interval: int  # iterations between checkpoints
+    length: int = 10  # iterations of an epoch, in runs that count epochs
     processes: int = 1
-    pretrained: 'Recipe | None' = None
+    pretrained: 'Recipe | None' = None  # where the backbone comes from
 
     @property
     def last(self) -> str:
-        """Name of the final checkpoint."""
+        """Return the name of the final checkpoint."""
         if self.changes.get('default_hooks.checkpoint.by_epoch', True):
             return f'epoch_{self.total // self.length}.pth'
         return f'iter_{self.total}.pth'
@@ -62,34 +50,19 @@ class Recipe:
         return path
 
 
-def by_iteration(interval: int, keep: int) -> dict:
-    """Save checkpoints that count iterations."""
+def saving(interval: int, keep: int, by_epoch: bool = False) -> dict:
+    """Save checkpoints, at an interval of epochs or iterations."""
     return {
-        'default_hooks.checkpoint.by_epoch': False,
+        'default_hooks.checkpoint.by_epoch': by_epoch,
         'default_hooks.checkpoint.interval': interval,
-        'default_hooks.checkpoint.max_keep_ckpts': keep,
-    }
-
-
-def by_epoch(keep: int) -> dict:
-    """Save checkpoints at the end of each epoch."""
-    return {
-        'default_hooks.checkpoint.interval': 1,
         'default_hooks.checkpoint.max_keep_ckpts': keep,
     }
 
 
 def cosine(iterations: int) -> list[dict]:
     """Schedule the learning rate of a run that counts iterations."""
-    return [
-        dict(
-            type='CosineAnnealingLR',
-            by_epoch=False,
-            begin=0,
-            end=iterations,
-            T_max=iterations,
-        )
-    ]
+    ends = dict(begin=0, end=iterations, T_max=iterations)
+    return [dict(type='CosineAnnealingLR', by_epoch=False, **ends)]
 
 
 PIXCON = {
@@ -114,21 +87,21 @@ def pretraining(
     kind: str, changes: dict, total: int = 80, interval: int = 10, **options
 ) -> Recipe:
     """Describe a pre-training on the demo's images."""
-    changes = {**PIXCON, **changes}
-    name = f'pre-training {kind}'
+    name, changes = f'pre-training {kind}', {**PIXCON, **changes}
     return Recipe(name, DEMO, changes, total, interval, **options)
 
 
-EPOCHS = pretraining('by epoch', by_epoch(keep=1))
+EVERY_EPOCH = saving(1, keep=1, by_epoch=True)
+EPOCHS = pretraining('by epoch', EVERY_EPOCH)
 MID_EPOCH = pretraining(
     'by epoch, saved in mid-epoch',
-    {**by_iteration(7, keep=2), 'train_dataloader.num_workers': 2},
+    {**saving(7, keep=2), 'train_dataloader.num_workers': 2},
     interval=7,
 )
 ITERATIONS = pretraining(
     'by iteration',
     {
-        **by_iteration(9, keep=1),
+        **saving(9, keep=1),
         'train_dataloader.sampler.type': 'InfiniteSampler',
         'train_cfg': dict(type='IterBasedTrainLoop', max_iters=80),
         'param_scheduler': cosine(80),
@@ -140,7 +113,7 @@ ITERATIONS = pretraining(
 AVERAGED = pretraining(
     'with EMAHook',
     {
-        **by_epoch(keep=1),
+        **EVERY_EPOCH,
         'train_cfg': dict(by_epoch=True, max_epochs=4),
         'custom_hooks': [dict(type='EMAHook', momentum=0.1)],
     },
@@ -148,12 +121,12 @@ AVERAGED = pretraining(
 )
 ACCUMULATION = pretraining(
     'with accumulation',
-    {**by_iteration(7, keep=2), 'optim_wrapper.accumulative_counts': 2},
+    {**saving(7, keep=2), 'optim_wrapper.accumulative_counts': 2},
     interval=7,
 )
 TWO = pretraining(
     'on two processes',
-    by_iteration(7, keep=2),
+    saving(7, keep=2),
     *(40, 7),
     length=5,
     processes=2,
@@ -162,7 +135,7 @@ DETECTION = Recipe(
     'detection fine-tuning',
     'detection/mask-rcnn_r18-fpn_demo.py',
     {
-        **by_iteration(5, keep=1),
+        **saving(5, keep=1),
         'train_dataloader.dataset.pipeline.2.scales': [(107, 80), (128, 96)],
         'model.train_cfg.rpn_proposal.max_per_img': 50,
         'model.train_cfg.rcnn.sampler.num': 16,
@@ -181,7 +154,7 @@ SEGMENTATION = Recipe(
     'segmentation fine-tuning',
     'segmentation/fcn_r18_demo.py',
     {
-        **by_iteration(7, keep=2),
+        **saving(7, keep=2),
         'model.decode_head.in_channels': 8 * BASE,
         'train_dataloader.batch_size': 4,
         'train_dataloader.num_workers': 2,

@@ -3,10 +3,9 @@
 import os
 import signal
 import time
-from functools import partial
 
 from tests.faults import checkpoints, recipes
-from tests.faults.cases import Case, scaled
+from tests.faults.lab import Case, scaled
 from tests.faults.launches import parent, send
 from tests.faults.stories import Story
 
@@ -31,7 +30,7 @@ TARGETS = {
 }
 
 
-def signalled(recipe, number, targets, times, lab, folder):
+def signalled(lab, folder, recipe, number, targets, times):
     """Check that each signal saves and ends with 75; then resume."""
     story = Story(lab, folder, recipe, f'{number.name} {targets}')
     longest = 0.0
@@ -53,7 +52,7 @@ def signalled(recipe, number, targets, times, lab, folder):
     return f'exit {SAVED} within {longest:.1f} s, {outcome}'
 
 
-def signalled_in_start(recipe, times, lab, folder):
+def signalled_in_start(lab, folder, recipe, times):
     """Send a signal while the run starts: it ends and loses nothing."""
     story = Story(lab, folder, recipe, 'signals in start')
     # Something to lose.
@@ -75,7 +74,7 @@ def signalled_in_start(recipe, times, lab, folder):
     return f'exit {sorted(set(statuses))}, {outcome}'
 
 
-def signalled_twice(recipe, number, target, lab, folder):
+def signalled_twice(lab, folder, recipe, number, target):
     """Send a second signal to a run that cannot end its iteration."""
     story = Story(lab, folder, recipe, f'{number.name} twice')
     launch = story.start()
@@ -126,23 +125,14 @@ CASES = [
     *(
         Case(
             number.name + (f' to {targets[0]}' if targets in GROUPS else ''),
-            recipe.name,
-            partial(signalled, recipe, number, targets, times),
+            *(recipe, signalled, (number, targets, times)),
         )
         for numbers, times, recipe, targets in HITS
         for number in numbers
     ),
-    Case(
-        'signal before the first iteration',
-        ONE.name,
-        partial(signalled_in_start, ONE, 3),
-    ),
+    Case('signal before the first iteration', ONE, signalled_in_start, (3,)),
     *(
-        Case(
-            f'{number.name} twice',
-            recipe.name,
-            partial(signalled_twice, recipe, number, target),
-        )
+        Case(f'{number.name} twice', recipe, signalled_twice, (number, target))
         for number in SIGNALS
         for recipe, target in ((ONE, 'the process'), (TWO, 'torchrun'))
     ),

@@ -27,13 +27,9 @@ def resumed(lab, work_dir, at: int, recipe: Recipe) -> str:
 
 
 class Story:
-    """A run of a recipe through several faults, with seeded moments.
+    """A run of a recipe through several faults, at moments seeded by a name.
 
-    Args:
-        lab (Lab): Has the data and the unbroken run.
-        folder (Path): Gets the work directory and the output.
-        recipe (Recipe): The run.
-        name (str): Stories of other names have other moments.
+    ``folder`` gets the work directory and the output.
     """
 
     def __init__(self, lab: Lab, folder: Path, recipe: Recipe, name: str):
