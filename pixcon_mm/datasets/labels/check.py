@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from itertools import zip_longest
 from pathlib import Path
 
 from mmengine.config import Config
@@ -24,7 +23,7 @@ from pixcon_mm.datasets.labels.sources import Source, find_sources
 from pixcon_mm.datasets.labels.voc import check_voc
 from pixcon_mm.datasets.listing import any_size
 from pixcon_mm.errors import UserError
-from pixcon_mm.files import as_line, whole_file
+from pixcon_mm.files import whole_file
 from pixcon_mm.wording import counted, listed
 
 CHECKS: dict[str, Callable[[Source, Report], None]] = dict(
@@ -83,7 +82,6 @@ def find_problems(
             found += checked[-1][1].found
     except UserError as error:
         found.append((STOP, str(error)))
-    found += [*_different_orders(checked), *_wrong_names(checked)]
     if STOP not in dict(found):
         for loader in loaders:
             found += _absent_classes(
@@ -109,40 +107,6 @@ def _absent_classes(
             f'{"have" if never[1:] else "has"} no label{where}: '
             f'{listed(never)}.',
         )
-
-
-def _wrong_names(checked: Checked) -> Iterator[tuple[str, str]]:
-    """Name the files whose categories do not fit the class names."""
-    files: dict[str, list[str]] = {}
-    for _, report in checked:
-        if report.wrong_names:
-            files.setdefault(report.wrong_names, []).append(report.name)
-    for sentence, names in files.items():
-        yield STOP, f'{" and ".join(dict.fromkeys(names))}: {sentence}'
-
-
-def _different_orders(checked: Checked) -> Iterator[tuple[str, str]]:
-    """Compare the numbers that files of annotations give to classes."""
-    files = {
-        tuple(report.order): as_line(source.dataset.ann_file)
-        for source, report in checked
-        if report.order
-    }
-    if len(files) < 2:
-        return
-    (first, here), (second, other), *_ = files.items()
-    number, (name, other_name) = next(
-        (i, pair)
-        for i, pair in enumerate(zip_longest(first, second))
-        if pair[0] != pair[1]
-    )
-    yield (
-        STOP,
-        f'{here} and {other} disagree about the numbers of classes: class '
-        f'{number} is {name!r} in the first and {other_name!r} in the second. '
-        'MMDetection numbers the categories that have a class name in the '
-        'order of the file: make both lists of "categories" equal.',
-    )
 
 
 def _check_or_remember(source: Source) -> Report:

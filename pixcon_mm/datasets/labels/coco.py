@@ -180,11 +180,10 @@ def _match_categories(
     others = [n for n in names if n not in classes]
     absent = [n for n in classes if n not in names]
     similar = _similar(absent, names)
-    report.order = [n for n in names if n in classes]
     own = [*dict.fromkeys(names)]  # names twice are another finding
     ordered = [n for n in own if n in classes]
     problem = ''
-    if not report.order:
+    if not ordered:
         problem = (
             'no category has one of the class names, so nothing would be '
             'learned or scored'
@@ -200,7 +199,7 @@ def _match_categories(
         problem = (
             'the categories are in another order than the class names, and '
             'MMDetection numbers them as the file does, so predictions would '
-            'be drawn under wrong names'
+            'be drawn under wrong names; all files need the same order'
         )
         own = ordered
     if problem:
@@ -211,10 +210,11 @@ def _match_categories(
         option = f'--cfg-options {shlex.quote("classes=" + ",".join(own))}'
         if any(',' in name for name in own):
             option = f'classes = {tuple(own)!r} in a config'
-        report.wrong_names = (
+        report.add(
+            STOP,
             f'{problem}.{is_it} In the categories of the file: '
             f'{listed(names)}; class names of the config: {listed(classes)}. '
-            f'To take the names of the file: {option}'
+            f'To take the names of the file: {option}',
         )
     elif others:
         count = share(len(others), len(names), 'category', 'is left out')

@@ -23,10 +23,6 @@ class Report:
             ``note``: counts.
         files (dict[str, list[int]]): Size in bytes and times of change in
             nanoseconds of the files and folders that were read.
-        order (list[str]): Class names in the order of their numbers, where
-            the file of annotations sets it.
-        wrong_names (str): Sentence about class names that do not fit, which
-            files with the same categories share. It stops the run.
         present (list[str]): Names of the classes that occur.
         is_whole (bool): All labels were read, not a sample of them.
     """
@@ -34,8 +30,6 @@ class Report:
     name: str = ''
     found: list[tuple[str, str]] = field(default_factory=list)
     files: dict[str, list[int]] = field(default_factory=dict)
-    order: list[str] = field(default_factory=list)
-    wrong_names: str = ''
     present: list[str] = field(default_factory=list)
     is_whole: bool = True
 

@@ -19,8 +19,6 @@ def sentences():
         source = Source(kind, loader, dataset, **options)
         report = check._check_or_remember(source)
         levels = dict(stop=[], warning=[], note=[])
-        if report.wrong_names:
-            levels['stop'].append(report.wrong_names)
         for level, sentence in report.found:
             levels[level].append(sentence)
         return levels
