@@ -29,11 +29,6 @@ FORMATS = {
 OTHERS = {'.pfm'}
 MAX_KINDS = 8
 ORIENTATION = 0x0112  # of EXIF; from 5 on, width and height are swapped
-# Images that a folder of a data set may hold, readable or not.
-PICTURES = (
-    *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.gif', '.webp'),
-    *('.tif', '.tiff', '.ppm', '.jp2', '.avif', '.heic'),
-)
 # What OpenCV reads, in any case.
 OPENCV_SUFFIXES = (
     *('.jpg', '.jpeg', '.jpe', '.jfif', '.png'),
@@ -64,6 +59,10 @@ def readable_suffixes() -> tuple[str, ...]:
         formats.discard('AVIF')
     found = {suffix for suffix, name in known.items() if name in formats}
     return tuple(sorted(found - OTHERS))
+
+
+# Images that a folder may hold, readable here or not.
+PICTURES = tuple(sorted({*readable_suffixes(), '.avif', '.heic', '.heif'}))
 
 
 def list_images(
@@ -243,7 +242,8 @@ def missing_files(paths: Iterable[str]) -> set[str]:
     missing: set[str] = set()
     for folder, inside in by_folder.items():
         try:
-            found = {*os.listdir(folder or '.')}
+            with os.scandir(folder or '.') as entries:
+                found = {entry.name for entry in entries if entry.is_file()}
         except OSError:
             found = set()
         missing |= {p for p in inside if os.path.basename(p) not in found}

@@ -1,7 +1,7 @@
 """Images to load: the first transform of a pipeline, and lists of images."""
 
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +12,7 @@ from mmengine.dist import master_only
 from mmpretrain.registry import TRANSFORMS
 
 from pixcon_mm.datasets.decoding import MAX_PIXELS, decode_whole
-from pixcon_mm.datasets.listing import PICTURES
+from pixcon_mm.datasets.listing import PICTURES, walk
 from pixcon_mm.datasets.storage import PATIENCE, read_file
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
@@ -95,27 +95,24 @@ def name_images(inputs: list[Path]) -> dict[Path, str]:
     images: dict[Path, Path] = {}
     for path in inputs:
         if path.is_dir():
-            found = {
-                file: file.relative_to(path)
-                for file in sorted(path.rglob('*'))
-                if file.suffix.lower() in PICTURES
-                and not any(
-                    part.startswith('.')
-                    for part in file.relative_to(path).parts
-                )
-            }
+            found = sorted(
+                Path(folder, name)
+                for folder, names in walk(str(path))
+                for name in names
+                if name.lower().endswith(PICTURES)
+            )
             if not found:
                 raise UserError(
                     f'{as_line(path)} has no image: none of its files ends '
                     f'in {", ".join(PICTURES)}.'
                 )
-            images.update(found)
+            images.update((file, file.relative_to(path)) for file in found)
         elif path.is_file():
             images[path] = Path(path.name)
         else:
             raise UserError(f'There is no image or folder {as_line(path)}.')
     shared = Counter(name.with_suffix('') for name in images.values())
-    names, seen = {}, defaultdict[str, int](int)
+    names, seen = {}, Counter[str]()
     for path, name in images.items():
         stem = name.with_suffix('')
         text = str(name if shared[stem] > 1 else stem)

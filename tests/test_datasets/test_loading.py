@@ -7,8 +7,13 @@ import pytest
 from mmengine import dist
 
 from pixcon_mm.datasets import LoadSceneImage, loading
-from pixcon_mm.datasets.loading import BrokenImageError, readable_images
+from pixcon_mm.datasets.loading import (
+    BrokenImageError,
+    name_images,
+    readable_images,
+)
 from pixcon_mm.errors import UserError
+from tests.commands import touch
 from tests.test_datasets.pictures import encode, picture
 
 
@@ -59,6 +64,13 @@ def test_a_bug_of_ours_does_not_mark_an_image_as_broken(tmp_path, monkeypatch):
     monkeypatch.setattr(loading, 'decode_whole', lambda: None)
     with pytest.raises(TypeError):
         load(path)
+
+
+def test_images_of_every_kind_are_named_also_behind_links(tmp_path):
+    touch(tmp_path, 'here/a.pgm', 'here/b.HEIC', 'here/c.txt', 'there/d.jpg')
+    (tmp_path / 'here/link').symlink_to(tmp_path / 'there')
+    names = name_images([tmp_path / 'here'])
+    assert [*names.values()] == ['a', 'b', 'link/d']
 
 
 def test_readable_images_are_kept_and_others_named(

@@ -163,12 +163,12 @@ def _check_files(
         similar = sorted(
             path.name
             for path in first.parent.glob(f'{glob.escape(stem)}*')
-            if not path.name[len(stem) :][:1].isdigit()
+            if path.is_file() and not path.name[len(stem) :][:1].isdigit()
         )
         advice = 'add them, or remove them from the set'
         if similar:
             advice += f'. There is {listed(similar, 3)}: set {key}'
-        else:
+        elif suffix:
             advice += f'; the {key} of the data set is {suffix!r}'
         report.add_cases(
             STOP, paths, len(pairs), what, 'is not there', advice, as_line

@@ -97,6 +97,16 @@ def test_missing_masks_and_suffixes(check, tmp_path):
     assert "There is '0.png': set seg_map_suffix." in sentence
 
 
+def test_a_link_to_nowhere_is_not_there(check, check_set, tmp_path):
+    check([filled(0, 1, 2)] * 2)
+    path = tmp_path / 'images/0.jpg'
+    path.unlink()
+    path.symlink_to('nowhere.jpg')
+    (sentence,) = check_set(MaskFolderDataset)['stop']
+    assert f'1 of 2 images is not there (the first: {path}):' in sentence
+    assert sentence.endswith('remove them from the set.')
+
+
 def test_listed_images_that_do_not_exist(check, tmp_path):
     (tmp_path / 'list.txt').write_text('0\n7\n')
     found = check([filled(0, 1, 2)], ann_file='list.txt')
