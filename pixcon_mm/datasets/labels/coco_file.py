@@ -1,8 +1,8 @@
 """COCO-style JSON, read fast and with little memory."""
 
 import codecs
-import json
 import os
+import re
 import sys
 from typing import Any
 
@@ -113,8 +113,12 @@ def read_coco(
             f'{name} is not in the format of COCO, an object with the lists '
             f'"images", "annotations" and "categories": {error}.'
         ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f'{name} {_damage(text, str(error))}') from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f'{name} is not UTF-8 (byte {error.start:,}): save it as UTF-8.'
+        ) from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UserError(f'{name} {_damage(text, str(error))}') from error
     for key in LISTS:
         if getattr(content, key) is ABSENT:
             raise UserError(
@@ -154,32 +158,20 @@ def _check_start(name: str, text: bytes) -> None:
             )
 
 
-def _damage(content: bytes, reason: str) -> str:
-    """Explain why a text is not JSON, or give msgspec's reason."""
-    constants: list[str] = []
-    try:
-        text = content.decode()
-        json.loads(text, parse_constant=constants.append)
-    except RecursionError:
-        constants.clear()
-    except UnicodeDecodeError as error:
-        return f'is not UTF-8 (byte {error.start:,}): save it as UTF-8.'
-    except json.JSONDecodeError as error:
-        if error.pos >= len(text.rstrip()) - 1 or 'Unterminated' in str(error):
-            return (
-                f'is cut off: its JSON ends early, after {len(content):,} '
-                'bytes. Copy or write it again.'
-            )
+def _damage(text: bytes, reason: str) -> str:
+    """Explain why msgspec cannot read a file."""
+    if 'truncated' in reason:
         return (
-            f'is not JSON: line {error.lineno}, column {error.colno}: '
-            f'{error.msg}. Write it again.'
+            f'is cut off: its JSON ends early, after {len(text):,} bytes. '
+            'Copy or write it again.'
         )
-    if not constants:
-        return f'cannot be read as JSON: {reason}. Write it again.'
-    return (
-        'holds NaN or Infinity, which JSON does not allow, and no box or size '
-        'should have: remove these entries.'
-    )
+    place = re.search(r'\(byte (\d+)\)', reason)
+    if place and text.startswith((b'NaN', b'Infinity'), int(place[1])):
+        return (
+            'holds NaN or Infinity, which JSON does not allow, and no box or '
+            'size should have: remove these entries.'
+        )
+    return f'cannot be read: {reason}. Write it again.'
 
 
 def _check_keys(
