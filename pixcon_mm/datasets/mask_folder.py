@@ -9,7 +9,6 @@ from mmseg.registry import DATASETS
 
 from pixcon_mm.datasets.listing import OPENCV_SUFFIXES, images_by_stem
 from pixcon_mm.errors import UserError
-from pixcon_mm.evaluation.metrics import IGNORE
 from pixcon_mm.files import as_line
 
 
@@ -102,4 +101,4 @@ def mask_labels(
             f'({", ".join(classes)}): give each class one value of 0-255, as '
             'in --cfg-options classes=wall,door mask_values=0,128'
         )
-    return {value: numbers.get(value, IGNORE) for value in range(256)}
+    return {value: numbers.get(value, 255) for value in range(256)}
