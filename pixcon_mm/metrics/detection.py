@@ -20,8 +20,8 @@ class PerClassCocoMetric(CocoMetric):
 
     If a detector finds nothing, the metrics are 0. If the truth has no object
     (of a size or class), they are NaN, where COCO's code returns -1. The ids
-    of the categories may be in any order. The arguments are those of
-    MMDetection's CocoMetric.
+    of the categories may be in any order, and the loader may test a part of
+    the images. The arguments are those of MMDetection's CocoMetric.
 
     Attributes:
         per_class (dict[str, dict[str, float]]): ``bbox_mAP`` and
@@ -36,6 +36,8 @@ class PerClassCocoMetric(CocoMetric):
         """Compute the metrics of all images; see CocoMetric."""
         if self._coco_api is not None:
             results = self._with_sorted_labels(results)
+        # Images that were not tested would count as images without detections.
+        self.img_ids = [truth['img_id'] for truth, _ in results]
         if self.format_only:
             return super().compute_metrics(results)
         if not any(len(found['scores']) for _, found in results):

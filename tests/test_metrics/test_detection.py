@@ -54,12 +54,12 @@ def arrays(boxes):
     )
 
 
-def coco(kind, path, found, **options):
+def coco(kind, path, found, images=tuple(TRUTH), **options):
     """A metric and its values for boxes; masks of dogs are wrong."""
     metric = kind(path, metric=['bbox', 'segm'], **options)
     metric.dataset_meta = dict(classes=CLASSES)
     samples = []
-    for image in TRUTH:
+    for image in images:
         boxes = found.get(image, [])
         masks = [mask_of(TRUTH[1][0][1] if label else b) for label, b in boxes]
         pred = arrays(boxes)
@@ -67,7 +67,7 @@ def coco(kind, path, found, **options):
         pred['masks'] = torch.tensor(np.array(masks).reshape(-1, *SIZE))
         samples.append(dict(pred_instances=pred, img_id=image, ori_shape=SIZE))
     metric.process({}, samples)
-    return metric, metric.evaluate(len(TRUTH))
+    return metric, metric.evaluate(len(images))
 
 
 def test_coco_is_mmdetections_with_nan_for_minus_one(annotations):
@@ -87,6 +87,14 @@ def test_coco_is_mmdetections_with_nan_for_minus_one(annotations):
     )
     for values in metric.per_class.values():
         assert [*values] == [*CLASSES]
+
+
+def test_coco_scores_the_images_that_were_tested(annotations):
+    metric, found = coco(PerClassCocoMetric, annotations, TRUTH, images=[1])
+    assert found['coco/bbox_mAP'] == pytest.approx(1)
+    assert metric.per_class['bbox_mAP'] == pytest.approx(
+        dict(cat=1, dog=math.nan, cow=math.nan), nan_ok=True
+    )
 
 
 def test_coco_logs_each_class_under_its_name(annotations, log):
