@@ -47,14 +47,10 @@ def read_voc(path: str | Path) -> VocFile:
     where = as_line(path)
     try:
         root = ET.parse(path).getroot()
-    except FileNotFoundError as error:
-        raise UserError(
-            f'There is no {where}: put it there, or remove the image from '
-            'the list.'
-        ) from error
     except OSError as error:
         raise UserError(
-            f'{where} cannot be read ({error.strerror}): correct it.'
+            f'{where} cannot be read ({error.strerror}): correct it, or '
+            'remove the image from the list.'
         ) from error
     except ET.ParseError as error:
         raise UserError(
