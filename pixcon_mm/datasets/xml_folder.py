@@ -21,13 +21,12 @@ class XMLFolderDataset(XMLDataset):
 
     def load_data_list(self) -> list[dict]:
         """List the images that ``ann_file`` names."""
-        self._images = self._find_images()
+        self._images = self.find_images()
         return super().load_data_list()
 
-    def image_names(self, ids: list[str]) -> list[str]:
-        """Return names of image files; ``.jpg`` for those that are missing."""
-        images = self._find_images()
-        return [images.get(name, f'{name}.jpg') for name in ids]
+    def find_images(self) -> dict[str, str]:
+        """Find all images; return their paths by names without suffix."""
+        return images_by_stem(str(Path(self.sub_data_root, self.img_subdir)))
 
     def parse_data_info(self, img_info: dict) -> dict | list[dict]:
         """Read the XML of an image.
@@ -44,6 +43,3 @@ class XMLFolderDataset(XMLDataset):
             )
         path = os.path.join(self.img_subdir, self._images[name])
         return super().parse_data_info(dict(img_info, file_name=path))
-
-    def _find_images(self) -> dict[str, str]:
-        return images_by_stem(str(Path(self.sub_data_root, self.img_subdir)))

@@ -49,9 +49,9 @@ def check_voc(source: Source, report: Report) -> None:
     with open(dataset.ann_file) as file:
         ids = source.first(file.read().splitlines())
     report.name = as_line(dataset.ann_file)
-    names = [f'{i}.jpg' for i in ids]
-    if hasattr(dataset, 'image_names'):  # our XMLFolderDataset
-        names = dataset.image_names(ids)
+    # Other data sets than XMLFolderDataset read .jpg alone.
+    by_name: dict[str, str] = getattr(dataset, 'find_images', dict)()
+    names = [by_name.get(i, f'{i}.jpg') for i in ids]
     root = dataset.sub_data_root
     images = [os.path.join(root, dataset.img_subdir, n) for n in names]
     files = [os.path.join(root, dataset.ann_subdir, f'{i}.xml') for i in ids]
