@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 
 from mmengine.config import Config
@@ -82,12 +83,28 @@ def find_problems(
             found += checked[-1][1].found
     except UserError as error:
         found.append((STOP, str(error)))
+    found += _different_names([source for source, _ in checked])
     if STOP not in dict(found):
         for loader in loaders:
             found += _absent_classes(
                 loader, [pair for pair in checked if pair[0].loader == loader]
             )
     return [*dict.fromkeys(found)]
+
+
+def _different_names(sources: list[Source]) -> Iterator[tuple[str, str]]:
+    """Compare the class names of the data sets with those of the first."""
+    for source in sources[1:]:
+        pairs = zip_longest(sources[0].classes, source.classes)
+        for number, (name, other) in enumerate(pairs):
+            if name != other:
+                yield (
+                    STOP,
+                    f'Class {number} is {name!r} in {sources[0].loader} and '
+                    f'{other!r} in {source.loader}: give their data sets the '
+                    'same metainfo, because a model has one list of classes.',
+                )
+                break
 
 
 def _absent_classes(

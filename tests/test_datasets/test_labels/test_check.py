@@ -154,6 +154,17 @@ def test_files_that_number_the_classes_differently(
     assert words in sentence
 
 
+def test_data_sets_with_different_class_names(coco, annotations):
+    annotations(swap, 'val')
+    for loader in ('val_dataloader', 'test_dataloader'):
+        info = coco[loader].dataset.metainfo
+        info['classes'] = info['classes'][::-1]
+    found = find_problems(coco, LOADERS)
+    stops = [text for level, text in found if level == 'stop']
+    assert len(stops) == 2
+    assert stops[0].startswith("Class 0 is 'person' in train_dataloader and ")
+
+
 def test_findings_are_cached_until_a_file_changes(
     coco, annotations, monkeypatch, tmp_path
 ):
