@@ -70,7 +70,7 @@ def test_values_of_masks_become_numbers_of_classes(folder, values, expected):
         (0, 1, 2, 2),
         (0, 1, 2, 256),
         255,
-        [[0, 85, 170, 255]],
+        [[0, 1, 2, 3]],
     ],
 )
 def test_each_class_needs_one_value(folder, values):

@@ -27,9 +27,7 @@ model = dict(
 )
 data_preprocessor = dict(mean=[1, 2, 3], std=[4, 5, 6], to_rgb=False)
 """
-
-# As in a config of MMPretrain, with a pooled output, and weights as in one of
-# MMDetection.
+# With a pooled output, and weights as in a config of MMDetection.
 CONVNEXT = """
 model = dict(
     type='ImageClassifier',
@@ -45,6 +43,12 @@ model = dict(
     backbone=dict(type='BEiTViT', arch='deit-tiny', patch_size=32),
 )
 """
+
+
+def load_config(folder, text):
+    """Load a backbone from a config of this text."""
+    (folder / 'net.py').write_text(text)
+    return load_backbone(str(folder / 'net.py'), 'none')
 
 
 @pytest.fixture(scope='module')
@@ -80,30 +84,21 @@ def test_libraries_give_the_same_features(arch, weights):
         pytest.param('resnet50', 16, marks=pytest.mark.slow),
         ('mobilenet_v2', 16),
         (OURS, 8),
+        (FCN, 8),  # it has a stride of 16 by dilation already
     ],
 )
 def test_dilation_keeps_the_cells_of_the_original_map(arch, stride):
+    native, dense = (load_backbone(arch, 'none', s) for s in (None, stride))
+    assert (native.stride, dense.stride) == (16 if arch == FCN else 32, stride)
     image = torch.randint(256, (1, 3, 64, 96), dtype=torch.uint8)
-    expected = load_backbone(arch, 'none')(image)
-    dense = load_backbone(arch, 'none', stride)
-    assert dense.stride == stride
-    found = dense(image)
+    expected, found = native(image), dense(image)
     assert found.shape[2:] == (64 // stride, 96 // stride)
-    step = 32 // stride
+    step = native.stride // stride
     torch.testing.assert_close(
         found[..., ::step, ::step],
         expected,
         rtol=1e-4,
         atol=1e-5 * expected.abs().max().item(),
-    )
-
-
-def test_dilation_of_a_segmentor_that_is_dilated_already():
-    native = load_backbone(FCN, 'none')
-    image = torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8)
-    dense = load_backbone(FCN, 'none', native.stride // 2)
-    torch.testing.assert_close(
-        dense(image)[..., ::2, ::2], native(image), rtol=1e-4, atol=1e-4
     )
 
 
@@ -118,11 +113,11 @@ def test_other_networks_give_maps(arch, stride, channels):
     assert maps.shape == (1, channels, 64 // stride, 128 // stride)
 
 
-def test_a_vit_of_mmpretrain_gives_a_map(tmp_path):
-    path = tmp_path / 'vit.py'
-    path.write_text(VIT)
-    backbone = load_backbone(str(path), 'none')
-    assert backbone(torch.zeros(1, 3, 32, 64)).shape == (1, 192, 2, 4)
+def test_classifiers_of_mmpretrain_give_maps(tmp_path):
+    images = torch.zeros(1, 3, 32, 64)
+    assert load_config(tmp_path, CONVNEXT)(images).shape == (1, 16, 1, 2)
+    backbone = load_config(tmp_path, VIT)
+    assert backbone(images).shape == (1, 192, 2, 4)
     described = backbone.describe()
     assert described['mean'] == [1, 2, 3]
     assert described['channel_order'] == 'BGR'
@@ -130,22 +125,14 @@ def test_a_vit_of_mmpretrain_gives_a_map(tmp_path):
 
 def test_a_network_for_values_that_are_not_normalised(tmp_path):
     """As MMDetection's YOLOX."""
-    path = tmp_path / 'net.py'
-    path.write_text(
+    backbone = load_config(
+        tmp_path,
         "model = dict(backbone=dict(type='ResNet', depth=18),"
-        " data_preprocessor=dict(type='ImgDataPreprocessor'))"
+        " data_preprocessor=dict(type='ImgDataPreprocessor'))",
     )
     image = torch.randint(256, (1, 3, 32, 64), dtype=torch.uint8)
-    backbone = load_backbone(str(path), 'none')
     expected = backbone.net(image.float().flip(1))[0]
     torch.testing.assert_close(backbone(image), expected)
-
-
-def test_a_classifier_of_mmpretrain_does_not_pool_its_map(tmp_path):
-    path = tmp_path / 'convnext.py'
-    path.write_text(CONVNEXT)
-    backbone = load_backbone(str(path), 'none')
-    assert backbone(torch.zeros(1, 3, 32, 64)).shape == (1, 16, 1, 2)
 
 
 def test_random_weights_follow_their_seed():
@@ -183,10 +170,9 @@ def test_what_cannot_be_built_is_explained(arch, stride, words):
 
 
 def test_an_unknown_backbone_of_a_config_is_named(tmp_path):
-    path = tmp_path / 'net.py'
-    path.write_text("model = dict(backbone=dict(type='ResNett', depth=18))")
+    text = "model = dict(backbone=dict(type='ResNett', depth=18))"
     with pytest.raises(Exception, match='ResNett') as caught:
-        load_backbone(str(path), 'none')
+        load_config(tmp_path, text)
     assert explain(caught.value)
 
 

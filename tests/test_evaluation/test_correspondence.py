@@ -68,12 +68,14 @@ def test_identical_crops_are_matched_completely():
     flips = torch.tensor([[False, False], [True, True], [False, True]])
     views[2, 1] = views[2, 1].flip(-1)
     pairs = TensorDataset(views, boxes, flips)
-    found = summarize(match(Colours(), pairs, batch_size=2))
-    assert found['recall_at_1'] == found['recall_within_1_cell'] == 1
-    assert found['cells'] == 2 * 3 * 16
-    assert found['chance_at_1'] == pytest.approx(1 / 16)
-    # Of 4 x 4 cells: 4 corners see 4, 8 edges 6, 4 inner cells 9.
-    assert found['chance_within_1_cell'] == pytest.approx(100 / 16 / 16)
+    assert summarize(match(Colours(), pairs, batch_size=2)) == {
+        'recall_at_1': 1,
+        'recall_within_1_cell': 1,
+        'cells': 2 * 3 * 16,
+        'chance_at_1': pytest.approx(1 / 16),
+        # Of 4 x 4 cells: 4 corners see 4, 8 edges 6, 4 inner cells 9.
+        'chance_within_1_cell': pytest.approx(100 / 16 / 16),
+    }
 
 
 def test_random_features_are_matched_by_chance():

@@ -137,38 +137,27 @@ def test_killed_runs_continue(tmp_path, fake_tools, name):
     assert [a['exit'] for a in run_dir.attempts()] == [None, 0]
 
 
-def test_stopping_ends_the_tool(tmp_path, fake_tools, monkeypatch):
+@pytest.mark.parametrize('is_full', [False, True])
+def test_stopping_ends_the_tool(tmp_path, fake_tools, monkeypatch, is_full):
+    """Also with a disk that does not take the record of it."""
     (tmp_path / 'sleep').touch()
-
-    def interrupt(seconds):
-        if (tmp_path / 'started').exists():
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(launch.time, 'sleep', interrupt)
+    full = Mock(side_effect=UserError('the disk is full'))
     status = status_of(tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        execute(status, Selection(), lambda _: None)
+    with monkeypatch.context() as patch:
+
+        def interrupt(seconds):
+            if (tmp_path / 'started').exists():
+                if is_full:
+                    patch.setattr(RunDir, 'write', full)
+                raise KeyboardInterrupt
+
+        patch.setattr(launch.time, 'sleep', interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            execute(status, Selection(), lambda _: None)
     run_dir = status.run_dir(status.runs[PRETRAINED])
     assert not run_dir.is_running()
-    assert run_dir.attempts()[-1]['error'] == 'it was stopped'
-
-
-def test_a_full_disk_does_not_keep_it_from_stopping(
-    tmp_path, fake_tools, monkeypatch
-):
-    (tmp_path / 'sleep').touch()
-    write, full = RunDir.write, UserError('the disk is full')
-
-    def interrupt(seconds):
-        if (tmp_path / 'started').exists():
-            monkeypatch.setattr(RunDir, 'write', Mock(side_effect=full))
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(launch.time, 'sleep', interrupt)
-    status = status_of(tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        execute(status, Selection(), lambda _: None)
-    monkeypatch.setattr(RunDir, 'write', write)
+    error = run_dir.attempts()[-1]['error']
+    assert error == (None if is_full else 'it was stopped')
     status.forget()
     assert states(status)[PRETRAINED] is State.INTERRUPTED
 

@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
 
 from tests import ROOT
+from tests.commands import wait_until
 from tests.test_reproduction.conftest import FINETUNED, PRETRAINED, plan_dict
 from tests.test_reproduction.test_frozen import knn
 
@@ -65,12 +65,7 @@ def write_plan(folder, data):
 
 
 def command(path):
-    tool = ROOT / 'tools/reproduce.py'
-    return [sys.executable, str(tool), 'run', str(path)]
-
-
-def table(folder):
-    return [*csv.DictReader((folder / 'runs/table.csv').open())]
+    return [sys.executable, ROOT / 'tools/reproduce.py', 'run', path]
 
 
 @pytest.mark.slow
@@ -86,16 +81,14 @@ def test_killed_twice_the_table_is_the_same(tmp_path, data):
         for run, checkpoint in kills:
             process = subprocess.Popen(command(path), start_new_session=True)
             at = folder / 'runs' / run
-            deadline = time.monotonic() + 240
-            while not (at / checkpoint).exists():
-                assert process.poll() is None, 'it ended before it was killed'
-                assert time.monotonic() < deadline
-                time.sleep(0.005)
+            wait_until((at / checkpoint).exists, 240)
+            assert process.poll() is None, 'it ended before it was killed'
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             assert not (at / 'metrics.json').exists()
         subprocess.run(command(path), check=True)
-        numbers.append(table(folder))
+        lines = (folder / 'runs/table.csv').open()
+        numbers.append([*csv.DictReader(lines)])
         for run, _ in kills:
             log = (folder / 'runs' / run / 'log.txt').read_text()
             assert 'resumed' in log
