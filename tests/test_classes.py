@@ -13,25 +13,15 @@ from tests.commands import sentence_of
 from tests.recipes import list_recipes, path_of
 
 FINETUNE = list_recipes('*tion')
-HEADS = dict(
-    bbox_head=('roi_head', 'bbox_head'),
-    mask_head=('roi_head', 'mask_head'),
-    decode_head=('decode_head',),
-    auxiliary_head=('auxiliary_head',),
-)
 COCO = 'detection/mask-rcnn_r50-fpn_2x_coco'
 
 
 def heads(cfg):
     """The heads of a model that tell classes apart."""
-    found = []
-    for keys in HEADS.values():
-        node = cfg.model
-        for key in keys:
-            node = (node or {}).get(key)
-        if node:
-            found.append(node)
-    return found
+    parts = (cfg.model, cfg.model.get('roi_head', {}))
+    names = ('bbox_head', 'mask_head', 'decode_head', 'auxiliary_head')
+    found = [part.get(name) for part in parts for name in names]
+    return [head for head in found if head]
 
 
 def child(tmp_path, text, base=COCO, name='child'):
@@ -197,13 +187,10 @@ def test_one_class_can_be_detected_and_not_segmented():
 
 
 def test_mask_values_of_a_child_config_reach_the_data_sets(tmp_path):
-    base = path_of('segmentation/fcn_r50-d8_custom')
-    path = tmp_path / 'rooms.py'
-    path.write_text(
-        f"_base_ = '{base}'\nclasses = ('a', 'b')\nmask_values = (7, 9)\n"
-    )
+    text = "classes = ('a', 'b')\nmask_values = (7, 9)"
+    path = child(tmp_path, text, 'segmentation/fcn_r50-d8_custom')
     for options, values in (({}, (7, 9)), (dict(mask_values=[1, 2]), (1, 2))):
-        cfg = load_config(str(path), options)
+        cfg = load_config(path, options)
         for loader in (cfg.train_dataloader, cfg.test_dataloader):
             assert loader.dataset.mask_values == values
 

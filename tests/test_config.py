@@ -7,6 +7,7 @@ import pytest
 from pixcon_mm import config
 from pixcon_mm.config import load_config
 from pixcon_mm.errors import UserError
+from reproduction.runs import flatten
 from tests.commands import sentence_of, touch
 
 BASE = """
@@ -88,23 +89,20 @@ def test_places_do_not_share_a_new_value(path):
     assert cfg.model.norm_cfg == cfg.norm_cfg == dict(type='SyncBN')
 
 
-def test_nested_key_alone_leaves_the_variable(path):
-    cfg = load_config(
-        str(path), {'train_dataloader.dataset.data_root': 'new/'}
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('train_dataloader.dataset.data_root', 'new/'),  # not the variable
+        ('param_scheduler.1.end', 200),
+        ('model.head.power', 2),  # a new argument of an object
+    ],
+)
+def test_an_option_changes_its_own_key_alone(path, key, value):
+    before, after = (
+        flatten(load_config(str(path), options).to_dict())
+        for options in (None, {key: value})
     )
-    assert cfg.data_root == 'old/'
-    assert cfg.train_dataloader.extra[0].data_root == 'old/'
-    assert cfg.train_dataloader.dataset.data_root == 'new/'
-
-
-def test_entry_of_a_list(path):
-    cfg = load_config(str(path), {'param_scheduler.1.end': 200})
-    assert cfg.param_scheduler == [dict(end=4), dict(end=200)]
-
-
-def test_new_argument_of_an_object(path):
-    cfg = load_config(str(path), {'model.head.power': 2})
-    assert cfg.model.head == dict(type='Head', channels=8, power=2)
+    assert after == {**before, key: value}
 
 
 def test_new_object_needs_its_type(path):

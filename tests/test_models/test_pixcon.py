@@ -109,7 +109,7 @@ def test_equal_features_show_as_collapse(name):
     ('kwargs', 'message'),
     [
         (dict(loss_lambda=2), 'loss_lambda=2'),
-        (dict(base_momentum=0.99), 'base_momentum'),
+        (dict(base_momentum=0.99), 'base_momentum=0.99 .* 1 - m'),
         (dict(queue_length=4), 'queue_length'),
     ],
 )

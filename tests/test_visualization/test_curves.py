@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.visualization.curves import (
@@ -79,13 +80,23 @@ def test_a_probe_joins_the_record_before_it(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['_trial', '$^$'])
-def test_names_of_runs_are_not_formulas(tmp_path, name, recwarn):
-    """Names that begin with an underscore are shown, too."""
+def test_names_of_runs_are_shown_as_they_are(tmp_path, monkeypatch, name):
+    """Not as formulas, nor left out for an underscore at the beginning."""
+    figures, save = [], Figure.savefig
+    monkeypatch.setattr(
+        Figure,
+        'savefig',
+        lambda f, *a, **k: figures.append(f) or save(f, *a, **k),
+    )
     log(tmp_path / name, '1', range(1, 9), hill)
     run = read_records(tmp_path / name)
     plot_curves({name: run}, tmp_path / 'curve.png')
-    # Matplotlib warns of a legend without entries.
-    assert not [w for w in recwarn if 'legend' in str(w.message)]
+    (figure,) = figures
+    legend = figure.axes[0].get_legend().get_texts()
+    shown = [text.get_text().replace('\\', '') for text in legend]
+    assert [text.split(' (')[0] for text in shown] == [
+        *(f'total, {name}', f'image, {name}')
+    ]
 
 
 @pytest.mark.parametrize('name', ['nothing', '.'])

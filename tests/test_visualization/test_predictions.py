@@ -100,21 +100,22 @@ def coloured(half, color):
     return half[..., channel] - half[..., 2 - channel] > 40
 
 
-@pytest.mark.parametrize('scores', [[0.9, 0.2], [0.1]], ids=['good', 'best'])
+@pytest.mark.parametrize(
+    'scores', [[0.9, 0.2], [0.1], []], ids=['good', 'best', 'nothing']
+)
 def test_boxes_of_truth_and_prediction(tmp_path, scores):
     truth, found = draw(tmp_path, 'mmdet', Finds(scores))
-    for half, color, other in ((truth, RED, BLUE), (found, BLUE, RED)):
+    drawn = [(truth, RED, BLUE)]
+    if scores:
+        drawn.append((found, BLUE, RED))
+    else:
+        assert (found == 90).all()
+    for half, color, other in drawn:
         rows, columns = coloured(half, color).nonzero()
         assert abs(columns.min() - BOX[0]) < 4
         assert abs(columns.max() - BOX[2]) < 4
         assert abs(rows.max() - BOX[3]) < 4
         assert not coloured(half, other).any()
-
-
-def test_nothing_found_leaves_the_image(tmp_path):
-    truth, found = draw(tmp_path, 'mmdet', Finds())
-    assert (found == 90).all()
-    assert coloured(truth, RED).any()
 
 
 def test_labels_of_truth_and_prediction(tmp_path):

@@ -129,11 +129,10 @@ def test_the_repository_has_the_curves_of_the_demo():
         assert len(reference.curves[curve]) >= 3
     # A run of the recipe is in its own band.
     for index in range(len(reference.curves['loss'])):
-        rows = [
-            {'step': step}
-            | {k: v[index, i] for k, v in reference.curves.items()}
-            for i, step in enumerate(reference.steps)
-        ]
+        curves = {k: v[index] for k, v in reference.curves.items()}
+        curves['step'] = reference.steps
+        values = zip(*curves.values(), strict=True)
+        rows = [dict(zip(curves, row, strict=True)) for row in values]
         assert not find_excursions(reference, rows)
 
 
