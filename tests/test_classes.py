@@ -31,7 +31,6 @@ def child(tmp_path, text, base=COCO, name='child'):
 
 
 def check(cfg, names):
-    """All parts have the names."""
     assert cfg.classes == names
     assert {head.num_classes for head in heads(cfg)} == {len(names)}
     infos = [dataset.metainfo for _, dataset in datasets(cfg)]
@@ -75,42 +74,41 @@ def test_values_of_a_child_config_count(tmp_path):
     assert {head.num_classes for head in heads(cfg)} == {2}
 
 
-DISAGREEMENTS = {
-    'box head': (
+DISAGREEMENTS = [
+    (
         {'model.roi_head.bbox_head.num_classes': 2},
         'model.roi_head.bbox_head.num_classes is 2, but the config has 80',
     ),
-    'mask head, with new names': (
+    (
         {'classes': ('a', 'b'), 'model.roi_head.mask_head.num_classes': 3},
         'model.roi_head.mask_head.num_classes is 3, but the config has 2 '
         'class names (a, b)',
     ),
-    'metainfo of all': (
+    (
         {'metainfo.classes': ('a', 'b')},
         'The CocoDataset of train_dataloader has 2 class names (a, b)',
     ),
-    'metainfo of one': (
+    (
         {'val_dataloader.dataset.metainfo.classes': ['a']},
         'The CocoDataset of val_dataloader has 1 class name (a) in its '
         'metainfo, but the config has 80 class names (person, bicycle, car, '
         'motorcycle, ...)',
     ),
-    'palette': (
+    (
         {'test_dataloader.dataset.metainfo.palette': [[0, 0, 0]]},
         'The CocoDataset of test_dataloader has 1 colours',
     ),
-    'evaluator': (
+    (
         {'val_evaluator.ann_file': '/other.json'},
         'val_evaluator reads /other.json, but val_dataloader reads data/coco/',
     ),
-    'no names': ({'classes': [3]}, 'classes = (3,) has no class names'),
-    'a name twice': ({'classes': ('a', 'b', 'a')}, 'a name twice: a.'),
-}
+    ({'classes': [3]}, 'classes = (3,) has no class names'),
+    ({'classes': ('a', 'b', 'a')}, 'a name twice: a.'),
+]
 
 
-@pytest.mark.parametrize('case', DISAGREEMENTS)
-def test_disagreement_is_one_sentence(case):
-    options, words = DISAGREEMENTS[case]
+@pytest.mark.parametrize(('options', 'words'), DISAGREEMENTS)
+def test_disagreement_is_one_sentence(options, words):
     sentence = sentence_of(load_config, path_of(COCO), options)
     assert words in sentence
     assert '\n' not in sentence

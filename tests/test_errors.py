@@ -66,29 +66,23 @@ def build(**cfg):
 @pytest.mark.parametrize(
     ('cfg', 'words'),
     [
-        (
-            dict(type='Plain', width=1, dept=2),
-            "Plain a key 'dept' that it does not take. Did you mean 'depth'?",
-        ),
-        (dict(type=Plain, width=1, zzz=2), "'zzz' that it does not take."),
+        (dict(type='Plain', width=1, dept=2), 'Plain dept depth'),
+        (dict(type=Plain, width=1, zzz=2), 'Plain zzz'),
         # The base class refuses it, but the config names the child.
-        (
-            dict(type='Child', widt=1),
-            "Child a key 'widt' that it does not take. Did you mean 'width'?",
-        ),
-        (
-            dict(type='Child', width=1, color='blue'),
-            "Child a key 'color' that it does not take. "
-            "Did you mean 'colour'?",
-        ),
+        (dict(type='Child', widt=1), 'Child widt width'),
+        (dict(type='Child', width=1, color='blue'), 'Child color colour'),
         (
             dict(type='Holder', inner=dict(type='Plain', wdth=1)),
-            "Plain a key 'wdth' that it does not take. Did you mean 'width'?",
+            'Plain wdth width',
         ),
     ],
 )
 def test_unknown_key(cfg, words):
-    assert build(**cfg).endswith(words)
+    kind, key, *known = words.split()
+    hint = f' Did you mean {known[0]!r}?' if known else ''
+    assert build(**cfg).endswith(
+        f'{kind} a key {key!r} that it does not take.{hint}'
+    )
 
 
 def test_the_search_for_a_class_warns_of_no_registry(log):

@@ -41,6 +41,7 @@ DEFAULTS = {
 }
 # Weights come from PretrainedHook.
 ABSENT = {'init_cfg', 'pretrained'}
+LOADING = {'num_workers'}  # no result depends on it
 SYNC_BN = {'type': 'SyncBN'}
 # Nothing is frozen, every batch norm is trained.
 BACKBONE = {
@@ -52,54 +53,33 @@ BACKBONE = {
 
 
 def steps(*milestones):
-    return {
-        'type': 'MultiStepLR',
-        'by_epoch': False,
-        'milestones': milestones,
-        'gamma': 0.1,
-    }
+    return dict(
+        type='MultiStepLR', by_epoch=False, milestones=milestones, gamma=0.1
+    )
 
 
 def detector(*milestones, warmup=1000):
     """Differences of all detectors: detectron2's schedule."""
+    warming = dict(type='WarmupLR', start_factor=0.001, by_epoch=False)
     return {
         **BACKBONE,
-        'train_dataloader.num_workers': 4,
-        'val_dataloader.num_workers': 4,
-        'custom_hooks': (
-            {'type': 'PreciseBatchNormHook', 'num_batches': 200},
-        ),
-        'optim_wrapper.paramwise_cfg': {'norm_decay_mult': 0.0},
-        'param_scheduler': (
-            {
-                'type': 'WarmupLR',
-                'start_factor': 0.001,
-                'by_epoch': False,
-                'end': warmup,
-            },
-            steps(*milestones),
-        ),
+        'custom_hooks': (dict(type='PreciseBatchNormHook', num_batches=200),),
+        'optim_wrapper.paramwise_cfg': dict(norm_decay_mult=0.0),
+        'param_scheduler': (dict(warming, end=warmup), steps(*milestones)),
     }
 
 
 def by_iterations(length, long, sizes):
     """Differences from files that count epochs and have one image size."""
+    loop = dict(type='IterBasedTrainLoop')
+    scales = tuple((long, short) for short in sizes)
     return {
-        'train_dataloader.sampler': {
-            'type': 'InfiniteSampler',
-            'shuffle': True,
-        },
+        'train_dataloader.sampler': dict(type='InfiniteSampler', shuffle=True),
         'train_dataloader.dataset.filter_cfg.min_size': None,
-        'train_dataloader.dataset.pipeline.2': {
-            'type': 'RandomChoiceResize',
-            'keep_ratio': True,
-            'scales': tuple((long, short) for short in sizes),
-        },
-        'train_cfg': {
-            'type': 'IterBasedTrainLoop',
-            'max_iters': length,
-            'val_interval': length,
-        },
+        'train_dataloader.dataset.pipeline.2': dict(
+            type='RandomChoiceResize', keep_ratio=True, scales=scales
+        ),
+        'train_cfg': dict(loop, max_iters=length, val_interval=length),
     }
 
 
@@ -110,42 +90,39 @@ C4 = {
     'model.data_preprocessor.bgr_to_rgb': True,
     'model.data_preprocessor.pad_size_divisor': 1,
     'model.backbone.style': 'pytorch',
-    'model.roi_head.shared_head': {
-        'type': 'ResLayerExtraNorm',
-        'depth': 50,
-        'stage': 3,
-        'stride': 2,
-        'dilation': 1,
-        'style': 'pytorch',
-        'norm_cfg': SYNC_BN,
-        'norm_eval': False,
-    },
+    'model.roi_head.shared_head': dict(
+        **dict(type='ResLayerExtraNorm', depth=50, stage=3, stride=2),
+        **dict(dilation=1, style='pytorch', norm_cfg=SYNC_BN, norm_eval=False),
+    ),
 }
 FPN = {
     'model.neck.norm_cfg': SYNC_BN,
     'model.train_cfg.rcnn.assigner.match_low_quality': False,
 }
-# What SyncBN and four convolutions change in the heads.
-FPN_4CONV = {
-    **FPN,
-    'model.roi_head.bbox_head.type': 'Shared4Conv1FCBBoxHead',
-    'model.roi_head.bbox_head.conv_out_channels': 256,
-    'model.roi_head.bbox_head.norm_cfg': SYNC_BN,
-    'model.roi_head.mask_head.norm_cfg': SYNC_BN,
-}
 COCO_SIZES = range(640, 801, 32)
+
+
+def fpn_4conv(*milestones, end):
+    """Heads with SyncBN and four convolutions."""
+    return {
+        **detector(*milestones),
+        **FPN,
+        **by_iterations(end, 1333, COCO_SIZES),
+        'model.roi_head.bbox_head.type': 'Shared4Conv1FCBBoxHead',
+        'model.roi_head.bbox_head.conv_out_channels': 256,
+        'model.roi_head.bbox_head.norm_cfg': SYNC_BN,
+        'model.roi_head.mask_head.norm_cfg': SYNC_BN,
+    }
+
+
 DETECTION = {
     'mask-rcnn_r50-fpn_1x_coco': (
         'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
-        detector(60000, 80000)
-        | FPN_4CONV
-        | by_iterations(90000, 1333, COCO_SIZES),
+        fpn_4conv(60000, 80000, end=90000),
     ),
     'mask-rcnn_r50-fpn_2x_coco': (
         'mask_rcnn/mask-rcnn_r50_fpn_2x_coco.py',
-        detector(120000, 160000)
-        | FPN_4CONV
-        | by_iterations(180000, 1333, COCO_SIZES),
+        fpn_4conv(120000, 160000, end=180000),
     ),
     'mask-rcnn_r50-c4_1x_coco': (
         'mask_rcnn/mask-rcnn_r50-caffe-c4_1x_coco.py',
@@ -180,12 +157,12 @@ DETECTION = {
             'model.roi_head.bbox_head.loss_bbox': {'type': 'L1Loss'},
             'val_dataloader.dataset.filter_cfg': None,
             # COCO's metric alone.
-            'val_evaluator': {
-                'type': 'CocoMetric',
-                'ann_file': 'data/cityscapes/annotations/'
+            'val_evaluator': dict(
+                type='CocoMetric',
+                ann_file='data/cityscapes/annotations/'
                 'instancesonly_filtered_gtFine_val.json',
-                'metric': ('bbox', 'segm'),
-            },
+                metric=('bbox', 'segm'),
+            ),
         },
     ),
 }
@@ -207,18 +184,14 @@ FCN_D6 = {
 
 def plain_pipeline(scale, crop_size):
     """Pipeline without photometric distortion and limit of a category."""
+    resize = dict(type='RandomResize', scale=scale, keep_ratio=True)
     return (
-        {'type': 'LoadImageFromFile'},
-        {'type': 'LoadAnnotations'},
-        {
-            'type': 'RandomResize',
-            'scale': scale,
-            'ratio_range': (0.5, 2.0),
-            'keep_ratio': True,
-        },
-        {'type': 'RandomCrop', 'crop_size': crop_size},
-        {'type': 'RandomFlip', 'prob': 0.5},
-        {'type': 'PackSegInputs'},
+        dict(type='LoadImageFromFile'),
+        dict(type='LoadAnnotations'),
+        dict(resize, ratio_range=(0.5, 2.0)),
+        dict(type='RandomCrop', crop_size=crop_size),
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='PackSegInputs'),
     )
 
 
@@ -235,15 +208,14 @@ ZERO_LABEL = {
     'train_dataloader.dataset.pipeline.1.reduce_zero_label': None,
     'val_dataloader.dataset.pipeline.2.reduce_zero_label': None,
 }
-FOUR_WORKERS = {'train_dataloader.num_workers': 4}
 SEGMENTATION = {
     'fcn_r50-d8_40k_cityscapes': (
         'fcn/fcn_r50-d8_4xb2-40k_cityscapes-769x769.py',
-        SEGMENTATION_COMMON | FOUR_WORKERS,
+        SEGMENTATION_COMMON,
     ),
     'fcn_r50-d8_40k_cityscapes-512x1024': (
         'fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py',
-        SEGMENTATION_COMMON | FOUR_WORKERS,
+        SEGMENTATION_COMMON,
     ),
     'fcn_r50-d8_80k_ade20k': (
         'fcn/fcn_r50-d8_4xb4-80k_ade20k-512x512.py',
@@ -261,7 +233,6 @@ SEGMENTATION = {
         'fcn/fcn-d6_r50-d16_4xb2-80k_cityscapes-769x769.py',
         {
             **FCN_D6,
-            **FOUR_WORKERS,
             'train_dataloader.batch_size': 4,
             'train_dataloader.dataset.pipeline': plain_pipeline(
                 (2049, 1025), (769, 769)
@@ -295,7 +266,7 @@ def plain(node):
         return {
             key: plain(value)
             for key, value in node.items()
-            if key not in ABSENT
+            if key not in ABSENT | LOADING
             and (
                 isinstance(value, dict | list) or (key, value) not in DEFAULTS
             )

@@ -1,6 +1,7 @@
 """Odd images are decoded, broken ones never half."""
 
 import io
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -46,9 +47,7 @@ def test_pixels_are_counted_before_decoding(monkeypatch, name):
     assert decode_whole(content, 48 * 64).shape == (48, 64, 3)
     assert Image.MAX_IMAGE_PIXELS == 100
 
-    def decode(*args, **options):
-        raise AssertionError('decoded')
-
+    decode = Mock(side_effect=AssertionError('decoded'))
     monkeypatch.setattr(decoding, '_decode_with_opencv', decode)
     monkeypatch.setattr(decoding, '_to_bgr', decode)
     monkeypatch.setattr(decoding.simplejpeg, 'decode_jpeg', decode)

@@ -78,16 +78,19 @@ def test_each_class_needs_one_value(folder, values):
         masks(folder, mask_values=values)
 
 
-def test_a_mask_belongs_to_one_image(folder):
-    (folder / 'images/a.png').touch()
-    with pytest.raises(UserError, match=r'a\.(jpg|png) and a\.(jpg|png)'):
-        masks(folder)
-
-
-def test_a_list_of_images_is_not_ignored(folder):
-    touch(folder, 'train.txt')
-    with pytest.raises(UserError, match=r"train.txt lists: .*'BaseSegDat"):
-        masks(folder, ann_file='train.txt')
+@pytest.mark.parametrize(
+    ('file', 'options', 'words'),
+    [
+        # A mask belongs to one image.
+        ('images/a.png', {}, r'a\.(jpg|png) and a\.(jpg|png)'),
+        # A list of images is not ignored.
+        ('x.txt', dict(ann_file='x.txt'), "x.txt lists: .*'BaseSegDat"),
+    ],
+)
+def test_folders_that_cannot_be_used(folder, file, options, words):
+    touch(folder, file)
+    with pytest.raises(UserError, match=words):
+        masks(folder, **options)
 
 
 def test_a_folder_without_images(tmp_path):

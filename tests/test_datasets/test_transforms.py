@@ -20,6 +20,12 @@ from pixcon_mm.models.geometry import Geometry, cell_centers, overlap_boxes
 from tests.test_datasets.pictures import picture
 
 
+def shared(pairs):
+    """What pairs of crops share, as boxes in both views."""
+    crops = torch.tensor(pairs, dtype=torch.float32)
+    return overlap_boxes(Geometry(crops, torch.zeros(len(pairs), 2).bool()))
+
+
 def bgr(seed=0, width=64, height=48):
     return np.asarray(picture(seed, width, height))[..., ::-1].copy()
 
@@ -64,8 +70,8 @@ def describe(pairs, width, height):
     """Mean and spread of what a pair of crops is made of."""
     crops = torch.tensor(pairs, dtype=torch.float32)
     size = crops[..., 2:] - crops[..., :2]
-    shared = overlap_boxes(Geometry(crops, torch.zeros(len(pairs), 2).bool()))
-    sides = shared[..., 2:] - shared[..., :2]
+    boxes = shared(pairs)
+    sides = boxes[..., 2:] - boxes[..., :2]
     features = torch.cat(
         [
             size.prod(-1) / (width * height),
@@ -116,9 +122,8 @@ def test_crops_keep_their_promises(min_overlap):
             # Rounding moves each side by half a pixel at most.
             assert 0.07 < (x2 - x1) * (y2 - y1) / 60000 <= 1
             assert 0.72 < (x2 - x1) / (y2 - y1) < 1.38
-        crops = torch.tensor([pair], dtype=torch.float32)
-        shared = overlap_boxes(Geometry(crops, torch.zeros(1, 2).bool()))[0, 1]
-        assert (shared[2:] - shared[:2]).prod() > min_overlap * 0.95
+        box = shared([pair])[0, 1]
+        assert (box[2:] - box[:2]).prod() > min_overlap * 0.95
 
 
 def never_fits(**options):
@@ -138,8 +143,8 @@ def test_center_fallback_is_the_central_crop_twice(size, central):
     assert np.array_equal(*results['img'])
     for flips in ([False, False], [True, False], [False, True], [True] * 2):
         boxes = torch.from_numpy(results['crop_boxes'])
-        shared = overlap_boxes(Geometry(boxes, torch.tensor(flips)))
-        assert shared.tolist() == [[0, 0, 1, 1]] * 2
+        overlap = overlap_boxes(Geometry(boxes, torch.tensor(flips)))
+        assert overlap.tolist() == [[0, 0, 1, 1]] * 2
 
 
 def test_skip_returns_none():
@@ -148,11 +153,8 @@ def test_skip_returns_none():
 
 def test_without_overlap_condition_every_pair_counts():
     crop = TwoViewRandomResizedCrop(min_overlap=0.0, area_range=(0.01, 0.05))
-    crops = torch.tensor(
-        [crop.sample_boxes(100, 100) for _ in range(200)], dtype=torch.float32
-    )
-    shared = overlap_boxes(Geometry(crops, torch.zeros(200, 2).bool()))
-    assert (shared.amax((1, 2)) == 0).any()
+    boxes = shared([crop.sample_boxes(100, 100) for _ in range(200)])
+    assert (boxes.amax((1, 2)) == 0).any()
 
 
 @pytest.mark.parametrize('size', [(1, 1), (2, 3), (3, 1)])

@@ -1,6 +1,6 @@
 """Tests of clusters as segments, against known answers."""
 
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -12,7 +12,6 @@ from pixcon_mm.evaluation.clustering import (
     count_pairs,
     fit_pca,
     match_by_iou,
-    merge_by_precision,
     project,
 )
 from pixcon_mm.evaluation.dense_data import DenseData
@@ -32,27 +31,18 @@ def test_assignment_is_the_best_of_all():
     assert found == pytest.approx(max(every))
 
 
-def test_clusters_share_classes_by_precision():
-    counts = torch.tensor([[9, 1, 0], [2, 8, 0], [1, 2, 0], [0, 0, 4]])
-    confusion = merge_by_precision(counts)
-    assert confusion.tolist() == [[9, 3, 0], [1, 10, 0], [0, 0, 4]]
-
-
 @pytest.mark.parametrize(('height', 'width'), [(12, 10), (11, 13), (2, 4)])
 def test_counts_equal_a_loop_over_pixels(height, width):
     ids = torch.randint(4, (2, 3, 5))
     masks = torch.randint(3, (2, height, width)).to(torch.uint8)
     masks[0, 0] = IGNORE
     expected = torch.zeros(4, 3).long()
-    for image in range(2):
-        for y in range(height):
-            for x in range(width):
-                # The cell that contains the pixel's centre.
-                row = int((y + 0.5) / height * 3)
-                column = int((x + 0.5) / width * 5)
-                label = masks[image, y, x].item()
-                if label != IGNORE:
-                    expected[ids[image, row, column], label] += 1
+    for image, y, x in product(range(2), range(height), range(width)):
+        # The cell that contains the pixel's centre.
+        cell = int((y + 0.5) / height * 3), int((x + 0.5) / width * 5)
+        label = masks[image, y, x].item()
+        if label != IGNORE:
+            expected[ids[(image, *cell)], label] += 1
     assert torch.equal(count_pairs(ids, masks, 4, 3), expected)
 
 

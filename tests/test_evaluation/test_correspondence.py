@@ -1,5 +1,7 @@
 """Tests of correspondence by known geometry."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -30,19 +32,16 @@ def slow_targets(geometry, grid):
     found = {}
     for b, (boxes, flips) in enumerate(zip(*geometry, strict=True)):
         (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = boxes.tolist()
-        for y in range(rows):
-            for x in range(columns):
-                across = (x + 0.5) / columns
-                across = 1 - across if flips[0] else across
-                px = ax1 + across * (ax2 - ax1)
-                py = ay1 + (y + 0.5) / rows * (ay2 - ay1)
-                u, v = (px - bx1) / (bx2 - bx1), (py - by1) / (by2 - by1)
-                if 0 < u < 1 and 0 < v < 1:
-                    u = 1 - u if flips[1] else u
-                    found[b, y * columns + x] = (
-                        int(v * rows),
-                        int(u * columns),
-                    )
+        for y, x in product(range(rows), range(columns)):
+            across = (x + 0.5) / columns
+            across = 1 - across if flips[0] else across
+            px = ax1 + across * (ax2 - ax1)
+            py = ay1 + (y + 0.5) / rows * (ay2 - ay1)
+            u, v = (px - bx1) / (bx2 - bx1), (py - by1) / (by2 - by1)
+            if 0 < u < 1 and 0 < v < 1:
+                u = 1 - u if flips[1] else u
+                target = int(v * rows), int(u * columns)
+                found[b, y * columns + x] = target
     return found
 
 

@@ -1,7 +1,6 @@
 """Small labelled trees whose classes show as colours."""
 
 import json
-import shutil
 
 import numpy as np
 from PIL import Image
@@ -21,91 +20,92 @@ def scene(rng, height=64, width=96):
     return Image.fromarray((colours + noise).astype(np.uint8)), mask
 
 
-def names(split, count):
-    return [f'{split}{i}' for i in range(count)]
-
-
 def save(image, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, quality=95)
 
 
-def make_voc(root, train=4, val=2):
+def scenes(splits, train, val):
+    """Yield split, name, image and mask of each scene."""
     rng = np.random.default_rng(0)
-    for split, count in dict(train=train, val=val).items():
-        path = root / f'ImageSets/Segmentation/{split}.txt'
+    for split, count in zip(splits, (train, val), strict=True):
+        for number in range(count):
+            yield split, f'{split}{number}', *scene(rng)
+
+
+def make_voc(root, train=4, val=2):
+    lists = dict(train=[], val=[])
+    for split, name, image, mask in scenes(lists, train, val):
+        lists[split].append(name)
+        save(image, root / f'JPEGImages/{name}.jpg')
+        mask[:2] = 255
+        picture = Image.fromarray(mask)
+        picture.putpalette([*range(256)] * 3)
+        save(picture, root / f'SegmentationClass/{name}.png')
+        note = root / f'Annotations/{name}.xml'
+        note.parent.mkdir(exist_ok=True)
+        note.write_text(voc_xml(voc_object('cat', (1, 1, 32, 32))))
+    for file, split in {
+        'Segmentation/train.txt': 'train',
+        'Segmentation/trainaug.txt': 'train',
+        'Segmentation/val.txt': 'val',
+        'Main/trainval.txt': 'train',
+    }.items():
+        path = root / 'ImageSets' / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text('\n'.join(names(split, count)))
-        for name in names(split, count):
-            image, mask = scene(rng)
-            save(image, root / f'JPEGImages/{name}.jpg')
-            mask[:2] = 255
-            picture = Image.fromarray(mask)
-            picture.putpalette([*range(256)] * 3)
-            save(picture, root / f'SegmentationClass/{name}.png')
-            note = root / f'Annotations/{name}.xml'
-            note.parent.mkdir(exist_ok=True)
-            note.write_text(voc_xml(voc_object('cat', (1, 1, 32, 32))))
-    lists = root / 'ImageSets'
-    shutil.copy(
-        lists / 'Segmentation/train.txt', lists / 'Segmentation/trainaug.txt'
-    )
-    (lists / 'Main').mkdir()
-    shutil.copy(lists / 'Segmentation/train.txt', lists / 'Main/trainval.txt')
+        path.write_text('\n'.join(lists[split]))
     return root
 
 
 def make_cityscapes(root, train=4, val=2):
-    rng = np.random.default_rng(0)
-    for split, count in dict(train=train, val=val).items():
-        for name in names(split, count):
-            image, mask = scene(rng)
-            place = f'{split}/a/{name}'
-            save(image, root / f'leftImg8bit/{place}_leftImg8bit.png')
-            labels = root / f'gtFine/{place}_gtFine_labelTrainIds.png'
-            save(Image.fromarray(mask), labels)
+    for split, name, image, mask in scenes(('train', 'val'), train, val):
+        place = f'{split}/a/{name}'
+        save(image, root / f'leftImg8bit/{place}_leftImg8bit.png')
+        labels = root / f'gtFine/{place}_gtFine_labelTrainIds.png'
+        save(Image.fromarray(mask), labels)
     return root
 
 
 def make_ade20k(root, train=4, val=2):
-    rng = np.random.default_rng(0)
-    for split, count in dict(training=train, validation=val).items():
-        for name in names(split, count):
-            image, mask = scene(rng)
-            save(image, root / f'images/{split}/{name}.jpg')
-            mask += 1  # 0 is "other"
-            mask[:2] = 0
-            labels = root / f'annotations/{split}/{name}.png'
-            save(Image.fromarray(mask), labels)
+    folders = ('training', 'validation')
+    for split, name, image, mask in scenes(folders, train, val):
+        save(image, root / f'images/{split}/{name}.jpg')
+        mask += 1  # 0 is "other"
+        mask[:2] = 0
+        save(Image.fromarray(mask), root / f'annotations/{split}/{name}.png')
     return root
 
 
 def make_coco_panoptic(root, train=4, val=2):
-    rng = np.random.default_rng(0)
     categories = [
         dict(id=i, name=name)
         for i, name in ((1, 'person'), (7, 'train'), (200, 'rug'))
     ]
-    for split, count in dict(train=train, val=val).items():
-        images, annotations = [], []
-        for number, name in enumerate(names(split, count)):
-            image, mask = scene(rng)
-            save(image, root / f'{split}2017/{name}.jpg')
-            images.append(dict(id=number, file_name=f'{name}.jpg'))
-            ids = np.array([70000, 300, 5])[mask]
-            ids[:2] = 0  # of no segment
-            rgb = np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1)
-            folder = root / f'annotations/panoptic_{split}2017'
-            save(Image.fromarray(rgb.astype(np.uint8)), folder / f'{name}.png')
-            segments = [
-                dict(id=i, category_id=c)
-                for i, c in ((70000, 1), (300, 7), (5, 200))
-            ]
-            note = dict(image_id=number, file_name=f'{name}.png')
-            annotations.append(dict(note, segments_info=segments))
-        content = dict(images=images, annotations=annotations)
+    # Ids of segments, of which the classes are.
+    segments = [
+        dict(id=i, category_id=c) for i, c in ((70000, 1), (300, 7), (5, 200))
+    ]
+    contents = {
+        split: dict(images=[], annotations=[], categories=categories)
+        for split in ('train', 'val')
+    }
+    for split, name, image, mask in scenes(contents, train, val):
+        save(image, root / f'{split}2017/{name}.jpg')
+        ids = np.array([segment['id'] for segment in segments])[mask]
+        ids[:2] = 0  # of no segment
+        rgb = np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1)
+        folder = root / f'annotations/panoptic_{split}2017'
+        save(Image.fromarray(rgb.astype(np.uint8)), folder / f'{name}.png')
+        images, notes = (
+            contents[split]['images'],
+            contents[split]['annotations'],
+        )
+        note = dict(image_id=len(images), file_name=f'{name}.png')
+        images.append(dict(id=len(images), file_name=f'{name}.jpg'))
+        notes.append(dict(note, segments_info=segments))
+    for split, content in contents.items():
         path = root / f'annotations/panoptic_{split}2017.json'
-        path.write_text(json.dumps(dict(content, categories=categories)))
+        path.write_text(json.dumps(content))
     return root
 
 

@@ -81,13 +81,10 @@ def test_no_boxes(offset, device):
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize('offset', [0, 1])
 def test_half_precision_boxes_are_compared_in_single(dtype, offset, device):
-    boxes = some_boxes(80).to(device, dtype)
-    scores = torch.rand(80).to(device)
-    expected = slow_nms(boxes, scores, 0.5, offset)
-    assert nms(boxes, scores, 0.5, offset).tolist() == expected
-    scores = scores.to(dtype)
-    expected = slow_nms(boxes, scores, 0.5, offset)
-    assert nms(boxes, scores, 0.5, offset).tolist() == expected
+    boxes, rand = some_boxes(80).to(device, dtype), torch.rand(80).to(device)
+    for scores in (rand, rand.to(dtype)):
+        expected = slow_nms(boxes, scores, 0.5, offset)
+        assert nms(boxes, scores, 0.5, offset).tolist() == expected
 
 
 def test_offset_is_added_in_single_precision():

@@ -2,6 +2,7 @@
 
 import math
 import types
+from itertools import product
 
 import mmcv.ops
 import pytest
@@ -22,27 +23,24 @@ def neighbours(position, length):
     return [(low, low + 1 - position), (low + 1, position - low)]
 
 
-def slow_weights(rois, scale, ratio, aligned, size=SIZE):
+def slow_weights(rois, scale, ratio, aligned):
     """Return how much each cell counts in each bin, as a dense matrix."""
-    weights = torch.zeros(len(rois), *size, HEIGHT, WIDTH).double()
+    weights = torch.zeros(len(rois), *SIZE, HEIGHT, WIDTH).double()
     for r, (_, *corners) in enumerate(rois.tolist()):
         x1, y1, x2, y2 = (c * scale - 0.5 * aligned for c in corners)
         sides = [y2 - y1, x2 - x1]
         if not aligned:
             sides = [max(side, 1) for side in sides]
-        steps = [side / bins for side, bins in zip(sides, size, strict=True)]
+        steps = [side / bins for side, bins in zip(sides, SIZE, strict=True)]
         counts = [ratio or math.ceil(step) for step in steps]
-        for i in range(size[0]):
-            for j in range(size[1]):
-                for a in range(counts[0]):
-                    for b in range(counts[1]):
-                        y = y1 + (i + (a + 0.5) / counts[0]) * steps[0]
-                        x = x1 + (j + (b + 0.5) / counts[1]) * steps[1]
-                        for v, share_v in neighbours(y, HEIGHT):
-                            for u, share_u in neighbours(x, WIDTH):
-                                weights[r, i, j, v, u] += (
-                                    share_v * share_u / math.prod(counts)
-                                )
+        for i, j, a, b in product(*map(range, (*SIZE, *counts))):
+            y = y1 + (i + (a + 0.5) / counts[0]) * steps[0]
+            x = x1 + (j + (b + 0.5) / counts[1]) * steps[1]
+            for (v, share_v), (u, share_u) in product(
+                neighbours(y, HEIGHT), neighbours(x, WIDTH)
+            ):
+                share = share_v * share_u / math.prod(counts)
+                weights[r, i, j, v, u] += share
     return weights
 
 

@@ -13,6 +13,8 @@ import torch
 from pixcon_mm.errors import UserError, explain
 from tests import ROOT, commands
 
+MAP_AND_ROI = torch.rand(1, 2, 3, 3), torch.zeros(1, 5)
+
 
 def run(script, cwd=ROOT):
     """Run code in a fresh Python, which must print its result alone."""
@@ -29,17 +31,10 @@ def boxes(count=4):
     ('name', 'call'),
     [
         ('softnms', lambda: mmcv.ops.soft_nms(boxes(), torch.rand(4))),
-        (
-            'roi_pool_forward',
-            lambda: mmcv.ops.roi_pool(
-                torch.rand(1, 2, 3, 3), torch.zeros(1, 5), 2
-            ),
-        ),
+        ('roi_pool_forward', lambda: mmcv.ops.roi_pool(*MAP_AND_ROI, 2)),
         (
             "pool_mode='max'",
-            lambda: mmcv.ops.RoIAlign(2, pool_mode='max')(
-                torch.rand(1, 2, 3, 3), torch.zeros(1, 5)
-            ),
+            lambda: mmcv.ops.RoIAlign(2, pool_mode='max')(*MAP_AND_ROI),
         ),
     ],
 )

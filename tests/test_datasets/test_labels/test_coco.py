@@ -72,7 +72,6 @@ def open_set(folder, classes=NAMES, **options):
 
 @pytest.fixture
 def check(tmp_path, sentences):
-    """Write a file and check it."""
     (tmp_path / 'images').mkdir()
     for i in range(1, 4):
         Image.new('L', (WIDTH, HEIGHT)).save(tmp_path / f'images/{i}.png')

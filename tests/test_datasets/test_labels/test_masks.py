@@ -31,7 +31,6 @@ def check_set(tmp_path, sentences):
 
 @pytest.fixture
 def check(tmp_path, check_set):
-    """Write images and masks, and check them."""
 
     def _check(masks, suffix='.png', **options):
         for folder in ('images', 'masks'):
