@@ -23,7 +23,6 @@ PYTHON_312 = (
 
 
 def requirements(name):
-    """Read a file of requirements."""
     lines = (ROOT / f'requirements/{name}.txt').read_text().splitlines()
     return [Requirement(x) for x in lines if x and not x.startswith('#')]
 
@@ -102,42 +101,34 @@ def test_wheel_pretrains_on_a_folder_of_images(installed, tmp_path, is_script):
     assert (tmp_path / 'work_dirs/pixcon_r18_demo/epoch_1.pth').exists()
 
 
-def install(tmp_path, **environment):
-    """Run the installer with nothing on PATH but fakes and the basics."""
-    for name in ('bash', 'dirname', 'env', 'rm'):
-        (tmp_path / name).symlink_to(shutil.which(name))
-    return run(
-        *(tmp_path / 'bash', ROOT / 'tools/install.sh', tmp_path / 'a venv'),
-        **{'PATH': str(tmp_path), 'PYTHON': '', **environment},
-    )
-
-
 @pytest.mark.parametrize(
-    ('python3', 'python_311', 'message'),
+    ('python3', 'python_311', 'named', 'message'),
     [
         # A shim of a version manager stands on PATH, and fails.
-        ('exit 127', 'exit 1', 'no Python 3.10, 3.11 or 3.12 on PATH'),
-        ('exit 127', f'{PYTHON_312}; exit 1', 'python3.11 cannot create'),
+        ('exit 127', 'exit 1', '', 'no Python 3.10, 3.11 or 3.12 on PATH'),
+        ('exit 127', f'{PYTHON_312}; exit 1', '', 'python3.11 cannot create'),
         (
             f'{PYTHON_312}; echo ensurepip is not available; exit 1',
             'exit 0',
+            '',
             "'apt-get update && apt-get install -y python3.12-venv'",
         ),
+        # No other is taken than the named one.
+        (PYTHON_312, 'exit 0', 'false', 'PYTHON=false is not a working'),
     ],
 )
-def test_failure_is_explained(tmp_path, python3, python_311, message):
+def test_failure_is_explained(tmp_path, python3, python_311, named, message):
     executable(tmp_path / 'python3', BASH + python3)
     executable(tmp_path / 'python3.11', BASH + python_311)
-    result = install(tmp_path)
+    # Nothing is on PATH but these and the basics.
+    for name in ('bash', 'dirname', 'env', 'rm'):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    result = run(
+        *(tmp_path / 'bash', ROOT / 'tools/install.sh', tmp_path / 'a venv'),
+        **dict(PATH=str(tmp_path), PYTHON=named),
+    )
     assert result.returncode == 1
     assert message in result.stderr
-
-
-def test_no_other_python_than_the_named_one_is_taken(tmp_path):
-    executable(tmp_path / 'python3', BASH + PYTHON_312)
-    result = install(tmp_path, PYTHON='false')
-    assert result.returncode == 1
-    assert 'PYTHON=false is not a working Python 3.10' in result.stderr
 
 
 @pytest.mark.parametrize('packages', ['current', 'original'])

@@ -20,7 +20,6 @@ def python(name, code, limit=60, collect=None):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Run some steps as part b; returns the record and the report."""
 
     def _run(*steps):
         parts = dict(module.PARTS, b=lambda args, scratch: list(steps))
@@ -28,23 +27,22 @@ def run(tmp_path, monkeypatch):
         monkeypatch.setattr(module, 'PATIENCE', 1)
         main(['gpu', '--small', '--out', str(tmp_path), '--part', 'b'])
 
-    def record():
-        report = (tmp_path / 'report.md').read_text()
-        return json.loads((tmp_path / 'b.json').read_text()), report
-
-    return _run, record
+    return _run
 
 
-def test_goes_on_after_failures_and_shows_them(run):
-    go, record = run
+def steps_of(folder, part='b'):
+    return json.loads((folder / f'{part}.json').read_text())['steps']
+
+
+def test_goes_on_after_failures_and_shows_them(run, tmp_path):
     with pytest.raises(UserError, match='3 steps .* b breaks, b hangs, b '):
-        go(
+        run(
             python('breaks', 'print("so far"); 1 / 0'),
             python('hangs', 'import time; print("here"); time.sleep(60)', 5),
             python('empty', '', collect=lambda: json.loads('')),
             python('works', '', collect=lambda: dict(settings={})),
         )
-    steps = record()[0]['steps']
+    steps = steps_of(tmp_path)
     assert [s['status'].split()[0] for s in steps] == [
         *('failed', 'stopped', 'failed', 'ok')
     ]
@@ -53,30 +51,26 @@ def test_goes_on_after_failures_and_shows_them(run):
     assert steps[1]['tail'] == ['here']
     assert steps[1]['seconds'] < 20
     assert steps[2]['error'].startswith('no figures')
-    assert 'ZeroDivisionError' in record()[1]
+    assert 'ZeroDivisionError' in (tmp_path / 'report.md').read_text()
 
 
 def test_writes_after_every_step(run, tmp_path):
-    go, record = run
     copy = f'import shutil; shutil.copy({str(tmp_path / "b.json")!r}, '
-    go(
+    run(
         python('first', ''),
         python('second', f'{copy}{str(tmp_path / "then.json")!r})'),
     )
-    then = json.loads((tmp_path / 'then.json').read_text())
-    assert [step['name'] for step in then['steps']] == ['first']
-    assert [step['name'] for step in record()[0]['steps']] == [
-        'first',
-        'second',
-    ]
+    then, names = json.loads((tmp_path / 'then.json').read_text()), []
+    for steps in (then['steps'], steps_of(tmp_path)):
+        names.append([step['name'] for step in steps])
+    assert names == [['first'], ['first', 'second']]
 
 
-def test_a_part_without_time_says_so(run, monkeypatch):
-    go, record = run
+def test_a_part_without_time_says_so(run, monkeypatch, tmp_path):
     monkeypatch.setattr(module, 'LEAST', 1e6)
     with pytest.raises(UserError, match='no time left: b late'):
-        go(python('late', ''))
-    assert 'no time left' in record()[1]
+        run(python('late', ''))
+    assert 'no time left' in (tmp_path / 'report.md').read_text()
 
 
 def test_without_a_gpu_it_is_refused(tmp_path, monkeypatch):
@@ -184,7 +178,7 @@ def assert_ratios_are_those_of_the_times(figures):
 @pytest.mark.parametrize('part', 'abc')
 def test_parts_in_small(part, tmp_path):
     main(['gpu', '--small', '--out', str(tmp_path), '--part', part])
-    steps = json.loads((tmp_path / f'{part}.json').read_text())['steps']
+    steps = steps_of(tmp_path, part)
     assert {step['status'] for step in steps} == {'ok'}
     if part == 'b':
         assert_ratios_are_those_of_the_times(steps[0]['figures'])

@@ -30,11 +30,6 @@ def build():
     return tiny.build(**MODEL)
 
 
-def sgd_of(model, **options):
-    trained = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.SGD(trained, **SGD, **options)
-
-
 def wrapper(device, optimizer, dtype=torch.float16, **options):
     """The wrapper that a run gets on this device."""
     if device == 'cpu':
@@ -47,7 +42,7 @@ def exactly():
     """The model after the steps in float64, without any wrapper."""
     model = build().double()
     model.data_preprocessor.double()
-    sgd = sgd_of(model)
+    sgd = tiny.sgd(model, **SGD)
     for step, batch in enumerate(batches()):
         data = model.data_preprocessor(batch, True)
         data['inputs'] = [view.double() for view in data['inputs']]
@@ -70,7 +65,10 @@ def exactly():
 def test_accumulated_steps(device, dtype):
     model, start = build().to(device), build()
     wrap = wrapper(
-        device, sgd_of(model, fused=True), dtype, accumulative_counts=COUNTS
+        device,
+        tiny.sgd(model, fused=True, **SGD),
+        dtype,
+        accumulative_counts=COUNTS,
     )
     wrap.initialize_count_status(model, 0, STEPS * COUNTS)
     for step, batch in enumerate(batches()):
@@ -99,7 +97,7 @@ def test_accumulated_steps(device, dtype):
 @pytest.mark.gpu
 def test_a_step_that_overflows_is_skipped_and_the_scale_is_halved():
     model = build().cuda()
-    sgd, scale = sgd_of(model, fused=True), dict(init_scale=2.0**40)
+    sgd, scale = tiny.sgd(model, fused=True, **SGD), dict(init_scale=2.0**40)
     zero_momentum(sgd)
     wrap = wrapper('cuda', sgd, loss_scale=scale)
     before = [p.detach().clone() for p in model.backbone.parameters()]

@@ -36,8 +36,7 @@ def fast(backend, sgd=None, **options):
     def make(cfg):
         cfg['head']['loss']['backend'] = backend
         model = MODELS.build(dict(cfg, **options))
-        params = [p for p in model.parameters() if p.requires_grad]
-        return model, torch.optim.SGD(params, **SGD, **(sgd or {}))
+        return model, tiny.sgd(model, **SGD, **(sgd or {}))
 
     return make
 

@@ -142,8 +142,7 @@ def test_a_step_never_waits_on_cuda(variant):
     model = tiny.build(queue_len=6, **VARIANTS[variant]).cuda()
     model.data_preprocessor._non_blocking = True
     data = tree_map(Tensor.pin_memory, tiny.batch())
-    trained = [p for p in model.parameters() if p.requires_grad]
-    sgd = torch.optim.SGD(trained, lr=0.1, momentum=0.9)
+    sgd = tiny.sgd(model, lr=0.1, momentum=0.9)
     for mode in ('default', 'error'):  # the first step may wait
         torch.cuda.set_sync_debug_mode(mode)
         try:

@@ -6,6 +6,7 @@ cells; it shares with the package only the layers' weights.
 
 import copy
 import math
+from itertools import product
 
 import pytest
 import torch
@@ -15,7 +16,6 @@ from pixcon_mm.models.pixcon import pick_view_to_enqueue
 from tests.test_models import tiny
 
 TAU, LAMBDA, POWER = 0.2, 0.5, 2
-LR, MOMENTUM, DECAY = 0.4, 0.9, 1e-4
 
 
 def unit(vector):
@@ -54,14 +54,12 @@ def inside(boxes, flips, view, grid):
     """Cells of a view whose centre lies in the other view's crop."""
     (x1, y1, x2, y2), other = boxes[view], boxes[1 - view]
     mask = []
-    for y in range(grid):
-        for x in range(grid):
-            column = grid - 1 - x if flips[view] else x
-            px = x1 + (column + 0.5) / grid * (x2 - x1)
-            py = y1 + (y + 0.5) / grid * (y2 - y1)
-            mask.append(
-                bool(other[0] <= px < other[2] and other[1] <= py < other[3])
-            )
+    for y, x in product(range(grid), range(grid)):
+        column = grid - 1 - x if flips[view] else x
+        px = x1 + (column + 0.5) / grid * (x2 - x1)
+        py = y1 + (y + 0.5) / grid * (y2 - y1)
+        is_across = other[0] <= px < other[2]
+        mask.append(is_across and other[1] <= py < other[3])
     return mask
 
 
@@ -174,12 +172,7 @@ def test_one_step_equals_the_naive_implementation(seed):
             msg=lambda m, name=name: f'{name}: {m}',
         )
 
-    optimizer = torch.optim.SGD(
-        [p for p in model.parameters() if p.requires_grad],
-        lr=LR,
-        momentum=MOMENTUM,
-        weight_decay=DECAY,
-    )
+    optimizer = tiny.sgd(model, lr=0.4, momentum=0.9, weight_decay=1e-4)
     old_keys = {n: p.clone() for n, p in model.key_encoder.named_parameters()}
     rings = [
         q.features.clone() for q in (model.image_queue, model.dense_queue)

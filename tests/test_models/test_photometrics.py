@@ -166,8 +166,6 @@ def test_distribution_is_that_of_the_loaders_transforms(view, device):
 
 def test_a_larger_batch_needs_no_more_operations():
     class Count(TorchDispatchMode):
-        """Operations that are run in here."""
-
         operations = 0
 
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):

@@ -69,8 +69,7 @@ def test_accumulation_equals_one_large_enqueue():
 @pytest.mark.parametrize('has_hook', [True, False])
 def test_a_missing_hook_is_found_at_the_second_step(has_hook, accumulate):
     model = tiny.build()
-    trained = [p for p in model.parameters() if p.requires_grad]
-    sgd = torch.optim.SGD(trained, lr=0.1, fused=True)
+    sgd = tiny.sgd(model, lr=0.1, fused=True)
     for _ in range(accumulate):
         sum(losses(model).values()).backward()
     sgd.step()

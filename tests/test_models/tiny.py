@@ -69,6 +69,11 @@ def build(**kwargs) -> torch.nn.Module:
     return model.train()
 
 
+def sgd(model: torch.nn.Module, **options) -> torch.optim.SGD:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.SGD(trained, **options)
+
+
 def disturb(module: torch.nn.Module, scale: float = 0.05) -> torch.nn.Module:
     """Add noise to all weights and statistics, so that a copy differs."""
     with torch.no_grad():

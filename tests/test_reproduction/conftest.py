@@ -8,7 +8,7 @@ import yaml
 
 from reproduction import execute, launch
 from reproduction.plan import read_plan
-from reproduction.status import PlanStatus
+from reproduction.status import PlanStatus, Status
 from tests import ROOT
 
 PRETRAINED = 'pretrain/sr-toy-seed0'
@@ -87,7 +87,6 @@ def plan_dict(folder: Path, **changes) -> dict:
 
 
 def segmentation(**changes) -> dict:
-    """Return the benchmark of the plan."""
     benchmark = dict(
         title='Segmentation',
         protocol='a protocol',
@@ -115,6 +114,10 @@ def write_plan(folder: Path, **changes) -> Path:
 
 def status_of(folder: Path, **changes) -> PlanStatus:
     return PlanStatus(read_plan(write_plan(folder, **changes)))
+
+
+def own(status: PlanStatus, name: str) -> Status:
+    return status.status(status.runs[name])
 
 
 def metrics_of(status: PlanStatus, name: str) -> dict:

@@ -32,29 +32,29 @@ def coco(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('remove', 'add', 'sentence'),
+    ('removed', 'added', 'sentence'),
     [
-        ([], [], 'complete: 7 files'),
+        ('', '', 'complete: 7 files'),
         # Other files do not count.
         (
-            [],
-            ['train2017/._0.jpg', 'train2017/d/9.jpg', 'train2017/d.jpg/x'],
+            '',
+            'train2017/._0.jpg train2017/d/9.jpg train2017/d.jpg/x',
             'complete: 7 files',
         ),
-        ([], ['val2017/7.jpg'], 'complete: val2017/*.jpg has 3 of 2 files'),
+        ('', 'val2017/7.jpg', 'complete: val2017/*.jpg has 3 of 2 files'),
         (
-            ['annotations/val.json', 'train2017/1.jpg'],
-            [],
+            'annotations/val.json train2017/1.jpg',
+            '',
             'incomplete: train2017/*.jpg has 2 of 3 files; '
             'annotations/val.json has 0 of 1 files',
         ),
     ],
 )
-def test_sentences(coco, remove, add, sentence):
+def test_sentences(coco, removed, added, sentence):
     root, files = coco
-    for name in remove:
+    for name in removed.split():
         (root / name).unlink()
-    touch(root, *add)
+    touch(root, *added.split())
     (root / 'train2017/dangling.jpg').symlink_to('nowhere')
     result = check(root, files)
     assert result.sentence == sentence

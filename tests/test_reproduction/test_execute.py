@@ -25,6 +25,7 @@ from tests.test_reproduction.conftest import (
     TEST,
     methods,
     metrics_of,
+    own,
     status_of,
 )
 
@@ -94,9 +95,9 @@ def test_after_a_failure_others_continue(tmp_path, fake_tools):
     status, done = run(tmp_path, 'pretrain/*', '*random*', log=lines.append)
     assert not done
     assert any('failed: the disk is full.' in line for line in lines)
-    own = status.status(status.runs[PRETRAINED])
-    assert own.state is State.FAILED
-    assert 'the disk is full.' in own.why
+    found = own(status, PRETRAINED)
+    assert found.state is State.FAILED
+    assert 'the disk is full.' in found.why
     # Each was tried once; what needs them was not.
     assert fake_tools()[PRETRAINED] == 1
     assert FINETUNED not in fake_tools()
@@ -197,9 +198,9 @@ def test_a_changed_plan_is_run_again_only_with_redo(tmp_path, fake_tools):
     assert fake_tools()[PRETRAINED] == 1
     change = 'model.loss_lambda was 0.5, is 0.25'
     for name, prefix in ((PRETRAINED, ''), (TEST, 'finetune.pretrain.')):
-        own = status.status(status.runs[name])
-        assert own.state is State.STALE
-        assert own.why == f'{prefix}{change}'
+        found = own(status, name)
+        assert found.state is State.STALE
+        assert found.why == f'{prefix}{change}'
     assert cells(status)[1] == []  # stale numbers are in no table
     assert len(cells(status)[0]) == 1
     _, done = run(tmp_path, redo=True, **CHANGED)
@@ -238,9 +239,9 @@ def test_a_config_edited_while_it_runs(tmp_path, fake_tools):
     process.join()
     forget_configs()
     status = status_of(tmp_path, **plan)
-    own = status.status(status.runs[PRETRAINED])
-    assert own.state is State.STALE
-    assert own.why == 'auto_scale_lr.a was 1, is 2'
+    found = own(status, PRETRAINED)
+    assert found.state is State.STALE
+    assert found.why == 'auto_scale_lr.a was 1, is 2'
 
 
 def test_a_run_that_cannot_start_does_not_stop_the_others(
@@ -257,7 +258,7 @@ def test_a_run_that_cannot_start_does_not_stop_the_others(
     status, done = run(tmp_path)
     assert not done
     assert states(status)[PRETRAINED] is State.FAILED
-    assert 'a sentence.' in status.status(status.runs[PRETRAINED]).why
+    assert 'a sentence.' in own(status, PRETRAINED).why
     assert states(status)['test/seg/sr-toy-seed1'] is State.COMPLETE
 
 

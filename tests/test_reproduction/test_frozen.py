@@ -16,6 +16,7 @@ from reproduction.runs import settings_of
 from reproduction.status import PlanStatus, State
 from tests.test_reproduction.conftest import (
     ONE_SEED,
+    own,
     plan_dict,
     segmentation,
     status_of,
@@ -28,7 +29,6 @@ CONFIG = 'configs/pretrain/pixcon_r18_demo.py'
 
 
 def knn(**options):
-    """Return the benchmark of a plan."""
     evaluate = dict(protocols='knn', data='{toy}', size=[64, 96])
     return dict(
         title='Nearest neighbours',
@@ -86,7 +86,7 @@ def test_from_nothing_to_the_table(tmp_path, fake_tools):
     assert ours['n'] == '2'
     assert float(found['PixCon-SR', 'recall']['mean']) == 25
     status = PlanStatus(read_plan(plan))
-    metrics = status.status(status.runs[OURS]).metrics['metrics']
+    metrics = own(status, OURS).metrics['metrics']
     assert metrics['knn.shares.1/8.miou'] == 9
     assert metrics['knn.shares.1/1.iou.cat'] == 3.5
     assert (tmp_path / 'runs' / OURS / 'dense.json').exists()
@@ -116,7 +116,7 @@ def test_what_makes_an_evaluation_stale(tmp_path, fake_tools):
     def state(benchmark, **changes):
         changes = plan_with(tmp_path, benchmark, **ONE_SEED, **changes)
         status = status_of(tmp_path, **changes)
-        return status.status(status.runs[OURS])
+        return own(status, OURS)
 
     assert state(knn(workers=0, device='cpu')).state is State.COMPLETE
     stale = state(knn(k=7))
@@ -213,6 +213,6 @@ def test_labels_need_a_list_of_images(tmp_path, fake_tools):
     status = status_of(tmp_path, benchmarks=benchmarks, **ONE_SEED)
     assert not complete(status)
     status.forget()
-    found = status.status(status.runs[FINETUNED])
+    found = own(status, FINETUNED)
     assert found.state is State.FAILED
     assert 'must be a text file of image names' in found.why

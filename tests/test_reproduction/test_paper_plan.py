@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from torch.utils._pytree import tree_leaves
 
 from pixcon_mm.config import load_config
 from pixcon_mm.data_paths import LOADERS, leaves, parts
@@ -38,24 +39,6 @@ def load(run, plan=PLAN):
     return load_config(run.config, plan.with_roots(run.options))
 
 
-def flat(node, path=''):
-    """Leaves by dotted key; a list of words is a leaf."""
-    items = None
-    if isinstance(node, dict):
-        items = node.items()
-    elif isinstance(node, list | tuple) and any(
-        not isinstance(child, str) for child in node
-    ):
-        items = enumerate(node)
-    if items is None or not node:
-        return {path[1:]: node}
-    return {
-        key: leaf
-        for name, child in items
-        for key, leaf in flat(child, f'{path}.{name}').items()
-    }
-
-
 def datasets_with_root(cfg):
     """List the data sets that read files of their own."""
     return [
@@ -70,12 +53,8 @@ def datasets_with_root(cfg):
 @pytest.mark.parametrize('name', ALL)
 def test_data_can_move(name):
     cfg = load(ALL[name], MOVED)
-    words = [
-        word
-        for leaf in flat(cfg.to_dict()).values()
-        for word in (leaf if isinstance(leaf, list | tuple) else [leaf])
-        if isinstance(word, str)
-    ]
+    leaves = tree_leaves(cfg.to_dict())
+    words = [leaf for leaf in leaves if isinstance(leaf, str)]
     assert not [word for word in words if word.startswith('data/')]
     moved = [word for word in words if word.startswith('/moved/')]
     roots = len(datasets_with_root(cfg))

@@ -2,6 +2,8 @@
 
 import datetime
 import re
+from functools import reduce
+from operator import getitem
 
 import pytest
 import yaml
@@ -61,81 +63,72 @@ def test_a_seed_without_pretraining_takes_the_first(tmp_path):
     assert parents == {1: 1, 2: 2, 3: 1}
 
 
-def changed(folder, *path, value):
+def changed(folder, path, value):
     """Return the plan with a value at a path; without it if that is None."""
     plan = plan_dict(folder)
     plan['tables']['main']['compare'] = ['random']
-    node = plan
-    for key in path[:-1]:
-        node = node[key]
+    *keys, last = (int(k) if k.isdigit() else k for k in path.split('.'))
+    node = reduce(getitem, keys, plan)
     if value is None:
-        del node[path[-1]]
+        del node[last]
     else:
-        node[path[-1]] = value
+        node[last] = value
     return plan
 
 
 @pytest.mark.parametrize(
     ('path', 'value', 'reason'),
     [
-        (('titel',), 'x', "no key 'titel'.*Did you mean 'title'"),
-        (('work_dir',), None, "'work_dir' is missing"),
-        (('work_dir',), 'a\n#SBATCH -x', 'work_dir: .*pattern'),
-        (('work_dir',), 'a\\b', 'work_dir: .*pattern'),
-        (('seeds',), [], 'seeds: '),
-        (('seeds',), [0, 1, 0], 'is listed twice'),
-        (('seeds',), [2**32], 'seeds: 0: .*less than'),
-        (('seeds',), ['0'], "seeds: 0: .*integer, not '0'"),
-        (('seeds',), 3, 'seeds: .*list'),
+        ('titel', 'x', "no key 'titel'.*Did you mean 'title'"),
+        ('work_dir', None, "'work_dir' is missing"),
+        ('work_dir', 'a\n#SBATCH -x', 'work_dir: .*pattern'),
+        ('work_dir', 'a\\b', 'work_dir: .*pattern'),
+        ('seeds', [], 'seeds: '),
+        ('seeds', [0, 1, 0], 'is listed twice'),
+        ('seeds', [2**32], 'seeds: 0: .*less than'),
+        ('seeds', ['0'], "seeds: 0: .*integer, not '0'"),
+        ('seeds', 3, 'seeds: .*list'),
         (
-            ('pretrain_sets', 'toy', 'options'),
+            'pretrain_sets.toy.options',
             {'data_root': '{toys}/'},
             "toy: there is no 'toys' in data. Did you mean 'toy'",
         ),
-        (('data', 'toy', 'root'), "/my 'data'", 'data_root: .*no quotes'),
-        (('methods', 'sr', 'gpus'), -1, 'methods: sr: gpus: .*equal to 0'),
-        (('methods', 'sr', 'weights'), 'none', 'sr: it takes either'),
-        (('methods', 'random', 'weights'), 'timm', "weights: .*not 'timm'"),
-        (('methods', 'a b'), dict(title='x', weights='none'), 'methods: a b'),
-        (('methods', 'sr'), 'PixCon', 'methods: sr: .*dictionary'),
-        (('benchmarks', 'seg', 'data'), ['toys'], "'toys'.*mean 'toy'"),
-        (('tables', 'main', 'benchmarks'), ['sag'], "main.*mean 'seg'"),
-        (('tables', 'main', 'compare'), ['rendom'], "main.*mean 'random'"),
-        (('tables', 'main', 'compare'), 'random', 'compare: .*list'),
+        ('data.toy.root', "/my 'data'", 'data_root: .*no quotes'),
+        ('methods.sr.gpus', -1, 'methods: sr: gpus: .*equal to 0'),
+        ('methods.sr.weights', 'none', 'sr: it takes either'),
+        ('methods.random.weights', 'timm', "weights: .*not 'timm'"),
+        ('methods.a b', dict(title='x', weights='none'), 'methods: a b'),
+        ('methods.sr', 'PixCon', 'methods: sr: .*dictionary'),
+        ('benchmarks.seg.data', ['toys'], "'toys'.*mean 'toy'"),
+        ('tables.main.benchmarks', ['sag'], "main.*mean 'seg'"),
+        ('tables.main.compare', ['rendom'], "main.*mean 'random'"),
+        ('tables.main.compare', 'random', 'compare: .*list'),
+        ('tables.main.rows.0.methods', ['sr'], 'compare: random has no row'),
+        ('benchmarks.seg.metrics.mIoU.scale', 'x', 'mIoU: scale: .*number'),
         (
-            ('tables', 'main', 'rows', 0, 'methods'),
-            ['sr'],
-            'main: compare: random has no row',
-        ),
-        (
-            ('benchmarks', 'seg', 'metrics', 'mIoU', 'scale'),
-            'high',
-            'mIoU: scale: .*number',
-        ),
-        (
-            ('methods', 'sr', 'options'),
+            'methods.sr.options',
             {'randomness.seed': 5},
             'methods: sr: options: randomness.seed: .*use seeds',
         ),
         (
-            ('benchmarks', 'seg', 'options'),
+            'benchmarks.seg.options',
             {'train_dataloader.batch_size': 8},
             'seg: options: .*auto_scale_lr.base_batch_size',
         ),
-        (('methods', 'random', 'gpus'), 1, 'random: it has existing weights'),
-        (('methods', 'sr', 'epochs'), 9, 'sr: epochs and pretrain_set'),
+        ('methods.random.gpus', 1, 'random: it has existing weights'),
+        ('methods.sr.epochs', 9, 'sr: epochs and pretrain_set'),
         # Options that no job script can hold.
-        (('slurm',), {'comment': 'x\ntouch pwned'}, 'comment.*line'),
-        (('slurm',), {'comment\n#SBATCH --uid': '0'}, 'slurm: comment'),
-        (('slurm',), {'Time': '1'}, 'slurm: Time'),
-        (('slurm',), {True: '1'}, 'slurm: .*not True'),
-        (('slurm',), {'gres': ['gpu:1']}, 'gres: .*text in quotes'),
-        (('slurm',), {'deadline': datetime.date(2026, 1, 1)}, 'text in'),
+        ('slurm', {'comment': 'x\ntouch pwned'}, 'comment.*line'),
+        ('slurm', {'comment\n#SBATCH --uid': '0'}, 'slurm: comment'),
+        ('slurm', {'Time': '1'}, 'slurm: Time'),
+        ('slurm', {True: '1'}, 'slurm: .*not True'),
+        ('slurm', {'gres': ['gpu:1']}, 'gres: .*text in quotes'),
+        ('slurm', {'deadline': datetime.date(2026, 1, 1)}, 'text in'),
     ],
 )
 def test_mistakes_are_named(tmp_path, path, value, reason):
     file = tmp_path / 'plan.yaml'
-    file.write_text(yaml.safe_dump(changed(tmp_path, *path, value=value)))
+    file.write_text(yaml.safe_dump(changed(tmp_path, path, value)))
     with pytest.raises(UserError, match=f'(?s){file}: .*{reason}'):
         read_plan(file)
 
@@ -172,14 +165,13 @@ def test_two_runs_of_one_name(tmp_path):
     sets, methods = plan['pretrain_sets'], plan['methods']
     sets['toy-toy'] = sets['toy']
     methods['sr-toy'] = {**methods['sr'], 'options': {'resume': True}}
-    rows = [('sr-toy', 'toy'), ('sr', 'toy-toy')]
     plan['tables']['main']['rows'] = [
-        dict(methods=[method], pretrain_sets=[name]) for method, name in rows
+        dict(methods=['sr-toy'], pretrain_sets=['toy']),
+        dict(methods=['sr'], pretrain_sets=['toy-toy']),
     ]
-    file = tmp_path / 'plan.yaml'
-    file.write_text(yaml.safe_dump(plan))
+    path = write_plan(tmp_path, **plan)
     with pytest.raises(UserError, match='called pretrain/sr-toy-toy-seed0'):
-        runs_of(read_plan(file))
+        runs_of(read_plan(path))
 
 
 def test_missing_and_unreadable_files(tmp_path):

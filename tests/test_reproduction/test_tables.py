@@ -169,7 +169,6 @@ def test_markdown():
 
 
 def grid_of(page, name):
-    """Read the texts of a table's cells."""
     (table,) = [t for t in page.iter('table') if t.get('id') == name]
     rows = table.iter('tr')
     return [[''.join(cell.itertext()) for cell in row] for row in rows]
