@@ -12,7 +12,9 @@ from torchvision.models import resnet50
 from pixcon_mm.config import load_config
 from pixcon_mm.tools import export_backbone
 from tests import ROOT
+from tests.commands import run
 from tests.recipes import CONFIGS, load
+from tests.test_datasets.pictures import write_pictures
 from tests.test_readme import PAGES
 
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text() for page in PAGES}
@@ -196,3 +198,29 @@ def test_exports_are_read_as_shown(tmp_path, monkeypatch):
     for code in PYTHON.findall(page):
         if has_onnx or 'onnx' not in code:
             exec(code, {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('negatives', ['means', 'cells'])
+def test_the_queue_takes_on_the_direction_of_keys(tmp_path, negatives):
+    """The table of docs/early_training.py, on a few pictures."""
+    images = write_pictures(tmp_path / 'images', 8)
+    done = run(
+        'docs/early_training.py',
+        'configs/pretrain/pixcon_r18-w32_small.py',
+        *('--iterations', 5, '--every', 4, '--negatives', negatives),
+        *('--cfg-options', f'data_root={images}', 'model.queue_len=16'),
+        *('train_dataloader.batch_size=4', 'train_dataloader.num_workers=0'),
+        'train_dataloader.persistent_workers=False',
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [x.split(' | ') for x in done.stdout.splitlines() if ' | ' in x]
+    header, *rows = lines
+    assert [row[0] for row in rows] == ['0', '4']
+    table = torch.tensor([[*map(float, row)] for row in rows])
+    assert table.isfinite().all()
+    first, last = (dict(zip(header, row, strict=True)) for row in table)
+    assert first['R queue'] < last['R queue'] <= 1
+    # A cell has less of the common direction than a mean of cells.
+    is_mean = last['R enqueued'] > last['R cells'] + 0.1
+    assert is_mean == (negatives == 'means')
