@@ -10,45 +10,20 @@ from torch import Tensor
 
 EPS = 1e-6
 TINY = 1e-12
-HUGE = 1e15  # squares of it still add up to a finite float32
 
 
 def normalize(rows: Tensor) -> Tensor:
     """Scale rows (..., C) to unit length, in float32 or wider.
 
     Rows shorter than 1e-12 stay shorter than 1, so that their gradient is
-    bounded; a row with a component that is not finite becomes NaN.
+    bounded.
 
     Example:
-        >>> normalize(torch.tensor([3e30, 4e30]))
+        >>> normalize(torch.tensor([3.0, 4.0]))
         tensor([0.6000, 0.8000])
     """
-    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-    # The divisor is 1 unless squares would overflow. It is detached, because
-    # the result does not depend on the length of a row.
-    peak = rows.detach().abs().amax(dim=-1, keepdim=True)
-    return F.normalize(rows / (peak / HUGE).clamp(min=1), dim=-1)
-
-
-def rescale_extremes(vectors: Tensor) -> Tensor:
-    """Scale vectors whose squares would overflow or vanish to a peak of 1.
-
-    All others stay as they are, bit for bit.
-
-    Args:
-        vectors (Tensor): Vectors along D. Shape (B, D, N).
-
-    Returns:
-        Tensor: In float32 or wider. Shape (B, D, N).
-    """
-    is_float16 = vectors.dtype == torch.float16
-    vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
-    if is_float16:
-        return vectors  # float32 holds the square of every float16
-    peak = vectors.abs().amax(dim=1, keepdim=True)
-    is_ordinary = (peak > TINY) & (peak < HUGE)
-    peak.clamp_(min=torch.finfo(peak.dtype).tiny)
-    return vectors / peak.masked_fill_(is_ordinary, 1)
+    dtype = torch.promote_types(rows.dtype, torch.float32)
+    return F.normalize(rows.to(dtype), dim=-1, eps=TINY)
 
 
 def cell_similarity(query: Tensor, key: Tensor) -> Tensor:
@@ -71,7 +46,8 @@ def cell_similarity(query: Tensor, key: Tensor) -> Tensor:
                  [0., 1.]]])
     """
     with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
-        query, key = rescale_extremes(query), rescale_extremes(key)
+        dtype = torch.promote_types(query.dtype, torch.float32)
+        query, key = query.to(dtype), key.to(dtype)
         product = torch.bmm(query.transpose(1, 2), key)
         # Cheaper than normalising the features: M is smaller than D.
         query_norm = query.norm(dim=1).clamp_(min=TINY)

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixcon_mm.models.matching import (
-    HUGE,
     cell_similarity,
     match_by_coordinate,
     match_by_similarity,
@@ -17,46 +16,22 @@ from pixcon_mm.models.matching import (
     semantic_weights,
 )
 
-DTYPES = {torch.float16: 16, torch.float32: 32, torch.float64: 64}
-
-
-def finite(width):
-    return st.floats(allow_nan=False, allow_infinity=False, width=width)
+DTYPES = torch.float16, torch.float32, torch.float64
 
 
 # ---- unit rows -----------------------------------------------------------
 
 
-@settings(max_examples=200)
-@given(row=st.lists(finite(32), min_size=1, max_size=6))
-def test_rows_of_any_size_become_unit_rows(row):
-    rows = torch.tensor([row], requires_grad=True)
+@pytest.mark.parametrize('size', [0, 1e-30, 1e-6, 1e10])
+def test_rows_become_unit_rows_with_a_finite_gradient(size):
+    rows = (size * torch.randn(50, 8)).requires_grad_()
     unit = normalize(rows)
     (grad,) = torch.autograd.grad(unit.sum(), rows)
     assert grad.isfinite().all()
-    if max(map(abs, row)) > 1e-12:
-        exact = F.normalize(rows.detach().double(), dim=1).float()
-        torch.testing.assert_close(unit.detach(), exact, rtol=1e-5, atol=1e-7)
-    assert unit.detach().double().norm().item() < 1 + 1e-6
-
-
-def test_ordinary_rows_are_normalized_as_by_pytorch():
-    rows = torch.randn(50, 8, requires_grad=True)
-    weight = torch.randn(50, 8)
-    ours, theirs = normalize(rows), F.normalize(rows, dim=1)
-    assert torch.equal(ours, theirs)
-    grads = [
-        torch.autograd.grad((weight * unit).sum(), rows)[0]
-        for unit in (ours, theirs)
-    ]
-    assert torch.equal(*grads)
-
-
-def test_gradient_of_a_huge_row():
-    rows = 1e20 * torch.randn(3, 5, dtype=torch.float64)
-    assert torch.autograd.gradcheck(
-        normalize, rows.requires_grad_(), eps=1e13, atol=1e-26, rtol=1e-4
-    )
+    lengths = torch.full((50,), float(size > 1e-12))
+    torch.testing.assert_close(unit.norm(dim=1), lengths)
+    half = rows.detach().bfloat16()
+    assert torch.equal(normalize(half), F.normalize(half.float(), dim=1))
 
 
 # ---- similarity ----------------------------------------------------------
@@ -64,7 +39,6 @@ def test_gradient_of_a_huge_row():
 
 def cosine(a, b):
     """Cosine of two lists of numbers; 0 if one of them is all zeros."""
-    a, b = ([x / (max(map(abs, v)) or 1) for x in v] for v in (a, b))
     length = math.hypot(*a) * math.hypot(*b)
     dot = sum(x * y for x, y in zip(a, b, strict=True))
     return dot / length if length else 0.0
@@ -73,9 +47,9 @@ def cosine(a, b):
 @pytest.mark.parametrize('dtype', DTYPES)
 @settings(max_examples=100)
 @given(data=st.data())
-def test_similarity_of_any_numbers_is_the_cosine(dtype, data):
+def test_similarity_is_the_cosine(dtype, data):
     channels = data.draw(st.integers(1, 4))
-    number = finite(DTYPES[dtype])
+    number = st.integers(-100, 100)
     vector = st.lists(number, min_size=channels, max_size=channels)
     cells = [data.draw(st.lists(vector, min_size=1, max_size=3)) for _ in '01']
     query, key = (torch.tensor(part, dtype=dtype).T[None] for part in cells)
@@ -90,9 +64,9 @@ def test_similarity_of_any_numbers_is_the_cosine(dtype, data):
 
 
 def test_similarity_of_ordinary_features_is_the_plain_formula():
-    """Bit for bit: scaling must not turn one match into another."""
+    """Bit for bit, as rounding may turn one match into another."""
     query, key = torch.randn(2, 64, 9), torch.randn(2, 64, 7)
-    for size in (1e-6, 1.0, HUGE / 10):
+    for size in (1e-6, 1.0, 1e10):
         q, k = query * size, key * size
         plain = q.transpose(1, 2) @ k
         plain = plain / q.norm(dim=1)[:, :, None] / k.norm(dim=1)[:, None]
