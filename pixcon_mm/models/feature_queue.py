@@ -53,15 +53,12 @@ class FeatureQueue(nn.Module):
         """
         # Shape (ranks * B, C).
         keys = torch.cat(all_gather(keys.to(self.features.dtype)))
-        length, added = len(self.features), len(keys)
-        # Of more keys than rows, only the last ones would remain: the others
-        # are skipped, not written.
-        start = (self.count + max(added - length, 0)) % length
-        keys = keys[-length:]
-        until_end = min(len(keys), length - start)
-        self.features[start : start + until_end] = keys[:until_end]
-        self.features[: len(keys) - until_end] = keys[until_end:]
-        self.count += added
+        self.count += len(keys)
+        # Of more keys than rows, only the last ones remain.
+        keys = keys[-len(self.features) :]
+        start = self.count - len(keys)
+        rows = torch.arange(start, self.count, device=keys.device)
+        self.features[rows % len(self.features)] = keys
 
     def get_extra_state(self) -> Tensor:
         """Return ``count`` for the state dict, as a tensor of shape ()."""

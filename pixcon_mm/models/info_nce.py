@@ -8,6 +8,7 @@ values = queue, so the forward pass already yields the gradient. N query rows,
 C channels, K queue length. Source: docs/method.md, section 6.
 """
 
+from functools import cache
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -183,7 +184,8 @@ def info_nce(
     dtype = autocast_dtype(query)
     positive, queue = positive.detach(), queue.detach()
     is_fused = backend == 'fused' or (
-        backend == 'auto' and has_fused_kernel(query, dtype)
+        backend == 'auto'
+        and has_fused_kernel(query.device, dtype, query.shape[1])
     )
     attend = attend_fused if is_fused else attend_chunked
     with torch.autocast(query.device.type, enabled=False):
@@ -194,22 +196,18 @@ def info_nce(
         )
 
 
-_FUSED: dict[tuple, bool] = {}
-
-
-def has_fused_kernel(query: Tensor, dtype: torch.dtype) -> bool:
-    """Check if :func:`attend_fused` runs for rows like these; remember it."""
-    device, channels = query.device, query.shape[1]
-    kind = (device, channels, dtype)
-    if kind not in _FUSED:
-        rows = torch.ones(8, channels, device=device, dtype=dtype)
-        try:
-            attend_fused(rows, rows, 1.0)
-            _FUSED[kind] = True
-        except (NotImplementedError, AttributeError, RuntimeError):
-            # The kernels are private to PyTorch: another version may differ.
-            _FUSED[kind] = False
-    return _FUSED[kind]
+@cache
+def has_fused_kernel(
+    device: torch.device, dtype: torch.dtype, channels: int
+) -> bool:
+    """Check if :func:`attend_fused` runs for rows of this kind."""
+    rows = torch.ones(8, channels, device=device, dtype=dtype)
+    try:
+        attend_fused(rows, rows, 1.0)
+    except (NotImplementedError, AttributeError, RuntimeError):
+        # The kernels are private to PyTorch: another version may differ.
+        return False
+    return True
 
 
 @MODELS.register_module()

@@ -1,6 +1,9 @@
 """The two-layer perceptron that projectors and predictors share."""
 
-from mmcv.cnn import build_conv_layer, build_norm_layer
+from collections.abc import Callable
+from functools import partial
+
+from mmcv.cnn import build_norm_layer
 from torch import nn
 
 
@@ -23,15 +26,11 @@ def build_mlp(
         norm_cfg (dict): Norm layer; 'BN' is the batch norm for the input.
         dense (bool): Build 1x1 convolutions, for maps.
     """
-    norm_cfg = dict(norm_cfg)
-    if not dense and norm_cfg['type'] == 'BN':
-        norm_cfg['type'] = 'BN1d'
-
-    def linear(width_in: int, width_out: int) -> nn.Module:
-        if dense:
-            return build_conv_layer(None, width_in, width_out, 1)
-        return nn.Linear(width_in, width_out)
-
+    linear: Callable[..., nn.Module] = nn.Linear
+    if dense:
+        linear = partial(nn.Conv2d, kernel_size=1)
+    elif norm_cfg['type'] == 'BN':
+        norm_cfg = dict(norm_cfg, type='BN1d')
     return nn.Sequential(
         linear(in_channels, hid_channels),
         build_norm_layer(norm_cfg, hid_channels)[1],

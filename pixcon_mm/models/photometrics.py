@@ -3,8 +3,8 @@
 Pure tensor functions on any device. Images are RGB floats in [0, 1], of shape
 (B, 3, H, W). The numbers of each image (:class:`SamplePhotometrics`) stay on
 the host, so that it selects the images of each operation without a host sync.
-Each operation equals torchvision's of the same name. Source: docs/method.md,
-section 3.2.
+Each operation equals torchvision's of the same name, which takes one number
+for all images. Source: docs/method.md, section 3.2.
 """
 
 import math
@@ -13,16 +13,9 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms.v2.functional import rgb_to_grayscale, solarize
 
-LUMA = (0.2989, 0.587, 0.114)
 SOLARIZE_FROM = 128 / 255
-
-
-def grayscale(images: Tensor) -> Tensor:
-    """Compute the luminance of images. Shape (B, 1, H, W)."""
-    red, green, blue = images.split(1, dim=1)
-    luma = red * LUMA[0]
-    return luma.add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
 
 
 def blend(base: Tensor, images: Tensor, factor: Tensor) -> Tensor:
@@ -46,13 +39,13 @@ def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Blend with the mean luminance of each image, by factors (B,)."""
-    mean = grayscale(images).mean(dim=(1, 2, 3), keepdim=True)
+    mean = rgb_to_grayscale(images).mean(dim=(1, 2, 3), keepdim=True)
     return blend(mean, images, factor)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
     """Blend with the luminance of each pixel, by factors (B,)."""
-    return blend(grayscale(images), images, factor)
+    return blend(rgb_to_grayscale(images), images, factor)
 
 
 def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
@@ -82,9 +75,7 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
     # Back to RGB: a channel is value - chroma * clamp(min(p, 4 - p), 0, 1),
     # where p = (sextant + offset) mod 6.
     sextant = sextant + 6 * shift.view(-1, 1, 1, 1)
-    offset = sextant.new_empty((1, 3, 1, 1))
-    for channel, corner in enumerate((5, 3, 1)):
-        offset[:, channel] = corner
+    offset = torch.arange(5, 0, -2, device=images.device).view(3, 1, 1)
     position = (sextant + offset).remainder_(6)
     share = torch.minimum(position, 4 - position).clamp_(0, 1)
     return torch.addcmul(value, share, chroma, value=-1)
@@ -113,11 +104,6 @@ def gaussian_blur(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
     for shape in ((-1, 1, 1, 2 * radius + 1), (-1, 1, 2 * radius + 1, 1)):
         rows = F.conv2d(rows, kernel.view(shape), groups=batch * channels)
     return rows.view(batch, channels, height, width)
-
-
-def solarize(images: Tensor) -> Tensor:
-    """Invert values of at least 128 / 255."""
-    return torch.where(images >= SOLARIZE_FROM, 1 - images, images)
 
 
 JITTER: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
@@ -173,12 +159,12 @@ def augment(images: Tensor, numbers: dict[str, Tensor]) -> Tensor:
     with torch.autocast(images.device.type, enabled=False):
         images = color_jitter(images, numbers['factors'], numbers['order'])
         rows = chosen(numbers['grayscale'])
-        images[rows] = grayscale(images[rows]).expand(-1, 3, -1, -1)
+        images[rows] = rgb_to_grayscale(images[rows], 3)
         sigma = numbers['sigma']
         if (sigma > 0).any():
             rows, largest = chosen(sigma > 0), sigma.max().item()
             sigma = sigma.to(images.device, non_blocking=True)[rows]
             images[rows] = gaussian_blur(images[rows], sigma, largest)
         rows = chosen(numbers['solarize'])
-        images[rows] = solarize(images[rows])
+        images[rows] = solarize(images[rows], SOLARIZE_FROM)
         return images

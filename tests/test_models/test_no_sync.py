@@ -93,8 +93,9 @@ def is_tensor(value) -> bool:
 
 @pytest.fixture
 def fake_cuda(monkeypatch):
-    """Use fake CUDA tensors without a GPU; forget which kernels exist."""
-    monkeypatch.setattr(info_nce, '_FUSED', {})
+    """Use fake CUDA tensors without a GPU; remember no kernels."""
+    uncached = info_nce.has_fused_kernel.__wrapped__
+    monkeypatch.setattr(info_nce, 'has_fused_kernel', uncached)
     # torch.autocast switches itself off where there is no CUDA.
     torch.set_autocast_enabled('cuda', True)
     torch.set_autocast_dtype('cuda', torch.float16)
