@@ -20,7 +20,7 @@ from torch import Tensor
 from pixcon_mm.cli import parse, prepare_config
 from pixcon_mm.engine import PixConRunner
 from pixcon_mm.errors import run_tool
-from pixcon_mm.models.head import pair_views, positive_margin
+from pixcon_mm.models.head import positive_margin
 from pixcon_mm.processes import kill_workers
 
 
@@ -33,12 +33,7 @@ def mean_length(rows: Tensor) -> Tensor:
 def measure(model, batch: dict) -> dict[str, float]:
     """Measure the dense branch on a batch of the loader."""
     data = model.data_preprocessor(batch, True)
-    views = [
-        v.contiguous(memory_format=model.memory_format) for v in data['inputs']
-    ]
-    keys = [model.key_encoder(view) for view in views]
-    queries = [model.neck(model.backbone(view)) for view in views]
-    pairs = pair_views(queries, keys, data['geometry'])
+    pairs = model.encode(**data)
     match = torch.stack([model.head.match(pair).key_cell for pair in pairs])
     query = torch.stack([model.head._predict_cells(pair) for pair in pairs])
     # Shapes (2, B, N, C) and (2, B, C); two directions.

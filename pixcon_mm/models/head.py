@@ -272,10 +272,9 @@ class PixConHead(BaseModule):
         """Return unit predictions of all query cells. Shape (B, N, C)."""
         assert pair.query.cells is not None
         assert self.dense_predictor is not None
-        rows = pair.query.cells.transpose(1, 2)
         # One row per cell: the predictor's batch norm sees B * N of them.
-        predicted = self.dense_predictor(rows.flatten(0, 1))
-        return normalize(predicted.view(*rows.shape))
+        predicted = self.dense_predictor(pair.query.cells.flatten(0, 1))
+        return normalize(predicted.view_as(pair.query.cells))
 
     def _monitors(
         self, nce: InfoNCETerms, query: Tensor, positive: Tensor

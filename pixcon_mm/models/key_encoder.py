@@ -14,9 +14,7 @@ from pixcon_mm.models.matching import normalize
 class ViewKeys(NamedTuple):
     """One view after the key encoder, without gradient.
 
-    All but ``backbone`` are unit rows along the last dimension, C. ``cells``
-    are transposed in comparison with those of
-    :class:`~pixcon_mm.models.neck.ViewFeatures`.
+    All but ``backbone`` are unit rows.
     """
 
     backbone: Tensor  # features of the cells, for the matching (B, D, N)
@@ -87,17 +85,15 @@ class KeyEncoder(nn.Module):
         Source: docs/method.md, sections 6 and 7.
         """
         features = self.neck(self.backbone(view))
-        image = normalize(features.image)
-        if features.cells is None:
+        image, cells = normalize(features.image), features.cells
+        if cells is None:
             return ViewKeys(features.backbone, image, None, None)
-        cells = normalize(features.cells.transpose(1, 2))
         # The mean of projections before they are scaled to unit length, added
         # up in float32 or wider.
-        dtype = torch.promote_types(features.cells.dtype, torch.float32)
-        mean_cell = normalize(features.cells.mean(-1, dtype=dtype))
-        return ViewKeys(features.backbone, image, cells, mean_cell)
+        dtype = torch.promote_types(cells.dtype, torch.float32)
+        mean_cell = normalize(cells.mean(1, dtype=dtype))
+        return ViewKeys(features.backbone, image, normalize(cells), mean_cell)
 
-    @torch.no_grad()
     def copy_from(self, backbone: nn.Module, neck: nn.Module) -> None:
         """Copy the query's weights and buffers unchanged."""
         self.backbone.load_state_dict(backbone.state_dict())

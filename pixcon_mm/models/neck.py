@@ -19,7 +19,7 @@ class ViewFeatures(NamedTuple):
 
     backbone: Tensor  # features of the cells (B, D, N)
     image: Tensor  # projection of the view (B, C)
-    cells: Tensor | None  # projections of the cells (B, C, N)
+    cells: Tensor | None  # projections of the cells (B, N, C)
     grid: tuple[int, int]  # (H, W) of the feature map
 
 
@@ -69,7 +69,7 @@ class PixConNeck(BaseModule):
         pooled = F.adaptive_avg_pool2d(feature_map, 1).flatten(1)
         cells = None
         if self.dense_projector is not None:
-            cells = self.dense_projector(feature_map).flatten(2)
+            cells = self.dense_projector(feature_map).flatten(2).mT
         height, width = feature_map.shape[2:]
         return ViewFeatures(
             backbone=feature_map.flatten(2),

@@ -11,7 +11,7 @@ from torch import Tensor
 from pixcon_mm.errors import UserError
 from pixcon_mm.models.feature_queue import FeatureQueue
 from pixcon_mm.models.geometry import Geometry
-from pixcon_mm.models.head import pair_views
+from pixcon_mm.models.head import ViewPair, pair_views
 from pixcon_mm.models.key_encoder import KeyEncoder
 from pixcon_mm.models.memory_format import safe_memory_format
 from pixcon_mm.models.stem import pool_before_relu
@@ -153,6 +153,16 @@ class PixCon(BaseSelfSupervisor):
         """
         return super().forward(inputs, geometry, mode)
 
+    def encode(
+        self, inputs: list[Tensor], geometry: Geometry
+    ) -> list[ViewPair]:
+        """Encode the arguments of :meth:`loss`; pair queries with keys."""
+        # The keys first: their intermediate results are freed before the
+        # queries' activations, which stay for the backward pass, take memory.
+        keys = [self.key_encoder(view) for view in inputs]
+        queries = [self.neck(self.backbone(view)) for view in inputs]
+        return pair_views(queries, keys, geometry)
+
     def loss(
         self, inputs: list[Tensor], geometry: Geometry
     ) -> dict[str, Tensor]:
@@ -168,15 +178,7 @@ class PixCon(BaseSelfSupervisor):
         """
         if self.training:
             self._check_update()
-        views = [
-            v.contiguous(memory_format=self.memory_format) for v in inputs
-        ]
-        # The keys first: their intermediate results are freed before the
-        # queries' activations, which stay for the backward pass, take memory.
-        keys = [self.key_encoder(view) for view in views]
-        queries = [self.neck(self.backbone(view)) for view in views]
-        pairs = pair_views(queries, keys, geometry)
-
+        pairs = self.encode(inputs, geometry)
         image_loss, monitors = self.head.image_loss(
             pairs, self.image_queue.features
         )
@@ -195,8 +197,9 @@ class PixCon(BaseSelfSupervisor):
         if self.training:
             pending = self._pending
             # Both queues have the same count.
-            picked = pick_view_to_enqueue(self.image_queue.count, len(pending))
-            pending.append((keys[picked].image, keys[picked].mean_cell))
+            view = pick_view_to_enqueue(self.image_queue.count, len(pending))
+            key = pairs[1 - view].key  # where the other view is the query
+            pending.append((key.image, key.mean_cell))
         return losses
 
     @torch.no_grad()

@@ -4,7 +4,6 @@ The code that training uses computes them: the pipeline, the preprocessor,
 both encoders and the matching of the head, here in evaluation mode.
 """
 
-import copy
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -24,9 +23,8 @@ from pixcon_mm.errors import UserError
 from pixcon_mm.evaluation.correspondence import count_matches, numpy_seeded
 from pixcon_mm.evaluation.dense_data import read_image
 from pixcon_mm.files import as_line
-from pixcon_mm.models.geometry import Geometry, overlap_boxes
-from pixcon_mm.models.head import pair_views
-from pixcon_mm.models.matching import cell_similarity
+from pixcon_mm.models.geometry import Geometry, cell_centers, overlap_boxes
+from pixcon_mm.models.matching import cell_similarity, match_by_coordinate
 
 TRIES = 20  # attempts to find two crops of a photograph that overlap
 
@@ -148,15 +146,8 @@ def match_photographs(
     with eval_mode(model):
         batch = model.data_preprocessor(default_collate(samples), True)
         views, geometry = batch['inputs'], batch['geometry']
-        keys = [model.key_encoder(view) for view in views]
-        queries = [model.neck(model.backbone(view)) for view in views]
-        pairs = pair_views(queries, keys, geometry)
+        pairs = model.encode(views, geometry)
         weighed = [model.head.match(pair) for pair in pairs]
-        matched = []
-        for matching in ('similarity', 'coordinate'):
-            head = copy.copy(model.head)
-            head.matching, head.max_distance = matching, None
-            matched.append(head.match(pairs[0]).key_cell)
     cosines = [
         cell_similarity(p.query.backbone, p.key.backbone) for p in pairs
     ]
@@ -169,7 +160,9 @@ def match_photographs(
         shown_views(model.data_preprocessor, views),
         overlap_boxes(geometry),
     )
-    grid = queries[0].grid
+    grid = pairs[0].query.grid
+    centers = cell_centers(geometry, grid)
+    _, nearest = match_by_coordinate(centers[:, 0], centers[:, 1])
 
     def near(i: int) -> tuple[int, int]:
         one = Geometry(*(part[i : i + 1] for part in geometry))
@@ -184,8 +177,8 @@ def match_photographs(
             overlap[i].cpu().numpy(),
             grid,
             cosines[0][i].cpu().numpy(),
-            matched[0][i].cpu().numpy(),
-            matched[1][i].cpu().numpy(),
+            cosines[0][i].argmax(dim=1).cpu().numpy(),
+            nearest[i].cpu().numpy(),
             near(i),
             **{
                 name: torch.stack([part[i] for part in parts]).cpu().numpy()

@@ -24,12 +24,12 @@ def pairs(size=1.0, geometry=None):
     queries, keys = [], []
     for _ in range(2):
         backbone = size * torch.randn(2, BATCH, 64, CELLS)
-        cells = size * torch.randn(2, BATCH, CHANNELS, CELLS)
+        cells = size * torch.randn(2, BATCH, CELLS, CHANNELS)
         image = size * torch.randn(2, BATCH, CHANNELS)
         queries.append(ViewFeatures(backbone[0], image[0], cells[0], GRID))
-        unit = normalize(cells[1].transpose(1, 2))
-        mean = normalize(cells[1].mean(2))
-        keys.append(ViewKeys(backbone[1], normalize(image[1]), unit, mean))
+        mean = normalize(cells[1].mean(1))
+        unit = normalize(image[1]), normalize(cells[1])
+        keys.append(ViewKeys(backbone[1], *unit, mean))
     return pair_views(queries, keys, geometry)
 
 
