@@ -83,7 +83,7 @@ class FrozenBackbone(nn.Module):
             height, width = images.shape[2:]
             raise UserError(
                 'The backbone does not take images of '
-                f'{height} x {width} pixels ({error}): choose another --size.'
+                f'{height} x {width} pixels ({error}): choose another size.'
             ) from error
 
     def describe(self) -> dict:

@@ -17,7 +17,7 @@ from pixcon_mm.errors import UserError
 from pixcon_mm.evaluation.backbones import FrozenBackbone
 from pixcon_mm.evaluation.dense_data import DenseData
 from pixcon_mm.evaluation.features import feature_batches
-from pixcon_mm.evaluation.metrics import IGNORE, shrink
+from pixcon_mm.evaluation.metrics import confusion_matrix, shrink
 
 PCA, MASK = 50, 100  # dimensions; side of the masks in pixels
 ITERATIONS, SEEDS = 50, 5  # iterations and number of runs of k-means
@@ -129,10 +129,8 @@ def count_pairs(
     full = F.interpolate(
         ids[:, None].float(), masks.shape[1:], mode='nearest-exact'
     )[:, 0].long()
-    is_labelled = masks != IGNORE
-    pairs = full[is_labelled] * num_classes + masks[is_labelled].long()
-    counts = torch.bincount(pairs, minlength=k * num_classes)
-    return counts.view(k, num_classes)
+    counts = confusion_matrix(full, masks, max(k, num_classes))
+    return counts[:num_classes, :k].T
 
 
 def merge_by_precision(counts: Tensor) -> Tensor:

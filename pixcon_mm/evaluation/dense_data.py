@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -89,7 +88,7 @@ class DenseData(Dataset):
         shape = image.shape[:2]
         try:
             labels = self._decode(mask_path)
-        except (OSError, ValueError, UnidentifiedImageError) as error:
+        except (OSError, ValueError) as error:
             raise UserError(
                 f'The mask {as_line(mask_path)} cannot be read ({error}): '
                 'replace it.'

@@ -44,8 +44,6 @@ def find_object(features: Tensor) -> tuple[float, float, float, float]:
     seed = order[0]
     joined = order[:EXPANSION]
     joined = joined[products[joined, seed] > 0]
-    if not len(joined):  # all features are the same
-        joined = order[:1]
     similar = products[:, joined].sum(dim=1) > 0
     similar[seed] = True
     parts, _ = label(similar.view(grid).cpu().numpy())
