@@ -84,7 +84,8 @@ def with_legend(figure: Figure) -> Figure:
         lines.values(),
         lines.keys(),
         loc='outside lower center',
-        ncols=6,
+        ncols=4,
+        fontsize=9,
         frameon=False,
     )
     return figure

@@ -5,8 +5,7 @@
 PLAN.md and PLAN.csv have the tables; the page also shows the pictures of
 pictures.py. PLAN.json has the results of all runs, PLAN_curves.json and
 PLAN_curves.png the training curves, and PLAN_epochs.png the measurements of
-probe.py. This script runs nothing; parts without results are marked as not run
-yet.
+probe.py. This script runs nothing; what has no results yet is left out.
 
 The runs of a plan can be spread over several machines: what PLAN.json has of
 complete runs is kept if they have no folder here and their settings are still
@@ -37,7 +36,6 @@ from reproduction.status import PlanStatus, State
 from reproduction.tables import Table, collect_tables
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_YET = 'not run yet\n'
 Sections = dict[str, dict[str, Any]]
 
 
@@ -270,7 +268,7 @@ def write_page(
         summary(status),
         '',
         *([note, ''] if kept else []),
-        to_markdown(tables) if has_any else f'## Tables\n\n{NOT_YET}',
+        to_markdown(tables) if has_any else '## Tables\n\nnot run yet\n',
     ]
     for kind, title, text in (
         (
@@ -286,14 +284,13 @@ def write_page(
             'random weights of the same seed.',
         ),
     ):
-        lines += [f'## {title}', '']
         if kind in drawn:
-            lines += [text, '', f'![{title}]({name}_{kind}.png)', '']
-        else:
-            lines += [NOT_YET]
-    lines += ['## Matches and weights', '']
+            picture = f'![{title}]({name}_{kind}.png)'
+            lines += [f'## {title}', '', text, '', picture, '']
     if matches:
         lines += [
+            '## Matches and weights',
+            '',
             'For two photographs, drawn by [pictures.py](pictures.py): each '
             'row has the same two crops, with the matches of the cells in '
             'their overlap (dashed), the cosine of each match, and its '
@@ -302,8 +299,6 @@ def write_page(
             '',
         ]
         lines += [f'![Matches and weights]({file})\n' for file in matches]
-    else:
-        lines += [NOT_YET]
     return '\n'.join(lines).rstrip() + '\n'
 
 

@@ -47,15 +47,17 @@ def read_csv(out):
 def test_before_and_after_the_runs(tmp_path, plan, fake_tools):
     out = tmp_path / 'out'
     results, page = write_pages(plan, out)
-    assert page.count('not run yet') == 4
+    assert page.count('not run yet') == 1
+    assert '## Training curves' not in page
     assert results['runs'] == results['over epochs'] == {}
     assert not [*out.glob('*.png')]
     status = PlanStatus(read_plan(plan))
     assert execute(status, Selection(), lambda _: None)
     status.forget()
     results, page = write_pages(plan, out)
-    # Only the probe and the pictures are still to come.
-    assert page.count('not run yet') == 2
+    assert 'not run yet' not in page
+    assert '## Training curves' in page
+    assert '## Over the training' not in page  # probe.py has not run
     curves = json.loads((out / 'plan_curves.json').read_text())['curves']
     assert curves[PRETRAINED] == dict(epoch=[1, 2, 3], loss_image=[3, 2, 1])
     assert (out / 'plan_curves.png').exists()
