@@ -13,7 +13,7 @@ from http.client import RemoteDisconnected
 from itertools import islice
 from multiprocessing import Pipe
 from multiprocessing.connection import Client
-from socket import create_connection
+from socket import EAI_NONAME, create_connection, gaierror
 from unittest.mock import patch
 from urllib.request import urlopen
 
@@ -331,9 +331,14 @@ def hang_up():
         raise OSError('Connection aborted.') from error
 
 
+def find_no_host():
+    raise gaierror(EAI_NONAME, 'Name or service not known')
+
+
 @pytest.mark.parametrize(
     ('work', 'reason'),
     [
+        (find_no_host, '[Errno -2] Name or service not known'),
         (
             lambda: urlopen('http://{}:{}/a.pth'.format(*NOBODY)),
             '[Errno 111] Connection refused',

@@ -381,8 +381,9 @@ def without_idle_steps(node):
         return tuple(without_idle_steps(x) for x, skip in pairs if not skip)
     if not isinstance(node, dict):
         return node
+    dropped = {'backend'} if node.get('type') == 'ColorJitter' else set()
     return {
-        k: without_idle_steps(v) for k, v in node.items() if k != 'backend'
+        k: without_idle_steps(v) for k, v in node.items() if k not in dropped
     }
 
 

@@ -62,7 +62,7 @@ def patiently(
             result = action(path)
         except OSError as error:
             if not is_away(path, error):
-                raise
+                return action(path)  # it may have come back in between
             waited = time.monotonic() - start
             if waited + pause > patience:
                 where = as_line(os.path.dirname(os.path.abspath(path)))

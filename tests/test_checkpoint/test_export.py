@@ -109,6 +109,7 @@ DETECTRON2 = {
     'res4.0.shortcut.norm.running_mean': 'layer3.0.downsample.1.running_mean',
     'res5.1.conv1.norm.weight': 'layer4.1.bn1.weight',
 }
+BOTTLENECK = {'res2.0.conv3.norm.weight': 'layer1.0.bn3.weight'}
 
 
 def test_detectron2_gets_its_names(write, backbone):
@@ -125,7 +126,8 @@ def test_detectron2_gets_its_names(write, backbone):
     tensors = backbone.state_dict()
     counters = [name for name in tensors if name.endswith('tracked')]
     assert len(content['model']) == len(tensors) - len(counters)
-    for theirs, ours in DETECTRON2.items():
+    names = {**DETECTRON2, **(BOTTLENECK if backbone.depth > 34 else {})}
+    for theirs, ours in names.items():
         array = torch.from_numpy(content['model'][theirs])
         assert torch.equal(array, tensors[ours]), theirs
 

@@ -308,3 +308,13 @@ def test_a_mask_of_minus_infinity_may_be_saved_and_loaded(cfg, hooks):
         assert runner.model.steps == (4 if cfg.resume else 8)
         assert runner.unbounded == {'mask'}
         assert runner.model.mask.tolist() == [0, -torch.inf]
+
+
+@pytest.mark.parametrize('resume', [False, True])
+def test_code_in_a_checkpoint_is_refused(cfg, tmp_path, resume):
+    path = tmp_path / 'epoch_9.pth'
+    torch.save(dict(state_dict={}, extra=toy.Code(tmp_path)), path)
+    cfg.load_from, cfg.resume = str(path), resume
+    with pytest.raises(UserError, match='could run code'):
+        train(cfg)
+    assert not (tmp_path / 'code was run').exists()
