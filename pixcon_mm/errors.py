@@ -61,8 +61,9 @@ TROUBLES: Troubles = (
     (
         (URLError, ConnectionResetError, ConnectionRefusedError, gaierror),
         r'^(?:<urlopen error )?(.+?)>?$',
-        'A download has failed ({}): check the network and the address, or '
-        'download the file yourself and put its path into the config.',
+        'A download or another connection has failed ({}): check the network '
+        'and the address. You can also download a file yourself and put its '
+        'path into the config.',
     ),
 )
 

@@ -115,7 +115,10 @@ class RunDir:
             raise _no_access(path, error) from error
 
     def newest_checkpoint(self) -> Path | None:
-        """Find the checkpoint with the highest number; do not open any."""
+        """Find a checkpoint, the newest if all count the same; open none.
+
+        Numbers of epochs and of iterations cannot be compared.
+        """
         return max(
             list_checkpoints(self.path),
             key=lambda path: int(path.stem.split('_')[1]),

@@ -286,7 +286,7 @@ class PlanStatus:
         if not attempts:
             return Status(State.READY)
         if attempts[-1]['exit'] in (None, 0, STOPPED):
-            resume = f'resumes from {newest.name}' if newest else 'starts over'
+            resume = 'resumes' if newest else 'starts over'
             return Status(State.INTERRUPTED, resume)
         error = attempts[-1]['error']
         return Status(State.FAILED, f'{error} (see {run_dir.log_file})')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -266,7 +267,18 @@ def _score(status: PlanStatus, test: Run, metric: str) -> float | None:
     own = status.status(test)
     if own.state is not State.COMPLETE:
         return None
-    return own.metrics['metrics'].get(metric)
+    return finite(own.metrics['metrics'].get(metric))
+
+
+def finite(value: float | None) -> float | None:
+    """Return a number; None for one that is not finite.
+
+    Example:
+        >>> [finite(1.5), finite(math.nan), finite(None)]
+        [1.5, None, None]
+    """
+    # Such metrics are not written, but were by earlier versions.
+    return None if value is None or not math.isfinite(value) else value
 
 
 def missing_metrics(status: PlanStatus) -> list[str]:
@@ -280,7 +292,9 @@ def missing_metrics(status: PlanStatus) -> list[str]:
         ]
         if missing and own.state is State.COMPLETE:
             values = own.metrics['metrics'].items()
-            known = [name for name, value in values if value is not None]
+            known = [
+                name for name, value in values if finite(value) is not None
+            ]
             found = ', '.join(known) or 'nothing at all'
             sentences.append(
                 f'{run.name}: the evaluator gave no {", ".join(missing)}, but '

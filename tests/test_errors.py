@@ -352,7 +352,9 @@ def find_no_host():
 )
 def test_a_failed_download_is_not_a_lost_worker(work, reason):
     words = explained(work)
-    assert words.startswith(f'A download has failed ({reason})')
+    assert words.startswith(
+        f'A download or another connection has failed ({reason})'
+    )
     assert 'put its path into the config' in words
 
 

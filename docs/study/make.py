@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def read_earlier(status: PlanStatus, out: Path, name: str) -> Sections:
     """Read what an earlier call wrote; ``runs`` are only those to keep."""
-    earlier: Sections = {'runs': {}}
+    earlier: Sections = {'runs': {}, 'over epochs': {}, 'curves': {}}
     for file in (out / f'{name}.json', out / f'{name}_curves.json'):
         if file.exists():
             earlier.update(json.loads(file.read_text(encoding='utf-8')))
@@ -255,8 +255,8 @@ def write_page(
         kept, len(status.runs), 'run', 'is kept from an earlier machine'
     )
     note += (
-        '; a pre-training that is repeated on another machine gives slightly '
-        'other numbers.'
+        '; their checkpoints count as missing above. A pre-training that is '
+        'repeated on another machine gives slightly other numbers.'
     )
     lines = [
         f'# {status.plan.title}',

@@ -243,7 +243,13 @@ def missing_files(paths: Iterable[str]) -> set[str]:
     for folder, inside in by_folder.items():
         try:
             with os.scandir(folder or '.') as entries:
-                found = {entry.name for entry in entries if entry.is_file()}
+                found = {
+                    entry.name
+                    for entry in entries
+                    # isfile() takes a link that fails for a missing file.
+                    if entry.is_file(follow_symlinks=False)
+                    or os.path.isfile(entry.path)
+                }
         except OSError:
             found = set()
         missing |= {p for p in inside if os.path.basename(p) not in found}

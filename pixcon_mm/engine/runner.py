@@ -92,8 +92,8 @@ class PixConRunner(Runner):
 
     def register_hook(self, hook: Hook | dict, *args, **kwargs) -> None:
         """Replace two of MMEngine's hooks, which take the same arguments."""
-        if isinstance(hook, dict):
-            hook = dict(hook, type=OUR_HOOKS.get(hook['type'], hook['type']))
+        if isinstance(hook, dict) and hook.get('type') in OUR_HOOKS:
+            hook = dict(hook, type=OUR_HOOKS[hook['type']])
         super().register_hook(hook, *args, **kwargs)
 
     def train(self) -> nn.Module:

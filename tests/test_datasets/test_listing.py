@@ -103,7 +103,8 @@ def test_missing_files_keep_their_spelling(tmp_path, monkeypatch):
     there = ['a/1.jpg', 'a//1.jpg', './a/1.jpg', '2.jpg', f'{tmp_path}/2.jpg']
     missing = ['a/2.jpg', 'a//2.jpg', 'b/1.jpg', '1.jpg', f'{tmp_path}//1.jpg']
     os.symlink('nowhere.jpg', '3.jpg')
-    missing.append('3.jpg')
+    os.symlink('4.jpg', '4.jpg')
+    missing += ['3.jpg', '4.jpg']
     assert missing_files([*there, *missing]) == {*missing}
 
 

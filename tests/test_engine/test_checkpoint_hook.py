@@ -144,7 +144,9 @@ def test_a_best_of_an_unknown_metric_is_refused(tmp_path):
     options = hook(by_epoch=True, save_best='mIuo', rule='greater')
     cfg = config(tmp_path, 'run', options, validated(dict(aAcc=1, mIoU=2)))
     text = sentence_of(train, cfg)
-    assert "save_best='mIuo': the validation measures 'aAcc' and 'mI" in text
+    assert (
+        "save_best='mIuo', but the validation measures 'aAcc' and 'mI" in text
+    )
     assert names(tmp_path / 'run') == ['epoch_1.pth']
 
 

@@ -98,11 +98,14 @@ def _different_names(sources: list[Source]) -> Iterator[tuple[str, str]]:
         pairs = zip_longest(sources[0].classes, source.classes)
         for number, (name, other) in enumerate(pairs):
             if name != other:
+                here, there = (
+                    'absent' if n is None else repr(n) for n in (name, other)
+                )
                 yield (
                     STOP,
-                    f'Class {number} is {name!r} in {sources[0].loader} and '
-                    f'{other!r} in {source.loader}: give their data sets the '
-                    'same metainfo, because a model has one list of classes.',
+                    f'Class {number} is {here} in {sources[0].loader} and '
+                    f'{there} in {source.loader}: give all data sets the same '
+                    'metainfo, because a model has one list of classes.',
                 )
                 break
 

@@ -109,8 +109,9 @@ class WholeCheckpointHook(CheckpointHook):
         for name in self.key_indicators if self.save_best else ():
             if name not in (*metrics, 'auto'):
                 raise UserError(
-                    f'default_hooks.checkpoint.save_best={name!r}: the '
-                    f'validation measures {listed([*metrics])}.'
+                    f'A checkpoint hook has save_best={name!r}, but the '
+                    f'validation measures {listed([*metrics])}: name one of '
+                    'these.'
                 )
         old = {*Path(self.out_dir).glob('best_*.pth')}
         self.best_ckpt_path = None
