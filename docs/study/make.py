@@ -256,7 +256,7 @@ def write_page(
     )
     note += (
         '; their checkpoints count as missing above. A pre-training that is '
-        'repeated on another machine gives slightly other numbers.'
+        'repeated on another machine gives other numbers (README.md).'
     )
     lines = [
         f'# {status.plan.title}',
