@@ -21,7 +21,7 @@ from tests.test_datasets.pictures import picture
 
 
 def shared(pairs):
-    """What pairs of crops share, as boxes in both views."""
+    """Return the region that each pair of crops shares, as boxes."""
     crops = torch.tensor(pairs, dtype=torch.float32)
     return overlap_boxes(Geometry(crops, torch.zeros(len(pairs), 2).bool()))
 
