@@ -77,8 +77,7 @@ def main(argv: list[str] | None = None) -> None:
         if figure is not None:
             figure.savefig(out / f'{name}_{kind}.png', dpi=90)
             drawn.add(kind)
-    matches = [path.name for path in sorted(out.glob(f'{name}_matches_*.jpg'))]
-    page = write_page(status, len(kept), tables, plan_file, drawn, matches)
+    page = write_page(status, len(kept), tables, plan_file, drawn, out)
     atomic_write(out / f'{name}.md', page.encode())
     print(f'{out / name}.md: {summary(status)}')
 
@@ -245,24 +244,29 @@ def write_page(
     tables: list[Table],
     plan_file: str,
     drawn: set[str],
-    matches: list[str],
+    out: Path,
 ) -> str:
-    """Write the page of results in Markdown."""
+    """Write the page of results in Markdown, with links from ``out``."""
     name = Path(plan_file).stem
     has_any = any(has_scores(row) for table in tables for row in table.rows)
-    plan_link = f'[{plan_file}](../../{plan_file})'
+    plan_link = f'[{plan_file}]({os.path.relpath(plan_file, out)})'
+    study = os.path.relpath('docs/study', out)
+    command = f'python docs/study/make.py {plan_file}'
+    if study != '.':
+        command += f' --out {os.path.relpath(out)}'
     note = share(
         kept, len(status.runs), 'run', 'is kept from an earlier machine'
     )
     note += (
         '; their checkpoints count as missing above. A pre-training that is '
-        'repeated on another machine gives other numbers (README.md).'
+        'repeated on another machine gives other numbers '
+        f'([docs/study]({study}/README.md)).'
     )
     lines = [
         f'# {status.plan.title}',
         '',
-        f'Written by `python docs/study/make.py {plan_file}` from the runs of '
-        f'{plan_link}; numbers: [{name}.csv]({name}.csv) and '
+        f'Written by `{command}` from the runs of {plan_link}; numbers: '
+        f'[{name}.csv]({name}.csv) and '
         f'[{name}.json]({name}.json).',
         '',
         summary(status),
@@ -280,25 +284,26 @@ def write_page(
         (
             'epochs',
             'Over the training',
-            'Kept checkpoints, measured by [probe.py](probe.py); epoch 0 has '
-            'random weights of the same seed.',
+            f'Kept checkpoints, measured by [probe.py]({study}/probe.py); '
+            'epoch 0 has random weights of the same seed.',
         ),
     ):
         if kind in drawn:
             picture = f'![{title}]({name}_{kind}.png)'
             lines += [f'## {title}', '', text, '', picture, '']
+    matches = sorted(out.glob(f'{name}_matches_*.jpg'))
     if matches:
         lines += [
             '## Matches and weights',
             '',
-            'For two photographs, drawn by [pictures.py](pictures.py): each '
-            'row has the same two crops, with the matches of the cells in '
-            'their overlap (dashed), the cosine of each match, and its '
-            'weight. Photographs: Rachel Michetti and Stefan van der Walt, '
-            'CC0.',
+            'For two photographs, drawn by '
+            f'[pictures.py]({study}/pictures.py): each row has the same two '
+            'crops, with the matches of the cells in their overlap (dashed), '
+            'the cosine of each match, and its weight. Photographs: Rachel '
+            'Michetti and Stefan van der Walt, CC0.',
             '',
         ]
-        lines += [f'![Matches and weights]({file})\n' for file in matches]
+        lines += [f'![Matches and weights]({m.name})\n' for m in matches]
     return '\n'.join(lines).rstrip() + '\n'
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -37,7 +38,10 @@ def plan(tmp_path):
 def write_pages(plan, out):
     make.main([str(plan), '--out', str(out)])
     results = json.loads((out / 'plan.json').read_text())
-    return results, (out / 'plan.md').read_text()
+    page = (out / 'plan.md').read_text()
+    for link in re.findall(r'\]\((.+?)\)', page):
+        assert (out / link).exists(), link
+    return results, page
 
 
 def read_csv(out):
