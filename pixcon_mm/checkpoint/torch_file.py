@@ -5,6 +5,7 @@ import pickle
 import re
 import warnings
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,13 @@ def load_torch_file(path: Path, mmap: bool = False) -> Any:
         with (
             torch.serialization.safe_globals(stand_ins),
             warnings.catch_warnings(),
+            # By its path, newer versions of torch would read a file as its
+            # name says. Only a path can stay on disk.
+            nullcontext(path) if mmap else path.open('rb') as file,
         ):
             warnings.simplefilter('ignore')  # what matters raises an error
             return torch.load(
-                path, map_location='cpu', weights_only=True, mmap=mmap or None
+                file, map_location='cpu', weights_only=True, mmap=mmap or None
             )
     except (MemoryError, OSError):
         raise  # the machine's fault, not the file's
