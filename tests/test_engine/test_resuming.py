@@ -304,12 +304,11 @@ def test_the_implementation_is_that_of_the_config(tmp_path, monkeypatch):
     )
     _, seen = resume(cfg, checkpoint(whole, 'iter_4'))
     assert given == [True]
-    states = [dict(run.states[8]) for run in (seen, expected)]
-    for state in states:
-        # Before a batch norm, its gradient is rounding noise, which Adam
-        # scales to full steps.
-        del state['linear.bias']
-    torch.testing.assert_close(*states)
+    # Some gradients before a batch norm are rounding noise, which Adam scales
+    # up to steps of the learning rate, 0.1.
+    torch.testing.assert_close(
+        seen.states[8], expected.states[8], rtol=0, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize('name', ['gone.pth', 'https://host/epoch_1.pth'])
