@@ -111,8 +111,8 @@ def problems(found: dict, python: tuple, driver: bool) -> dict:
     fits = torch_release[:1] != (2,) or (
         vision_release[:2] == (0, torch_release[1] + 15)
     )
-    if torch_release and torch_release < (2, 5):
-        wrong['torch'] = 'is older than 2.5', f'{PIP} torch torchvision'
+    if torch_release and torch_release < (2, 7):
+        wrong['torch'] = 'is older than 2.7', f'{PIP} torch torchvision'
     elif not fits and 'No module' not in vision['error']:
         # If the two do not fit, the error of the import does not say so.
         wanted = f'0.{torch_release[1] + 15}.*'

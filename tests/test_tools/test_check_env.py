@@ -74,7 +74,7 @@ def test_torch_and_torchvision_fit(torch, torchvision, wanted):
 def test_torch_is_too_old():
     wrong = check(torch='2.3.1', torchvision='0.18.1')
     assert wrong == {
-        'torch': ('is older than 2.5', f'{PIP} torch torchvision')
+        'torch': ('is older than 2.7', f'{PIP} torch torchvision')
     }
 
 
