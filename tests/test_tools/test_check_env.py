@@ -53,10 +53,10 @@ def test_a_package_that_does_not_import(name, error, command):
 @pytest.mark.parametrize(
     ('torch', 'torchvision', 'wanted'),
     [
-        ('2.5.1', '0.20.1', None),
+        ('2.7.1', '0.22.1', None),
         ('2.10.0+cpu', '0.25.0', None),
         ('2.11.0+cu130', '0.25.0', '0.26'),
-        ('2.5.1', '0.26.0+cu130', '0.20'),
+        ('2.7.1', '0.26.0+cu130', '0.22'),
     ],
 )
 def test_torch_and_torchvision_fit(torch, torchvision, wanted):
