@@ -114,7 +114,9 @@ def speed(args: argparse.Namespace, scratch: Path) -> list[Step]:
         command = [sys.executable, 'tools/benchmark.py', *words, *small]
         command += ['--json', str(path)]
         name = ' '.join(w for w in words if w not in (*source, *model))
-        steps.append(Step(name, limit, command, partial(read_json, path)))
+        steps.append(
+            Step(name, limit, command, lambda: json.loads(path.read_text()))
+        )
 
     def step(batch: int, dtype: str, *more: str, limit: int = 60) -> None:
         words = ('--batch', str(batch), '--dtype', dtype)
@@ -144,11 +146,6 @@ def speed(args: argparse.Namespace, scratch: Path) -> list[Step]:
         for batch in batches[1:]:
             step(batch, first, '--compile', limit=180)
     return steps
-
-
-def read_json(path: Path) -> dict:
-    """Read the figures of a benchmark."""
-    return json.loads(path.read_text())
 
 
 def make_scenes(folder: Path, train: int, val: int) -> Path:
