@@ -28,10 +28,6 @@ class PerClassCocoMetric(CocoMetric):
             ``segm_mAP`` by class, in [0, 1], in the order of the class names.
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.per_class: dict[str, dict[str, float]] = {}
-
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the metrics of all images; see CocoMetric."""
         if self._coco_api is not None:
@@ -47,6 +43,7 @@ class PerClassCocoMetric(CocoMetric):
             results = [_with_false_alarm(*results[0]), *results[1:]]
         metrics, classwise = self.metrics, self.classwise
         values: dict[str, float] = {}
+        self.per_class: dict[str, dict[str, float]] = {}
         try:
             # Compute bbox and segm one after the other, because their values
             # for a class have the same key.
@@ -119,10 +116,6 @@ class PerClassVOCMetric(VOCMetric):
             class without true objects.
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.per_class: dict[str, dict[str, float]] = {}
-
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the metrics of all images; see VOCMetric."""
         if self.metric != 'mAP':
@@ -133,6 +126,7 @@ class PerClassVOCMetric(VOCMetric):
             logger.warning(NOTHING_FOUND, len(results))
         classes = self.dataset_meta['classes']
         means, values = [], {}
+        self.per_class: dict[str, dict[str, float]] = {}
         for threshold in self.iou_thrs:
             mean, by_class = eval_map(
                 found,

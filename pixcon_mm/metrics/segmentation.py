@@ -15,10 +15,6 @@ class PerClassIoUMetric(IoUMetric):
             class that is neither in the truth nor in the prediction.
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.per_class: dict[str, dict[str, float]] = {}
-
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the metrics of all images; see IoUMetric."""
         metrics = super().compute_metrics(results)
