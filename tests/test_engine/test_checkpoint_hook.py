@@ -11,7 +11,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import METRICS
 
 from pixcon_mm.checkpoint.run_checkpoint import newest_checkpoint
-from pixcon_mm.engine.hooks import WholeCheckpointHook
+from pixcon_mm.engine.hooks.checkpoint_hook import WholeCheckpointHook
 from pixcon_mm.errors import explain
 from tests.commands import sentence_of
 from tests.test_engine.runs import (

@@ -10,7 +10,8 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from pixcon_mm.engine.hooks import PreciseBatchNormHook, precise_bn_hook
+from pixcon_mm.engine.hooks import precise_bn_hook
+from pixcon_mm.engine.hooks.precise_bn_hook import PreciseBatchNormHook
 from tests.commands import sentence_of
 from tests.test_engine.runs import (
     ITERATIONS,

@@ -11,7 +11,7 @@ from mmengine.logging import MessageHub
 from mmpretrain.registry import MODELS
 
 from pixcon_mm.checkpoint.pretrained import Pretrained, download, fill_model
-from pixcon_mm.engine.hooks import PretrainedHook
+from pixcon_mm.engine.hooks.pretrained_hook import PretrainedHook
 from pixcon_mm.errors import UserError
 from tests.commands import sentence_of
 from tests.test_checkpoint.test_release import as_release
