@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-from pixcon_mm.checkpoint.stand_ins import Ignored
 from pixcon_mm.checkpoint.torch_file import find_damage, load_torch_file
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import whole_file
@@ -42,8 +41,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Load a checkpoint that a run can resume from, onto the CPU.
 
     Args:
-        path (Path): A file of :func:`write_checkpoint`, or of MMEngine's own
-            Runner, whose history of logged values is left out.
+        path (Path): A file of :func:`write_checkpoint`.
 
     Raises:
         UserError: If it is damaged, holds code, or lacks a part.
@@ -56,27 +54,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
     checkpoint = load_torch_file(path)
     _check_parts(checkpoint, path, REQUIRED_KEYS)
-    hub = checkpoint['message_hub']
-    histories = {
-        name: HistoryBuffer(
+    histories = checkpoint['message_hub']['log_scalars']
+    for name, value in histories.items():
+        histories[name] = HistoryBuffer(
             value['values'].numpy(), value['counts'].numpy(), value['length']
         )
-        for name, value in hub['log_scalars'].items()
-        if isinstance(value, dict)
-    }
-    info = {
-        name: value
-        for name, value in hub['runtime_info'].items()
-        if not isinstance(value, Ignored)
-    }
-    keys = {
-        name: is_resumed
-        for name, is_resumed in hub['resumed_keys'].items()
-        if name in histories or name in info
-    }
-    checkpoint['message_hub'] = dict(
-        log_scalars=histories, runtime_info=info, resumed_keys=keys
-    )
     return checkpoint
 
 
@@ -99,7 +81,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path | None, dict[Path, str]]:
     Returns:
         tuple[Path | None, dict[Path, str]]: The checkpoint, or None; and the
         reasons for which others were skipped, by path. They are damaged, or
-        hold nothing but weights.
+        lack what a run needs.
     """
     unfit: dict[Path, str] = {}
     fit: dict[Path, tuple[int, float]] = {}
@@ -137,10 +119,6 @@ def read_progress(
     _check_parts(content, path, needed)
     meta = content['meta']
     epoch, iteration = meta['epoch'], meta['iter']
-    if 'scale' not in meta:
-        # Written by MMEngine's own Runner. The share is negative, so it counts
-        # as older than our checkpoints of the same epoch.
-        return epoch, iteration / (iteration + 1) - 1
     length = meta['scale']['epoch_length']
     return epoch, iteration / length - epoch if length else iteration
 
@@ -155,6 +133,8 @@ def _check_parts(checkpoint: Any, path: Path, needed: Iterable[str]) -> None:
         problem = f'it has no {missing!r}'
     elif any(type(counts.get(name)) is not int for name in ('epoch', 'iter')):
         problem = "it does not say how many iterations ('iter') are done"
+    elif 'scale' not in counts:
+        problem = 'another runner wrote it, without the length of an epoch'
     else:
         return
     raise UserError(

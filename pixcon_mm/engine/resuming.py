@@ -142,22 +142,20 @@ def _restore_position(runner: Runner, meta: dict, now: dict) -> list[str]:
     iteration.
     """
     epoch, iteration = meta['epoch'], meta['iter']
-    then, notes = meta.get('scale', {}), []
+    then, notes = meta['scale'], []
     for key, name in (
         ('total_batch', 'total batch'),
         ('processes', 'number of processes'),
     ):
-        if then.get(key, now[key]) != now[key]:
+        if then[key] != now[key]:
             notes.append(f'The {name} is {now[key]} now and was {then[key]}.')
     loop, length = runner.train_loop, now['epoch_length']
     if length is not None:
-        old_length = then.get('epoch_length') or length
+        old_length = then['epoch_length'] or length
         share = iteration / old_length - epoch
         if not 0 <= share <= 1:
-            # From a run in iterations, or from MMEngine's own Runner, which
-            # does not say how long an epoch was, and saves at the end of one.
-            share = 0 if epoch else iteration % length / length
-            epoch = epoch or iteration // length
+            # From a run in iterations.
+            share, epoch = iteration % length / length, iteration // length
         done = round(share * length)
         if not isinstance(loop, ResumableEpochLoop):
             done = 0  # it cannot continue within an epoch
@@ -167,7 +165,7 @@ def _restore_position(runner: Runner, meta: dict, now: dict) -> list[str]:
                 f'the run continues in epoch {epoch + 1} after {done} of them.'
             )
         iteration = epoch * length + done
-    elif then.get('batch', now['batch']) != now['batch']:
+    elif then['batch'] != now['batch']:
         notes.append(
             f'An iteration has {counted(now["batch"], "image")} now and had '
             f'{then["batch"]}: the run continues at iteration {iteration} of '
@@ -200,7 +198,7 @@ def _restore_optimizer(
     """
     optimizer = wrapper.optimizer
     name = type(optimizer).__name__
-    old_name = meta.get('scale', {}).get('optimizer', name)
+    old_name = meta['scale']['optimizer']
     sizes = [len(group['params']) for group in optimizer.param_groups]
     old_sizes = [len(group['params']) for group in state['param_groups']]
     if old_name != name or sizes != old_sizes:

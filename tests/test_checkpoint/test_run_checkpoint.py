@@ -92,20 +92,6 @@ def test_what_a_run_keeps_comes_back(tmp_path):
     assert hub['log_scalars']['train/loss'] is history
 
 
-def test_what_mmengine_alone_can_read_is_left_out(tmp_path):
-    """Histories and numbers of NumPy, in its own Runner's checkpoints."""
-    hub = dict(
-        log_scalars={'train/loss': HistoryBuffer([1.0], [1])},
-        runtime_info=dict(best_score=np.float64(0.5), epoch=1),
-        resumed_keys={'train/loss': True, 'best_score': True, 'epoch': True},
-    )
-    path = tmp_path / 'epoch_1.pth'
-    torch.save(content(message_hub=hub), path)
-    assert load_checkpoint(path)['message_hub'] == dict(
-        log_scalars={}, runtime_info=dict(epoch=1), resumed_keys=dict(epoch=1)
-    )
-
-
 @pytest.mark.parametrize(
     'places',
     [
@@ -120,23 +106,12 @@ def test_what_mmengine_alone_can_read_is_left_out(tmp_path):
         dict(iter_13=(3, 13), epoch_3=(3, 24, 8), iter_20=(2, 20, 8)),
         # A run that does not count epochs.
         {f'iter_{n}': (0, n, None) for n in (100, 10, 9)},
-        # MMEngine's own, which do not say how long an epoch is, are older.
-        dict(
-            iter_6=(2, 6, 3),
-            epoch_2=dict(epoch=2, iter=24),
-            iter_10=dict(epoch=0, iter=10),
-            iter_9=dict(epoch=0, iter=9),
-        ),
     ],
 )
 @pytest.mark.parametrize('order', [list, reversed])
 def test_the_newest_is_furthest_in_the_run(tmp_path, places, order):
     for name in order([*places]):
-        if isinstance(places[name], dict):
-            path = tmp_path / f'{name}.pth'
-            torch.save(content(meta=places[name]), path)
-        else:
-            write(tmp_path, name, *places[name])
+        write(tmp_path, name, *places[name])
     for name in places:
         newest, unfit = newest_checkpoint(tmp_path)
         assert (newest.stem, unfit) == (name, {})
@@ -168,6 +143,7 @@ def test_other_names_are_not_taken(tmp_path, name):
         ({}, 'does not say how many'),
         (dict(epoch=1), 'does not say how many'),
         (dict(epoch=1, iter='4'), 'does not say how many'),
+        (dict(epoch=1, iter=4), 'another runner wrote it'),
     ],
 )
 def test_files_that_no_run_can_resume_from(tmp_path, part, problem):

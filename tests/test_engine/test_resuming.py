@@ -336,38 +336,15 @@ def test_buffers_are_laid_out_as_their_parameters(tmp_path):
         torch.testing.assert_close(seen.states[now], expected.states[now])
 
 
-# Without random numbers, which MMEngine's Runner does not key.
-FIXED = dict(
-    model=dict(type='ToyModel'),
-    train_dataloader=dict(dataset=dict(type='ToyImages')),
-)
-
-
-@pytest.mark.parametrize('by', ['epoch', 'iteration'])
-def test_a_checkpoint_of_mmengines_runner_continues(tmp_path, by):
-    changes = [with_schedule('warm-up and cosine'), FIXED]
-    changes += [ITERATIONS] if by == 'iteration' else []
-    stock = dict(
-        default_hooks=dict(
-            runtime_info=dict(type='RuntimeInfoHook'),
-            checkpoint=dict(
-                type='CheckpointHook',
-                by_epoch=by == 'epoch',
-                interval=1 if by == 'epoch' else LENGTH,
-            ),
-        )
-    )
-    whole, expected = train(config(tmp_path, 'whole', *changes))
-    runner = Runner.from_cfg(config(tmp_path, 'stock', *changes, stock))
+def test_a_checkpoint_of_mmengines_runner_starts_new_runs_only(tmp_path):
+    stock = dict(checkpoint=dict(type='CheckpointHook'))
+    stock['runtime_info'] = dict(type='RuntimeInfoHook')
+    cfg = config(tmp_path, 'stock', dict(default_hooks=stock))
+    runner = Runner.from_cfg(cfg)
     runner.train()
-    path = checkpoint(runner, 'epoch_1' if by == 'epoch' else 'iter_4')
-    with pytest.raises(Exception, match='HistoryBuffer|getattr'):
-        torch.load(path, weights_only=True)  # as its histories are code
-    run, seen = resume(config(tmp_path, 'resumed', *changes), path)
-    assert_continues(seen, expected, LENGTH)
-    assert run.message_hub.get_scalar('train/loss').data[0].size == 4
-    for words in ('is not HistoryBuffer', 'is not defined in message_hub'):
-        assert words not in log_of(run)
+    path = checkpoint(runner, 'iter_4')
+    with pytest.raises(UserError, match='another runner .* --pretrained'):
+        resume(config(tmp_path, 'resumed'), path)
 
 
 def test_a_damaged_newest_checkpoint_is_skipped(tmp_path):
