@@ -56,12 +56,12 @@ def docs(args: argparse.Namespace) -> None:
                 f'{args.folder / name}.json was not measured on a GPU in full '
                 'size, but the page is only for such figures.'
             )
-    page = args.page.read_text()
+    page = PAGE.read_text()
     for name, table in TABLES.items():
         start, end = (mark.format(name) for mark in PLACE)
         if page.count(start) != 1 or page.count(end) != 1:
             raise UserError(
-                f'{args.page} must have the lines {start.strip()} and {end} '
+                f'{PAGE} must have the lines {start.strip()} and {end} '
                 'exactly once.'
             )
         before, rest = page.split(start)
@@ -73,7 +73,7 @@ def docs(args: argparse.Namespace) -> None:
         text = f'{machines(parts)}\n\n{text}\n'
         page = f'{before}{start}\n{text}\n{end}{after}'
         print(f'{name}: written')
-    args.page.write_text(page)
+    PAGE.write_text(page)
 
 
 NOTHING = 'Nothing measured.'

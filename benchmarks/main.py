@@ -25,7 +25,7 @@ from mmengine.registry import init_default_scope
 
 from benchmarks.data import data
 from benchmarks.gpu import PART_LIMIT, PARTS, gpu
-from benchmarks.gpu_report import PAGE, docs
+from benchmarks.gpu_report import docs
 from benchmarks.kernels import kernels
 from benchmarks.loss import loss, queue
 from benchmarks.memory import memory
@@ -112,7 +112,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     sub = commands.add_parser('docs', help=docs.__doc__)
     sub.set_defaults(call=docs)
     sub.add_argument('folder', type=Path, help='--out of the gpu command')
-    sub.add_argument('--page', type=Path, default=PAGE)
     return parser.parse_args(argv)
 
 

@@ -26,7 +26,10 @@ Grid = list[list[str | list[str]]]
 def score_grid(table: Table, with_published: bool = True) -> Grid:
     """Return a table's scores, with published numbers beside them."""
     sources = table.sources
-    beside = [with_published and table.has_published(c) for c in table.columns]
+    beside = [
+        with_published and any(row.cell(c).published for row in table.rows)
+        for c in table.columns
+    ]
     head = ['method', 'pre-trained on', 'epochs']
     for column, is_beside in zip(table.columns, beside, strict=True):
         head.append(f'{column.benchmark}, {column.metric}')

@@ -149,10 +149,6 @@ class Table:
         """Protocols by benchmark."""
         return {column.benchmark: column.protocol for column in self.columns}
 
-    def has_published(self, column: Column) -> bool:
-        """Check if any row has a published number in a column."""
-        return any(row.cell(column).published for row in self.rows)
-
 
 def collect_tables(status: PlanStatus) -> list[Table]:
     """Collect the tables of a plan, with the results so far.

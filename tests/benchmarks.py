@@ -12,6 +12,8 @@ import numpy as np
 from mmengine.registry import DATASETS
 from pycocotools import mask as rle
 
+from pixcon_mm.classes import datasets
+
 HEIGHT, WIDTH = 64, 96
 BOXES = [(8, 10, 40, 30), (52, 20, 30, 36)]  # x, y, width, height
 COUNT = 4
@@ -33,17 +35,9 @@ def write(path, image):
 
 def write_data(cfg, folder):
     """Write what the loaders of a config read, below a folder."""
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        for dataset in leaves(cfg[name].dataset):
-            kind = DATASETS.get(f'{cfg.default_scope}.{dataset.type}')
-            write_dataset(dataset, kind, Path(folder))
-
-
-def leaves(dataset):
-    """The data sets inside wrappers."""
-    if 'datasets' in dataset:
-        return [leaf for part in dataset.datasets for leaf in leaves(part)]
-    return [dataset]
+    for _, dataset in datasets(cfg):
+        kind = DATASETS.get(f'{cfg.default_scope}.{dataset.type}')
+        write_dataset(dataset, kind, Path(folder))
 
 
 def write_dataset(dataset, kind, folder):

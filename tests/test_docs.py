@@ -109,9 +109,7 @@ def test_colours_are_those_of_the_method():
     names = ('RandomApply', 'RandomGrayscale', 'GaussianBlur', 'Solarize')
     blur = numbers(table['Gaussian blur'][0])
     ours, theirs = (
-        load_config(
-            str(CONFIGS / f'pretrain/{name}_coco.py')
-        ).train_dataloader.dataset.pipeline[3]
+        load(f'pretrain/{name}_coco').train_dataloader.dataset.pipeline[3]
         for name in ('pixcon_r50', 'pixcon_r50_cpu-aug')
     )
     for i, (view, transforms) in enumerate(

@@ -14,7 +14,6 @@ from pixcon_mm.errors import UserError
 from pixcon_mm.files import remove_parts
 
 LOCK = '.lock'
-LOG_FOLDER = re.compile(r'\d{8}_\d{6}')
 
 
 def claim(
@@ -73,7 +72,13 @@ def claim(
                 'over with --overwrite, which moves them aside, or choose '
                 'another folder with --work-dir.'
             )
-        logs = [p for p in work_dir.iterdir() if is_log_folder(p)]
+        logs = [
+            path
+            for path in work_dir.iterdir()
+            # MMEngine's names for the log of a run.
+            if re.fullmatch(r'\d{8}_\d{6}', path.name)
+            and (path.is_dir() and not path.is_symlink())
+        ]
         files = [*work_dir.glob('*.pth')]
         if discard:
             for path in files:
@@ -84,12 +89,6 @@ def claim(
             aside = set_aside(work_dir, [*files, *logs])
             print(f'The earlier run is now in {aside}.')
     return lock
-
-
-def is_log_folder(path: Path) -> bool:
-    """Check for a folder that MMEngine has made for the log of a run."""
-    is_folder = path.is_dir() and not path.is_symlink()
-    return is_folder and LOG_FOLDER.fullmatch(path.name) is not None
 
 
 def set_aside(work_dir: Path, paths: list[Path]) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import gpu as module
+from benchmarks import gpu_report
 from benchmarks.gpu_parts import TESTS, Step, read_tests
 from benchmarks.gpu_report import PLACE, TABLES
 from benchmarks.main import main
@@ -138,14 +139,15 @@ def measured(tmp_path):
     return tmp_path
 
 
-def test_figures_go_into_the_marked_places(measured, tmp_path):
+def test_figures_go_into_the_marked_places(measured, tmp_path, monkeypatch):
     page = tmp_path / 'speed.md'
+    monkeypatch.setattr(gpu_report, 'PAGE', page)
     empty = 'Not measured yet.\n'.join(PLACE) + '\n'
     page.write_text(
         'Text.\n' + ''.join(empty.format(name, name) for name in TABLES)
     )
     for _ in range(2):  # the second time replaces the first
-        main(['docs', str(measured), '--page', str(page)])
+        main(['docs', str(measured)])
         text = page.read_text()
         start, end = (mark.format('step') for mark in PLACE)
         place = text.partition(start)[2].partition(end)[0]

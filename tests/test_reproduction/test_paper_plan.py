@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from torch.utils._pytree import tree_leaves
 
+from pixcon_mm.classes import datasets
 from pixcon_mm.config import load_config
-from pixcon_mm.data_paths import LOADERS, leaves, parts
+from pixcon_mm.data_paths import parts
 from reproduction.plan import read_plan
 from reproduction.runs import backbone_name, runs_of, select
 from tests import ROOT
@@ -41,20 +42,14 @@ def load(run, plan=PLAN):
 
 def datasets_with_root(cfg):
     """List the data sets that read files of their own."""
-    return [
-        dataset
-        for loader in LOADERS
-        if loader in cfg
-        for dataset in leaves(cfg[loader].dataset)
-        if 'data_root' in dataset
-    ]
+    return [leaf for _, leaf in datasets(cfg) if 'data_root' in leaf]
 
 
 @pytest.mark.parametrize('name', ALL)
 def test_data_can_move(name):
     cfg = load(ALL[name], MOVED)
-    leaves = tree_leaves(cfg.to_dict())
-    words = [leaf for leaf in leaves if isinstance(leaf, str)]
+    values = tree_leaves(cfg.to_dict())
+    words = [value for value in values if isinstance(value, str)]
     assert not [word for word in words if word.startswith('data/')]
     moved = [word for word in words if word.startswith('/moved/')]
     roots = len(datasets_with_root(cfg))
