@@ -7,6 +7,7 @@ import torch
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from pixcon_mm.errors import UserError
@@ -93,9 +94,7 @@ def gradient_norm(optimizer: Optimizer) -> Tensor:
         for parameter in group['params']
         if parameter.grad is not None
     ]
-    if not gradients:
-        return torch.zeros(())
-    norm = torch.stack(torch._foreach_norm(gradients)).norm()
+    norm = get_total_norm(gradients)
     # Set by GradScaler for optimisers that divide by it themselves.
     scale = getattr(optimizer, 'grad_scale', None)
     return norm if scale is None else norm / scale
