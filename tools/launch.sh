@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Run a tool on GPUS processes of this machine:
 #     bash tools/launch.sh TOOL GPUS [arguments of the tool]
-# On several machines, run it on each with NNODES, NODE_RANK, MASTER_ADDR and
-# PORT set. Without CUDA the processes communicate over gloo.
+# On several machines, run it on each with NNODES, NODE_RANK (0 on the first),
+# MASTER_ADDR (the first) and PORT set. Without CUDA the processes communicate
+# over gloo.
 set -euo pipefail
 
 tool=$1
@@ -10,6 +11,12 @@ gpus=$2
 shift 2
 if [[ ! $gpus =~ ^[1-9][0-9]*$ ]]; then
     echo "error: GPUS is the number of processes to start, not '$gpus'." >&2
+    exit 2
+fi
+if [[ ${NNODES:-1} != 1 && (-z ${NODE_RANK:-} || -z ${MASTER_ADDR:-}) ]]; then
+    # Otherwise each would wait for the others for a quarter of an hour.
+    echo "error: of $NNODES machines, each needs NODE_RANK (0 on the first)" \
+        "and MASTER_ADDR (the address of the first)." >&2
     exit 2
 fi
 

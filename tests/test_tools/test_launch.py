@@ -45,7 +45,7 @@ def words_of(tmp_path, monkeypatch):
             '3 2 node0 29511',
         ),
         ('PORT=1234', '1 0 127.0.0.1 1234'),
-        ('NNODES=2 MASTER_ADDR=node0', '2 0 node0 29500'),
+        ('NNODES=2 NODE_RANK=0 MASTER_ADDR=node0', '2 0 node0 29500'),
     ],
 )
 def test_torchrun_gets_nodes_and_arguments(words_of, env, expected):
@@ -99,7 +99,8 @@ def test_slurm_gets_what_it_needs(words_of):
         *('--resume', 'threads 6 port 29511'),
     ]
     last = words_of('srun', 'slurm_train.sh', 'p', 'j', 'c.py', 1)[-1]
-    assert 20000 <= int(last.rpartition('port ')[2]) < 40000
+    # Linux takes ports for outgoing connections from 32768 on.
+    assert 20000 <= int(last.rpartition('port ')[2]) < 32768
 
 
 @pytest.mark.parametrize(
@@ -155,6 +156,16 @@ def test_number_of_processes_is_checked(gpus):
     assert result.returncode == 2
     words = f"error: GPUS is the number of processes to start, not '{gpus}'."
     assert result.stderr.strip() == words
+
+
+@pytest.mark.parametrize('known', ['NODE_RANK=1', 'MASTER_ADDR=node0'])
+def test_several_machines_need_to_find_the_first(known, monkeypatch):
+    for name in NODES:
+        monkeypatch.delenv(name, raising=False)
+    env = dict([known.split('=')], NNODES='2')
+    result = run('bash', 'tools/dist_train.sh', DEMO, 8, **env)
+    assert result.returncode == 2
+    assert 'of 2 machines, each needs NODE_RANK' in result.stderr
 
 
 @pytest.mark.slow
