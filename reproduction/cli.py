@@ -25,6 +25,7 @@ COMMANDS = {
     'submit': 'submit all incomplete runs to Slurm',
     'table': 'write the tables',
 }
+STOPPING = (signal.SIGTERM, signal.SIGUSR1)
 STOPPED = 75  # pixcon_mm.processes.STOPPED; its import would take seconds
 
 
@@ -84,6 +85,15 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     return args
 
 
+def _stop(*_: object) -> None:
+    """End once the running tool has ended."""
+    # Slurm may signal a job's script, which passes the signal on, and all
+    # processes of the job as well.
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(STOPPED)
+
+
 def main() -> None:
     """Run the command line, in the root of the repository."""
     args = parse_args(sys.argv[1:])
@@ -92,7 +102,7 @@ def main() -> None:
     os.chdir(ROOT)
     # Set before the slow imports, so that a signal of Slurm during them ends
     # the job with the status that puts it back into the queue.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+    for number in (*STOPPING, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(STOPPED))
     from pixcon_mm.errors import run_tool
     from reproduction import commands
@@ -100,8 +110,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # From here on, as after Ctrl-C: the running tool saves a checkpoint and
     # ends, and the attempt is recorded.
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, lambda *_: sys.exit(STOPPED))
+    for number in STOPPING:
+        signal.signal(number, _stop)
     try:
         run_tool(lambda: commands.call(args))
     except subprocess.CalledProcessError as error:

@@ -37,7 +37,7 @@ SCRIPT = """\
 {directives}
 set -euo pipefail
 cd {root}
-{trap}{command} &
+{traps}{command} &
 run=$!
 # A signal of Slurm interrupts this wait, not the run.
 while kill -0 "$run" 2>/dev/null; do
@@ -47,15 +47,22 @@ status=0
 wait "$run" || status=$?
 {requeue}exit "$status"
 """
-TRAP = """\
+# Without these traps, a signal of Slurm would end the script, and with it the
+# job, before the run has saved.
+CANCELLED = """\
+# When the job is cancelled or preempted, the run saves a checkpoint. Slurm
+# knows whether to put the job back into the queue.
+trap 'cancelled=yes; kill -TERM %1' TERM
+"""
+TIME_IS_UP = """\
 # At the signal of Slurm, before its time is up, the run saves a checkpoint and
-# ends with status 75. Without this trap, the signal would end the script.
+# ends with status 75.
 trap 'kill -USR1 %1' USR1
 """
-# After the failure of a node, Slurm puts a job back into the queue itself.
 REQUEUE = """\
-# After status 75, put the job back into the queue; the run then resumes.
-if [ "$status" = 75 ]; then
+# After status 75, put the job back into the queue; the run then resumes. After
+# the failure of a node, Slurm does that itself.
+if [ "$status" = 75 ] && [ -z "${cancelled:-}" ]; then
     scontrol requeue "$SLURM_JOB_ID"
 fi
 """
@@ -206,7 +213,7 @@ def job_script(
     if redo:
         command.append('--redo')
     return SCRIPT.format(
-        trap=TRAP if options['requeue'] else '',
+        traps=CANCELLED + (TIME_IS_UP if options['requeue'] else ''),
         requeue=REQUEUE if options['requeue'] and resumes else '',
         directives='\n'.join(directives),
         root=bash_words([str(Path.cwd())]),

@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from pixcon_mm.errors import UserError
 from reproduction import cli, commands
 from reproduction.execute import Selection, execute
 from reproduction.plan import read_plan
+from reproduction.run_dir import RunDir
 from reproduction.runs import runs_of
 from reproduction.slurm import directive, job_script, submit
 from tests import ROOT
@@ -132,8 +134,16 @@ def test_jobs_follow_their_parents_and_are_submitted_once(
     assert len(list(box.glob('[0-9]*'))) == 11
 
 
-@pytest.mark.parametrize(('status', 'requeues'), [(75, True), (3, False)])
-def test_notice_of_slurm_requeues_the_job(tmp_path, status, requeues):
+@pytest.mark.parametrize(
+    ('name', 'status', 'requeues'),
+    [
+        ('USR1', 75, True),
+        ('USR1', 3, False),
+        # The user cancelled the job, or Slurm preempts it and decides itself.
+        ('TERM', 75, False),
+    ],
+)
+def test_a_job_saves_before_it_ends(tmp_path, name, status, requeues):
     """The script's own shell, with scontrol and the run as stand-ins."""
     script = script_of(status_of(tmp_path))
     assert '#SBATCH --requeue' in script
@@ -144,7 +154,7 @@ def test_notice_of_slurm_requeues_the_job(tmp_path, status, requeues):
     started = tmp_path / 'started'
     script = re.sub(
         r'\n.*reproduce.py.* &\n',
-        f'\n(trap "sleep 1; exit {status}" USR1; touch {started}; '
+        f'\n(trap "sleep 1; exit {status}" {name}; touch {started}; '
         'while :; do sleep 0.1; done) &\n',
         script,
     )
@@ -154,12 +164,37 @@ def test_notice_of_slurm_requeues_the_job(tmp_path, status, requeues):
         env={**os.environ, 'PATH': path, 'SLURM_JOB_ID': '7'},
     )
     wait_until(lambda: started.exists() or shell.poll() is not None)
-    shell.send_signal(signal.SIGUSR1)
-    # The run gets the notice, and its exit status is the job's.
+    shell.send_signal(signal.Signals[f'SIG{name}'])
+    # The run gets the signal, and its exit status is the job's.
     assert shell.wait(timeout=30) == status
     assert (tmp_path / 'asked').exists() == requeues
     if requeues:
         assert (tmp_path / 'asked').read_text() == 'requeue 7\n'
+
+
+@pytest.mark.slow
+def test_two_signals_of_slurm_are_one(tmp_path):
+    """A job's script passes on what Slurm has sent to all processes."""
+    started = tmp_path / 'started'
+    tool = (
+        f'trap "sleep 2; exit 75" TERM; touch {started}; '
+        'while :; do sleep 0.1; done'
+    )
+    code = (
+        'from reproduction import cli, execute\n'
+        f'execute.build_command = lambda *_: ["bash", "-c", {tool!r}]\n'
+        'cli.main()\n'
+    )
+    words = ['run', str(write_plan(tmp_path)), '--only', PRETRAINED]
+    process = subprocess.Popen([sys.executable, '-c', code, *words])
+    wait_until(lambda: started.exists() or process.poll() is not None, 120)
+    process.terminate()
+    time.sleep(0.5)
+    process.terminate()
+    assert process.wait(timeout=60) == 75
+    # Noted once the tool has ended.
+    (attempt,) = RunDir(tmp_path / 'runs' / PRETRAINED).attempts()
+    assert attempt['error'] == 'it was stopped'
 
 
 PROGRAM = """#!/usr/bin/env bash
