@@ -50,6 +50,15 @@ TROUBLES: Troubles = (
         '(train_dataloader.batch_size), and with '
         'train_dataloader.drop_last=True if the last batch has one.',
     ),
+    # MMEngine's collection of results for the metrics
+    (
+        FileNotFoundError,
+        r'(.+) is not an shared directory for rank (\d+)',
+        '{0} does not have the results of process {1}: with several machines, '
+        'the work directory must be on storage that all of them share. The '
+        'checkpoint is saved: evaluate it on one machine with '
+        'tools/dist_test.sh.',
+    ),
     # backends of MMEngine's visualizer: wandb, mlflow and others
     (
         ImportError,

@@ -18,10 +18,11 @@ MESSAGES: Troubles = (
         'The GPU has too little memory: lower the batch size, train in mixed '
         'precision (--amp), or end other processes on this GPU (nvidia-smi).',
     ),
-    # gloo and NCCL
+    # gloo and NCCL, and the store through which their processes meet
     (
         RuntimeError,
-        r'Connection (?:closed|reset) by peer|\[.*gloo.*\]|ncclRemoteError',
+        r'Connection (?:closed|reset) by peer|\[.*gloo.*\]|ncclRemoteError|'
+        r'Connection was likely closed|socket has timed out|ncclUniqueId',
         'The connection to another process of the run is lost: that process '
         'has ended, or its machine cannot be reached. Its own message says '
         'why.',

@@ -413,6 +413,23 @@ CONNECTION = 'connection to another process of the run is lost'
         ),
         ('Connection reset by peer', CONNECTION),
         ('NCCL error ..., ncclRemoteError: A call failed', CONNECTION),
+        # The first process has ended before the others have joined it.
+        (
+            'Failed to recv, got 0 bytes. Connection was likely closed. Did '
+            'the remote server shutdown or crash?',
+            CONNECTION,
+        ),
+        (
+            '[1] is setting up NCCL communicator and retrieving ncclUniqueId '
+            'from [0] via c10d key-value store by key 0, but got error: wait '
+            'timeout after 600000ms',
+            CONNECTION,
+        ),
+        (
+            'The client socket has timed out after 600000ms while trying to '
+            'connect to (node0, 29500).',
+            CONNECTION,
+        ),
         (
             'CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a '
             'total capacity of 79.11 GiB of which 1.00 GiB is free.',
@@ -439,6 +456,13 @@ def test_messages_of_pytorch(text, words):
         (
             ValueError('need at least one array to concatenate'),
             'A data set is empty: check data_root',
+        ),
+        (
+            FileNotFoundError(
+                'work/results_0 is not an shared directory for rank 8, please '
+                'make sure work/results_0 is a shared directory for all ranks!'
+            ),
+            'work/results_0 does not have the results of process 8',
         ),
     ],
 )

@@ -48,6 +48,7 @@ from pixcon_mm.engine.model_state import (
     unwrap,
     zero_momentum,
 )
+from pixcon_mm.engine.network import share_interface
 from pixcon_mm.engine.precision import fit_precision
 from pixcon_mm.engine.resuming import find_start, restore_run
 from pixcon_mm.errors import UserError, suggest
@@ -105,11 +106,8 @@ class PixConRunner(Runner):
 
     def setup_env(self, env_cfg: dict) -> None:
         """Start the process group: gloo on a machine without CUDA."""
-        # Even with NCCL, processes agree on a stop through gloo, which should
-        # use the same network interface.
-        interface = os.environ.get('NCCL_SOCKET_IFNAME', '')
-        if Path('/sys/class/net', interface or '-').exists():
-            os.environ.setdefault('GLOO_SOCKET_IFNAME', interface)
+        # Even with NCCL, processes agree on a stop through gloo.
+        share_interface()
         has_cuda = torch.cuda.is_available()
         if self.distributed and not is_distributed() and not has_cuda:
             if self.launcher != 'pytorch':

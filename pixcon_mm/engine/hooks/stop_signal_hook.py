@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from pixcon_mm.engine.network import check_names
 from pixcon_mm.processes import SIGNALS, STOPPED
 
 # A launcher passes on a Ctrl-C that the terminal has already sent to all:
@@ -121,6 +122,7 @@ class StopSignalHook(Hook):
         """Catch signals; make a process group that works without a GPU."""
         self.request.listen()
         if runner.world_size > 1:
+            check_names()
             self._group = dist.new_group(backend='gloo')
 
     def after_train_iter(
