@@ -48,8 +48,8 @@ class TwoViewRandomResizedCrop(BaseTransform):
             the second crop before rounding; 0 admits crops without overlap.
         max_tries (int): Tries for each crop.
         on_no_overlap (str): What to do when all tries of the second crop
-            fail, which happens for one photograph in 10,000, and for one in
-            ten with an aspect of 8:3. ``'skip'`` returns None, and the
+            fail, which happens for one or two photographs in 10,000, and for
+            one in ten with an aspect of 8:3. ``'skip'`` returns None, and the
             dataset takes another image; ``'center'`` uses the central crop
             for both views.
     """

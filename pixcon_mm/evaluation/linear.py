@@ -1,7 +1,7 @@
 """Linear segmentation of frozen features; docs/evaluation.md, section 3.
 
-Protocol of Ziegler and Asano, Leopart, CVPR 2022, except that the learning
-rate is chosen on held-out training images.
+Protocol of Ziegler and Asano, Leopart, CVPR 2022, with the differences that
+are listed there.
 """
 
 from collections.abc import Iterable, Sequence
