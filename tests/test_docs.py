@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from mmpretrain.registry import TRANSFORMS
 from torchvision.models import resnet50
 
 from pixcon_mm.config import load_config
@@ -78,25 +79,68 @@ def test_the_main_recipe_is_that_of_the_method():
     table = cells('docs/method.md')
     cfg = load('pretrain/pixcon_r50_coco')
     model, loader = cfg.model, cfg.train_dataloader
+    neck, head = model.neck, model.head
     optimizer = cfg.optim_wrapper.optimizer
     assert table['precision'][0].startswith(cfg.optim_wrapper.dtype)
     for name, found in {
         '$B$': [loader.batch_size, cfg.auto_scale_lr.base_batch_size],
-        '$C$': [model.head.channels],
-        '$D$': [model.head.hid_channels],
+        '$C$': [neck.out_channels],
+        '$D$': [neck.in_channels],
         '$K$': [model.queue_len],
-        '$\\tau$': [model.head.loss.temperature],
+        '$\\tau$': [head.loss.temperature],
         '$\\lambda$': [model.loss_lambda],
-        '$p$': [model.head.reweight.power],
+        '$p$': [head.reweight.power],
         '$m$': [1 - model.base_momentum, 1 - model.end_momentum],
         'length': [cfg.train_cfg.max_epochs],
         'optimiser': [optimizer.momentum, optimizer.weight_decay],
         'learning rate': [optimizer.lr],
         'warm-up': [cfg.param_scheduler[0].end],
         'seed': [cfg.randomness.seed],
+        'projector $g$': [
+            *(neck.in_channels, neck.hid_channels),
+            *(neck.hid_channels, neck.out_channels),
+        ],
+        'predictors $h_g$, $h_d$': [
+            *(head.channels, head.hid_channels),
+            *(head.hid_channels, head.channels),
+        ],
     }.items():
         expected = numbers(table[name][0])[: len(found)]
         assert found == pytest.approx(expected), name
+    for part in (model.backbone, neck, head):
+        assert part.norm_cfg.type == 'SyncBN'
+    # All norms start from scale 1.
+    assert model.backbone.zero_init_residual is False
+
+
+CROPS = re.compile(
+    r'uniformly from (\S+) to (\S+) of the image.*?'
+    r'from (\d)/(\d) to (\d)/(\d).*?up to (\d+) times.*?'
+    r'at least (\d+) %.*?to (\d+) x (\d+) pixels.*?probability ([\d.]+)',
+    re.S,
+)
+
+
+@pytest.mark.parametrize('name', ['pixcon_r50', 'pixcon_r50_cpu-aug'])
+def test_crops_are_those_of_the_method(name):
+    cfg = load(f'pretrain/{name}_coco')
+    _, crop, flip, *_ = cfg.train_dataloader.dataset.pipeline
+    crop, flip = TRANSFORMS.build(crop), TRANSFORMS.build(flip)
+    text = CROPS.search(TEXTS['docs/method.md'])
+    low, high, *ratio, tries, percent, width, height, prob = map(
+        float, text.groups()
+    )
+    assert crop.area_range == pytest.approx((low, high))
+    aspects = ratio[0] / ratio[1], ratio[2] / ratio[3]
+    assert crop.aspect_range == pytest.approx(aspects)
+    assert crop.max_tries == tries
+    assert crop.min_overlap == percent / 100
+    assert crop.on_no_overlap == 'skip'
+    assert crop.scale == (width, height)
+    assert flip.prob == prob
+
+
+PROPERTIES = ('brightness', 'contrast', 'saturation', 'hue')
 
 
 def test_colours_are_those_of_the_method():
@@ -108,6 +152,10 @@ def test_colours_are_those_of_the_method():
     steps = ('colour jitter', 'greyscale', 'Gaussian blur', 'solarisation')
     names = ('RandomApply', 'RandomGrayscale', 'GaussianBlur', 'Solarize')
     blur = numbers(table['Gaussian blur'][0])
+    text = TEXTS['docs/method.md']
+    lowest = re.findall(r'\$\[(0\.\d), 1\.\d\]\$', text)
+    (hue,) = re.findall(r'up to ([\d.]+) turn', text)
+    strengths = [*(1 - float(low) for low in lowest), float(hue)]
     ours, theirs = (
         load(f'pretrain/{name}_coco').train_dataloader.dataset.pipeline[3]
         for name in ('pixcon_r50', 'pixcon_r50_cpu-aug')
@@ -121,6 +169,10 @@ def test_colours_are_those_of_the_method():
             *(view.jitter, view.grayscale, view.blur, view.solarize)
         ]
         assert expected == [loader.get(n, {}).get('prob', 0) for n in names]
+        (jitter,) = loader['RandomApply'].transforms
+        for settings in (view, jitter):
+            found = [settings[name] for name in PROPERTIES]
+            assert found == pytest.approx(strengths)
         assert [*view.sigma] == blur
         assert [*loader['GaussianBlur'].magnitude_range] == blur
 

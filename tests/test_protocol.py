@@ -405,6 +405,63 @@ def test_model_and_augmentation_of_baselines(name):
     assert differences(ours, theirs) == table
 
 
+VARIANTS = {
+    'pixcon-sim': {'model.head.reweight': None},
+    'pixcon-coord': {
+        'model.head.matching': 'coordinate',
+        'model.head.reweight': None,
+    },
+    'mocov2plus': {'model.loss_lambda': 0},
+}
+# What a pre-training changes in the recipe of PixCon-SR, of which test_docs.py
+# compares the main one with docs/method.md. Model and views of the baselines
+# are compared above.
+CHANGES = {
+    f'{name}_{size}': changes
+    for size in ('r50_coco', 'r18-w32_small')
+    for name, changes in VARIANTS.items()
+} | {
+    'pixcon_r50_coco-plus': {
+        'train_dataloader.dataset.data_root': (
+            'data/coco/train2017',
+            'data/coco/unlabeled2017',
+        )
+    },
+    'pixcon_r50_1gpu_coco': {
+        'train_dataloader.batch_size': 128,
+        'optim_wrapper.accumulative_counts': 4,
+    },
+    'densecl_r50_coco': {'optim_wrapper.optimizer.lr': 0.3},
+    # In full precision.
+    'byol_r50_coco': {
+        'optim_wrapper': dict(
+            type='OptimWrapper',
+            optimizer=dict(
+                type='SGD', lr=0.4, momentum=0.9, weight_decay=1e-4
+            ),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize('name', CHANGES)
+def test_a_pretraining_changes_only_what_it_says(name):
+    size = 'r18-w32_small' if name.endswith('small') else 'r50_coco'
+    ours, main = (
+        recipes.load(f'pretrain/{recipe}')
+        for recipe in (name, f'pixcon_{size}')
+    )
+    parts = {*main} - {'data_root'}
+    if name in BASELINES:
+        parts = {*PARTS, 'randomness'} - {'model'}
+        for cfg in (ours, main):
+            del cfg.train_dataloader.dataset.pipeline
+    ours, main = (
+        plain({part: cfg.get(part) for part in parts}) for cfg in (ours, main)
+    )
+    assert differences(ours, main) == CHANGES[name]
+
+
 def test_every_config_has_a_table():
     for task, table in (
         ('detection', DETECTION),
