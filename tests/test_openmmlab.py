@@ -12,6 +12,8 @@ import mmseg.apis  # noqa: F401
 import pytest
 import torch
 
+from pixcon_mm.config import load_config
+from pixcon_mm.engine import PixConRunner
 from tests import recipes, toy
 from tests.test_datasets.pictures import write_pictures
 from tests.test_models import tiny
@@ -126,3 +128,24 @@ def test_browse_dataset(framework, config, tmp_path, monkeypatch):
     options = ['--not-show', '--output-dir', tmp_path]
     tool(framework, name, config, *options, monkeypatch=monkeypatch)
     assert len([*tmp_path.glob('*.jpg')]) == 4
+
+
+@pytest.mark.parametrize('framework', ['mmdet', 'mmseg', 'mmpretrain'])
+def test_analyze_logs(framework, tmp_path, monkeypatch):
+    """They find what they draw in the log of one of our runs."""
+    if framework == 'mmseg':
+        pytest.importorskip('seaborn')
+    options = dict(work_dir=str(tmp_path / 'run'))
+    PixConRunner.from_cfg(
+        load_config(str(toy.write_config(tmp_path)), options)
+    ).train()
+    (log,) = tmp_path.glob('run/*/vis_data/scalars.json')
+    out = tmp_path / 'loss.png'
+    words = [log, '--keys', 'loss', 'loss_image', '--out', out]
+    if framework != 'mmseg':
+        words = ['plot_curve', *words]
+    if framework == 'mmdet':  # Matplotlib has no style of its default's name
+        words += ['--style', 'ggplot']
+    name = 'analysis_tools/analyze_logs.py'
+    tool(framework, name, *words, monkeypatch=monkeypatch)
+    assert out.stat().st_size
