@@ -29,6 +29,8 @@ EXTRA_KEYS = {
     'runner_type',
     'sync_bn',
 }
+# MMSegmentation's inference_model reads this key, and not that of a loader.
+INFERENCE_KEY = 'test_pipeline'
 
 
 class OptionsAction(DictAction):
@@ -293,21 +295,22 @@ def _lost(cfg: Config, name: str, old: Any) -> str:
     paths = ', '.join(sorted(path for _, _, path in places)[:3])
     return (
         f'--cfg-options {name}: the config has already used its variable '
-        f'{name!r} to compute other keys; override these'
-        f'{f", for instance {paths}" if paths else ""}.'
+        f'{name!r} to compute other keys, so override those'
+        f'{f" (keys with its value: {paths})" if paths else ""}.'
     )
 
 
 def _places(
     cfg: Config, matches: Callable[[Any], bool]
 ) -> Iterator[tuple[Any, Any, str]]:
-    """Find values that match, in the keys that the runner reads.
+    """Find values that match, in the keys that runner and inference read.
 
     Yields:
         tuple: The dict or list with the value, the key or index of the value
         in it, and the dotted key.
     """
-    nodes = [(key, cfg._cfg_dict[key]) for key in runner_keys() & {*cfg}]
+    read = {*runner_keys(), INFERENCE_KEY} & {*cfg}
+    nodes = [(key, cfg._cfg_dict[key]) for key in read]
     while nodes:
         path, node = nodes.pop()
         if not isinstance(node, dict | list):

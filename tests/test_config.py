@@ -66,6 +66,7 @@ def test_container_reaches_keys_of_other_names(path):
         'steps = [dict(scale=(8, 8)), dict(crop_size=crop_size)]\n'
         'model = dict(size=crop_size, other=(512, 512))\n'
         'train_dataloader = dict(pipeline=steps)\n'
+        "test_pipeline = [dict(type='Resize', scale=crop_size)]\n"
     )
     # From the command line a tuple is easily a list.
     for value in ((64, 64), [64, 64]):
@@ -73,6 +74,8 @@ def test_container_reaches_keys_of_other_names(path):
         assert cfg.crop_size == cfg.model.size == (64, 64)
         assert isinstance(cfg.model.size, tuple)
         assert cfg.train_dataloader.pipeline[1].crop_size == (64, 64)
+        # MMSegmentation's inference_model reads it.
+        assert cfg.test_pipeline[0].scale == (64, 64)
         assert cfg.model.other == (512, 512)
     cfg = load_config(str(path), {'steps.0.scale': [4, 4]})
     assert cfg.train_dataloader.pipeline[0].scale == (4, 4)
@@ -144,8 +147,8 @@ def test_a_number_does_not_replace_a_list(path, value):
 
 def test_variable_used_under_another_name_is_refused(path):
     path.write_text('epochs = 3\ntrain_cfg = dict(max_epochs=epochs)\n')
-    with pytest.raises(UserError, match=r'instance train_cfg\.max_epochs\.$'):
-        load_config(str(path), {'epochs': 5})
+    sentence = sentence_of(load_config, str(path), {'epochs': 5})
+    assert sentence.endswith('(keys with its value: train_cfg.max_epochs).')
     assert load_config(str(path), {'epochs': 3}).epochs == 3
 
 
