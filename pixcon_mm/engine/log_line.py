@@ -18,6 +18,7 @@ NOISE = (
     'The prefix is not set in metric class',
     # Our own lines contain what matters of these.
     'Checkpoints will be saved to',
+    'LR is set based on batch size',
     'Distributed training is not used',
 )
 

@@ -30,6 +30,7 @@ def record(message, level=logging.INFO):
         ('Something\nis wrong', logging.WARNING, True),
         ('"FileClient" will be deprecated', logging.WARNING, False),
         ('Exp name: x_2026', logging.INFO, False),
+        ('LR is set based on batch size of 64.0', logging.INFO, False),
         ('bbox_mAP_copypaste: 0.1 0.2', logging.INFO, False),
     ],
 )

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from pixcon_mm.engine.hooks.dense_probe_hook import is_due, sample_images
 from pixcon_mm.engine.model_state import unwrap
 from pixcon_mm.errors import UserError
+from pixcon_mm.wording import counted
 
 
 @HOOKS.register_module()
@@ -80,5 +81,6 @@ class MatchPictureHook(Hook):
                 runner.visualizer.add_image(name, picture, step=runner.iter)
         runner.logger.info(
             f'pictures after epoch {runner.epoch + 1}: {", ".join(kinds)} of '
-            f'{len(pairs)} images ({time.monotonic() - start:.1f} s)'
+            f'{counted(len(pairs), "image")} '
+            f'({time.monotonic() - start:.1f} s)'
         )
