@@ -13,6 +13,7 @@ CURVES = {
     'loss_dense': 'loss of the cells, times lambda',
     'mon_pos_sim': 'cosine of positives',
     'mon_pos_margin': "cosine of positives, less that of another image's",
+    'mon_neg_logsumexp': 'log-sum of the negatives',
     'mon_feature_std': 'standard deviation of embeddings',
     'mon_effective_rank': 'effective rank of features',
 }
@@ -32,15 +33,15 @@ def draw_curves(
     """
     if not curves:
         return None
-    figure = Figure(figsize=(11, 6), layout='constrained')
-    for axes, (key, title) in zip(
-        figure.subplots(2, 3).flat, CURVES.items(), strict=True
-    ):
+    figure = Figure(figsize=(14, 6), layout='constrained')
+    panels = [*figure.subplots(2, 4).flat]
+    for axes, (key, title) in zip(panels, CURVES.items(), strict=False):
         for name, curve in curves.items():
             if key in curve:
                 values = smooth(np.array(curve[key]))
                 add_line(axes, titles, name, curve['epoch'], values)
         axes.set_title(title, fontsize=9)
+    for axes in panels:
         axes.set_visible(bool(axes.lines))
     return with_legend(figure)
 
