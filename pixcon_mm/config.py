@@ -295,8 +295,8 @@ def _lost(cfg: Config, name: str, old: Any) -> str:
     paths = ', '.join(sorted(path for _, _, path in places)[:3])
     return (
         f'--cfg-options {name}: the config has already used its variable '
-        f'{name!r} to compute other keys, so override those'
-        f'{f" (keys with its value: {paths})" if paths else ""}.'
+        f'{name!r} to compute other keys; override those instead'
+        f'{f" (these have the same value: {paths})" if paths else ""}.'
     )
 
 

@@ -55,9 +55,8 @@ TROUBLES: Troubles = (
         FileNotFoundError,
         r'(.+) is not an shared directory for rank (\d+)',
         '{0} does not have the results of process {1}: with several machines, '
-        'the work directory must be on storage that all of them share. The '
-        'checkpoint is saved: evaluate it on one machine with '
-        'tools/dist_test.sh.',
+        'the work directory must be on storage that all of them share. '
+        'Evaluate the checkpoint on one machine with tools/dist_test.sh.',
     ),
     # backends of MMEngine's visualizer: wandb, mlflow and others
     (

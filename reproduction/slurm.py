@@ -51,13 +51,13 @@ wait "$run" || status=$?
 # job, before the run has saved.
 CANCELLED = """\
 # When the job is cancelled or preempted, the run saves a checkpoint. Slurm
-# knows whether to put the job back into the queue.
-trap 'cancelled=yes; kill -TERM %1' TERM
+# itself decides whether to put the job back into the queue.
+trap 'cancelled=yes; kill -TERM %1 2>/dev/null || true' TERM
 """
 TIME_IS_UP = """\
 # At the signal of Slurm, before its time is up, the run saves a checkpoint and
 # ends with status 75.
-trap 'kill -USR1 %1' USR1
+trap 'kill -USR1 %1 2>/dev/null || true' USR1
 """
 REQUEUE = """\
 # After status 75, put the job back into the queue; the run then resumes. After

@@ -148,7 +148,9 @@ def test_a_number_does_not_replace_a_list(path, value):
 def test_variable_used_under_another_name_is_refused(path):
     path.write_text('epochs = 3\ntrain_cfg = dict(max_epochs=epochs)\n')
     sentence = sentence_of(load_config, str(path), {'epochs': 5})
-    assert sentence.endswith('(keys with its value: train_cfg.max_epochs).')
+    assert sentence.endswith(
+        '(these have the same value: train_cfg.max_epochs).'
+    )
     assert load_config(str(path), {'epochs': 3}).epochs == 3
 
 

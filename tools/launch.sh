@@ -15,7 +15,7 @@ if [[ ! $gpus =~ ^[1-9][0-9]*$ ]]; then
 fi
 if [[ ${NNODES:-1} != 1 && (-z ${NODE_RANK:-} || -z ${MASTER_ADDR:-}) ]]; then
     # Otherwise each would wait for the others for a quarter of an hour.
-    echo "error: of $NNODES machines, each needs NODE_RANK (0 on the first)" \
+    echo "error: with NNODES=$NNODES, each machine needs NODE_RANK (0 on the first)" \
         "and MASTER_ADDR (the address of the first)." >&2
     exit 2
 fi

@@ -27,8 +27,8 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${CPUS_PER_TASK:-8}}
 per_node=${GPUS_PER_NODE:-8}
 per_node=$((gpus < per_node ? gpus : per_node))
 # MMEngine reads this variable in each process; srun passes it on. The port is
-# random, so that two jobs on a machine do not collide, and below those that
-# Linux gives to other connections.
+# random, so that two jobs on a machine do not collide, and below Linux's
+# ephemeral ports.
 export MASTER_PORT=${PORT:-$((20000 + RANDOM % 12000))}
 # SRUN_ARGS is not quoted, as it is a list of options.
 # shellcheck disable=SC2086

@@ -134,7 +134,10 @@ def _check_parts(checkpoint: Any, path: Path, needed: Iterable[str]) -> None:
     elif any(type(counts.get(name)) is not int for name in ('epoch', 'iter')):
         problem = "it does not say how many iterations ('iter') are done"
     elif 'scale' not in counts:
-        problem = 'another runner wrote it, without the length of an epoch'
+        problem = (
+            'it does not say how many iterations an epoch has, as in '
+            "checkpoints of MMEngine's own Runner"
+        )
     else:
         return
     raise UserError(

@@ -15,39 +15,67 @@ INTERFACE = 'GLOO_SOCKET_IFNAME'
 def share_interface() -> None:
     """Let gloo use the interface that NCCL is told to use."""
     interface = os.environ.get('NCCL_SOCKET_IFNAME', '')
-    if Path('/sys/class/net', interface or '-').exists():
-        os.environ.setdefault(INTERFACE, interface)
+    is_here = Path('/sys/class/net', interface or '-').exists()
+    if is_here and not os.environ.get(INTERFACE):
+        os.environ[INTERFACE] = interface
+
+
+def check_own_name() -> None:
+    """Stop if processes of torchrun on other machines could not connect here.
+
+    This is for a run without NCCL, whose processes cannot tell each other
+    anything before gloo has connected them.
+
+    Raises:
+        UserError: In the processes of this machine.
+    """
+    total, local = map(os.environ.get, ('WORLD_SIZE', 'LOCAL_WORLD_SIZE'))
+    if local not in (None, total) and not is_reachable():
+        raise _unreachable(socket.gethostname())
 
 
 def check_names() -> None:
-    """Stop if gloo would give other machines an address of no use to them.
+    """Stop if gloo could not connect the machines, after NCCL has.
 
-    Unless it is told an interface, gloo gives them the address that this
-    machine's name stands for. NCCL does not need the name, so this is the
-    first time that it matters. Gloo would wait for connections without end.
+    Gloo would wait for connections without end.
 
     Raises:
-        UserError: In all processes, if a machine's name stands for a loopback
-            address, as on a fresh Debian or Ubuntu, or for none.
+        UserError: In all processes.
     """
-    name = socket.gethostname()
-    is_known = INTERFACE in os.environ or not is_loopback(name)
-    machines = dict(all_gather_object((name, is_known)))
-    hidden = [machine for machine, known in machines.items() if not known]
+    is_first = int(os.environ.get('LOCAL_RANK', 0)) == 0
+    own = (socket.gethostname(), is_first, is_reachable())
+    machines = [each for each in all_gather_object(own) if each[1]]
+    hidden = [name for name, _, is_known in machines if not is_known]
     if hidden and len(machines) > 1:
-        own = [n for _, n in socket.if_nameindex() if n != 'lo']
-        raise UserError(
-            f'Other machines cannot reach {hidden[0]}, whose name stands for '
-            f'a loopback address there, or for none: set {INTERFACE} to the '
-            'interface that connects the machines (of those here: '
-            f'{", ".join(own)}), or correct /etc/hosts.'
-        )
+        raise _unreachable(hidden[0])
 
 
-def is_loopback(name: str) -> bool:
-    """Check if a machine's name stands for itself only, or for nothing."""
-    try:
-        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except socket.gaierror:
+def is_reachable() -> bool:
+    """Check if gloo gives other machines an address that they can use.
+
+    Unless it is told an interface, it gives the address that this machine's
+    name resolves to. On a fresh Debian or Ubuntu that is a loopback address;
+    and gloo falls back to one if the address is not this machine's.
+    """
+    if os.environ.get(INTERFACE):
         return True
-    return ipaddress.ip_address(found[0][4][0]).is_loopback
+    try:
+        found = socket.getaddrinfo(
+            socket.gethostname(), None, type=socket.SOCK_STREAM
+        )
+        family, *_, address = found[0]
+        with socket.socket(family) as server:
+            server.bind(address)
+    except (OSError, UnicodeError):
+        return False
+    return not ipaddress.ip_address(address[0]).is_loopback
+
+
+def _unreachable(name: str) -> UserError:
+    interfaces = [name for _, name in socket.if_nameindex() if name != 'lo']
+    return UserError(
+        f'Other machines cannot connect to {name}, whose name does not '
+        f'resolve to an address that they can use: set {INTERFACE} to the '
+        'interface that connects the machines (of those here: '
+        f'{", ".join(interfaces)}), or correct /etc/hosts there.'
+    )

@@ -165,7 +165,7 @@ def _restore_position(runner: Runner, meta: dict, now: dict) -> list[str]:
                 f'the run continues in epoch {epoch + 1} after {done} of them.'
             )
         iteration = epoch * length + done
-    elif then['batch'] != now['batch']:
+    elif then.get('batch', now['batch']) != now['batch']:
         notes.append(
             f'An iteration has {counted(now["batch"], "image")} now and had '
             f'{then["batch"]}: the run continues at iteration {iteration} of '

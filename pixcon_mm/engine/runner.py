@@ -48,7 +48,7 @@ from pixcon_mm.engine.model_state import (
     unwrap,
     zero_momentum,
 )
-from pixcon_mm.engine.network import share_interface
+from pixcon_mm.engine.network import check_own_name, share_interface
 from pixcon_mm.engine.precision import fit_precision
 from pixcon_mm.engine.resuming import find_start, restore_run
 from pixcon_mm.errors import UserError, suggest
@@ -115,6 +115,7 @@ class PixConRunner(Runner):
                     f'Launcher {self.launcher!r} needs CUDA, and this node '
                     'has none: use tools/dist_train.sh (torchrun) on CPU.'
                 )
+            check_own_name()
             # Started here, because MMEngine would select a CUDA device first.
             seconds = env_cfg.get('dist_cfg', {}).get('timeout', 1800)
             torch.distributed.init_process_group(

@@ -143,7 +143,7 @@ def test_other_names_are_not_taken(tmp_path, name):
         ({}, 'does not say how many'),
         (dict(epoch=1), 'does not say how many'),
         (dict(epoch=1, iter='4'), 'does not say how many'),
-        (dict(epoch=1, iter=4), 'another runner wrote it'),
+        (dict(epoch=1, iter=4), 'how many iterations an epoch has'),
     ],
 )
 def test_files_that_no_run_can_resume_from(tmp_path, part, problem):

@@ -343,7 +343,7 @@ def test_a_checkpoint_of_mmengines_runner_starts_new_runs_only(tmp_path):
     runner = Runner.from_cfg(cfg)
     runner.train()
     path = checkpoint(runner, 'iter_4')
-    with pytest.raises(UserError, match='another runner .* --pretrained'):
+    with pytest.raises(UserError, match="MMEngine's own Runner.* --pretrained"):
         resume(config(tmp_path, 'resumed'), path)
 
 

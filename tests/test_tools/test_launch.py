@@ -165,7 +165,7 @@ def test_several_machines_need_to_find_the_first(known, monkeypatch):
     env = dict([known.split('=')], NNODES='2')
     result = run('bash', 'tools/dist_train.sh', DEMO, 8, **env)
     assert result.returncode == 2
-    assert 'of 2 machines, each needs NODE_RANK' in result.stderr
+    assert 'with NNODES=2, each machine needs NODE_RANK' in result.stderr
 
 
 @pytest.mark.slow
