@@ -451,7 +451,7 @@ def test_a_pretraining_changes_only_what_it_says(name):
         recipes.load(f'pretrain/{recipe}')
         for recipe in (name, f'pixcon_{size}')
     )
-    parts = {*main} - {'data_root'}
+    parts = {*ours, *main} - {'data_root'}
     if name in BASELINES:
         parts = {*PARTS, 'randomness'} - {'model'}
         for cfg in (ours, main):

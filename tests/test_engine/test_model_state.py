@@ -44,6 +44,8 @@ def test_norm_is_that_of_clip_grad_norm(scale):
     expected = clip_grad_norm_(model.parameters(), float('inf'))
     torch.testing.assert_close(found, expected, equal_nan=True)
     assert found.shape == ()
+    model.zero_grad()
+    assert gradient_norm(optimizer_of(model)) == 0
 
 
 def test_norm_is_as_before_the_loss_scaler():

@@ -1,10 +1,13 @@
 """Machines that gloo could not connect are named at the start."""
 
+import os
 import socket
+from unittest.mock import Mock
 
 import pytest
 
 from pixcon_mm.engine import network
+from pixcon_mm.engine.hooks import stop_signal_hook
 from pixcon_mm.engine.network import INTERFACE
 from tests.commands import sentence_of
 
@@ -17,6 +20,8 @@ def machine(monkeypatch):
     monkeypatch.delenv(INTERFACE, raising=False)
     monkeypatch.setenv('LOCAL_RANK', '0')
     monkeypatch.setattr(socket, 'gethostname', lambda: 'node3')
+    interfaces = [(1, 'lo'), (2, 'eth1'), (3, 'ib0')]
+    monkeypatch.setattr(socket, 'if_nameindex', lambda: interfaces)
 
 
 def resolve(monkeypatch, address):
@@ -43,8 +48,7 @@ def test_addresses_of_no_use_to_others(monkeypatch, address):
     beside(monkeypatch, ('node4', True, True))
     sentence = sentence_of(network.check_names)
     assert sentence.startswith('Other machines cannot connect to node3,')
-    for _, interface in socket.if_nameindex():
-        assert interface == 'lo' or interface in sentence
+    assert 'of those here: eth1, ib0)' in sentence
     monkeypatch.setenv(INTERFACE, '')
     assert sentence_of(network.check_names) == sentence
     monkeypatch.setenv(INTERFACE, 'eth0')
@@ -68,9 +72,9 @@ def test_on_one_machine_any_name_will_do(monkeypatch):
     assert 'connect to node3,' in sentence_of(network.check_names)
 
 
-@pytest.mark.parametrize('name', ['unknown.invalid', 'a..b'])
-def test_names_that_cannot_be_resolved(monkeypatch, name):
-    monkeypatch.setattr(socket, 'gethostname', lambda: name)
+@pytest.mark.parametrize('error', [socket.gaierror, UnicodeError])
+def test_names_that_cannot_be_resolved(monkeypatch, error):
+    monkeypatch.setattr(socket, 'getaddrinfo', Mock(side_effect=error))
     assert not network.is_reachable()
 
 
@@ -84,3 +88,34 @@ def test_without_nccl_a_machine_looks_at_itself(monkeypatch):
     monkeypatch.setenv('LOCAL_WORLD_SIZE', '2')
     resolve(monkeypatch, PUBLIC)
     network.check_own_name()
+
+
+def test_names_are_checked_before_gloo_connects(monkeypatch):
+    check = Mock(side_effect=InterruptedError)
+    monkeypatch.setattr(stop_signal_hook, 'check_names', check)
+    hook = stop_signal_hook.StopSignalHook()
+    try:
+        with pytest.raises(InterruptedError):
+            hook.before_train(Mock(world_size=2))
+        hook.before_train(Mock(world_size=1))
+    finally:
+        hook.request.stop_listening()
+
+
+@pytest.mark.parametrize(
+    ('nccl', 'gloo', 'expected'),
+    [
+        ('lo', None, 'lo'),
+        ('lo', '', 'lo'),
+        ('lo', 'eth1', 'eth1'),
+        ('=no interface', None, None),
+    ],
+)
+def test_gloo_uses_the_interface_of_nccl(monkeypatch, nccl, gloo, expected):
+    monkeypatch.setenv('NCCL_SOCKET_IFNAME', nccl)
+    # Also restores it, after the test.
+    monkeypatch.setenv(INTERFACE, gloo or '')
+    if gloo is None:
+        monkeypatch.delenv(INTERFACE)
+    network.share_interface()
+    assert os.environ.get(INTERFACE) == expected

@@ -286,6 +286,14 @@ def test_changes_that_cannot_be_resumed_are_refused(
     assert '\n' not in text
 
 
+def test_a_run_in_iterations_continues_in_epochs(tmp_path):
+    whole, _ = train(config(tmp_path, 'whole', ITERATIONS))
+    path = checkpoint(whole, 'iter_6')
+    run, seen = resume(config(tmp_path, 'resumed'), path)
+    assert [*seen.images] == [7, 8]
+    assert 'resumed epoch 1, iter 6' in log_of(run)
+
+
 def test_the_implementation_is_that_of_the_config(tmp_path, monkeypatch):
     """PyTorch puts counts of steps on the device that this one needs."""
     whole, expected = train(
@@ -343,7 +351,9 @@ def test_a_checkpoint_of_mmengines_runner_starts_new_runs_only(tmp_path):
     runner = Runner.from_cfg(cfg)
     runner.train()
     path = checkpoint(runner, 'iter_4')
-    with pytest.raises(UserError, match="MMEngine's own Runner.* --pretrained"):
+    with pytest.raises(
+        UserError, match="MMEngine's own Runner.* --pretrained"
+    ):
         resume(config(tmp_path, 'resumed'), path)
 
 

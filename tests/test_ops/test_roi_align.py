@@ -2,6 +2,7 @@
 
 import math
 from itertools import product
+from unittest.mock import Mock
 
 import mmcv.ops
 import pytest
@@ -148,10 +149,15 @@ def test_gradient_with_and_without_torchvisions_private_kernel(
     torchvision.ops.roi_align(
         input, rois, SIZE, 0.25, aligned=True
     ).sum().backward()
-    if has_kernel and not roi_align._has_kernel(input):
+    if has_kernel and not hasattr(
+        torch.ops.torchvision, '_roi_align_backward'
+    ):
         pytest.skip('this torchvision has no such kernel')
     monkeypatch.setattr(roi_align, '_has_kernel', lambda _: has_kernel)
+    without_kernel = Mock(wraps=torch.autograd.grad)
+    monkeypatch.setattr(torch.autograd, 'grad', without_kernel)
     torch.testing.assert_close(gradient(rois), input.grad)
+    assert without_kernel.called != has_kernel
 
 
 @pytest.mark.gpu

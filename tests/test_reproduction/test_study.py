@@ -49,7 +49,7 @@ def read_csv(out):
 
 
 def test_before_and_after_the_runs(tmp_path, plan, fake_tools):
-    out = tmp_path / 'out'
+    out = tmp_path / 'a/b/out'  # deeper than docs/study
     results, page = write_pages(plan, out)
     assert page.count('not run yet') == 1
     assert '## Training curves' not in page

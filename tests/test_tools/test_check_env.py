@@ -72,7 +72,7 @@ def test_torch_and_torchvision_fit(torch, torchvision, wanted):
 
 
 def test_torch_is_too_old():
-    wrong = check(torch='2.3.1', torchvision='0.18.1')
+    wrong = check(torch='2.6.0', torchvision='0.21.0')
     assert wrong == {
         'torch': ('is older than 2.7', f'{PIP} torch torchvision')
     }
