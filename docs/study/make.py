@@ -250,9 +250,9 @@ def write_page(
     name = Path(plan_file).stem
     has_any = any(has_scores(row) for table in tables for row in table.rows)
     plan_link = f'[{plan_file}]({os.path.relpath(plan_file, out)})'
-    study = os.path.relpath('docs/study', out)
+    study = Path(os.path.relpath('docs/study', out))
     command = f'python docs/study/make.py {plan_file}'
-    if study != '.':
+    if study != Path():
         command += f' --out {os.path.relpath(out)}'
     note = share(
         kept, len(status.runs), 'run', 'is kept from an earlier machine'
@@ -260,7 +260,7 @@ def write_page(
     note += (
         '; their checkpoints count as missing above. A pre-training that is '
         'repeated on another machine gives other numbers '
-        f'([docs/study]({study}/README.md)).'
+        f'([docs/study]({study / "README.md"})).'
     )
     lines = [
         f'# {status.plan.title}',
@@ -284,7 +284,7 @@ def write_page(
         (
             'epochs',
             'Over the training',
-            f'Kept checkpoints, measured by [probe.py]({study}/probe.py); '
+            f'Kept checkpoints, measured by [probe.py]({study / "probe.py"}); '
             'epoch 0 has random weights of the same seed.',
         ),
     ):
@@ -297,10 +297,10 @@ def write_page(
             '## Matches and weights',
             '',
             'For two photographs, drawn by '
-            f'[pictures.py]({study}/pictures.py): each row has the same two '
-            'crops, with the matches of the cells in their overlap (dashed), '
-            'the cosine of each match, and its weight. Photographs: Rachel '
-            'Michetti and Stefan van der Walt, CC0.',
+            f'[pictures.py]({study / "pictures.py"}): each row has the same '
+            'two crops, with the matches of the cells in their overlap '
+            '(dashed), the cosine of each match, and its weight. Photographs: '
+            'Rachel Michetti and Stefan van der Walt, CC0.',
             '',
         ]
         lines += [f'![Matches and weights]({m.name})\n' for m in matches]
