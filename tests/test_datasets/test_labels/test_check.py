@@ -10,7 +10,7 @@ import pytest
 from pixcon_mm import progress
 from pixcon_mm.checkpoint.load import Weights
 from pixcon_mm.cli import import_framework
-from pixcon_mm.data_paths import LOADERS
+from pixcon_mm.data_paths import LOADERS, leaves
 from pixcon_mm.datasets.labels import check, check_labels, find_problems
 from pixcon_mm.datasets.labels.sources import find_sources
 from pixcon_mm.errors import UserError
@@ -89,7 +89,7 @@ def test_wrappers_are_opened_and_joined(tmp_path):
     sources = [*find_sources(cfg, TRAIN, None)]
     assert [source.num_classes for source in sources] == [21, 21]
     # A class that only one of the parts has is not missing.
-    _, second = benchmarks.leaves(inner)
+    _, second = leaves(inner)
     masks = tmp_path / 'data' / second.data_prefix.seg_map_path
     others = np.array([0, *range(2, 21)], np.uint8)
     for path in masks.iterdir():
@@ -122,7 +122,7 @@ def test_other_data_sets_are_left_alone(tmp_path):
 )
 def test_class_names_that_cannot_be_used(name, classes, words, tmp_path):
     cfg = load(name, f'{tmp_path}/')
-    for part in benchmarks.leaves(cfg.train_dataloader.dataset):
+    for part in leaves(cfg.train_dataloader.dataset):
         part.metainfo = dict(classes=classes)
     ((level, sentence),) = find_problems(cfg, TRAIN)
     assert level == 'stop'
