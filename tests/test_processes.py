@@ -149,6 +149,8 @@ def start_worker(watch, patience):
     return batches, worker
 
 
+# Killed with a lock of its queue, the worker can block this process as well.
+@pytest.mark.faults
 def test_a_worker_stopped_while_it_passes_a_batch_is_killed(watch):
     def fail(*_):
         raise TimeoutError('the loader still waits')
