@@ -1,5 +1,6 @@
 """Curves of pre-trainings and of their measurements, for make.py."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -31,18 +32,20 @@ def draw_curves(
 
     Runs with the same title have lines of the same style.
     """
-    if not curves:
+    drawn = [key for key in CURVES if any(key in c for c in curves.values())]
+    if not drawn:
         return None
-    figure = Figure(figsize=(14, 6), layout='constrained')
-    panels = [*figure.subplots(2, 4).flat]
-    for axes, (key, title) in zip(panels, CURVES.items(), strict=False):
+    columns = math.ceil(len(drawn) / 2)
+    figure = Figure(figsize=(11 / 3 * columns, 6), layout='constrained')
+    panels = figure.subplots(2, columns, squeeze=False).flat
+    for axes, key in zip(panels, drawn, strict=False):
         for name, curve in curves.items():
             if key in curve:
                 values = smooth(np.array(curve[key]))
                 add_line(axes, titles, name, curve['epoch'], values)
-        axes.set_title(title, fontsize=9)
-    for axes in panels:
-        axes.set_visible(bool(axes.lines))
+        axes.set_title(CURVES[key], fontsize=9)
+    if len(drawn) % 2:
+        figure.axes[-1].set_visible(False)
     return with_legend(figure)
 
 

@@ -3,7 +3,6 @@
 import ipaddress
 import os
 import socket
-from pathlib import Path
 
 from mmengine.dist import all_gather_object
 
@@ -13,10 +12,9 @@ INTERFACE = 'GLOO_SOCKET_IFNAME'
 
 
 def share_interface() -> None:
-    """Let gloo use the interface that NCCL is told to use."""
-    interface = os.environ.get('NCCL_SOCKET_IFNAME', '')
-    is_here = Path('/sys/class/net', interface or '-').exists()
-    if is_here and not os.environ.get(INTERFACE):
+    """Let gloo use the network interface that is set for NCCL."""
+    interface = os.environ.get('NCCL_SOCKET_IFNAME')
+    if interface in _interfaces() and not os.environ.get(INTERFACE):
         os.environ[INTERFACE] = interface
 
 
@@ -53,9 +51,9 @@ def check_names() -> None:
 def is_reachable() -> bool:
     """Check if gloo gives other machines an address that they can use.
 
-    Unless it is told an interface, it gives the address that this machine's
-    name resolves to. On a fresh Debian or Ubuntu that is a loopback address;
-    and gloo falls back to one if the address is not this machine's.
+    Without ``GLOO_SOCKET_IFNAME``, this is the address that the machine's
+    name resolves to. On a fresh Debian or Ubuntu it is a loopback address,
+    which gloo also falls back to if the address is not the machine's own.
     """
     if os.environ.get(INTERFACE):
         return True
@@ -72,10 +70,14 @@ def is_reachable() -> bool:
 
 
 def _unreachable(name: str) -> UserError:
-    interfaces = [name for _, name in socket.if_nameindex() if name != 'lo']
+    others = [each for each in _interfaces() if each != 'lo']
     return UserError(
         f'Other machines cannot connect to {name}, whose name does not '
         f'resolve to an address that they can use: set {INTERFACE} to the '
         'interface that connects the machines (of those here: '
-        f'{", ".join(interfaces)}), or correct /etc/hosts there.'
+        f'{", ".join(others)}), or correct /etc/hosts there.'
     )
+
+
+def _interfaces() -> list[str]:
+    return [name for _, name in socket.if_nameindex()]

@@ -77,7 +77,8 @@ def claim(
             for path in work_dir.iterdir()
             # MMEngine's names for the log of a run.
             if re.fullmatch(r'\d{8}_\d{6}', path.name)
-            and (path.is_dir() and not path.is_symlink())
+            and path.is_dir()
+            and not path.is_symlink()
         ]
         files = [*work_dir.glob('*.pth')]
         if discard:

@@ -35,7 +35,7 @@ def resolve(monkeypatch, address):
 
 
 def beside(monkeypatch, *others):
-    """Add what other processes tell: name, is first of its machine, known."""
+    """Add other processes: name, is first of its machine, is reachable."""
     monkeypatch.setattr(
         network, 'all_gather_object', lambda own: [own, *others]
     )
