@@ -11,6 +11,7 @@ import mmdet.apis  # noqa: F401, I001
 import mmseg.apis  # noqa: F401
 import pytest
 import torch
+from matplotlib import pyplot
 
 from pixcon_mm.config import load_config
 from pixcon_mm.engine import PixConRunner
@@ -143,5 +144,7 @@ def test_analyze_logs(framework, tmp_path, monkeypatch):
     if framework == 'mmdet':  # Matplotlib has no style of its default's name
         words += ['--style', 'ggplot']
     name = 'analysis_tools/analyze_logs.py'
-    tool(framework, name, *words, monkeypatch=monkeypatch)
+    with pyplot.rc_context():  # its style is only for this test
+        tool(framework, name, *words, monkeypatch=monkeypatch)
+    pyplot.close('all')
     assert out.stat().st_size
