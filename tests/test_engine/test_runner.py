@@ -101,6 +101,16 @@ def test_another_total_batch_gives_one_warning(
         assert f'{0.4 * total / recipe:g}.' in line
 
 
+@pytest.mark.parametrize(('rows', 'warnings'), [(8, 0), (9, 1)])
+def test_a_queue_for_more_images_than_there_are(cfg, rows, warnings):
+    runner = build(cfg)
+    runner.cfg.model.queue_len = rows
+    runner.train()
+    log = log_of(runner)
+    assert log.count('9 rows for 8 images') == warnings
+    assert log.count('model.queue_len=2.') == warnings
+
+
 def test_an_epoch_of_an_endless_sampler_is_that_of_all_processes(cfg):
     count_iterations(cfg, 2)
     runner = build(cfg)

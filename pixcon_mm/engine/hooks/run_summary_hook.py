@@ -20,7 +20,7 @@ class RunSummaryHook(Hook):
     priority = 'VERY_LOW'
 
     def before_train(self, runner) -> None:
-        """Report the total batch, warn if it is not the recipe's."""
+        """Report the total batch; warn if data or batch do not fit."""
         info, warn = runner.logger.info, runner.logger.warning
         loader = runner.train_dataloader
         batch = batch_size(loader)
@@ -47,6 +47,7 @@ class RunSummaryHook(Hook):
                 'tools/test.py; to train longer, --epochs N or '
                 'train_cfg.max_iters=N.'
             )
+        images = len(loader.dataset)
         factors = [
             counted(runner.world_size, 'process'),
             counted(batch, 'image'),
@@ -56,7 +57,6 @@ class RunSummaryHook(Hook):
         per_epoch = len(loader)
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
             # The length of an endless sampler ignores the other processes.
-            images = len(loader.dataset)
             per_epoch = math.ceil(images / (batch * runner.world_size))
             if steps > 1:
                 info(
@@ -70,11 +70,19 @@ class RunSummaryHook(Hook):
             updates = math.ceil(runner.max_iters / steps)
             length += f' with {counted(updates, "step")} of the optimiser'
         info(
-            f'{counted(len(loader.dataset), "image")}, '
+            f'{counted(images, "image")}, '
             f'{counted(per_epoch, "iteration")} per epoch, {length}; '
             f'total batch {total} = {" x ".join(factors)}; '
             f'learning rate {base_rate:g}; logs in {runner.work_dir}'
         )
+        queue_len = (runner.cfg.get('model') or {}).get('queue_len', 0)
+        if queue_len > images:
+            warn(
+                f'The queue has {queue_len:,} rows for '
+                f'{counted(images, "image")}, so images are often their own '
+                'negatives. Use at most a quarter as many rows, such as '
+                f'model.queue_len={max(images // 4, 1)}.'
+            )
         for index, scheduler in enumerate(runner.param_schedulers or []):
             run = runner.max_epochs if scheduler.by_epoch else runner.max_iters
             # WarmupLR adds an iteration to its end.
