@@ -35,13 +35,6 @@ OPENCV_SUFFIXES = (
     *('.bmp', '.tif', '.tiff', '.webp'),
 )
 
-EXPECTED = """Any folder of images will do, subfolders included; for COCO:
-  data/coco/
-  └── train2017/
-      ├── 000000000009.jpg
-      └── ...
-To use another folder, add --cfg-options data_root=/path/to/images"""
-
 
 @cache
 def readable_suffixes() -> tuple[str, ...]:
@@ -66,7 +59,10 @@ PICTURES = tuple(sorted({*readable_suffixes(), '.avif', '.heic', '.heif'}))
 
 
 def list_images(
-    folder: str, extensions: Sequence[str], visited: set[str]
+    folder: str,
+    extensions: Sequence[str],
+    visited: set[str],
+    advice: str = '',
 ) -> list[str]:
     """List the images below a folder, sorted by path.
 
@@ -79,6 +75,8 @@ def list_images(
         visited (set[str]): Real paths of folders already listed; extended.
             It ends circles of links and keeps overlapping folders from
             listing an image twice.
+        advice (str): Lines for the end of the message if the folder is
+            missing or holds no image.
 
     Raises:
         UserError: If the folder is missing, holds no image, or is on
@@ -86,14 +84,14 @@ def list_images(
     """
     if not folder:
         raise UserError(
-            f'No image folder is given (data_root is empty).\n{EXPECTED}'
+            f'No image folder is given (data_root is empty).{advice}'
         )
     name = repr(str(Path(folder).absolute()))
     if not os.path.isdir(folder):
         fault = (
             'is not a folder' if os.path.exists(folder) else 'does not exist'
         )
-        raise UserError(f'Image folder {name} {fault}.\n{EXPECTED}')
+        raise UserError(f'Image folder {name} {fault}.{advice}')
     paths: list[str] = []
     left_out: Counter[str] = Counter()
     before = frozenset(visited)
@@ -127,7 +125,7 @@ def list_images(
         holds = f' They hold {_counts(left_out)}.' if left_out else ''
         raise UserError(
             f'Image folder {name} and its subfolders hold no image (a file '
-            f'that ends in {", ".join(extensions)}).{holds}\n{EXPECTED}'
+            f'that ends in {", ".join(extensions)}).{holds}{advice}'
         )
     if left_out:
         print_log(

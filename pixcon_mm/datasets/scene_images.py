@@ -10,6 +10,14 @@ from pixcon_mm.datasets.listing import list_images, readable_suffixes
 from pixcon_mm.datasets.loading import BrokenImageError
 from pixcon_mm.errors import UserError
 
+ADVICE = """
+Any folder of images will do, subfolders included; for COCO:
+  data/coco/
+  └── train2017/
+      ├── 000000000009.jpg
+      └── ...
+To use another folder, add --cfg-options data_root=/path/to/images"""
+
 
 @DATASETS.register_module()
 class SceneImageDataset(BaseDataset):
@@ -91,7 +99,7 @@ class SceneImageDataset(BaseDataset):
         return [
             dict(img_path=path)
             for folder in self.folders
-            for path in list_images(folder, self.extensions, visited)
+            for path in list_images(folder, self.extensions, visited, ADVICE)
         ]
 
     def broken_paths(self) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from torch import Tensor, nn
 
 from pixcon_mm.checkpoint.pretrained import (
@@ -120,7 +121,7 @@ def find_device(name: str | None) -> str:
 
 
 def load_backbone(
-    arch: str,
+    arch: str | Config,
     pretrained: str | Path,
     stride: int | None = None,
     prefix: str | None = None,
@@ -129,8 +130,9 @@ def load_backbone(
     """Build a backbone and load weights for all of its tensors.
 
     Args:
-        arch (str): A config file with ``model.backbone``, of this project or
-            of MMPretrain, MMDetection, MMSegmentation; a model of
+        arch (str | Config): A config with ``model.backbone``, of this project
+            or of MMPretrain, MMDetection, MMSegmentation, as a file or as
+            :func:`~pixcon_mm.cli.read_config` returns it; a model of
             torchvision (``'resnet50'``); or a model of timm, such as
             ``'timm:vit_small_patch16_224'``.
         pretrained (str | Path): A file of weights (a checkpoint of this
@@ -152,7 +154,7 @@ def load_backbone(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if arch.endswith('.py'):
+        if isinstance(arch, Config) or arch.endswith('.py'):
             parts = _from_config(arch)
         elif arch.startswith('timm:'):
             parts = _from_timm(arch.removeprefix('timm:'))
@@ -160,7 +162,8 @@ def load_backbone(
             parts = _from_torchvision(arch)
     net, read = parts['net'], parts['read']
     net.eval()
-    origin = dict(arch=arch, pretrained=str(pretrained))
+    name = arch.filename if isinstance(arch, Config) else arch
+    origin = dict(arch=name, pretrained=str(pretrained))
     if pretrained == 'none':
         origin['seed'] = seed
     else:
@@ -178,16 +181,19 @@ def load_backbone(
     return backbone.eval().requires_grad_(False)
 
 
-def _from_config(path: str) -> dict:
+def _from_config(source: str | Config) -> dict:
     """Build the backbone of an OpenMMLab config."""
     from mmengine.registry import MODELS, DefaultScope
 
     from pixcon_mm.cli import quiet, read_config
 
-    cfg = read_config(path, scope='mmpretrain')
+    if isinstance(source, Config):
+        cfg = source
+    else:
+        cfg = read_config(source, scope='mmpretrain')
     model = cfg.get('model') or {}
     if not model.get('backbone'):
-        raise UserError(f'{path} describes no model with a backbone.')
+        raise UserError(f'{cfg.filename} describes no model with a backbone.')
     settings = model.backbone.to_dict()
     settings.pop('pretrained', None)
     if checkpoints_of(settings.get('init_cfg')):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pixcon_mm import __version__
 from pixcon_mm.checkpoint.pretrained import Pretrained, fill_from, fill_model
-from pixcon_mm.cli import at_least, read_config
+from pixcon_mm.cli import at_least, parse_options, read_config
 from pixcon_mm.datasets.listing import spread
 from pixcon_mm.datasets.loading import name_images, readable_images
 from pixcon_mm.datasets.transforms import resize
@@ -129,7 +129,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='seed of crops, random weights',
     )
     add('--device', help='default: cuda if there is one, else cpu')
-    args = parser.parse_args(argv)
+    args = parse_options(parser, argv)
+    if args.cfg_options and not args.arch.endswith('.py'):
+        parser.error('--cfg-options needs a config file')
     if args.browse == bool(args.pretrained):
         parser.error('give either --pretrained or --browse')
     if not all(0 <= share < 1 for share in args.point):
@@ -144,9 +146,13 @@ def main(argv: list[str] | None = None) -> None:
     args.device = find_device(args.device)
     cfg = None
     if args.arch.endswith('.py'):
-        cfg = read_config(args.arch, scope='mmpretrain')
+        cfg = read_config(args.arch, args.cfg_options, scope='mmpretrain')
     names = choose_images(args, cfg)
     facts = dict(config=args.arch, images=', '.join(map(as_line, names)))
+    if args.cfg_options:
+        facts['options'] = ', '.join(
+            f'{key}={value}' for key, value in args.cfg_options.items()
+        )
     if args.browse:
         sections = browse(args, cfg, names)
     else:
@@ -238,7 +244,10 @@ def look(
     lines = [f'backbone: {args.pretrained}']
     if frames or args.pretrained == 'none':
         backbone = load_backbone(
-            args.arch, args.pretrained, args.stride, seed=args.seed
+            args.arch if cfg is None else cfg,
+            args.pretrained,
+            args.stride,
+            seed=args.seed,
         )
     if pairs:
         model, pipeline = build_model(cfg, args.seed)

@@ -161,6 +161,15 @@ def test_broken_images_are_named(run, src, dst):
     assert tree(dst) == {*copies, 'reencode.json'}
 
 
+def test_src_without_images(run, tmp_path, dst):
+    """The advice for a training, an option of its config, is left out."""
+    error = run(tmp_path / 'gone', dst)
+    assert error.endswith("gone' does not exist.\n")
+    (tmp_path / 'texts').mkdir()
+    (tmp_path / 'texts/a.txt').touch()
+    assert run(tmp_path / 'texts', dst).endswith('They hold 1 .txt.\n')
+
+
 def test_all_broken(run, tmp_path, dst):
     folder = tmp_path / 'src'
     folder.mkdir()

@@ -154,6 +154,21 @@ def test_browse_shows_what_the_model_gets(call, folder, monkeypatch):
         np.testing.assert_allclose(views[1, 2, i], pixels, atol=0.51)
 
 
+def test_options_change_the_config(call, folder, seen, tmp_path):
+    """The images and both networks, which must be equal, are the options'."""
+    options = (f'data_root={folder}/images', 'model.backbone.depth=34')
+    status, *_ = call(
+        *(main, SMALL, '--pretrained', 'none', '--figures', 'matches', 'pca'),
+        *('--max-images', '1', '--side', '64', '--out', tmp_path),
+        *('--cfg-options', *options),
+    )
+    assert status == 0
+    (matched,) = seen
+    assert 'backbone.layer1.2.conv1.weight' in matched
+    page = read((tmp_path / 'index.html').read_text())
+    assert 'model.backbone.depth=34' in page.text
+
+
 @pytest.mark.parametrize(
     ('words', 'sentence'),
     [
@@ -179,6 +194,10 @@ def test_wrong_options(call, folder, words, sentence):
         (MOCO, ['--figures', 'weights'], 'small.py has crops, matches, sim'),
         (MASK_RCNN, ['--browse'], 'makes no views'),
         ('resnet18', ['--browse'], '--browse needs a config'),
+        (
+            *(SMALL, ['--cfg-options', 'data_root=/no']),
+            "folder '/no' does not exist.\nAny folder of images",
+        ),
     ],
 )
 def test_errors_are_sentences(call, folder, arch, words, sentence):
