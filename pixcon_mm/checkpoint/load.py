@@ -1,6 +1,7 @@
 """Load weights from the files of any project, without running code."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -128,6 +129,13 @@ def _load_content(path: Path) -> Any:
     """Read a file in the format that its first bytes indicate."""
     if path.is_dir():
         raise UserError(f'{path} is a folder: name a file of weights in it.')
+    # A Path keeps one of the two slashes of an address.
+    address = re.sub(r'^(\w+:)/', r'\1//', str(path))
+    if address != str(path):
+        raise UserError(
+            f'Weights are read from local files: download {address}, and '
+            'name the file.'
+        )
     if not path.is_file():
         files = sorted(path.parent.glob('*.pth'))
         known = [file.name for file in files]

@@ -127,6 +127,14 @@ def test_code_is_refused_and_not_run(kind, tmp_path):
     assert not (tmp_path / 'code was run').exists()
 
 
+@pytest.mark.parametrize('kind', [str, Path])
+def test_an_address_is_not_read(kind):
+    """OpenMMLab's own programs would download such files."""
+    address = 'https://download.openmmlab.com/moco.pth'
+    with pytest.raises(UserError, match=f'download {address}, and name'):
+        load_tensors(kind(address))
+
+
 @pytest.mark.parametrize(
     ('content', 'problem'),
     [
