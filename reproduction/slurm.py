@@ -97,7 +97,7 @@ def submit(
         )
     if not is_dry and reasons:
         raise UserError(
-            f'Nothing is submitted: {"; ".join(reasons)}. Fix this, select '
+            f'Nothing was submitted: {"; ".join(reasons)}. Fix this, select '
             'runs with --only, or repeat stale runs with --redo.'
         )
     jobs: dict[str, str] = {}
@@ -145,7 +145,7 @@ def _show_dry_run(
         print(f'  {kind}: {jobs} of {each}')
     print(
         f'The scripts are in {folder}/, named KIND/NAME.sh; {file} has a '
-        'command for each. Nothing is submitted.'
+        'command for each. Nothing was submitted.'
     )
     for reason in reasons:
         print(f'Jobs would fail: {reason}')
@@ -164,7 +164,7 @@ def _obstacles(
             reasons.append(f'stale: {name}: {own.why}')
         is_running = own.state is State.RUNNING
         if is_running and not queued_job(status.run_dir(run)):
-            reasons.append(f'{name} runs outside of Slurm')
+            reasons.append(f'{name} runs outside Slurm')
         if run.gpus > GPUS_PER_NODE:
             reasons.append(
                 f'{name} needs {run.gpus} GPUs, but a job has one node of '

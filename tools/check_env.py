@@ -71,7 +71,7 @@ def probe(names: tuple) -> dict:
     )
     lines = re.findall('^PROBE(.+)$', done.stdout, flags=re.M)
     found = {one['name']: one for one in map(json.loads, lines)}
-    crashed = dict(version='', error='importing it ends Python')
+    crashed = dict(version='', error='importing it crashes Python')
     return {name: found.get(name, crashed) for name in names}
 
 

@@ -176,10 +176,10 @@ def _check_plain(tensors: StateDict, file_format: str) -> None:
     depth = resnet_depth(tensors)
     if depth is None:
         raise UserError(
-            f'--format {file_format} takes ResNet-18, 34, 50, 101 and 152; '
-            f'these {len(tensors)} tensors (the first is '
-            f'{next(iter(tensors))!r}) are not a complete one of these. '
-            'For any other backbone use --format mmlab or onnx.'
+            f'--format {file_format} takes a complete ResNet-18, 34, 50, 101 '
+            f'or 152, which these {len(tensors)} tensors (the first is '
+            f'{next(iter(tensors))!r}) are not. For any other backbone, use '
+            '--format mmlab or onnx.'
         )
     usual = usual_resnet(depth)
     shapes = {
@@ -191,9 +191,9 @@ def _check_plain(tensors: StateDict, file_format: str) -> None:
         # Torch sets that counter to 0 where it is missing.
         if theirs != ours and not name.endswith('num_batches_tracked'):
             raise UserError(
-                f'--format {file_format} takes the usual ResNet-{depth}; its '
-                f'{name!r} is {theirs}, and that of these weights is {ours}. '
-                'For any other backbone use --format mmlab or onnx.'
+                f'--format {file_format} takes the usual ResNet-{depth}, '
+                f'whose {name!r} is {theirs}; in this backbone it is {ours}. '
+                'For any other backbone, use --format mmlab or onnx.'
             )
 
 

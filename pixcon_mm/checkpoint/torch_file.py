@@ -131,7 +131,7 @@ def cannot_unpickle(path: Path, error: Exception) -> UserError:
         match = re.search(r'(?:GLOBAL|global) `?([\w.]+)', text)
         name = f' ({match[1]})' if match else ''
         return UserError(
-            f'{path} holds Python objects beside tensors{name}, which could '
+            f'{path} holds Python objects besides tensors{name}, which could '
             'run code, so it was not loaded: ask its author for a file of '
             'tensors only.'
         )

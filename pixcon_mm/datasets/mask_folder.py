@@ -43,10 +43,10 @@ class MaskFolderDataset(BaseSegDataset):
         """
         if self.ann_file:
             raise UserError(
-                'MaskFolderDataset takes all images of a folder, and not '
-                f'those that {as_line(self.ann_file)} lists: put the images '
-                'of training and validation into folders of their own, or '
-                "use type='BaseSegDataset' with img_suffix."
+                'MaskFolderDataset takes all images of a folder, so it cannot '
+                f'use the list {as_line(self.ann_file)}: put the images of '
+                'training and validation into folders of their own, or use '
+                "type='BaseSegDataset' with img_suffix."
             )
         classes = self.metainfo['classes']
         self.label_map = mask_labels(self.mask_values, classes)

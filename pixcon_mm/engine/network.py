@@ -74,7 +74,7 @@ def _unreachable(name: str) -> UserError:
     return UserError(
         f'Other machines cannot connect to {name}, whose name does not '
         f'resolve to an address that they can use: set {INTERFACE} to the '
-        'interface that connects the machines (of those here: '
+        'interface that connects the machines (one of those here: '
         f'{", ".join(others)}), or correct /etc/hosts there.'
     )
 

@@ -284,8 +284,9 @@ def _from_torchvision(name: str) -> dict:
     if name not in models.list_models(models):
         known = models.list_models(models)
         raise UserError(
-            f'There is no config file and no model of torchvision {name!r}.'
-            f'{suggest(name, known)} A model of timm is timm:NAME.'
+            f'{name!r} is neither a config file (.py) nor a model of '
+            f'torchvision.{suggest(name, known)} A model of timm is named '
+            'timm:NAME.'
         )
     net = models.get_model(name, weights=None)
     if isinstance(net, models.ResNet):

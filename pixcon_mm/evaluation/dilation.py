@@ -79,7 +79,8 @@ def dilate(net: nn.Module, read: Read, stride: int) -> None:
     refusal = f'The backbone has stride {native} and cannot be brought to '
     if stride > native or stride & (stride - 1):
         raise UserError(
-            f'{refusal}{stride}: choose a smaller power of two, or its own.'
+            f'{refusal}{stride}: choose a smaller power of two, or leave '
+            '--stride out.'
         )
     for layer, before in inputs.items():
         # A large stride without overlap is the patch embedding of a ViT.

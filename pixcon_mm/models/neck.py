@@ -88,8 +88,7 @@ class PixConNeck(BaseModule):
                 'stage in out_indices, and a map as output '
                 "(VisionTransformer: out_type='featmap'; ConvNeXt: "
                 'gap_before_final_norm=False; TIMMBackbone: '
-                'features_only=True). docs/backbones.md has the lines of many '
-                'backbones.'
+                'features_only=True). docs/backbones.md has tested settings.'
             )
         (feature_map,) = maps
         _, channels, height, width = feature_map.shape

@@ -52,6 +52,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         default=['knn', 'correspondence'],
         choices=NAMES,
+        help='see docs/evaluation.md (knn correspondence)',
     )
     add(
         '--out',
@@ -112,15 +113,30 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='N',
         help='use 1/N of the training images, for each N, such as 1 8 64 128',
     )
-    add('--linear-epochs', type=at_least(1), default=25)
+    add(
+        '--linear-epochs',
+        type=at_least(1),
+        default=25,
+        help='passes over the training images for linear (25)',
+    )
     add(
         '--clusters',
         type=at_least(1),
         default=500,
         help='number of clusters (500)',
     )
-    add('--seed', type=at_least(0), default=0)
-    add('--batch-size', type=at_least(1), default=16)
+    add(
+        '--seed',
+        type=at_least(0),
+        default=0,
+        help='seed of samples, crops and random weights (0)',
+    )
+    add(
+        '--batch-size',
+        type=at_least(1),
+        default=16,
+        help='images per batch (16)',
+    )
     add(
         '--workers',
         type=at_least(0),

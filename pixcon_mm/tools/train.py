@@ -58,8 +58,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add(
         '--overwrite',
         action='store_true',
-        help='start over in a work dir that has checkpoints, which are moved '
-        'to a folder in it',
+        help='start over in a work dir that has checkpoints: move them and '
+        'their logs to old-N/ in it',
     )
     add(
         '--epochs',

@@ -83,7 +83,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         'supervised ResNet, or none (random)',
     )
     add('--browse', action='store_true', help='draw views from the pipeline')
-    add('--out', type=Path, default=Path('work_dirs/look'))
+    add(
+        '--out',
+        type=Path,
+        default=Path('work_dirs/look'),
+        help='folder for figures and page (work_dirs/look)',
+    )
     add(
         '--figures',
         nargs='+',
@@ -126,7 +131,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--seed',
         type=at_least(0),
         default=0,
-        help='seed of crops, random weights',
+        help='seed of crops and of random weights',
     )
     add('--device', help='default: cuda if there is one, else cpu')
     args = parse_options(parser, argv)

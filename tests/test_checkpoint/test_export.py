@@ -179,7 +179,7 @@ def test_other_backbones_go_to_mmlab_only(cls):
     assert resnet_depth(tensors) is None
     assert len(rename(tensors, 'mmlab')) == len(tensors)
     for file_format in PLAIN_ONLY:
-        with pytest.raises(UserError, match=r'one of these.*--format mmlab'):
+        with pytest.raises(UserError, match=r'are not\..*--format mmlab'):
             rename(tensors, file_format)
 
 

@@ -331,7 +331,7 @@ def test_dry_run_of_the_paper_plan(box, tmp_path, capsys):
         (
             dict(data=dict(toy=dict(root='/nowhere', files={'*.jpg': 1}))),
             (),
-            'Nothing is submitted: missing: there is no folder /nowhere',
+            'Nothing was submitted: missing: there is no folder /nowhere',
         ),
         ({}, ('finetune/*',), 'needs pretrain/.*: select it too'),
         (dict(benchmarks=segmentation(gpus=16)), (), 'needs 16 GPUs'),

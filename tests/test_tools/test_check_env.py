@@ -97,7 +97,7 @@ def test_probe_survives_noise_errors_and_crashes(tmp_path, monkeypatch, capfd):
     noisy, broken, crashing = check_env.probe(tuple(modules)).values()
     assert noisy == dict(name='noisy_pkg', version='1.2', error='')
     assert broken['error'].startswith('ZeroDivisionError')
-    assert crashing['error'] == 'importing it ends Python'
+    assert crashing['error'] == 'importing it crashes Python'
     assert capfd.readouterr() == ('', '')
 
 

@@ -134,7 +134,7 @@ def _check_ids(content: CocoFile, report: Report) -> None:
             report.add(
                 STOP,
                 f'{count} categories have the name {name!r}, which shifts '
-                'the numbers of all that follow: join them.',
+                'the numbers of all that follow: merge them.',
             )
 
 

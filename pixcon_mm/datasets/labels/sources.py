@@ -122,9 +122,9 @@ def _build(leaf: dict, loader: str) -> Any:
     classes = (leaf.get('metainfo') or {}).get('classes')
     if isinstance(classes, str):
         raise UserError(
-            f'The classes of {loader} are the text {classes!r}, and should '
-            f'be a list of names: for one class, classes=({classes!r},) with '
-            'the comma.'
+            f'The classes of {loader} are the text {classes!r} instead of a '
+            f'list of names: for one class, write classes=({classes!r},), '
+            'with the comma.'
         )
     try:
         return DATASETS.build(dict(leaf, lazy_init=True, pipeline=[]))
@@ -134,8 +134,8 @@ def _build(leaf: dict, loader: str) -> Any:
         # MMSegmentation's, about class names or colours.
         raise UserError(
             f'{leaf["type"]} of {loader} refuses its metainfo: {error} For '
-            "class names of your own, use type='BaseSegDataset' with a "
-            'palette of as many colours, or none.'
+            "class names of your own, use type='BaseSegDataset', with a "
+            'palette of one colour per class or without a palette.'
         ) from error
 
 

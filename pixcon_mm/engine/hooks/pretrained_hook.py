@@ -99,8 +99,9 @@ def _log_initialisation(runner: Runner, backbone: nn.Module) -> None:
     loaded = checkpoints_of(getattr(backbone, 'init_cfg', None))
     if any(loaded):
         runner.logger.warning(
-            'backbone: not random in spite of --pretrained none: MMEngine has '
-            f'loaded what fits of its init_cfg, {next(filter(None, loaded))}'
+            'backbone: not random despite --pretrained none: MMEngine has '
+            'loaded the tensors that fit from the file in its init_cfg, '
+            f'{next(filter(None, loaded))}'
         )
     else:
         runner.logger.info('backbone: random weights (--pretrained none)')

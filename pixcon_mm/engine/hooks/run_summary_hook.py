@@ -61,7 +61,7 @@ class RunSummaryHook(Hook):
             if steps > 1:
                 info(
                     f'Iterations count batches, and a step of the optimiser '
-                    f'takes {steps}. To have the steps of a run without '
+                    f'takes {steps}. For as many steps as without '
                     f'accumulation, multiply train_cfg.max_iters and the ends '
                     f'and milestones of param_scheduler by {steps}.'
                 )
