@@ -123,8 +123,8 @@ def _build(leaf: dict, loader: str) -> Any:
     if isinstance(classes, str):
         raise UserError(
             f'The classes of {loader} are the text {classes!r} instead of a '
-            f'list of names: for one class, write classes=({classes!r},), '
-            'with the comma.'
+            f'list of names: for one class, write classes=({classes!r},) with '
+            'the comma.'
         )
     try:
         return DATASETS.build(dict(leaf, lazy_init=True, pipeline=[]))
