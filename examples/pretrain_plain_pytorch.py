@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> models.PixCon:
         backbone=dict(type='ResNet', depth=18, zero_init_residual=False),
         neck=dict(type='PixConNeck', in_channels=512, out_channels=128, **MLP),
         head=dict(head, channels=128, reweight=dict(power=2)),  # only in SR
-        queue_len=4096,
+        queue_len=max(min(4096, len(images) // 4), 1),
         data_preprocessor=dict(mean=MEAN, std=STD, bgr_to_rgb=True),
     )
     logging.disable(logging.INFO)  # MMEngine would list all weights
