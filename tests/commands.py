@@ -33,8 +33,11 @@ def run(
     words = [str(word) for word in command]
     if words[0].endswith('.py'):
         words.insert(0, sys.executable)
+    paths = [str(ROOT), os.environ.get('PYTHONPATH')]
     ours = dict(
-        OMP_NUM_THREADS='1', PYTHON=sys.executable, PYTHONPATH=str(ROOT)
+        OMP_NUM_THREADS='1',
+        PYTHON=sys.executable,
+        PYTHONPATH=os.pathsep.join(filter(None, paths)),
     )
     return subprocess.run(
         words,
