@@ -115,7 +115,7 @@ def test_exported_features_are_the_cpus(work_dir, device, tmp_path):
     assert error < (1e-5 if device == 'cpu' else 1e-2)
 
 
-@pytest.mark.gpu
+@pytest.mark.parametrize('device', DEVICES[1:], indirect=True)
 def test_dense_evaluation_is_the_cpus(work_dir, tmp_path):
     voc = make_voc(tmp_path / 'voc', train=8)
     results = []
