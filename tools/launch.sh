@@ -31,8 +31,9 @@ cores=$(nproc 2>/dev/null || echo 1)
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > gpus ? cores / gpus : 1))}
 
 if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then
-    # --standalone chooses a free port, so that two runs do not collide.
-    rendezvous=(--standalone)
+    # --standalone chooses a free port, so that two runs do not collide. With
+    # the loopback address, the machine's name need not resolve to one.
+    rendezvous=(--standalone --local-addr 127.0.0.1)
 else
     rendezvous=(
         --nnodes "${NNODES:-1}" --node-rank "${NODE_RANK:-0}"

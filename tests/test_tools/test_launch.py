@@ -70,7 +70,8 @@ def test_alone_torchrun_needs_no_address(words_of, tool, files):
     options = ['--out', 'm.json']
     words = words_of('python', f'dist_{tool}.sh', *files, 4, *options)
     assert words[1:-1] == [
-        *('--standalone', '--nproc-per-node', '4', f'{ROOT}/tools/{tool}.py'),
+        *('--standalone', '--local-addr', '127.0.0.1'),
+        *('--nproc-per-node', '4', f'{ROOT}/tools/{tool}.py'),
         *('--launcher', 'pytorch', *files, *options),
     ]
 
