@@ -4,12 +4,16 @@ Shapes: B images, C channels, H x W cells, R regions, h x w bins.
 """
 
 import torch
-import torchvision
+import torchvision  # noqa: F401, registers the kernels
 from torch import Tensor
 
 from pixcon_mm.ops.stand_in import compiled_only
 
 AVERAGE = 1
+# The kernel itself: if deterministic algorithms are required on a GPU,
+# torchvision's function compiles code of its own, which differs for regions
+# that reach out of the image and gives a gradient of NaN for empty ones.
+roi_align = torch.ops.torchvision.roi_align
 
 
 def roi_align_forward(
@@ -60,11 +64,12 @@ def roi_align_forward(
     _check(pool_mode)
     dtype = _precision(input)
     output.copy_(
-        torchvision.ops.roi_align(
+        roi_align(
             input.to(dtype),
             rois.to(dtype),
-            (aligned_height, aligned_width),
             spatial_scale,
+            aligned_height,
+            aligned_width,
             sampling_ratio,
             aligned,
         )
@@ -107,9 +112,12 @@ def roi_align_backward(
     _check(pool_mode)
     # In half precision, sums over many regions would lose small terms.
     dtype = _precision(grad_output)
+    if grad_output.is_cuda and torch.are_deterministic_algorithms_enabled():
+        # CUDA's kernel sums in no fixed order, and would raise an error.
+        grad_output, rois = grad_output.cpu(), rois.cpu()
     grad_output, rois = grad_output.to(dtype), rois.to(dtype)
     size, shape = (aligned_height, aligned_width), grad_input.shape
-    if _has_kernel(grad_output):
+    if _has_kernel():
         gradient = torch.ops.torchvision._roi_align_backward(
             grad_output,
             rois,
@@ -124,8 +132,8 @@ def roi_align_backward(
         # maps: zeros are as good as any.
         zeros = grad_output.new_zeros(shape, requires_grad=True)
         with torch.enable_grad():
-            output = torchvision.ops.roi_align(
-                zeros, rois, size, spatial_scale, sampling_ratio, aligned
+            output = roi_align(
+                zeros, rois, spatial_scale, *size, sampling_ratio, aligned
             )
         (gradient,) = torch.autograd.grad(output, zeros, grad_output)
     grad_input.copy_(gradient)
@@ -141,9 +149,5 @@ def _precision(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
-def _has_kernel(grad_output: Tensor) -> bool:
-    # On a GPU, this kernel sums in no fixed order, and raises an error if
-    # deterministic algorithms are required.
-    if grad_output.is_cuda and torch.are_deterministic_algorithms_enabled():
-        return False
+def _has_kernel() -> bool:
     return hasattr(torch.ops.torchvision, '_roi_align_backward')

@@ -153,7 +153,7 @@ def test_gradient_with_and_without_torchvisions_private_kernel(
         torch.ops.torchvision, '_roi_align_backward'
     ):
         pytest.skip('this torchvision has no such kernel')
-    monkeypatch.setattr(roi_align, '_has_kernel', lambda _: has_kernel)
+    monkeypatch.setattr(roi_align, '_has_kernel', lambda: has_kernel)
     without_kernel = Mock(wraps=torch.autograd.grad)
     monkeypatch.setattr(torch.autograd, 'grad', without_kernel)
     torch.testing.assert_close(gradient(rois), input.grad)
