@@ -18,7 +18,8 @@ MODEL = dict(
 SGD = dict(lr=0.05, momentum=0.9, weight_decay=1e-4)
 STEPS, COUNTS = 2, 2
 # Of a narrow backbone; twice the accumulated gradient is off by more than 1.
-TOLERANCE = {torch.float16: 0.2, torch.bfloat16: 0.7}
+# On the CPU, autocast to float16 is off by 0.23, to bfloat16 by 0.54.
+TOLERANCE = {torch.float16: 0.4, torch.bfloat16: 0.7}
 
 
 def batches():
@@ -34,7 +35,9 @@ def wrapper(device, optimizer, dtype=torch.float16, **options):
     """The wrapper that a run gets on this device."""
     if device == 'cpu':
         return CpuAmpOptimWrapper(optimizer=optimizer, **options)
-    options.setdefault('loss_scale', 'dynamic')
+    # From PyTorch's own start, 2 ** 16, gradients of this model overflow in
+    # half precision, and the first step would be skipped.
+    options.setdefault('loss_scale', dict(init_scale=2.0**14))
     return AmpOptimWrapper(optimizer=optimizer, dtype=dtype, **options)
 
 
