@@ -56,3 +56,12 @@ def test_effective_rank_counts_directions():
         pytest.approx(expected)
     )
     assert math.isnan(effective_rank(torch.tensor([[math.inf, 0]])))
+
+
+@pytest.mark.parametrize('shape', [(60, 200), (200, 60)])
+def test_few_directions_are_not_drowned_in_rounding(shape):
+    rows = torch.randn(shape[0], 3) @ torch.randn(3, shape[1])
+    values = torch.linalg.svdvals(rows.double())[:3]
+    shares = values / values.sum()
+    expected = torch.special.entr(shares).sum().exp().item()
+    assert effective_rank(rows) == pytest.approx(expected, rel=4e-6)
