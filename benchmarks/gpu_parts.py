@@ -68,7 +68,9 @@ def tests(args: argparse.Namespace, scratch: Path) -> list[Step]:
     steps = []
     for name, files in TESTS.items():
         xml = scratch / f'{name}.xml'
-        words = ['-m', 'pytest', '-m', 'gpu', '--no-header', '-rfE', *files]
+        # With their names, the output shows where a group was stopped, for
+        # which there is no XML.
+        words = ['-m', 'pytest', '-vv', '-m', 'gpu', '-rfE', *files]
         words += ['-p', 'no:cacheprovider', f'--junitxml={xml}']
         steps.append(
             Step(name, 240, [sys.executable, *words], partial(read_tests, xml))

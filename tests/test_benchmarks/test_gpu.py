@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import gpu as module
-from benchmarks import gpu_report
+from benchmarks import gpu_parts, gpu_report
 from benchmarks.gpu_parts import TESTS, Step, read_tests
 from benchmarks.gpu_report import PLACE, TABLES
 from benchmarks.main import main
@@ -95,6 +95,22 @@ def test_counts_tests(tmp_path):
         skipped=1,
         failures={'t::c': [*'xy'], 't::d': ['z']},
     )
+
+
+def test_a_group_of_tests_that_dies_names_the_test(tmp_path, monkeypatch):
+    file = tmp_path / 'test_it.py'
+    file.write_text(
+        'import os\n'
+        'import pytest\n'
+        'pytestmark = pytest.mark.gpu\n'
+        'def test_ends(): pass\n'
+        'def test_dies(): os._exit(1)\n'
+    )
+    monkeypatch.setattr(gpu_parts, 'TESTS', dict(all=[str(file)]))
+    (step,) = gpu_parts.tests(None, tmp_path)
+    result = module.run_step(step, 60, tmp_path)
+    assert result['status'] == 'failed'
+    assert result['tail'][-1].rstrip().endswith('::test_dies')
 
 
 def test_all_tests_for_a_gpu_are_run():
