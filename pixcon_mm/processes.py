@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
+from torch.utils.data._utils import _set_python_exit_flag
+
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 # Signals that stop a run (engine/hooks/stop_signal_hook.py).
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -69,9 +71,16 @@ class WorkerStart:
 
 
 def kill_workers() -> None:
-    """Kill all workers of this process, including stopped ones."""
+    """Kill all workers of this process, including stopped ones.
+
+    Call this when nothing is left to do but to end the process.
+    """
     # PyTorch's handler of this signal raises an error if a worker dies.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # A loader that is deleted joins its thread that pins memory, except at
+    # Python's exit. If a worker has died while it passed a batch, that thread
+    # waits for ever for the rest.
+    _set_python_exit_flag()
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()

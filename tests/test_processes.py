@@ -3,11 +3,13 @@
 import multiprocessing
 import os
 import signal
+import threading
 import time
+from multiprocessing.connection import Connection
 
 import pytest
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.data._utils import signal_handling
+from torch.utils.data._utils import _set_python_exit_flag, signal_handling
 
 from pixcon_mm.engine.runner import PixConRunner
 from pixcon_mm.machine_errors import explain_machine
@@ -35,6 +37,10 @@ def _handlers(monkeypatch):
     before = signal.getsignal(signal.SIGCHLD)
     with toy.framework_state():
         yield
+        # If a test has failed, its worker could raise an error in a later one.
+        kill_workers()
+        for worker in multiprocessing.active_children():
+            worker.join()
     signal.signal(signal.SIGCHLD, before)
 
 
@@ -119,11 +125,22 @@ def test_stopped_workers_are_killed_too():
     wait_until(lambda: not any(map(is_running, workers)))
 
 
-class Large(Numbers):
-    """More than a pipe holds, so that passing it waits for the reader."""
+class Half(Numbers):
+    """The worker is stopped when it has passed half of the second batch."""
+
+    def __init__(self):
+        self.is_wanted = FORK.Event()
 
     def __getitem__(self, index):
-        return os.getpid(), bytes(2**20)
+        def send(connection, message):
+            os.write(connection.fileno(), message[: len(message) // 2])
+            os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(60)  # Another thread may be the first to stop.
+
+        if index == 1:
+            self.is_wanted.wait()
+            Connection._send = send
+        return super().__getitem__(index)
 
 
 @pytest.fixture
@@ -133,39 +150,34 @@ def watch(monkeypatch):
     return StoppedWorkerWatch()
 
 
-def start_worker(watch, patience):
+def start_worker(dataset, watch=None, patience=None):
     """Return a loader's iterator, and the number of its only worker."""
     start = WorkerStart(None, 1)
-    watch.add(start, patience)
-    loader = DataLoader(
-        Large(),
-        batch_size=None,
-        num_workers=1,
-        prefetch_factor=2,
-        worker_init_fn=start,
+    if watch:
+        watch.add(start, patience)
+    batches = iter(
+        DataLoader(
+            dataset, batch_size=None, num_workers=1, worker_init_fn=start
+        )
     )
-    batches = iter(loader)
-    worker, _ = next(batches)
-    return batches, worker
+    return batches, next(batches)
 
 
-# Killed with a lock of its queue, the worker can block this process as well.
-@pytest.mark.faults
 def test_a_worker_stopped_while_it_passes_a_batch_is_killed(watch):
     def fail(*_):
         raise TimeoutError('the loader still waits')
 
-    batches, worker = start_worker(watch, 0.5)
-    # The next batch is larger than the pipe: a part of it is there.
-    wait_until(batches._worker_result_queue._reader.poll)
-    os.kill(worker, signal.SIGSTOP)
-    # On a busy machine, the rest of the batch could still come before.
-    wait_until(lambda: state_of(worker) == 'T')
+    def load():
+        dataset.is_wanted.set()
+        next(batches)
+
+    dataset = Half()
+    batches, worker = start_worker(dataset, watch, 0.5)
     before = signal.signal(signal.SIGALRM, fail)
     signal.alarm(20)
     try:
         with pytest.raises(RuntimeError, match=str(worker)) as error:
-            next(batches)
+            load()
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
@@ -173,8 +185,38 @@ def test_a_worker_stopped_while_it_passes_a_batch_is_killed(watch):
     assert 'SIGSTOP' in explain_machine(error.value)
 
 
+def stop_within_a_batch():
+    """Stop, as after a signal, a training on a GPU."""
+    dataset = Half()
+    batches, worker = start_worker(dataset)
+    # PyTorch's own thread, which pins memory, needs a GPU.
+    thread = threading.Thread(
+        target=batches._worker_result_queue.get, daemon=True
+    )
+    thread.start()
+    batches._pin_memory_thread = thread
+    batches._pin_memory_thread_done_event = threading.Event()
+    dataset.is_wanted.set()
+    wait_until(lambda: state_of(worker) == 'T')
+    kill_workers()
+
+
+def test_the_end_does_not_wait_for_the_rest_of_a_batch(monkeypatch):
+    name = 'pixcon_mm.processes._set_python_exit_flag'
+    monkeypatch.setattr(name, _set_python_exit_flag)  # the real one
+    training = FORK.Process(target=stop_within_a_batch)
+    training.start()
+    training.join(30)
+    try:
+        assert training.exitcode == 0
+    finally:
+        training.kill()
+
+
 def test_each_loader_has_its_own_patience(watch):
-    loaders = [start_worker(watch, patience) for patience in (0.5, 60)]
+    loaders = [
+        start_worker(Numbers(), watch, patience) for patience in (0.5, 60)
+    ]
     first, second = (worker for _, worker in loaders)
     # PyTorch's handler would raise when a worker dies.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

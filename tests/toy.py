@@ -4,6 +4,7 @@ import os
 import signal
 import textwrap
 from contextlib import contextmanager
+from unittest import mock
 
 import torch
 from mmengine.logging import MessageHub, MMLogger
@@ -64,7 +65,9 @@ def framework_state():
     # Loggers of earlier tests would write to where those were captured.
     MMLogger._instance_dict.clear()
     try:
-        yield
+        # Here, a process goes on after the end of a tool, and so do loaders.
+        with mock.patch('pixcon_mm.processes._set_python_exit_flag'):
+            yield
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
