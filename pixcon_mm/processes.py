@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
-from torch.utils.data._utils import _set_python_exit_flag
+from torch.utils.data import _utils as torch_loading
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 # Signals that stop a run (engine/hooks/stop_signal_hook.py).
@@ -80,7 +80,7 @@ def kill_workers() -> None:
     # A loader that is deleted joins its thread that pins memory, except at
     # Python's exit. If a worker has died while it passed a batch, that thread
     # waits for ever for the rest.
-    _set_python_exit_flag()
+    torch_loading.python_exit_status = True
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()

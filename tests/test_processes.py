@@ -9,7 +9,8 @@ from multiprocessing.connection import Connection
 
 import pytest
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.data._utils import _set_python_exit_flag, signal_handling
+from torch.utils.data import _utils as torch_loading
+from torch.utils.data._utils import signal_handling
 
 from pixcon_mm.engine.runner import PixConRunner
 from pixcon_mm.machine_errors import explain_machine
@@ -202,8 +203,8 @@ def stop_within_a_batch():
 
 
 def test_the_end_does_not_wait_for_the_rest_of_a_batch(monkeypatch):
-    name = 'pixcon_mm.processes._set_python_exit_flag'
-    monkeypatch.setattr(name, _set_python_exit_flag)  # the real one
+    # The real one, and not the stand-in of toy.framework_state.
+    monkeypatch.setattr('pixcon_mm.processes.torch_loading', torch_loading)
     training = FORK.Process(target=stop_within_a_batch)
     training.start()
     training.join(30)

@@ -66,7 +66,7 @@ def framework_state():
     MMLogger._instance_dict.clear()
     try:
         # Here, a process goes on after the end of a tool, and so do loaders.
-        with mock.patch('pixcon_mm.processes._set_python_exit_flag'):
+        with mock.patch('pixcon_mm.processes.torch_loading'):
             yield
     finally:
         for number, handler in handlers.items():
