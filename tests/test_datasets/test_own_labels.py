@@ -84,7 +84,7 @@ def test_each_class_needs_one_value(folder, values):
         # A mask belongs to one image.
         ('images/a.png', {}, r'a\.(jpg|png) and a\.(jpg|png)'),
         # A list of images is not ignored.
-        ('x.txt', dict(ann_file='x.txt'), "x.txt lists: .*'BaseSegDat"),
+        ('x.txt', dict(ann_file='x.txt'), "list .*x.txt: .*'BaseSegDat"),
     ],
 )
 def test_folders_that_cannot_be_used(folder, file, options, words):

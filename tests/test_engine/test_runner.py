@@ -164,7 +164,7 @@ def test_iterations_of_accumulated_batches_are_explained(cfg):
     count_iterations(cfg, 3)
     _, log = train(cfg)
     assert '3 in all with 2 steps of the optimiser' in log
-    assert log.count('a step of the optimiser takes 2. To have') == 1
+    assert log.count('a step of the optimiser takes 2. For as') == 1
 
 
 def test_processes_that_see_other_files(cfg, monkeypatch):
