@@ -7,6 +7,7 @@ from typing import Any
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
+from pixcon_mm.datasets.labels.mask_values import mask_labels
 from pixcon_mm.datasets.listing import OPENCV_SUFFIXES, images_by_stem
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
@@ -69,36 +70,3 @@ class MaskFolderDataset(BaseSegDataset):
             )
             for stem, path in found.items()
         ]
-
-
-def mask_labels(
-    values: Sequence[int] | None, classes: Sequence[str]
-) -> dict[int, int] | None:
-    """Return the number of the class for every grey value.
-
-    Args:
-        values (Sequence[int], optional): Value of each class; None if they
-            are the numbers already.
-        classes (Sequence[str]): Names of the classes.
-
-    Raises:
-        UserError: If they are not one different value for each class.
-
-    Example:
-        >>> labels = mask_labels((0, 128), ('wall', 'door'))
-        >>> labels[0], labels[128], labels[1], labels[255]
-        (0, 1, 255, 255)
-    """
-    if values is None:
-        return None
-    # An option with one value is no list.
-    is_list = isinstance(values, Sequence)
-    chosen = [v for v in values if v in range(256)] if is_list else []
-    numbers = {value: number for number, value in enumerate(chosen)}
-    if not len(numbers) == len(classes) == len(values):
-        raise UserError(
-            f'mask_values = {values} for {len(classes)} classes '
-            f'({", ".join(classes)}): give each class one value of 0-255, as '
-            'in --cfg-options classes=wall,door mask_values=0,128'
-        )
-    return {value: numbers.get(value, 255) for value in range(256)}

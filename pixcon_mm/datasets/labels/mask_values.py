@@ -1,5 +1,6 @@
 """Check of the values of label maps against the classes."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 
 from pixcon_mm.datasets.labels.report import NOTE, STOP, WARNING, Report
 from pixcon_mm.datasets.labels.sources import Source
+from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
 from pixcon_mm.wording import counted
 
@@ -111,6 +113,39 @@ def check_values(
     report.present = [n for i, n in enumerate(names[:total]) if i in used]
 
 
+def mask_labels(
+    values: Sequence[int] | None, classes: Sequence[str]
+) -> dict[int, int] | None:
+    """Return the number of the class for every grey value.
+
+    Args:
+        values (Sequence[int], optional): Value of each class; None if they
+            are the numbers already.
+        classes (Sequence[str]): Names of the classes.
+
+    Raises:
+        UserError: If they are not one different value for each class.
+
+    Example:
+        >>> labels = mask_labels((0, 128), ('wall', 'door'))
+        >>> labels[0], labels[128], labels[1], labels[255]
+        (0, 1, 255, 255)
+    """
+    if values is None:
+        return None
+    # An option with one value is no list.
+    is_list = isinstance(values, Sequence)
+    chosen = [v for v in values if v in range(256)] if is_list else []
+    numbers = {value: number for number, value in enumerate(chosen)}
+    if not len(numbers) == len(classes) == len(values):
+        raise UserError(
+            f'mask_values = {values} for {len(classes)} classes '
+            f'({", ".join(classes)}): give each class one value of 0-255, as '
+            'in classes=wall,door mask_values=0,128 (docs/your_data.md)'
+        )
+    return {value: numbers.get(value, 255) for value in range(256)}
+
+
 def labels_of_values(
     label_map: dict[int, int], is_reduced: bool
 ) -> np.ndarray:
@@ -125,34 +160,34 @@ def _hint(values: np.ndarray, total: int, dataset: Any) -> str:
     """Suggest what was meant by values that do not fit."""
     classes = [int(v) for v in values if v != 255]
     steps = {*np.diff(values).tolist()}
-    listed = f'mask_values={",".join(map(str, values))}'
+    listed = _option(values)
     takes_values = getattr(dataset, 'mask_values', 0) is None
     if takes_values and len(values) == total:
-        return f' If these are the {total} classes: --cfg-options {listed}'
+        return f' If these are the {total} classes: {listed}.'
     if [*values] == [0, 255]:
         return (
             ' These look like masks of one object in 0 and 255: write 1 for '
             '255 (Pillow: Image.open(p).point(lambda v: v // 255).save(p)), '
-            f'or name both values: {listed} (docs/your_data.md).'
+            f'or name both values: {listed}.'
         )
     if dataset.reduce_zero_label and max(classes, default=0) < total:
         return ' If 0 is a class, set reduce_zero_label=False.'
     if not dataset.reduce_zero_label and max(classes, default=0) == total:
+        change = ', set reduce_zero_label=True in the data set'
+        if hasattr(dataset, 'mask_values'):
+            change = f': {_option(range(1, total + 1))}'
         if 0 not in classes:
-            return (
-                ' If they count from 1, set reduce_zero_label=True in the '
-                'data set.'
-            )
+            return f' If they count from 1{change}.'
         return (
-            ' If 0 is not a class, set reduce_zero_label=True in the data '
-            'set; if it is one, add a class name for it.'
+            f' If 0 is not a class{change}; if it is one, add a class name '
+            'for it.'
         )
     if not takes_values and len(values) > 2 and len(steps) == 1 != max(steps):
         return (
             f' They look like shades for {len(values)} classes: divide them '
             f'by {steps.pop()} '
             '(Pillow: Image.open(p).point(lambda v: v // N).save(p)), or name '
-            f'them: {listed} (docs/your_data.md).'
+            f'them: {listed}.'
         )
     if len(classes) > total + 20:
         return (
@@ -160,13 +195,18 @@ def _hint(values: np.ndarray, total: int, dataset: Any) -> str:
             'JPEG: make the masks again, as PNG.'
         )
     if takes_values:
-        some = ','.join(map(str, values[:total]))
         return (
             ' Name the values of the classes in mask_values, in the order of '
             f'the {total} class names; others are ignored. For example: '
-            f'--cfg-options mask_values={some}'
+            f'{_option(values[:total])}.'
         )
     return ' Give each pixel the number of a class, or 255 to ignore it.'
+
+
+def _option(values: Iterable[int]) -> str:
+    """Write the option that names the values of the classes."""
+    listed = ','.join(map(str, values))
+    return f'mask_values={listed} (docs/your_data.md)'
 
 
 def ranges(values: np.ndarray | list) -> str:

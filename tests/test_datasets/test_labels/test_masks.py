@@ -57,9 +57,11 @@ def filled(*values):
 @pytest.mark.parametrize(
     ('values', 'mask_values', 'level', 'words'),
     [
-        ((0, 85, 255), None, 'stop', '--cfg-options mask_values=0,85,255'),
-        ((0, 20, 85, 255), None, 'stop', 'cfg-options mask_values=0,20,85'),
-        ((0, 85, 170, 255), None, 'stop', 'cfg-options mask_values=0,85,170'),
+        ((0, 85, 255), None, 'stop', 'classes: mask_values=0,85,255'),
+        ((0, 20, 85, 255), None, 'stop', 'example: mask_values=0,20,85 ('),
+        ((0, 85, 170, 255), None, 'stop', 'example: mask_values=0,85,170 ('),
+        ((1, 2, 3, 255), None, 'stop', 'count from 1: mask_values=1,2,3 ('),
+        ((0, 1, 2, 3), None, 'stop', '0 is not a class: mask_values=1,2,3 ('),
         ((0, 255), None, 'stop', 'mask_values=0,255 (docs/your_data.md)'),
         ((0, 85, 255), (0, 85, 255), 'note', '1 mask, all opened'),
         ((0, 85, 7), (0, 85, 99), 'warning', '33.3% of the pixels are ignor'),
