@@ -145,7 +145,7 @@ def readable_images(
             load.read(str(path))
         except BrokenImageError as error:
             broken += 1
-            _warn(str(error))
+            warn(str(error))
         else:
             found.append(path)
     if not found:
@@ -154,11 +154,11 @@ def readable_images(
             'docs/data.md says what counts as damaged.'
         )
     if broken:
-        _warn(f'{broken} of {broken + len(found)} images are left out')
+        warn(f'{broken} of {broken + len(found)} images are left out')
     return found
 
 
 @master_only
-def _warn(message: str) -> None:
+def warn(message: str) -> None:
     """Print a warning, once for all processes of a training."""
     print(f'warning: {message}', file=sys.stderr)

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from pixcon_mm.datasets.loading import BrokenImageError, LoadSceneImage
 from pixcon_mm.datasets.transforms import resize
 from pixcon_mm.errors import UserError, suggest
+from pixcon_mm.evaluation import own_masks
 from pixcon_mm.evaluation.metrics import IGNORE
 from pixcon_mm.evaluation.trees import (
     check_files,
@@ -31,11 +32,16 @@ class DenseData(Dataset):
             ImageSets/Segmentation, such as ``'trainaug'``.
         size (tuple[int, int]): Height and width that images are resized to.
         classes (Sequence[str], optional): Names of the classes to use; pixels
-            of other classes are ignored. By default all of the data set.
+            of other classes are ignored. By default all of the data set. For
+            masks of the user's own, the names of all their classes.
+        mask_values (Sequence[int], optional): For masks of the user's own,
+            the value of each class; other values are ignored. None if the
+            values are the numbers of the classes, 0, 1, 2, ...
 
     Raises:
-        UserError: If the layout is unknown, if an image has no mask, or
-            if a class is unknown or named twice.
+        UserError: If the layout is unknown, if an image has no mask, if a
+            class is unknown or named twice, or if masks of the user's own
+            have no class names, or do not fit to them.
     """
 
     def __init__(
@@ -44,12 +50,25 @@ class DenseData(Dataset):
         split: str,
         size: tuple[int, int],
         classes: Sequence[str] | None = None,
+        mask_values: Sequence[int] | None = None,
     ):
         root, self.size = Path(root), size
         self.kind = tree_of(root)
-        self.pairs, names, self._decode = read_split(root, split)
+        self.pairs, named, self._decode = read_split(root, split)
         files = (path for pair in self.pairs for path in pair)
         check_files(files, layout(self.kind))
+        if named and mask_values is not None:
+            raise UserError(
+                f'{root} has the labels of {self.kind}, and mask_values is '
+                'for masks of your own (docs/your_data.md): leave it out.'
+            )
+        if not named and not classes:
+            raise UserError(
+                f'The masks of {root} have no class names: list the names of '
+                'all classes, in the order of their numbers, as in --classes '
+                'wall,door,window (docs/evaluation.md).'
+            )
+        names = list(named or classes or ())
         self.classes = list(classes or names)
         for name in self.classes:
             if self.classes.count(name) > 1:
@@ -61,7 +80,13 @@ class DenseData(Dataset):
                     f'{self.kind} has no class {name!r}.{suggest(name, names)}'
                     f' Its classes are {", ".join(names)}.'
                 )
-        # From a label in the mask to an index in self.classes.
+        # From a value in the mask to a label.
+        self._labels = np.arange(256, dtype=np.uint8)
+        if not named:
+            self._labels = own_masks.class_numbers(
+                root, split, names, mask_values
+            )
+        # From a label to an index in self.classes.
         self._table = np.full(256, IGNORE, np.uint8)
         for index, name in enumerate(self.classes):
             self._table[names.index(name)] = index
@@ -87,7 +112,7 @@ class DenseData(Dataset):
         image = read_image(image_path)
         shape = image.shape[:2]
         try:
-            labels = self._decode(mask_path)
+            labels = self._labels[self._decode(mask_path)]
         except (OSError, ValueError) as error:
             raise UserError(
                 f'The mask {as_line(mask_path)} cannot be read ({error}): '

@@ -11,6 +11,7 @@ from PIL import Image
 from pixcon_mm.cli import quiet
 from pixcon_mm.datasets.listing import missing_files
 from pixcon_mm.errors import UserError
+from pixcon_mm.evaluation import own_masks
 from pixcon_mm.evaluation.metrics import IGNORE
 from pixcon_mm.files import as_line
 
@@ -20,13 +21,14 @@ class Split(NamedTuple):
 
     Attributes:
         pairs (list[tuple[Path, Path]]): Images and their masks.
-        names (list[str]): Names of the classes, in the order of their labels.
+        names (list[str] | None): Names of the classes, in the order of their
+            labels; None if only the user knows them.
         decode (Callable): From the path of a mask to its labels, uint8
             (H, W), with ``IGNORE``.
     """
 
     pairs: list[tuple[Path, Path]]
-    names: list[str]
+    names: list[str] | None
     decode: Callable[[Path], np.ndarray]
 
 
@@ -89,12 +91,12 @@ def _names(dataset: str) -> list[str]:
 def _indices(path: Path) -> np.ndarray:
     """Read a mask whose pixel values are classes, grey or with a palette."""
     with Image.open(path) as picture:
-        if picture.mode not in ('L', 'P'):
+        if picture.mode not in ('1', 'L', 'P'):
             raise ValueError(
-                f'its mode is {picture.mode}, but classes are stored as 8 '
-                'bits of grey or with a palette'
+                f'its mode is {picture.mode}, but classes are stored as up '
+                'to 8 bits of grey or with a palette'
             )
-        return np.array(picture)
+        return np.array(picture, dtype=np.uint8)
 
 
 def _read_voc(root: Path, split: str) -> Split:
@@ -173,6 +175,10 @@ def _read_coco_panoptic(root: Path, split: str) -> Split:
     return Split(pairs, [c['name'] for c in categories], decode)
 
 
+def _read_own_masks(root: Path, split: str) -> Split:
+    return Split(own_masks.list_pairs(root, split), None, _indices)
+
+
 class Tree(NamedTuple):
     """Layout of a data set.
 
@@ -221,5 +227,10 @@ TREES = {
             'annotations/panoptic_{train,val}2017/*.png',
         ),
         _read_coco_panoptic,
+    ),
+    'own masks': Tree(
+        'masks/val',
+        ('images/{train,val}/*', 'masks/{train,val}/*.png with equal names'),
+        _read_own_masks,
     ),
 }

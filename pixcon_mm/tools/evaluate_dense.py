@@ -5,12 +5,14 @@ import json
 import math
 import os
 import time
+from itertools import chain
 from pathlib import Path
 
 import torch
 
 from pixcon_mm import __version__
 from pixcon_mm.cli import at_least
+from pixcon_mm.config import parse_names
 from pixcon_mm.errors import run_tool
 from pixcon_mm.evaluation.backbones import find_device, load_backbone
 from pixcon_mm.files import atomic_write, check_out
@@ -44,8 +46,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--data',
         required=True,
         type=Path,
-        help='folder of VOC, Cityscapes, ADE20K or COCO-panoptic; for '
-        'correspondence alone, any folder of images',
+        help='folder of VOC, Cityscapes, ADE20K, COCO-panoptic, or of masks '
+        'of your own (docs/your_data.md); for correspondence alone, any '
+        'folder of images',
     )
     add(
         '--protocols',
@@ -78,7 +81,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=224,
         help='side of the crops for correspondence (224)',
     )
-    add('--classes', nargs='+', help='class names to evaluate (all)')
+    add(
+        '--classes',
+        type=parse_names,
+        nargs='+',
+        help='class names to evaluate (all), also with commas: a,b,c; for '
+        'masks of your own, the names of all classes, in the order of their '
+        'numbers',
+    )
+    add(
+        '--mask-values',
+        type=_parse_numbers,
+        nargs='+',
+        help='for masks of your own, the value of each class, if these are '
+        'not 0, 1, 2, ...; other values are ignored',
+    )
     add(
         '--train-split',
         default='train',
@@ -145,11 +162,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add('--device', help='default: cuda if available, else cpu')
     args = parser.parse_args(argv)
+    for name in ('classes', 'mask_values'):
+        words = getattr(args, name)
+        setattr(args, name, words and [*chain(*words)])
+    if args.classes == []:
+        parser.error('--classes names no class')
     if len(args.size or ()) > 2:
         parser.error('--size takes one number, or height and width')
     if not 0 < args.temperature < math.inf:
         parser.error('--temperature must be above 0')
     return args
+
+
+def _parse_numbers(text: str) -> list[int]:
+    return [*map(int, text.split(','))]
 
 
 def default_out(args: argparse.Namespace) -> Path:

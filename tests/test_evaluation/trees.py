@@ -109,6 +109,16 @@ def make_coco_panoptic(root, train=4, val=2):
     return root
 
 
+def make_own(root, train=4, val=2, values=range(256), suffix='.jpg'):
+    """Write images of any suffix, and masks of these values."""
+    for split, name, image, mask in scenes(('train', 'val'), train, val):
+        save(image, root / f'images/{split}/{name}{suffix}')
+        mask = np.asarray(values, np.uint8)[mask]
+        mask[:2] = 255
+        save(Image.fromarray(mask), root / f'masks/{split}/{name}.png')
+    return root
+
+
 MAKERS = {
     'VOC': make_voc,
     'Cityscapes': make_cityscapes,

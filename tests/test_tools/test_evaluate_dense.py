@@ -14,9 +14,9 @@ from pixcon_mm.checkpoint import pretrained
 from pixcon_mm.checkpoint.load import sha256_of
 from pixcon_mm.errors import UserError
 from pixcon_mm.evaluation.protocols import sample_indices
-from pixcon_mm.tools.evaluate_dense import main
+from pixcon_mm.tools.evaluate_dense import main, parse_args
 from tests import ROOT
-from tests.test_evaluation.trees import make_cityscapes, make_voc
+from tests.test_evaluation.trees import make_cityscapes, make_own, make_voc
 
 PAGE = [
     shlex.split(line, comments=True)
@@ -77,6 +77,38 @@ def test_results_are_written_with_all_settings(evaluate, tmp_path, capsys):
     assert results == report['results']
 
 
+def test_own_masks_give_the_results_of_a_known_tree(evaluate, tmp_path):
+    words = ('--protocols', 'knn', 'linear', 'correspondence')
+    words += ('--linear-epochs', 1)
+    names = ['background', 'bicycle']
+    expected = evaluate(*words, '--classes', *names)['results']
+    own = make_own(tmp_path / 'own', train=8, values=(9, 0, 4))
+    words += ('--data', own, '--classes', ','.join(names))
+    report = evaluate(*words, '--mask-values', '9,4')
+    assert report['settings']['classes'] == names
+    assert report['settings']['mask_values'] == [9, 4]
+    found = report['results']
+    for results, tree in ((expected, 'VOC'), (found, 'own masks')):
+        for protocol in ('knn', 'linear'):
+            assert results[protocol].pop('tree') == tree
+            assert results[protocol]['classes'] == names
+        for result in results.values():
+            del result['seconds']
+    assert found == expected
+
+
+def test_lists_are_written_with_commas_or_spaces():
+    line = ['resnet18', '--pretrained', 'none', '--data', 'd']
+    for words, names, values in (
+        ('--classes|hard hat,vest|--mask-values|0,9', 'hard hat|vest', [0, 9]),
+        ('--classes|hard hat|vest|--mask-values|0|9', 'hard hat|vest', [0, 9]),
+        ("--classes|['a, b', 'c']", 'a, b|c', None),
+    ):
+        args = parse_args([*line, *words.split('|')])
+        assert args.classes == names.split('|')
+        assert args.mask_values == values
+
+
 @pytest.mark.parametrize(('folder', 'images'), [('JPEGImages', 3), ('', 2)])
 def test_correspondence_takes_images_without_masks(
     folder, images, evaluate, voc
@@ -124,6 +156,7 @@ def test_shares_are_nested():
         (('--pretrained', 'no.pth'), 'no file of weights'),
         (('--data', '/no'), 'does not exist'),
         (('--classes', 'cat', 'cat'), 'named twice'),
+        (('--mask-values', '0,9'), 'mask_values is for masks of your own'),
         (('--device', 'gpu'), '--device gpu cannot be used'),
         (('--classes', 'sofa'), 'No cell of the chosen training'),
         (('--protocols', 'linear', '--train-images', '1'), 'two training'),
@@ -151,6 +184,8 @@ def test_commands_of_the_page_run(command, voc, tmp_path, monkeypatch):
     make_cityscapes(tmp_path / 'data/cityscapes')
     shutil.copytree(voc, tmp_path / 'data/VOCdevkit/VOC2012')
     shutil.copytree(voc / 'JPEGImages', tmp_path / 'data/photographs')
+    make_own(tmp_path / 'data/rooms')
+    make_own(tmp_path / 'data/cracks', values=(0, 255, 255))
     file = tmp_path / 'work_dirs/pixcon_r50_coco/epoch_800.pth'
     file.parent.mkdir(parents=True)
     state = resnet50().state_dict()
