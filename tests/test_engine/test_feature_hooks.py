@@ -25,7 +25,7 @@ from pixcon_mm.visualization.curves import read_records
 from tests import ROOT
 from tests.commands import run, scalars
 from tests.test_datasets.pictures import write_pictures
-from tests.test_evaluation.trees import make_voc
+from tests.test_evaluation.trees import make_own, make_voc
 from tests.test_models import tiny
 
 # Of docs/evaluation.md, for every recipe.
@@ -135,10 +135,26 @@ def test_a_probed_and_drawn_run_is_the_same_and_keeps_its_best(
     assert [e.step for e in events.Images('matches_1')] == [6, 9]
 
 
+def test_a_probe_of_own_masks(config, tmp_path):
+    root = make_own(tmp_path / 'own', values=(9, 0, 4))
+    config.default_hooks.pop('match_pictures')
+    config.train_cfg.max_epochs = 1
+    probe = config.default_hooks.dense_probe
+    probe.update(data_root=str(root), classes=('a', 'b'), mask_values=(9, 4))
+    found = train(config, tmp_path / 'own masks')
+    probe.pop('mask_values')
+    names = ['background', 'bicycle']
+    make_voc(tmp_path / 'voc')
+    probe.update(data_root=str(tmp_path / 'voc'), classes=names)
+    expected = train(config, tmp_path / 'voc tree')
+    assert found[-1]['probe_miou'] == expected[-1]['probe_miou']
+
+
 @pytest.mark.parametrize(
     ('hook', 'change', 'sentence'),
     [
         ('dense_probe', dict(interval=0), 'at least 1'),
+        ('dense_probe', dict(mask_values=(0, 9)), 'masks of your own'),
         ('dense_probe', dict(crop_size=60), 'crop_size 60 60'),
         ('dense_probe', dict(data_root='/no'), '/no does not exist'),
         ('match_pictures', dict(num_images=0), 'at least 1'),

@@ -40,9 +40,13 @@ class DenseProbeHook(Hook):
             one, too.
         num_images (int): Photographs for correspondence.
         crop_size (int): Side of a crop after resizing, in pixels.
-        data_root (str, optional): Tree of VOC, Cityscapes, ADE20K or
-            COCO-panoptic, for nearest neighbours.
-        classes (Sequence[str], optional): Names of the classes to evaluate.
+        data_root (str, optional): Tree of VOC, Cityscapes, ADE20K,
+            COCO-panoptic, or of masks of the user's own, for nearest
+            neighbours.
+        classes (Sequence[str], optional): Names of the classes to evaluate;
+            for masks of the user's own, of all classes.
+        mask_values (Sequence[int], optional): Value of each class in masks of
+            the user's own, if these are not 0, 1, 2, ...
         size (int): Side of labelled images, in pixels.
     """
 
@@ -59,6 +63,7 @@ class DenseProbeHook(Hook):
         data_root: str | None = None,
         classes: Sequence[str] | None = None,
         size: int = 448,
+        mask_values: Sequence[int] | None = None,
     ):
         if min(interval, num_images) < 1:
             raise UserError(
@@ -66,7 +71,8 @@ class DenseProbeHook(Hook):
             )
         self.interval, self.num_images = interval, num_images
         self.crop_size, self.size = crop_size, size
-        self.data_root, self.classes = data_root, classes
+        self.data_root = data_root
+        self._labels = (classes, mask_values)
 
     def before_train(self, runner: Runner) -> None:
         """Choose the images; stop if the data or settings do not fit."""
@@ -87,7 +93,7 @@ class DenseProbeHook(Hook):
         names = ['probe_recall_at_1', 'probe_recall_within_1_cell']
         if self.data_root is not None:
             self._labelled = [
-                DenseData(self.data_root, split, size, self.classes)
+                DenseData(self.data_root, split, size, *self._labels)
                 for split in ('train', 'val')
             ]
             names.append('probe_miou')
