@@ -91,7 +91,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add(
         '--mask-values',
-        type=_parse_numbers,
+        type=_numbers,
         nargs='+',
         help='for masks of your own, the value of each class, if these are '
         'not 0, 1, 2, ...; other values are ignored',
@@ -174,8 +174,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def _parse_numbers(text: str) -> list[int]:
-    return [*map(int, text.split(','))]
+def _numbers(text: str) -> list[int]:
+    try:
+        return [*map(int, text.split(','))]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not a list of integers, such as 0,255'
+        ) from error
 
 
 def default_out(args: argparse.Namespace) -> Path:

@@ -169,6 +169,12 @@ def test_mistakes_are_sentences(words, sentence, evaluate, tmp_path):
     assert not [*tmp_path.rglob('dense.json')]
 
 
+def test_values_that_are_no_numbers(evaluate, capsys):
+    with pytest.raises(SystemExit):
+        evaluate('--mask-values', '0,x')
+    assert "'0,x' is not a list of integers" in capsys.readouterr().err
+
+
 def test_a_negative_seed_is_refused_at_the_start(evaluate, capsys):
     """NumPy, which draws the crops, has none."""
     with pytest.raises(SystemExit):
