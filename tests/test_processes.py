@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data import _utils as torch_loading
 from torch.utils.data._utils import signal_handling
 
+from pixcon_mm import processes
 from pixcon_mm.engine.runner import PixConRunner
 from pixcon_mm.machine_errors import explain_machine
 from pixcon_mm.processes import (
@@ -187,7 +188,12 @@ def test_a_worker_stopped_while_it_passes_a_batch_is_killed(watch):
 
 
 def stop_within_a_batch():
-    """Stop, as after a signal, a training on a GPU."""
+    """Stop, as after a signal, a training on a GPU.
+
+    In a process of its own, where the stand-in of toy.framework_state can be
+    replaced by the real module.
+    """
+    processes.torch_loading = torch_loading
     dataset = Half()
     batches, worker = start_worker(dataset)
     # PyTorch's own thread, which pins memory, needs a GPU.
@@ -202,9 +208,7 @@ def stop_within_a_batch():
     kill_workers()
 
 
-def test_the_end_does_not_wait_for_the_rest_of_a_batch(monkeypatch):
-    # The real one, and not the stand-in of toy.framework_state.
-    monkeypatch.setattr('pixcon_mm.processes.torch_loading', torch_loading)
+def test_the_end_does_not_wait_for_the_rest_of_a_batch():
     training = FORK.Process(target=stop_within_a_batch)
     training.start()
     training.join(30)

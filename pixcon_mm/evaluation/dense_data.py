@@ -68,6 +68,14 @@ class DenseData(Dataset):
                 'all classes, in the order of their numbers, as in --classes '
                 'wall,door,window (docs/evaluation.md).'
             )
+        if isinstance(classes, str):
+            classes = [classes]
+        if not named and len(classes or ()) < 2:
+            raise UserError(
+                f'With one class, {classes[0]!r}, every pixel would be right: '
+                'name the background as well, as in --classes '
+                f'background,{classes[0]}.'
+            )
         names = list(named or classes or ())
         self.classes = list(classes or names)
         for name in self.classes:

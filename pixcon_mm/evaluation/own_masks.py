@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
+from PIL import Image
 
 from pixcon_mm.cli import quiet
 from pixcon_mm.datasets.labels import find_problems
 from pixcon_mm.datasets.labels.mask_values import labels_of_values, mask_labels
+from pixcon_mm.datasets.labels.masks import problem_of
 from pixcon_mm.datasets.labels.report import STOP, WARNING
 from pixcon_mm.datasets.loading import warn
 from pixcon_mm.errors import UserError
@@ -31,6 +33,21 @@ def list_pairs(root: Path, split: str) -> list[tuple[Path, Path]]:
         (Path(sample['img_path']), Path(sample['seg_map_path']))
         for sample in samples
     ]
+
+
+def read_values(path: Path) -> np.ndarray:
+    """Read the values of a mask, uint8 (H, W).
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it has colours, or values that do not fit into 8 bits.
+    """
+    with Image.open(path) as picture:
+        values = np.array(picture)
+    problem = problem_of(values)
+    if problem:
+        raise ValueError(f'it {problem}')
+    return values.astype(np.uint8)
 
 
 def class_numbers(

@@ -91,12 +91,12 @@ def _names(dataset: str) -> list[str]:
 def _indices(path: Path) -> np.ndarray:
     """Read a mask whose pixel values are classes, grey or with a palette."""
     with Image.open(path) as picture:
-        if picture.mode not in ('1', 'L', 'P'):
+        if picture.mode not in ('L', 'P'):
             raise ValueError(
-                f'its mode is {picture.mode}, but classes are stored as up '
-                'to 8 bits of grey or with a palette'
+                f'its mode is {picture.mode}, but classes are stored as 8 '
+                'bits of grey or with a palette'
             )
-        return np.array(picture, dtype=np.uint8)
+        return np.array(picture)
 
 
 def _read_voc(root: Path, split: str) -> Split:
@@ -176,7 +176,8 @@ def _read_coco_panoptic(root: Path, split: str) -> Split:
 
 
 def _read_own_masks(root: Path, split: str) -> Split:
-    return Split(own_masks.list_pairs(root, split), None, _indices)
+    pairs = own_masks.list_pairs(root, split)
+    return Split(pairs, None, own_masks.read_values)
 
 
 class Tree(NamedTuple):

@@ -83,7 +83,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add(
         '--classes',
-        type=parse_names,
+        type=_names,
         nargs='+',
         help='class names to evaluate (all), also with commas: a,b,c; for '
         'masks of your own, the names of all classes, in the order of their '
@@ -172,6 +172,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if not 0 < args.temperature < math.inf:
         parser.error('--temperature must be above 0')
     return args
+
+
+def _names(text: str) -> tuple[str, ...]:
+    # MMSegmentation's name for a class of ADE20K is 'bed ', with the space.
+    is_list = ',' in text or text[:1] in ('(', '[')
+    return parse_names(text) if is_list else (text,)
 
 
 def _numbers(text: str) -> list[int]:

@@ -101,14 +101,19 @@ def test_another_total_batch_gives_one_warning(
         assert f'{0.4 * total / recipe:g}.' in line
 
 
-@pytest.mark.parametrize(('rows', 'warnings'), [(8, 0), (9, 1)])
-def test_a_queue_for_more_images_than_there_are(cfg, rows, warnings):
+@pytest.mark.parametrize(
+    ('size', 'rows', 'advice'),
+    [(8, 8, None), (8, 9, 2), (12, 13, 2), (4, 5, 1)],
+)
+def test_a_queue_for_more_images_than_there_are(cfg, size, rows, advice):
+    """The advice is a quarter of the images, in whole batches of two."""
+    cfg.train_dataloader.dataset.size = size
     runner = build(cfg)
     runner.cfg.model.queue_len = rows
     runner.train()
     log = log_of(runner)
-    assert log.count('9 rows for 8 images') == warnings
-    assert log.count('model.queue_len=2.') == warnings
+    assert (f'{rows} rows for {size} images' in log) == bool(advice)
+    assert (f'model.queue_len={advice}.' in log) == bool(advice)
 
 
 def test_an_epoch_of_an_endless_sampler_is_that_of_all_processes(cfg):

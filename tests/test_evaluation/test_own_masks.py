@@ -50,6 +50,22 @@ def test_255_may_be_a_class(tmp_path):
     assert np.array_equal(labels, mask == 255)
 
 
+def test_masks_of_sixteen_bits(tmp_path):
+    """A fine-tuning takes them as long as the values fit into eight."""
+    root = make_own(tmp_path)
+    path = root / 'masks/train/train1.png'
+    values = np.array(Image.open(path)).astype(np.uint16)
+    before = DenseData(root, 'train', SIZE, NAMES)[1]
+    Image.fromarray(values).save(path)
+    assert Image.open(path).mode == 'I;16'
+    data = DenseData(root, 'train', SIZE, NAMES)
+    assert_equal([data[1]], [before])
+    Image.fromarray(values + np.uint16(256)).save(path)
+    assert 'holds uint16' in sentence_of(lambda: data[1])
+    sentence = sentence_of(DenseData, root, 'train', SIZE, NAMES)
+    assert 'holds uint16' in sentence
+
+
 def test_black_and_white_masks_of_one_bit(tmp_path):
     root = make_own(tmp_path, values=(0, 1, 1))
     for path in root.glob('masks/*/*.png'):
@@ -86,6 +102,9 @@ def test_images_of_any_suffix_and_in_subfolders(tmp_path):
         (range(3), [], 'no class names: list the names of all classes'),
         (range(3), [NAMES[:2]], 'has the value 2 ('),
         (range(3), [['a', 'b', 'a']], "'a' is named twice"),
+        ((255,) * 3, [['a'], (255,)], "'a', every pixel would be right"),
+        ((255,) * 3, ['crack'], "'crack', every pixel would be right"),
+        ((0, 1, 1), [NAMES[:2], (0, 9)], 'mask_values is [0, 9]: list'),
         ((0, 1, 9), [NAMES], 'has the value 9 ('),
         ((1, 2, 3), [NAMES], 'count from 1: mask_values=1,2,3 ('),
         ((0, 85, 255), [NAMES], 'classes: mask_values=0,85,255 ('),

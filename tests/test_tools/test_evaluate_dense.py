@@ -103,6 +103,7 @@ def test_lists_are_written_with_commas_or_spaces():
         ('--classes|hard hat,vest|--mask-values|0,9', 'hard hat|vest', [0, 9]),
         ('--classes|hard hat|vest|--mask-values|0|9', 'hard hat|vest', [0, 9]),
         ("--classes|['a, b', 'c']", 'a, b|c', None),
+        ('--classes|bed |wall', 'bed |wall', None),  # ADE20K's own name
     ):
         args = parse_args([*line, *words.split('|')])
         assert args.classes == names.split('|')

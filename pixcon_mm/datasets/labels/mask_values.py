@@ -200,6 +200,11 @@ def _hint(values: np.ndarray, total: int, dataset: Any) -> str:
             f'the {total} class names; others are ignored. For example: '
             f'{_option(values[:total])}.'
         )
+    if getattr(dataset, 'mask_values', None):
+        return (
+            f' mask_values is {[*dataset.mask_values]}: list the values that '
+            'the classes have in these masks instead.'
+        )
     return ' Give each pixel the number of a class, or 255 to ignore it.'
 
 

@@ -187,7 +187,7 @@ def _read(pair: tuple[str, str]) -> Mask:
             labels = np.squeeze(np.array(picture))
     except OSError as error:
         return Mask(path, counts, f'cannot be read ({error})')
-    problem = _problem(labels)
+    problem = problem_of(labels)
     if problem:
         return Mask(path, counts, problem)
     labels = labels.astype(np.uint8)
@@ -202,7 +202,7 @@ def _read(pair: tuple[str, str]) -> Mask:
     )
 
 
-def _problem(labels: np.ndarray) -> str:
+def problem_of(labels: np.ndarray) -> str:
     """Explain why an array is not a label map; return nothing if it is."""
     if labels.ndim == 3:
         colors = labels[..., :3]

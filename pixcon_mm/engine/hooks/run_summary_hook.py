@@ -77,11 +77,15 @@ class RunSummaryHook(Hook):
         )
         queue_len = (runner.cfg.get('model') or {}).get('queue_len', 0)
         if queue_len > images:
+            rows = max(images // 4, 1)
+            # MMPretrain's MoCo and DenseCL need whole batches.
+            keys = batch * runner.world_size
+            rows -= rows % keys if rows > keys else 0
             warn(
                 f'The queue has {queue_len:,} rows for '
                 f'{counted(images, "image")}, so images are often their own '
                 'negatives. Use at most a quarter as many rows, such as '
-                f'model.queue_len={max(images // 4, 1)}.'
+                f'model.queue_len={rows}.'
             )
         for index, scheduler in enumerate(runner.param_schedulers or []):
             run = runner.max_epochs if scheduler.by_epoch else runner.max_iters
