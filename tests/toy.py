@@ -65,7 +65,7 @@ def framework_state():
     # Loggers of earlier tests would write to where those were captured.
     MMLogger._instance_dict.clear()
     try:
-        # Here, a process goes on after the end of a tool, and so do loaders.
+        # In tests, the process and its loaders outlive the end of a tool.
         with mock.patch('pixcon_mm.processes.torch_loading'):
             yield
     finally:
