@@ -54,7 +54,7 @@ class DenseData(Dataset):
     ):
         root, self.size = Path(root), size
         self.kind = tree_of(root)
-        self.pairs, named, self._decode = read_split(root, split)
+        self.pairs, named, decode = read_split(root, split)
         files = (path for pair in self.pairs for path in pair)
         check_files(files, layout(self.kind))
         if named and mask_values is not None:
@@ -62,21 +62,11 @@ class DenseData(Dataset):
                 f'{root} has the labels of {self.kind}, and mask_values is '
                 'for masks of your own (docs/your_data.md): leave it out.'
             )
-        if not named and not classes:
-            raise UserError(
-                f'The masks of {root} have no class names: list the names of '
-                'all classes, in the order of their numbers, as in --classes '
-                'wall,door,window (docs/evaluation.md).'
-            )
         if isinstance(classes, str):
             classes = [classes]
-        if not named and len(classes or ()) < 2:
-            raise UserError(
-                f'With one class, {classes[0]!r}, every pixel would be right: '
-                'name the background as well, as in --classes '
-                f'background,{classes[0]}.'
-            )
-        names = list(named or classes or ())
+        if not named:
+            own_masks.check_names(root, classes)
+        names = list(named or classes)
         self.classes = list(classes or names)
         for name in self.classes:
             if self.classes.count(name) > 1:
@@ -88,12 +78,10 @@ class DenseData(Dataset):
                     f'{self.kind} has no class {name!r}.{suggest(name, names)}'
                     f' Its classes are {", ".join(names)}.'
                 )
-        # From a value in the mask to a label.
-        self._labels = np.arange(256, dtype=np.uint8)
+        self._decode = decode
         if not named:
-            self._labels = own_masks.class_numbers(
-                root, split, names, mask_values
-            )
+            numbers = own_masks.class_numbers(root, split, names, mask_values)
+            self._decode = lambda path: numbers[decode(path)]
         # From a label to an index in self.classes.
         self._table = np.full(256, IGNORE, np.uint8)
         for index, name in enumerate(self.classes):
@@ -120,7 +108,7 @@ class DenseData(Dataset):
         image = read_image(image_path)
         shape = image.shape[:2]
         try:
-            labels = self._labels[self._decode(mask_path)]
+            labels = self._decode(mask_path)
         except (OSError, ValueError) as error:
             raise UserError(
                 f'The mask {as_line(mask_path)} cannot be read ({error}): '

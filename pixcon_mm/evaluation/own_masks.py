@@ -50,6 +50,22 @@ def read_values(path: Path) -> np.ndarray:
     return values.astype(np.uint8)
 
 
+def check_names(root: Path, classes: Sequence[str] | None) -> None:
+    """Stop if there are no class names, or only one."""
+    if not classes:
+        raise UserError(
+            f'The masks of {root} have no class names: list the names of all '
+            'classes, in the order of their numbers, as in --classes '
+            'wall,door,window (docs/evaluation.md).'
+        )
+    if len(classes) == 1:
+        raise UserError(
+            f'With one class, {classes[0]!r}, every pixel would be right: '
+            'name the background as well, as in --classes '
+            f'background,{classes[0]}.'
+        )
+
+
 def class_numbers(
     root: Path,
     split: str,

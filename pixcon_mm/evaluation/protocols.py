@@ -63,11 +63,11 @@ class Setting:
         sides = args.size or [SIZES[protocol]]
         self.size = (sides[0], sides[-1])
         check_size(self.size, backbone.stride)
-        labels = (self.size, args.classes, args.mask_values)
-        self.val = DenseData(args.data, args.val_split, *labels)
+        options = (self.size, args.classes, args.mask_values)
+        self.val = DenseData(args.data, args.val_split, *options)
         self.tested = sample_indices(len(self.val), args.val_images, args.seed)
         if protocol != 'cluster':
-            self.train = DenseData(args.data, args.train_split, *labels)
+            self.train = DenseData(args.data, args.train_split, *options)
             self.order = sample_indices(
                 len(self.train), args.train_images, args.seed
             )

@@ -24,7 +24,7 @@ class Split(NamedTuple):
         names (list[str] | None): Names of the classes, in the order of their
             labels; None if only the user knows them.
         decode (Callable): From the path of a mask to its labels, uint8
-            (H, W), with ``IGNORE``.
+            (H, W), with ``IGNORE``; without names, to the values in it.
     """
 
     pairs: list[tuple[Path, Path]]

@@ -71,8 +71,8 @@ class DenseProbeHook(Hook):
             )
         self.interval, self.num_images = interval, num_images
         self.crop_size, self.size = crop_size, size
-        self.data_root = data_root
-        self._labels = (classes, mask_values)
+        self.data_root, self.classes = data_root, classes
+        self.mask_values = mask_values
 
     def before_train(self, runner: Runner) -> None:
         """Choose the images; stop if the data or settings do not fit."""
@@ -93,7 +93,13 @@ class DenseProbeHook(Hook):
         names = ['probe_recall_at_1', 'probe_recall_within_1_cell']
         if self.data_root is not None:
             self._labelled = [
-                DenseData(self.data_root, split, size, *self._labels)
+                DenseData(
+                    self.data_root,
+                    split,
+                    size,
+                    self.classes,
+                    self.mask_values,
+                )
                 for split in ('train', 'val')
             ]
             names.append('probe_miou')
