@@ -16,7 +16,8 @@ from PIL import Image, features
 
 from pixcon_mm.datasets.storage import is_away, patiently
 from pixcon_mm.errors import UserError
-from pixcon_mm.files import as_line
+from pixcon_mm.files import as_line, from_line
+from pixcon_mm.wording import counted
 
 # Pillow's names of the formats that hold photographs, each with the optional
 # module of Pillow that decodes it, or None if every build does.
@@ -134,6 +135,46 @@ def list_images(
             logger='current',
         )
     return sorted(paths)
+
+
+def read_list(file: str, folder: str) -> list[str]:
+    """Read the paths of images from a list, an image once.
+
+    Args:
+        file (str): UTF-8 text with one path per line, as
+            :func:`pixcon_mm.files.as_line` writes it; empty lines are
+            ignored.
+        folder (str): Where relative paths start.
+
+    Raises:
+        UserError: If the list cannot be read or is empty, or if a file that
+            it names is missing.
+    """
+    try:
+        with open(file, encoding='utf-8-sig') as lines:
+            names = [from_line(line.rstrip('\n')) for line in lines]
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f'The list of images {as_line(file)} cannot be read ({error}): '
+            'name a UTF-8 text file in ann_file, by its path from data_root '
+            'or by its absolute path.'
+        ) from error
+    # A dict instead of a set, because it keeps the order.
+    paths = [*dict.fromkeys(os.path.join(folder, n) for n in names if n)]
+    if not paths:
+        raise UserError(
+            f'The list of images {as_line(file)} is empty: write the path of '
+            'an image on each line.'
+        )
+    missing = missing_files(paths)
+    if missing:
+        first = next(path for path in paths if path in missing)
+        raise UserError(
+            f'{as_line(file)} lists {counted(len(paths), "image")}, of which '
+            f'{len(missing):,} cannot be found; the first is '
+            f'{as_line(first)}: paths must be absolute or start at data_root.'
+        )
+    return paths
 
 
 def _read_folder(folder: str) -> tuple[list[str], list[str], list[str]]:

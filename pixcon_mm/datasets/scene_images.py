@@ -6,7 +6,11 @@ import torch
 from mmengine.dataset import BaseDataset
 from mmpretrain.registry import DATASETS
 
-from pixcon_mm.datasets.listing import list_images, readable_suffixes
+from pixcon_mm.datasets.listing import (
+    list_images,
+    read_list,
+    readable_suffixes,
+)
 from pixcon_mm.datasets.loading import BrokenImageError
 from pixcon_mm.errors import UserError
 
@@ -33,6 +37,9 @@ class SceneImageDataset(BaseDataset):
         data_root (str | list[str]): Folders to list. Symbolic links are
             followed, names that start with a dot are not.
         pipeline (list[dict]): Transforms, beginning with ``LoadSceneImage``.
+        ann_file (str): Text file that lists the images to use, one per line,
+            instead of all; see :func:`read_list`. This path and those in the
+            file are relative to ``data_root``, or absolute.
         extensions (str | Sequence[str], optional): Suffixes of image files,
             in any case; None for all that can be decoded here.
         indices (int | Sequence[int], optional): Indices of the images to
@@ -48,12 +55,19 @@ class SceneImageDataset(BaseDataset):
         self,
         data_root: str | list[str],
         pipeline: list[dict],
+        ann_file: str = '',
         extensions: str | Sequence[str] | None = None,
         indices: int | Sequence[int] | None = None,
         max_refetch: int = 1000,
     ):
         is_list = data_root and isinstance(data_root, list | tuple)
         self.folders: list = [*data_root] if is_list else [data_root]
+        if ann_file and len(self.folders) > 1:
+            raise UserError(
+                f'ann_file={ann_file!r} lists images of one data_root, and '
+                f'{len(self.folders)} are given: name the folder that holds '
+                'them all.'
+            )
         if isinstance(extensions, str):  # a single one on the command line
             extensions = [extensions]
         self.extensions = tuple(
@@ -61,7 +75,8 @@ class SceneImageDataset(BaseDataset):
             for extension in extensions or readable_suffixes()
         )
         super().__init__(
-            data_root=data_root,
+            ann_file=ann_file,
+            data_root=self.folders[0] if ann_file else data_root,
             data_prefix={},
             pipeline=pipeline,
             indices=indices,
@@ -94,7 +109,10 @@ class SceneImageDataset(BaseDataset):
         self.broken.share_memory_()
 
     def load_data_list(self) -> list[dict]:
-        """List the images of all folders."""
+        """List the images of the list, or else of all folders."""
+        if self.ann_file:
+            paths = read_list(self.ann_file, self.data_root or '')
+            return [dict(img_path=path) for path in paths]
         visited: set[str] = set()
         return [
             dict(img_path=path)

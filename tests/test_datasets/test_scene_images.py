@@ -18,6 +18,7 @@ from pixcon_mm.config import load_config
 from pixcon_mm.datasets import loading, storage
 from pixcon_mm.engine.seeded_loading import KeyedBatches, SeededLoading
 from pixcon_mm.errors import UserError
+from pixcon_mm.files import as_line
 from tests import ROOT
 from tests.commands import sentence_of, touch
 from tests.test_datasets.pictures import broken_files, write_pictures
@@ -111,6 +112,50 @@ def test_indices_keep_the_first_images(tmp_path):
     dataset.get_subset_([1])
     assert (names(subset), names(dataset)) == (['3.jpg'], ['1.jpg'])
     assert len(subset.broken) == len(dataset.broken) == 1
+
+
+def test_a_list_names_the_images(tmp_path):
+    files = ['b/1.jpg', 'a/2.jpg', 'a/3.jpg', ' caf\udce9.jpg', 'no.suffix']
+    folder = touch(tmp_path, *(f'images/{file}' for file in files)) / 'images'
+    touch(tmp_path, 'elsewhere.png')
+    elsewhere = str(tmp_path / 'elsewhere.png')
+    lines = [*files, elsewhere, '', 'b/1.jpg']
+    text = '\r\n'.join(map(as_line, lines))  # as Windows writes it
+    (tmp_path / 'list.txt').write_text(text, 'utf-8-sig')
+    expected = [*(f'{folder}/{file}' for file in files), elsewhere]
+    for file in (str(tmp_path / 'list.txt'), '../list.txt'):
+        dataset = build(str(folder), ann_file=file)
+        found = [dataset.get_data_info(i) for i in range(len(dataset))]
+        assert [info['img_path'] for info in found] == expected
+        assert len(dataset.broken) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        (None, r'list.txt cannot be read .*No such file.*absolute path'),
+        (b'\xff.jpg', r'list.txt cannot be read .*invalid start byte'),
+        (b'"1.jpg', r'list.txt cannot be read .*Unterminated string'),
+        (b'\n\n', r'list.txt is empty: write'),
+        (
+            b'1.jpg\nb/2.jpg\nb\n',
+            r'list.txt lists 3 images, of which 2 cannot be found; the first '
+            r'is .*/b/2.jpg: paths must',
+        ),
+    ],
+)
+def test_a_list_that_cannot_be_used_is_refused(tmp_path, text, words):
+    touch(tmp_path, '1.jpg', 'b/3.jpg')
+    if text is not None:
+        (tmp_path / 'list.txt').write_bytes(text)
+    with pytest.raises(UserError, match=words):
+        build(str(tmp_path), ann_file='list.txt')
+
+
+def test_a_list_needs_one_folder(tmp_path):
+    folders = [str(touch(tmp_path, f'{i}/1.jpg') / i) for i in 'ab']
+    with pytest.raises(UserError, match='of one data_root, and 2 are given'):
+        build(folders, ann_file='list.txt')
 
 
 @pytest.mark.parametrize('many', [False, True])
