@@ -58,11 +58,17 @@ def make_quick(cfg: Config) -> str:
     else:
         cfg.train_cfg.update(max_iters=steps, val_interval=steps)
         # A warm-up lasts until the end, as full steps would come too early.
-        for part in dicts_in(cfg.get('param_scheduler')):
+        parts = [
+            part
+            for part in dicts_in(cfg.get('param_scheduler'))
+            if part.get('begin', 0) < steps
+        ]
+        for part in parts:
             for end in {'end', 'T_max'} & {*part}:
                 part[end] = min(part[end], steps)
             if 'milestones' in part:
                 part.milestones = [min(m, steps) for m in part.milestones]
+        cfg.param_scheduler = parts
     cfg.train_dataloader.batch_size = batch
     if cfg.get('val_dataloader'):
         _take_first(cfg.val_dataloader, VAL_IMAGES)

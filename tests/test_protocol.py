@@ -462,6 +462,20 @@ def test_a_pretraining_changes_only_what_it_says(name):
     assert differences(ours, main) == CHANGES[name]
 
 
+def test_the_upernet_is_mmsegmentations():
+    ours = recipes.load('segmentation/upernet_convnext-t_80k_ade20k')
+    theirs = stock(
+        'mmseg',
+        'convnext/convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512.py',
+    )
+    assert differences(plain(ours.model), plain(theirs.model)) == {
+        'backbone.layer_scale_init_value': None,  # the pre-training fills it
+        'test_cfg.mode': 'whole',
+        'test_cfg.crop_size': None,
+        'test_cfg.stride': None,
+    }
+
+
 def test_every_config_has_a_table():
     for task, table in (
         ('detection', DETECTION),
@@ -469,6 +483,8 @@ def test_every_config_has_a_table():
     ):
         names = {Path(name).name for name in recipes.list_recipes(task)}
         others = {
-            n for n in names if re.search('_custom|_demo|_48e|_voc-small', n)
+            n
+            for n in names
+            if re.search('_custom|_demo|_48e|_voc-small|_convnext', n)
         }
         assert names - others == {*table}

@@ -1,6 +1,7 @@
 """Weights that a model or its backbone starts from (``--pretrained``)."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import URLError
@@ -15,6 +16,7 @@ from pixcon_mm.checkpoint.load import load_weights, sha256_of
 from pixcon_mm.checkpoint.release import from_release
 from pixcon_mm.checkpoint.torch_file import StateDict
 from pixcon_mm.errors import UserError
+from pixcon_mm.wording import listed
 
 WHERE_FROM = (
     'say where the weights of the backbone come from: --pretrained FILE, '
@@ -102,12 +104,15 @@ def fill_backbone(
         raise UserError(f'{error} {weights.content}'.strip()) from error
 
 
-def fill_from(source: str, model: Any) -> list[str]:
+def fill_from(
+    source: str, model: Any, new_layers: Collection[str] = ()
+) -> list[str]:
     """Fill a model from a file or torchvision.
 
     Args:
         source (str): See :func:`load_pretrained`.
         model (nn.Module): See :func:`fill_model`.
+        new_layers (Collection[str]): See :func:`fill_model`.
 
     Returns:
         list[str]: A line for the log about each part.
@@ -115,10 +120,13 @@ def fill_from(source: str, model: Any) -> list[str]:
     Raises:
         UserError: If the weights are not there or do not fit.
     """
-    return fill_model(model, load_pretrained(source, model.backbone))
+    weights = load_pretrained(source, model.backbone)
+    return fill_model(model, weights, new_layers)
 
 
-def fill_model(model: Any, weights: Pretrained) -> list[str]:
+def fill_model(
+    model: Any, weights: Pretrained, new_layers: Collection[str] = ()
+) -> list[str]:
     """Fill the parts of a model that weights are for, at least the backbone.
 
     A detector's shared head (C4) takes the stage that its backbone lacks. In
@@ -130,15 +138,29 @@ def fill_model(model: Any, weights: Pretrained) -> list[str]:
         model (nn.Module): Detector, segmentor or self-supervised model with
             a ``backbone``.
         weights (Pretrained): All tensors of a file of weights.
+        new_layers (Collection[str]): Top-level layers of the backbone that
+            the pre-training did not have; they keep their initialisation.
 
     Returns:
         list[str]: A line for the log about each part.
 
     Raises:
-        UserError: If the backbone cannot be filled completely.
+        UserError: If the rest of the backbone cannot be filled completely,
+            or if it has no such layer.
     """
     # These tensors share memory with the model's.
     target = model.backbone.state_dict()
+    unknown = set(new_layers) - {name.split('.')[0] for name in target}
+    if unknown:
+        raise UserError(
+            f'new_layers of PretrainedHook names {listed(sorted(unknown))}, '
+            'but the backbone has no such layer.'
+        )
+    target = {
+        name: tensor
+        for name, tensor in target.items()
+        if name.split('.')[0] not in new_layers
+    }
     roi_head = getattr(model, 'roi_head', None)
     shared_head = getattr(roi_head, 'shared_head', None)
     if shared_head is not None:
@@ -149,6 +171,8 @@ def fill_model(model: Any, weights: Pretrained) -> list[str]:
             if name.startswith('layer')
         }
     lines = [fill_backbone(target, weights)]
+    if new_layers:
+        lines.append(f'backbone: {listed(new_layers)} keep their own values')
     if not hasattr(model, 'key_encoder'):
         return lines
     tensors = from_release(weights.tensors) or weights.tensors

@@ -152,7 +152,8 @@ def set_pretrained(cfg: Config, source: str | None) -> None:
     """Set the source of the backbone's weights; stop if there is none."""
     hooks = cfg.setdefault('default_hooks', {})
     if source is not None:
-        hooks['pretrained'] = dict(type='PretrainedHook', source=source)
+        hook = hooks.get('pretrained') or dict(type='PretrainedHook')
+        hooks['pretrained'] = dict(hook, source=source)
         # With resume=True, load_from names the checkpoint; with 'auto', it is
         # for a run that has none yet.
         if cfg.get('load_from') and cfg.get('resume') is not True:
@@ -172,7 +173,8 @@ def check_pretrained(cfg: Config) -> None:
     Raises:
         UserError: If the weights are missing or do not fit.
     """
-    source = (cfg.default_hooks.get('pretrained') or {}).get('source')
+    hook = cfg.default_hooks.get('pretrained') or {}
+    source = hook.get('source')
     if source in (None, 'none') or cfg.get('resume') or cfg.get('load_from'):
         return
     model = copy.deepcopy(cfg.model)
@@ -180,7 +182,7 @@ def check_pretrained(cfg: Config) -> None:
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
     scope = DefaultScope.overwrite_default_scope(cfg.get('default_scope'))
     with config_errors(cfg), scope, quiet():
-        fill_from(source, MODELS.build(model))
+        fill_from(source, MODELS.build(model), hook.get('new_layers', ()))
 
 
 def share_batch(cfg: Config, total: int, processes: int) -> None:

@@ -8,7 +8,6 @@ import torch
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from pixcon_mm.checkpoint.export import encode, rename
 from pixcon_mm.checkpoint.pretrained import Pretrained, fill_model
 from pixcon_mm.errors import UserError
 from pixcon_mm.models.neck import PixConNeck
@@ -116,31 +115,28 @@ def test_any_backbone_with_one_map(name, channels_last):
     train_a_step(*SMALL[name], channels_last=channels_last)
 
 
-def test_more_maps_than_in_pretraining(tmp_path):
-    """An FPN's ConvNeXt has norms that one map's lacks: the way in docs."""
+def test_more_maps_than_in_pretraining():
+    """An FPN's ConvNeXt has norms that one map's lacks."""
     small, *_ = SMALL['convnext']
     trained = MODELS.build(dict(small, _scope_='mmpretrain'))
     several = dict(small, out_indices=(0, 1, 2, 3), _scope_='mmpretrain')
+    model = SimpleNamespace(backbone=MODELS.build(several))
+    weights = Pretrained(trained.state_dict(), 'FILE')
     with pytest.raises(UserError, match='first is norm0.weight'):
-        fill_model(
-            SimpleNamespace(backbone=MODELS.build(several)),
-            Pretrained(trained.state_dict(), 'FILE'),
-        )
-    path = tmp_path / 'backbone.pth'
-    path.write_bytes(
-        encode(rename(trained.state_dict(), 'mmlab'), 'mmlab', {})
-    )
-    init = dict(type='Pretrained', checkpoint=str(path), prefix='backbone.')
-    model = MODELS.build(dict(several, init_cfg=init))
-    model.init_weights()
-    found = model.state_dict()
-    for name, tensor in trained.state_dict().items():
+        fill_model(model, weights)
+    with pytest.raises(UserError, match="names 'norm4', but the backbone"):
+        fill_model(model, weights, ['norm0', 'norm4'])
+    new = ['norm0', 'norm1', 'norm2']
+    tensors = trained.state_dict()
+    count = len(tensors)
+    assert fill_model(model, weights, new) == [
+        f'backbone: {count}/{count} tensors from FILE',
+        "backbone: 'norm0', 'norm1' and 'norm2' keep their own values",
+    ]
+    found = model.backbone.state_dict()
+    for name, tensor in tensors.items():
         assert torch.equal(found.pop(name), tensor), name
-    assert {name.split('.')[0] for name in found} == {
-        'norm0',
-        'norm1',
-        'norm2',
-    }
+    assert {name.split('.')[0] for name in found} == {*new}
 
 
 def test_channels_in_the_last_axis_are_recognised():

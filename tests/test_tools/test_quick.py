@@ -106,6 +106,14 @@ def test_crops_windows_and_images_shrink_alike(name, sizes):
     assert cfg.train_dataloader.dataset.pipeline[2].ratio_range == (0.5, 2.0)
 
 
+def test_a_part_of_the_schedule_that_would_begin_later_goes():
+    cfg = load('segmentation/upernet_convnext-t_80k_ade20k')
+    assert cfg.param_scheduler[1].begin == 1500
+    make_quick(cfg)
+    (warmup,) = cfg.param_scheduler
+    assert (warmup.type, warmup.end) == ('WarmupLR', 4)
+
+
 def test_sizes_of_a_detector_and_of_views():
     cfg = load('detection/mask-rcnn_r50-fpn_1x_coco')
     make_quick(cfg)

@@ -1,5 +1,6 @@
 """Weights that the backbone of a run starts from (``--pretrained``)."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from mmengine.hooks import Hook
@@ -30,6 +31,8 @@ class PretrainedHook(Hook):
         source (str, optional): A file (a pre-training checkpoint of ours or
             the release's, an exported backbone, a classifier's state dict),
             ``'torchvision'`` or ``'none'``.
+        new_layers (Collection[str]): Layers of the backbone that are not
+            filled, because the pre-training did not have them.
 
     Raises:
         UserError: If there is no source and nothing to resume, if the run
@@ -39,8 +42,11 @@ class PretrainedHook(Hook):
 
     priority = 'VERY_HIGH'
 
-    def __init__(self, source: str | None = None):
+    def __init__(
+        self, source: str | None = None, new_layers: Collection[str] = ()
+    ):
         self.source = source
+        self.new_layers = new_layers
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Stop if the run that is resumed has started from other weights.
@@ -84,7 +90,7 @@ class PretrainedHook(Hook):
         weights = load_pretrained(self.source, model.backbone)
         # What _identity() returns for this source.
         hub.update_info('pretrained', weights.sha256 or self.source)
-        for line in fill_model(model, weights):
+        for line in fill_model(model, weights, self.new_layers):
             runner.logger.info(line)
         if getattr(model.backbone, 'style', 'pytorch') == 'caffe':
             runner.logger.warning(
