@@ -120,13 +120,13 @@ def speed(args: argparse.Namespace, scratch: Path) -> list[Step]:
             Step(name, limit, command, lambda: json.loads(path.read_text()))
         )
 
-    def step(batch: int, dtype: str, *more: str, limit: int = 60) -> None:
+    def step(batch: int, dtype: str, *more: str, limit: int = 90) -> None:
         words = ('--batch', str(batch), '--dtype', dtype)
         add(limit, 'step', *words, *model, *more)
 
     first = dtypes[0]
     cells = ['--cells', '4'] if args.small else []
-    step(batches[0], first, limit=120)
+    step(batches[0], first, limit=180)
     add(60, 'kernels', '--dtype', first, *model)
     for dtype in dtypes:
         add(60, 'loss', '--dtype', dtype, *cells)
@@ -144,9 +144,9 @@ def speed(args: argparse.Namespace, scratch: Path) -> list[Step]:
                 step(batch, dtype)
     if not args.small:
         for dtype in dtypes:
-            step(batches[0], dtype, '--compile', limit=180)
+            step(batches[0], dtype, '--compile', limit=300)
         for batch in batches[1:]:
-            step(batch, first, '--compile', limit=180)
+            step(batch, first, '--compile', limit=300)
     return steps
 
 
@@ -210,7 +210,7 @@ def training(args: argparse.Namespace, scratch: Path) -> list[Step]:
         f'train_dataloader.batch_size={batch}',
         f'default_hooks.checkpoint.interval={epochs}',
         f'default_hooks.logger.interval={1 if args.small else 10}',
-        f'train_dataloader.num_workers={0 if args.small else 14}',
+        f'train_dataloader.num_workers={0 if args.small else 8}',
     ]
     fine_tuning = [
         f'data_root={labelled}/',

@@ -134,6 +134,7 @@ def test_browse_dataset(framework, config, tmp_path, monkeypatch):
 @pytest.mark.parametrize('framework', ['mmdet', 'mmpretrain'])
 def test_analyze_logs(framework, tmp_path, monkeypatch):
     """They find what they draw in the log of one of our runs."""
+    pytest.importorskip('seaborn', reason='their scripts need seaborn')
     options = dict(work_dir=str(tmp_path / 'run'))
     PixConRunner.from_cfg(
         load_config(str(toy.write_config(tmp_path)), options)

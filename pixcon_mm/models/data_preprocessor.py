@@ -70,10 +70,12 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
         photometrics = data['data_samples'].get('photometrics')
         inputs = []
         for index, view in enumerate(views):
-            images = view.flip(1).float()  # RGB, which augment() needs
-            if photometrics is not None:
+            images = view.flip(1)  # RGB, which augment() needs
+            if photometrics is None:
+                images = images.float()
+            else:
                 numbers = {k: v[:, index] for k, v in photometrics.items()}
-                images = augment(images.div_(255), numbers).mul_(255)
+                images = augment(images / 255, numbers).mul_(255)
             if not self._channel_conversion:  # the model takes BGR
                 images = images.flip(1)
             if self._enable_normalize:

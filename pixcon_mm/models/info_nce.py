@@ -8,11 +8,14 @@ values = queue, so the forward pass already yields the gradient. N query rows,
 C channels, K queue length. Source: docs/method.md, section 6.
 """
 
+import logging
+import math
 from functools import cache
 from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -21,6 +24,10 @@ from pixcon_mm.errors import UserError
 
 Backend = Literal['auto', 'fused', 'chunked']
 CHUNK = 2048  # queue rows per chunk; 256 to 8192 are equally fast on CPU
+# attend_fused() splits the queue until there are TASKS blocks of 128 query
+# rows: three for each of the 264 that FlashAttention runs at a time on an
+# H100, so that little of it waits for the last ones.
+MAX_PARTS, TASKS = 16, 784
 
 
 class InfoNCETerms(NamedTuple):
@@ -53,10 +60,27 @@ def kernel_input(rows: Tensor) -> Tensor:
     return rows[None, None]
 
 
+def count_parts(queries: int, keys: int) -> int:
+    """Choose into how many parts of equal length a queue is split.
+
+    Example:
+        >>> count_parts(25088, 65536), count_parts(512, 65536)
+        (4, 16)
+    """
+    parts, blocks = 1, math.ceil(queries / 128)
+    while parts < MAX_PARTS and blocks * parts < TASKS and not keys % 2:
+        parts, keys = 2 * parts, keys // 2
+    return parts
+
+
 def attend_fused(
     query: Tensor, queue: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
     """Compute Z and o with PyTorch's attention kernels.
+
+    A kernel shares out blocks of query rows alone, which are too few or too
+    uneven in number for all processors. So parts of the queue are given to it
+    as attention heads of their own, and their results are merged.
 
     Args:
         query (Tensor): Shape (N, C).
@@ -64,26 +88,29 @@ def attend_fused(
         temperature (float): tau.
 
     Returns:
-        tuple[Tensor, Tensor]: Z (N,) and o (N, C).
+        tuple[Tensor, Tensor]: Z (N,) and o (N, C), in float32 or wider.
 
     Raises:
         NotImplementedError: If no kernel serves this device and dtype.
     """
     if not len(query):  # the kernel on the CPU would divide by zero
         return attend_chunked(query, queue, temperature)
+    parts = count_parts(len(query), len(queue))
     q, k = kernel_input(query), kernel_input(queue)
+    q = q.repeat(1, parts, 1, 1)
+    k = k.view(1, parts, -1, k.shape[3])
     ops, scale = torch.ops.aten, 1 / temperature
     device, dtype = query.device.type, query.dtype
     if device == 'cpu':
-        mean, log_sum = ops._scaled_dot_product_flash_attention_for_cpu(
+        means, log_sums = ops._scaled_dot_product_flash_attention_for_cpu(
             q, k, k, scale=scale
         )
     elif device == 'cuda' and dtype in (torch.float16, torch.bfloat16):
-        mean, log_sum = ops._scaled_dot_product_flash_attention(
+        means, log_sums = ops._scaled_dot_product_flash_attention(
             q, k, k, scale=scale
         )[:2]
     elif device == 'cuda' and dtype == torch.float32:
-        mean, log_sum = ops._scaled_dot_product_efficient_attention(
+        means, log_sums = ops._scaled_dot_product_efficient_attention(
             q, k, k, None, compute_log_sumexp=True, scale=scale
         )[:2]
     else:
@@ -91,7 +118,11 @@ def attend_fused(
             f'PyTorch has no attention kernel for {dtype} on {device}'
         )
     # The memory-efficient kernel pads the log-sums to a multiple of 32 rows.
-    return log_sum[0, 0, : len(query)], mean[0, 0, :, : query.shape[1]]
+    log_sums = log_sums[0, :, : len(query)]
+    log_sum = log_sums.logsumexp(0)
+    share = (log_sums - log_sum).exp()
+    means = means[0, ..., : query.shape[1]].to(share.dtype)
+    return log_sum, torch.einsum('pn,pnc->nc', share, means)
 
 
 def attend_chunked(
@@ -204,8 +235,16 @@ def has_fused_kernel(
     rows = torch.ones(8, channels, device=device, dtype=dtype)
     try:
         attend_fused(rows, rows, 1.0)
-    except (NotImplementedError, AttributeError, RuntimeError):
+    except torch.OutOfMemoryError:
+        raise
+    except (NotImplementedError, AttributeError, RuntimeError) as error:
         # The kernels are private to PyTorch: another version may differ.
+        print_log(
+            f'InfoNCE in {dtype} on {device} is slower, without an attention '
+            f'kernel: {str(error).splitlines()[0]}',
+            logger='current',
+            level=logging.WARNING,
+        )
         return False
     return True
 

@@ -55,9 +55,7 @@ class _MaxPool(torch.autograd.Function):
         )
         fits = kernel_size * width <= torch.iinfo(torch.int16).max
         dtype = torch.int16 if fits else torch.int32
-        # One kernel, which does not store the difference as int64 first.
-        offsets = torch.empty_like(places, dtype=dtype)
-        torch.sub(places, starts, out=offsets)
+        offsets = places.sub_(starts).to(dtype)
         ctx.save_for_backward(offsets, starts)
         return pooled
 

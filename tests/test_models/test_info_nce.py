@@ -115,9 +115,9 @@ def test_nan_shows_in_the_loss(part, backend):
     assert torch.equal(grad.isnan().any(1), expected)
 
 
-def test_auto_falls_back_where_there_is_no_kernel(monkeypatch):
+def test_auto_falls_back_where_there_is_no_kernel(monkeypatch, capsys):
     def missing(*args):
-        raise NotImplementedError
+        raise NotImplementedError('no kernel here')
 
     monkeypatch.setattr(module, 'attend_fused', missing)
     uncached = module.has_fused_kernel.__wrapped__
@@ -127,6 +127,17 @@ def test_auto_falls_back_where_there_is_no_kernel(monkeypatch):
         info_nce(query, query, queue, 0.2, 'auto').loss,
         naive(query, query, queue, 0.2).loss,
     )
+    shown = capsys.readouterr().out
+    assert 'without an attention kernel: no kernel here' in shown
+
+
+def test_a_full_device_is_no_missing_kernel(monkeypatch):
+    def full(*args):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(module, 'attend_fused', full)
+    with pytest.raises(torch.OutOfMemoryError):
+        module.has_fused_kernel(torch.device('cpu'), torch.float16, 24)
 
 
 def test_fused_builds_nothing_of_queue_size():
