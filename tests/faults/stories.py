@@ -45,6 +45,15 @@ class Story:
         """Iterations that no checkpoint holds yet."""
         return self.recipe.total - self.done
 
+    @property
+    def margin(self) -> int:
+        """Iterations at the end of a run that are left alone.
+
+        Processes act on a signal a few iterations after it was sent: torchrun
+        passes it on, and all of them have to agree.
+        """
+        return 3 if self.recipe.processes == 1 else 8
+
     def start(self, **how) -> Launch:
         """Start the run, or resume it after the first start."""
         options = ['--resume'] if self.launch else []
@@ -60,7 +69,8 @@ class Story:
         where the run might end before.
         """
         share = 2 * self.left / (faults_left + 1)
-        return self.rng.randint(1, max(1, min(round(share), self.left - 3)))
+        latest = self.left - self.margin
+        return self.rng.randint(1, max(1, min(round(share), latest)))
 
     def wait_in_training(self, faults_left: int) -> bool:
         """Wait for a moment between two lines of the log."""
@@ -70,8 +80,10 @@ class Story:
         return hit
 
     def hits(self, times: int) -> Iterator[Launch]:
-        """Start so many times; yield each start amid its training."""
+        """Start up to so many times; yield each start amid its training."""
         for faults_left in range(times, 0, -1):
+            if self.left <= self.margin:
+                return
             launch = self.start()
             assert self.wait_in_training(faults_left), launch.tail()
             yield launch
