@@ -14,7 +14,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from pixcon_mm.datasets.listing import any_size
+from pixcon_mm.datasets.image_header import any_size
 from pixcon_mm.datasets.storage import warn
 
 MAX_PIXELS = 200_000_000

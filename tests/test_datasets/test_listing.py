@@ -10,8 +10,8 @@ from PIL import Image
 
 from pixcon_mm.datasets import listing, storage
 from pixcon_mm.datasets.decoding import decode_whole
+from pixcon_mm.datasets.image_header import ORIENTATION, image_size
 from pixcon_mm.datasets.listing import (
-    image_size,
     images_by_stem,
     list_images,
     missing_files,
@@ -159,10 +159,8 @@ def test_size_is_that_of_the_image_that_opencv_decodes(
     if f'.{suffix}' not in readable_suffixes():  # AVIF, with OpenCV 4.11
         pytest.skip('it cannot be decoded here')
     path, exif = tmp_path / f'a.{suffix}', Image.Exif()
-    exif[listing.ORIENTATION] = orientation
+    exif[ORIENTATION] = orientation
     Image.new('RGB', (20, 10)).save(path, exif=exif)
-    assert Image.open(path).getexif().get(listing.ORIENTATION, 1) == (
-        orientation
-    )
+    assert Image.open(path).getexif().get(ORIENTATION, 1) == orientation
     decoded = mmcv.imfrombytes(path.read_bytes(), backend='cv2')
     assert image_size(str(path)) == decoded.shape[1::-1]

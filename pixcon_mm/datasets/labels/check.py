@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from pixcon_mm.datasets.image_header import any_size
 from pixcon_mm.datasets.labels.coco import check_coco
 from pixcon_mm.datasets.labels.masks import check_masks
 from pixcon_mm.datasets.labels.report import (
@@ -22,7 +23,6 @@ from pixcon_mm.datasets.labels.report import (
 )
 from pixcon_mm.datasets.labels.sources import Source, find_sources
 from pixcon_mm.datasets.labels.voc import check_voc
-from pixcon_mm.datasets.listing import any_size
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import whole_file
 from pixcon_mm.wording import counted, listed

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pixcon_mm.datasets.image_header import image_size
 from pixcon_mm.datasets.labels.coco_file import (
     ABSENT,
     ANNOTATION_KEYS,
@@ -23,7 +24,7 @@ from pixcon_mm.datasets.labels.coco_objects import (
 )
 from pixcon_mm.datasets.labels.report import NOTE, STOP, WARNING, Report
 from pixcon_mm.datasets.labels.sources import Source
-from pixcon_mm.datasets.listing import image_size, missing_files, spread
+from pixcon_mm.datasets.listing import missing_files, spread
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
 from pixcon_mm.wording import counted, listed, share

@@ -10,15 +10,14 @@ from typing import Any
 import cv2
 import numpy as np
 
+from pixcon_mm.datasets.image_header import image_size, opened
 from pixcon_mm.datasets.labels.mask_values import Mask, check_values
 from pixcon_mm.datasets.labels.report import NOTE, STOP, WARNING, Report
 from pixcon_mm.datasets.labels.sources import Source
 from pixcon_mm.datasets.listing import (
     OPENCV_SUFFIXES,
     PICTURES,
-    image_size,
     missing_files,
-    opened,
     spread,
     walk,
 )

@@ -4,10 +4,11 @@ import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
+from pixcon_mm.datasets.image_header import image_size
 from pixcon_mm.datasets.labels.report import NOTE, STOP, WARNING, Report
 from pixcon_mm.datasets.labels.sources import Source
 from pixcon_mm.datasets.labels.voc_file import read_voc
-from pixcon_mm.datasets.listing import image_size, missing_files, spread
+from pixcon_mm.datasets.listing import missing_files, spread
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
 from pixcon_mm.progress import with_progress
