@@ -47,6 +47,9 @@ class Launch:
             command = ['bash', script, config, processes]
         command += ['--work-dir', work_dir, *options]
         env = dict(os.environ, OMP_NUM_THREADS='1', PYTHON=sys.executable)
+        # First, as other packages install a module `tests` of their own.
+        paths = [str(ROOT), os.environ.get('PYTHONPATH')]
+        env['PYTHONPATH'] = os.pathsep.join(filter(None, paths))
         # Sums of a GPU have no fixed order: ends would not be equal.
         env['CUDA_VISIBLE_DEVICES'] = ''
         env.pop('PIXCON_MM_TRACEBACK', None)

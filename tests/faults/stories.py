@@ -90,10 +90,14 @@ class Story:
             self.check()
 
     def wait_in_start(self) -> None:
-        """Wait for a moment before the first iteration."""
+        """Wait for a moment before the first iteration, at most until it.
+
+        The start may be faster than that of the unbroken run was.
+        """
         pause = self.rng.random() * self.unbroken.start
         self.launch.wait_for(
             lambda: time.monotonic() > self.launch.started + pause
+            or self.launch.positions()
         )
 
     def wait_in_write(self, faults_left: int) -> None:
