@@ -96,8 +96,10 @@ class Story:
         """
         pause = self.rng.random() * self.unbroken.start
         self.launch.wait_for(
-            lambda: time.monotonic() > self.launch.started + pause
-            or self.launch.positions()
+            lambda: (
+                time.monotonic() > self.launch.started + pause
+                or self.launch.positions()
+            )
         )
 
     def wait_in_write(self, faults_left: int) -> None:
