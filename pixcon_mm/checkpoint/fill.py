@@ -1,5 +1,7 @@
 """Fill a model with weights: all of its tensors, or none."""
 
+import re
+
 import torch
 from torch import Tensor, nn
 
@@ -197,6 +199,17 @@ def _likely_cause(model: StateDict, tensors: StateDict) -> str:
             f'ResNet-{ours}'
         )
     if model.keys() & tensors.keys():
+        layers, known = (
+            {name.split('.')[0] for name in names}
+            for names in (model, tensors)
+        )
+        new = sorted(layers - known)
+        if new and all(re.fullmatch(r'norm\d', layer) for layer in new):
+            return (
+                'they belong to a backbone with fewer feature maps, so name '
+                'the norms of the others in the config, as in default_hooks='
+                f'dict(pretrained=dict(new_layers={new})) (docs/backbones.md)'
+            )
         return (
             'only some of the weights belong to this model: name the config '
             'or architecture that they were trained with'

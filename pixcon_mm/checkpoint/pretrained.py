@@ -172,7 +172,7 @@ def fill_model(
         }
     lines = [fill_backbone(target, weights)]
     if new_layers:
-        lines.append(f'backbone: {listed(new_layers)} keep their own values')
+        lines.append(f'backbone: new, and not filled: {listed(new_layers)}')
     if not hasattr(model, 'key_encoder'):
         return lines
     tensors = from_release(weights.tensors) or weights.tensors
