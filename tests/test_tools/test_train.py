@@ -10,7 +10,7 @@ from PIL import Image
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.tools import train
-from tests import ROOT
+from tests import ROOT, recipes
 from tests.commands import run
 from tests.test_datasets.pictures import write_pictures
 
@@ -266,3 +266,12 @@ def test_weights_that_do_not_fit_leave_the_work_dir_alone(
     with pytest.raises(UserError, match=name):
         train.main([*map(str, words), '--overwrite'])
     assert [path.name for path in work.iterdir()] == ['iter_1.pth']
+
+
+def test_pretrained_keeps_other_settings_of_the_hook():
+    cfg = recipes.load('detection/mask-rcnn_convnext-t-fpn_1x_coco')
+    layers = cfg.default_hooks.pretrained.new_layers
+    train.set_pretrained(cfg, 'FILE')
+    assert cfg.default_hooks.pretrained == dict(
+        type='PretrainedHook', source='FILE', new_layers=layers
+    )
