@@ -31,6 +31,8 @@ EXTRA_KEYS = {
 }
 # MMSegmentation's inference_model reads this key, and not that of a loader.
 INFERENCE_KEY = 'test_pipeline'
+# Variables at the top of a recipe that may be changed there alone.
+PASSED_ON = {'classes', 'data_root', 'mask_values', 'padding_mode'}
 
 
 class OptionsAction(DictAction):
@@ -105,17 +107,17 @@ def parse_value(text: str) -> Any:
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     """Read a config file, and override some of its values.
 
-    An override of a variable at the top of the file, as in
-    ``data_root=/images``, also changes the keys that got their value from it:
+    Most recipes have variables at the top. Those in ``PASSED_ON`` may be
+    changed, on the command line as in ``data_root=/images`` or in a file that
+    builds on the recipe. The keys that got their value from such a variable
+    change with it:
 
-    - nested keys of that name with the old value;
-    - keys of any name with the old value, if it is a tuple, a list or a dict;
-    - all paths below the old value, if that is a ``data_root`` or ends with a
-      slash.
+    - nested keys of its name with the old value;
+    - all paths below the old value of ``data_root``;
+    - for ``classes``, what :mod:`pixcon_mm.classes` lists.
 
-    :mod:`pixcon_mm.classes` does the same for ``classes``. A list replaces a
-    tuple as a tuple. If a file builds on another one and changes its
-    ``data_root``, ``classes`` or ``mask_values``, the same happens.
+    To change another variable alone would have no effect, so that is an error.
+    A list replaces a tuple as a tuple.
 
     Args:
         path (str): Config file, or the name of a recipe in an installed
@@ -123,9 +125,9 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         options (dict, optional): New values by dotted key.
 
     Raises:
-        UserError: If the file cannot be read, if an option would change
-            nothing or put a number where a list belongs, or if parts of the
-            config disagree about the classes.
+        UserError: If the file cannot be read, if an option or a variable
+            would change nothing, if an option has a number where a list
+            belongs, or if parts of the config disagree about the classes.
     """
     path = _find(path)
     try:
@@ -144,9 +146,13 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         ) from error
     except (SyntaxError, OSError) as error:
         raise UserError(f'Config file {path!r}: {error}') from error
-    for name in {'classes', 'data_root', 'mask_values'} & {*cfg}:
-        for old in _earlier_values(path, name):
+    earlier = [*_earlier_values(path)]
+    for name, old in earlier:
+        if name in PASSED_ON:
             _pass_on(cfg, name, old)
+    for name, old in earlier:
+        if name not in PASSED_ON and _is_lost(cfg, name, old):
+            raise UserError(f'Config file {path!r}: {_advice(cfg, name, old)}')
     options = options or {}
     for key, value in options.items():
         old = _check_key(cfg, key, options)
@@ -161,8 +167,13 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     before = copy.deepcopy({name: cfg[name] for name in names})
     cfg.merge_from_dict(options)
     for name, old in before.items():
-        if not _pass_on(cfg, name, old) and name not in runner_keys():
-            raise UserError(_lost(cfg, name, old))
+        if name in PASSED_ON:
+            is_lost = not _pass_on(cfg, name, old)
+        else:
+            is_lost = name not in runner_keys() and cfg[name] != old
+        if is_lost:
+            advice = _advice(cfg, name, old)
+            raise UserError(f'--cfg-options {name}: {advice}')
     if 'classes' in cfg:
         cfg.classes = as_names(cfg.classes)
         disagreement = find_disagreement(cfg)
@@ -188,22 +199,23 @@ def _find(path: str) -> str:
     raise UserError(f'There is no config file {path!r}.{suggest(path, files)}')
 
 
-def _earlier_values(path: str, name: str) -> Iterator[Any]:
-    """Yield the values of a variable in all files that a config builds on.
-
-    Only literals are found, not values that a file computes.
-    """
+def _earlier_values(path: str) -> Iterator[tuple[str, Any]]:
+    """Yield the variables of all files that a config builds on, by name."""
     for base in Config._get_base_files(path):
         file = Config._get_cfg_path(base, path)[0]
-        yield from _earlier_values(file, name)
-        if not file.endswith('.py'):
-            continue
-        for node in ast.parse(Path(file).read_text()).body:
-            if isinstance(node, ast.Assign) and name in [
-                getattr(target, 'id', '') for target in node.targets
-            ]:
-                with contextlib.suppress(ValueError):
-                    yield ast.literal_eval(node.value)
+        yield from _earlier_values(file)
+        variables = Config.fromfile(file)
+        for name in {*variables} - runner_keys():
+            yield name, variables[name]
+
+
+def _is_lost(cfg: Config, name: str, old: Any) -> bool:
+    """Check if a file gives a variable a new value that nothing reads."""
+    new = cfg[name]
+    if new == old or not isinstance(old, dict | list | tuple) or not old:
+        return False  # equal numbers or strings may be a coincidence
+    used = {path for _, _, path in _places(cfg, lambda value: value == new)}
+    return not used and any(_places(cfg, lambda value: value == old))
 
 
 def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> Any:
@@ -263,15 +275,11 @@ def _pass_on(cfg: Config, name: str, old: Any) -> bool:
     if new == old:
         return True
     places = _places(cfg, lambda x: type(x) is type(old) and x == old)
-    # Equal numbers or strings may be a coincidence, but not equal containers.
-    is_container = isinstance(old, dict | list | tuple) and len(old) > 0
-    reached = [
-        (node, key) for node, key, _ in places if is_container or key == name
-    ]
+    reached = [(node, key) for node, key, _ in places if key == name]
     for node, key in reached:
         node[key] = copy.deepcopy(new)
-    is_folder = name == 'data_root' or str(old).endswith('/')
-    if is_folder and old and isinstance(old, str) and isinstance(new, str):
+    is_folder = name == 'data_root' and old and isinstance(old, str)
+    if is_folder and isinstance(new, str):
         folder, target = (f'{root.rstrip("/")}/' for root in (old, new))
         # If the new folder lies in the old one, paths in it have been changed.
         changed = target if target.startswith(folder) else None
@@ -289,12 +297,12 @@ def _pass_on(cfg: Config, name: str, old: Any) -> bool:
     return bool(reached)
 
 
-def _lost(cfg: Config, name: str, old: Any) -> str:
-    """Return the message for an override that changes no key."""
+def _advice(cfg: Config, name: str, old: Any) -> str:
+    """Return what to do instead of a change that has no effect."""
     places = _places(cfg, lambda x: type(x) is type(old) and x == old)
     paths = ', '.join(sorted(path for _, _, path in places)[:3])
     return (
-        f'--cfg-options {name}: the config has already used its variable '
+        'the config has already used its variable '
         f'{name!r} to compute other keys; override those instead'
         f'{f" (these have the same value: {paths})" if paths else ""}.'
     )

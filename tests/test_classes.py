@@ -85,7 +85,7 @@ DISAGREEMENTS = [
         'class names (a, b)',
     ),
     (
-        {'metainfo.classes': ('a', 'b')},
+        {'train_dataloader.dataset.metainfo.classes': ('a', 'b')},
         'The CocoDataset of train_dataloader has 2 class names (a, b)',
     ),
     (

@@ -60,36 +60,50 @@ def test_folder_reaches_the_paths_below_it(path, slash):
         ]
 
 
-def test_container_reaches_keys_of_other_names(path):
-    path.write_text(
-        'crop_size = (512, 1024)\n'
-        'steps = [dict(scale=(8, 8)), dict(crop_size=crop_size)]\n'
-        'model = dict(size=crop_size, other=(512, 512))\n'
-        'train_dataloader = dict(pipeline=steps)\n'
-        "test_pipeline = [dict(type='Resize', scale=crop_size)]\n"
-    )
-    # From the command line a tuple is easily a list.
-    for value in ((64, 64), [64, 64]):
-        cfg = load_config(str(path), {'crop_size': value})
-        assert cfg.crop_size == cfg.model.size == (64, 64)
-        assert isinstance(cfg.model.size, tuple)
-        assert cfg.train_dataloader.pipeline[1].crop_size == (64, 64)
-        # MMSegmentation's inference_model reads it.
-        assert cfg.test_pipeline[0].scale == (64, 64)
-        assert cfg.model.other == (512, 512)
-    cfg = load_config(str(path), {'steps.0.scale': [4, 4]})
-    assert cfg.train_dataloader.pipeline[0].scale == (4, 4)
-    assert cfg.train_dataloader.pipeline[1].crop_size == (512, 1024)
-
-
 def test_places_do_not_share_a_new_value(path):
     path.write_text(
-        "norm_cfg = dict(type='BN')\n"
-        'model = dict(neck=dict(norm_cfg=norm_cfg), norm_cfg=norm_cfg)\n'
+        'mask_values = [1]\n'
+        'model = dict(mask_values=mask_values, a=dict(mask_values=[1]))\n'
     )
-    cfg = load_config(str(path), {'norm_cfg.type': 'SyncBN'})
-    cfg.model.neck.norm_cfg.eps = 1.0
-    assert cfg.model.norm_cfg == cfg.norm_cfg == dict(type='SyncBN')
+    cfg = load_config(str(path), {'mask_values': [2]})
+    cfg.model.a.mask_values.append(3)
+    assert cfg.model.mask_values == cfg.mask_values == [2]
+
+
+@pytest.mark.parametrize('key', ['crop_size', 'view1.jitter', 'steps.0.at'])
+def test_other_variables_are_not_changed_alone(path, key):
+    text = """
+        crop_size = (8, 8)
+        view1 = dict(jitter=0.8, blur=1.0)
+        view2 = dict(view1, blur=0.1)
+        steps = [dict(type='Crop', at=crop_size)]
+        model = dict(size=crop_size, views=[view1, view2], steps=steps)
+    """
+    path.write_text(textwrap.dedent(text))
+    sentence = sentence_of(load_config, str(path), {key: (4, 4)})
+    name = key.split('.')[0]
+    where = dict(crop_size='model.size', view1='model.views.0')
+    places = where.get(name, 'model.steps')
+    assert sentence.startswith(f'--cfg-options {name}: ')
+    assert f'instead (these have the same value: {places}' in sentence
+
+
+def test_a_file_changes_variables_with_effect(path):
+    base = """
+        crop_size, padding_mode = (8, 8), 'reflect'
+        model = dict(size=crop_size, conv=dict(padding_mode=padding_mode))
+    """
+    path.with_name('base.py').write_text(textwrap.dedent(base))
+    child = path.with_name('child.py')
+    child.write_text("_base_ = './recipe.py'\npadding_mode = 'zeros'\n")
+    assert load_config(str(child)).model.conv.padding_mode == 'zeros'
+    child.write_text("_base_ = './recipe.py'\ncrop_size = (4, 4)\n")
+    sentence = sentence_of(load_config, str(child))
+    assert sentence.startswith(f"Config file '{child}': the config has alre")
+    assert 'model.size' in sentence
+    with child.open('a') as file:
+        file.write('model = dict(size=crop_size)\n')
+    assert load_config(str(child)).model.size == (4, 4)
 
 
 @pytest.mark.parametrize(

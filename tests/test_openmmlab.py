@@ -14,6 +14,7 @@ import torch
 from matplotlib import pyplot
 from mmengine.utils import digit_version
 
+from pixcon_mm.checkpoint.run_checkpoint import list_checkpoints
 from pixcon_mm.config import load_config
 from pixcon_mm.engine import PixConRunner
 from tests import recipes, toy
@@ -152,3 +153,16 @@ def test_analyze_logs(framework, tmp_path, monkeypatch):
         tool(framework, name, *words, monkeypatch=monkeypatch)
     pyplot.close('all')
     assert out.stat().st_size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('framework', ['mmdet', 'mmseg'])
+def test_train(framework, config, tmp_path, monkeypatch):
+    """Their train.py fine-tunes, and resumes, with this project's runner."""
+    words = [config, '--work-dir', tmp_path]
+    for iterations in 2, 3:
+        options = ['--cfg-options', f'train_cfg.max_iters={iterations}']
+        tool(framework, 'train.py', *words, *options, monkeypatch=monkeypatch)
+        words = [*words[:3], '--resume']
+    names = [path.name for path in list_checkpoints(tmp_path)]
+    assert names == ['iter_2.pth', 'iter_3.pth']

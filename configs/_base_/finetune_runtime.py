@@ -1,6 +1,8 @@
 """Imports, hooks, log and device of every fine-tuning run."""
 
 custom_imports = dict(imports=['pixcon_mm'], allow_failed_imports=False)
+# Read by OpenMMLab's own train.py scripts.
+runner_type = 'PixConRunner'
 default_hooks = dict(
     runtime_info=dict(type='DeferredRuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),

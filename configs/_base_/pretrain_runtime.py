@@ -5,6 +5,8 @@ custom_imports = dict(
     imports=['pixcon_mm', 'pixcon_mm.models', 'pixcon_mm.datasets'],
     allow_failed_imports=False,
 )
+# Read by OpenMMLab's own train.py scripts.
+runner_type = 'PixConRunner'
 default_hooks = dict(
     runtime_info=dict(type='DeferredRuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),

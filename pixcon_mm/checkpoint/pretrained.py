@@ -132,7 +132,8 @@ def fill_model(
     A detector's shared head (C4) takes the stage that its backbone lacks. In
     a pre-training, projectors, predictors and key encoder are filled too,
     each of them if the weights have all of its tensors; queues start from
-    scratch.
+    scratch. MMPretrain copies momentum encoders of its own methods from the
+    trained network at the first step.
 
     Args:
         model (nn.Module): Detector, segmentor or self-supervised model with
@@ -173,11 +174,17 @@ def fill_model(
     lines = [fill_backbone(target, weights)]
     if new_layers:
         lines.append(f'backbone: new, and not filled: {listed(new_layers)}')
-    if not hasattr(model, 'key_encoder'):
+    # Known by its name: an import of MMPretrain would take a fine-tuning
+    # seconds.
+    bases = [base.__name__ for base in type(model).__mro__]
+    if 'BaseSelfSupervisor' not in bases:
         return lines
     tensors = from_release(weights.tensors) or weights.tensors
     for part in ('neck', 'head', 'key_encoder'):
-        target = getattr(model, part).state_dict()
+        module = getattr(model, part, None)
+        target = module.state_dict() if module is not None else {}
+        if not target:  # MMPretrain's heads may have no weights
+            continue
         new = {
             name.removeprefix(f'{part}.'): tensor
             for name, tensor in tensors.items()

@@ -79,7 +79,8 @@ def matches_figure(pair: MatchedViews) -> Figure:
         for step in [-(-side // LINES)]
     )
     cells = (rows[:, None] * pair.grid[1] + columns).flatten()
-    inside = [cell for cell in cells if pair.in_overlap[0, cell]]
+    has_match = pair.in_overlap[0] & (pair.weight[0] > 0)
+    inside = [cell for cell in cells if has_match[cell]]
     groups = [
         ('by similarity', pair.by_similarity, cells),
         ('by coordinate', pair.by_coordinate, inside),

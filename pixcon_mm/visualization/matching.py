@@ -43,8 +43,10 @@ class MatchedViews(NamedTuple):
     overlap: np.ndarray  # box of the overlap, as shares of a view (2, 4)
     grid: tuple[int, int]  # rows and columns of cells
     cosine: np.ndarray  # of view 1's cells to view 2's (N, N)
-    by_similarity: np.ndarray  # number of each cell's match (N, )
-    by_coordinate: np.ndarray  # the same; valid inside the overlap (N, )
+    # Number of each cell's match (N, ). What the head has chosen takes the
+    # place of its own rule, and only counts where the weight is above 0.
+    by_similarity: np.ndarray
+    by_coordinate: np.ndarray  # valid inside the overlap
     near: tuple[int, int]  # cells matched within 1 cell; cells in the overlap
     in_overlap: np.ndarray  # bool (2, N)
     best: np.ndarray  # cosine of each cell with its best match (2, N)
@@ -151,6 +153,7 @@ def match_photographs(
     cosines = [
         cell_similarity(p.query.backbone, p.key.backbone) for p in pairs
     ]
+    key_cells = dict(similarity=cosines[0].argmax(dim=2))
     both = dict(
         in_overlap=[match.in_overlap for match in weighed],
         best=[cosine.amax(dim=2) for cosine in cosines],
@@ -163,6 +166,8 @@ def match_photographs(
     grid = pairs[0].query.grid
     centers = cell_centers(geometry, grid)
     _, nearest = match_by_coordinate(centers[:, 0], centers[:, 1])
+    key_cells['coordinate'] = nearest
+    key_cells[model.head.matching] = weighed[0].key_cell
 
     def near(i: int) -> tuple[int, int]:
         one = Geometry(*(part[i : i + 1] for part in geometry))
@@ -177,8 +182,8 @@ def match_photographs(
             overlap[i].cpu().numpy(),
             grid,
             cosines[0][i].cpu().numpy(),
-            cosines[0][i].argmax(dim=1).cpu().numpy(),
-            nearest[i].cpu().numpy(),
+            key_cells['similarity'][i].cpu().numpy(),
+            key_cells['coordinate'][i].cpu().numpy(),
             near(i),
             **{
                 name: torch.stack([part[i] for part in parts]).cpu().numpy()

@@ -90,6 +90,19 @@ def test_a_resumed_run_keeps_as_many_files(tmp_path):
     assert names(runner) == kept
 
 
+def test_a_run_that_kept_all_files_loses_none_when_it_keeps_fewer(tmp_path):
+    def cfg(kept, epochs):
+        options = hook(by_epoch=True, max_keep_ckpts=kept)
+        length = dict(train_cfg=dict(max_epochs=epochs))
+        return config(tmp_path, 'run', options, length)
+
+    # The limit of the first run is not that of the second.
+    train(cfg(1, 1))
+    resume(cfg(-1, 4))
+    runner, _ = resume(cfg(2, 7))
+    assert names(runner) == [f'epoch_{n}.pth' for n in (1, 2, 3, 4, 6, 7)]
+
+
 def test_a_full_disk_leaves_the_old_one(tmp_path, monkeypatch):
     save = torch.save
 

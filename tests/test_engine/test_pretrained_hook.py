@@ -13,6 +13,7 @@ from mmpretrain.registry import MODELS
 from pixcon_mm.checkpoint.pretrained import Pretrained, download, fill_model
 from pixcon_mm.engine.hooks.pretrained_hook import PretrainedHook
 from pixcon_mm.errors import UserError
+from tests import recipes
 from tests.commands import sentence_of
 from tests.test_checkpoint.test_release import as_release
 from tests.test_engine import runs
@@ -37,6 +38,10 @@ def parts(model, *names):
     }
 
 
+def assert_same(found, expected):
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
 NETWORKS = ('backbone', 'neck', 'head', 'key_encoder')
 
 
@@ -51,6 +56,32 @@ def test_continued_pretraining_takes_all_networks(layout):
     assert [line.split(':')[0] for line in lines] == [*NETWORKS]
     assert lines[0].startswith('backbone: 120/120 tensors from FILE, under')
     assert torch.equal(model.image_queue.features, queue)
+
+
+@pytest.mark.parametrize(
+    ('recipe', 'momentum', 'filled'),
+    [
+        ('byol_r50_coco', 'target_net', ['backbone', 'neck', 'head']),
+        ('densecl_r50_coco', 'encoder_k', ['backbone', 'neck']),
+    ],
+)
+def test_methods_of_mmpretrain_are_continued(recipe, momentum, filled):
+    cfg = recipes.load(f'pretrain/{recipe}').model
+    cfg.backbone.depth, cfg.neck.in_channels = 18, 512
+    model, other = (MODELS.build(copy.deepcopy(cfg)) for _ in range(2))
+    tiny.disturb(other)
+    lines = fill_model(model, Pretrained(dict(other.state_dict()), 'FILE'))
+    assert [line.split(':')[0] for line in lines] == filled
+    assert_same(parts(model, *filled), parts(other, *filled))
+    # What their loss() does first.
+    network = torch.nn.Sequential(model.backbone, model.neck)
+    getattr(model, momentum).update_parameters(network)
+    copied = getattr(model, momentum).module.state_dict()
+    assert_same(copied, network.state_dict())
+    lines = fill_model(model, Pretrained(model.backbone.state_dict(), 'FILE'))
+    assert [line[:12] for line in lines[1:]] == [
+        f'{part}: random'[:12] for part in filled[1:]
+    ]
 
 
 def test_backbone_alone_starts_the_key_encoder_too():

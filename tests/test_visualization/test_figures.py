@@ -53,9 +53,10 @@ def lines(figure):
 
 
 def test_lines_lead_to_the_matches(pair):
+    pair.weight[0, 5] = 0  # as of a match that is too far away
     figure = matches_figure(pair)
     found = lines(figure)
-    inside = pair.in_overlap[0].nonzero()[0]
+    inside = pair.in_overlap[0, :5].nonzero()[0]
     drawn = [(0, c, pair.by_similarity[c]) for c in range(6)]
     drawn += [(2, c, pair.by_coordinate[c]) for c in inside]
     cosines = [pair.cosine[cell, match] for _, cell, match in drawn]

@@ -85,7 +85,7 @@ def test_arrays_are_those_of_the_step(paths, head):
         inside = (one > (x1, y1)).all(axis=1) & (one < (x2, y2)).all(axis=1)
         np.testing.assert_array_equal(pair.in_overlap[0], inside)
         nearest = distance.min(axis=1)
-        for cell in inside.nonzero()[0]:
+        for cell in (inside & (pair.weight[0] > 0)).nonzero()[0]:
             found = distance[cell, pair.by_coordinate[cell]]
             assert found == pytest.approx(nearest[cell], abs=1e-4)
         if not head:
@@ -93,6 +93,22 @@ def test_arrays_are_those_of_the_step(paths, head):
         else:
             assert set(pair.weight.flat) <= {0, 1}
         np.testing.assert_array_equal(pair.best[0], pair.cosine.max(axis=1))
+
+
+@pytest.mark.parametrize('rule', ['similarity', 'coordinate'])
+def test_a_changed_rule_is_drawn(paths, rule, monkeypatch):
+    model = tiny.build(head=dict(matching=rule))
+    match = model.head.match
+
+    def match_first(pair):
+        found = match(pair)
+        return found._replace(key_cell=torch.zeros_like(found.key_cell))
+
+    monkeypatch.setattr(model.head, 'match', match_first)
+    for pair in match_photographs(model, build_pipeline(), paths):
+        assert not getattr(pair, f'by_{rule}').any()
+        other = dict(similarity='coordinate', coordinate='similarity')[rule]
+        assert getattr(pair, f'by_{other}').any()
 
 
 def test_equal_views_match_themselves(paths):

@@ -14,6 +14,8 @@ from pixcon_mm.engine.model_state import unwrap
 from pixcon_mm.errors import UserError
 
 PAUSE = 10.0  # seconds between two lines about the progress
+# Name of the message hub's entry for the iteration that this hook has saved.
+SAVED = 'saved_before_precise_bn'
 
 
 @HOOKS.register_module()
@@ -57,23 +59,26 @@ class PreciseBatchNormHook(Hook):
     ) -> None:
         """Save before the last iteration, unless that was done."""
         done = runner.iter
-        if (
-            0 < done == runner.max_iters - 1
-            and done != runner.saved_iter
-            # Gradients that are being accumulated are not saved.
-            and runner.optim_wrapper.should_update()
-        ):
-            self._saved = Path(runner.work_dir, f'iter_{done}.pth')
+        # Gradients that are being accumulated are not saved.
+        can_save = runner.optim_wrapper.should_update()
+        if not 0 < done == runner.max_iters - 1 or not can_save:
+            return
+        file = Path(runner.work_dir, f'iter_{done}.pth')
+        if not file.is_file():
+            runner.message_hub.update_info(SAVED, done)
             runner.save_checkpoint(
                 runner.work_dir,
-                self._saved.name,
+                file.name,
                 meta=dict(epoch=runner.epoch, iter=done),
             )
+        # A regular checkpoint stays; this hook's own may be what was resumed.
+        if runner.message_hub.get_info(SAVED) == done:
+            self._saved = file
 
     def after_train(self, runner: Runner) -> None:
         """Remove what a complete final checkpoint replaces."""
-        is_replaced = runner.saved_iter == runner.max_iters
-        if self._saved and is_replaced and is_main_process():
+        final = Path(runner.work_dir, f'iter_{runner.max_iters}.pth')
+        if self._saved and final.is_file() and is_main_process():
             self._saved.unlink(missing_ok=True)
 
     def after_train_iter(
