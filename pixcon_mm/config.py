@@ -32,7 +32,13 @@ EXTRA_KEYS = {
 # MMSegmentation's inference_model reads this key, and not that of a loader.
 INFERENCE_KEY = 'test_pipeline'
 # Variables at the top of a recipe that may be changed there alone.
-PASSED_ON = {'classes', 'data_root', 'mask_values', 'padding_mode'}
+PASSED_ON = {
+    'classes',
+    'crop_size',
+    'data_root',
+    'mask_values',
+    'padding_mode',
+}
 
 
 class OptionsAction(DictAction):
@@ -113,6 +119,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     change with it:
 
     - nested keys of its name with the old value;
+    - keys of any name with the old value, if it is a tuple or a list;
     - all paths below the old value of ``data_root``;
     - for ``classes``, what :mod:`pixcon_mm.classes` lists.
 
@@ -275,7 +282,11 @@ def _pass_on(cfg: Config, name: str, old: Any) -> bool:
     if new == old:
         return True
     places = _places(cfg, lambda x: type(x) is type(old) and x == old)
-    reached = [(node, key) for node, key, _ in places if key == name]
+    # Equal numbers or strings may be a coincidence, but not equal lists.
+    is_list = isinstance(old, list | tuple) and len(old) > 0
+    reached = [
+        (node, key) for node, key, _ in places if is_list or key == name
+    ]
     for node, key in reached:
         node[key] = copy.deepcopy(new)
     is_folder = name == 'data_root' and old and isinstance(old, str)

@@ -60,6 +60,24 @@ def test_folder_reaches_the_paths_below_it(path, slash):
         ]
 
 
+def test_crop_size_reaches_keys_of_other_names(path):
+    path.write_text(
+        'crop_size = (512, 1024)\n'
+        'model = dict(size=crop_size, other=(512, 512))\n'
+        'train_dataloader = dict(pipeline=[dict(crop_size=crop_size)])\n'
+        "test_pipeline = [dict(type='Resize', scale=crop_size)]\n"
+    )
+    # From the command line a tuple is easily a list.
+    for value in ((64, 64), [64, 64]):
+        cfg = load_config(str(path), {'crop_size': value})
+        assert cfg.crop_size == cfg.model.size == (64, 64)
+        assert isinstance(cfg.model.size, tuple)
+        assert cfg.train_dataloader.pipeline[0].crop_size == (64, 64)
+        # MMSegmentation's inference_model reads it.
+        assert cfg.test_pipeline[0].scale == (64, 64)
+        assert cfg.model.other == (512, 512)
+
+
 def test_places_do_not_share_a_new_value(path):
     path.write_text(
         'mask_values = [1]\n'
@@ -70,19 +88,19 @@ def test_places_do_not_share_a_new_value(path):
     assert cfg.model.mask_values == cfg.mask_values == [2]
 
 
-@pytest.mark.parametrize('key', ['crop_size', 'view1.jitter', 'steps.0.at'])
+@pytest.mark.parametrize('key', ['scale', 'view1.jitter', 'steps.0.at'])
 def test_other_variables_are_not_changed_alone(path, key):
     text = """
-        crop_size = (8, 8)
+        scale = (8, 8)
         view1 = dict(jitter=0.8, blur=1.0)
         view2 = dict(view1, blur=0.1)
-        steps = [dict(type='Crop', at=crop_size)]
-        model = dict(size=crop_size, views=[view1, view2], steps=steps)
+        steps = [dict(type='Resize', at=scale)]
+        model = dict(size=scale, views=[view1, view2], steps=steps)
     """
     path.write_text(textwrap.dedent(text))
     sentence = sentence_of(load_config, str(path), {key: (4, 4)})
     name = key.split('.')[0]
-    where = dict(crop_size='model.size', view1='model.views.0')
+    where = dict(scale='model.size', view1='model.views.0')
     places = where.get(name, 'model.steps')
     assert sentence.startswith(f'--cfg-options {name}: ')
     assert f'instead (these have the same value: {places}' in sentence
@@ -90,19 +108,19 @@ def test_other_variables_are_not_changed_alone(path, key):
 
 def test_a_file_changes_variables_with_effect(path):
     base = """
-        crop_size, padding_mode = (8, 8), 'reflect'
-        model = dict(size=crop_size, conv=dict(padding_mode=padding_mode))
+        scale, padding_mode = (8, 8), 'reflect'
+        model = dict(size=scale, conv=dict(padding_mode=padding_mode))
     """
     path.with_name('base.py').write_text(textwrap.dedent(base))
     child = path.with_name('child.py')
     child.write_text("_base_ = './recipe.py'\npadding_mode = 'zeros'\n")
     assert load_config(str(child)).model.conv.padding_mode == 'zeros'
-    child.write_text("_base_ = './recipe.py'\ncrop_size = (4, 4)\n")
+    child.write_text("_base_ = './recipe.py'\nscale = (4, 4)\n")
     sentence = sentence_of(load_config, str(child))
     assert sentence.startswith(f"Config file '{child}': the config has alre")
     assert 'model.size' in sentence
     with child.open('a') as file:
-        file.write('model = dict(size=crop_size)\n')
+        file.write('model = dict(size=scale)\n')
     assert load_config(str(child)).model.size == (4, 4)
 
 

@@ -462,6 +462,18 @@ def test_a_pretraining_changes_only_what_it_says(name):
     assert differences(ours, main) == CHANGES[name]
 
 
+def test_the_upernet_of_the_vit_is_mmsegmentations():
+    ours = recipes.load('segmentation/upernet_vit-s_80k_ade20k')
+    theirs = stock(
+        'mmseg', 'vit/vit_deit-s16_mln_upernet_8xb2-160k_ade20k-512x512.py'
+    )
+    assert ours.model.backbone.out_indices == theirs.model.backbone.out_indices
+    for cfg in ours, theirs:
+        del cfg.model.backbone
+    assert differences(plain(ours.model), plain(theirs.model)) == {}
+    assert ours.optim_wrapper.optimizer.lr == 6e-5
+
+
 def test_the_upernet_is_mmsegmentations():
     ours = recipes.load('segmentation/upernet_convnext-t_80k_ade20k')
     theirs = stock(
@@ -485,6 +497,6 @@ def test_every_config_has_a_table():
         others = {
             n
             for n in names
-            if re.search('_custom|_demo|_48e|_voc-small|_convnext', n)
+            if re.search('_custom|_demo|_48e|_voc-small|_convnext|_vit', n)
         }
         assert names - others == {*table}

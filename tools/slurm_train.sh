@@ -14,6 +14,10 @@ job=$2
 config=$3
 gpus=$4
 shift 4
+if [[ ! $gpus =~ ^[1-9][0-9]*$ ]]; then
+    echo "error: GPUS is the number of processes to start, not '$gpus'." >&2
+    exit 2
+fi
 
 tools=$(CDPATH="" cd -- "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3}

@@ -3,7 +3,7 @@
 # learning rate, schedule and steps per epoch are the main recipe's. So is the
 # queue, which takes 512 keys a step. Only the statistics of the batch norms
 # differ: they are over 128 images instead of 512. Traced without a GPU
-# (docs/speed.md), a step needs 11.4 GB at its peak, so it should fit a card of
+# (docs/speed.md), a step needs 11.5 GB at its peak, so it should fit a card of
 # 24 GB. Expected result: not measured here yet.
 _base_ = './pixcon_r50_coco.py'
 train_dataloader = dict(batch_size=128)

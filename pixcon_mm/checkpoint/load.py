@@ -130,7 +130,7 @@ def _load_content(path: Path) -> Any:
     if path.is_dir():
         raise UserError(f'{path} is a folder: name a file of weights in it.')
     # A Path keeps one of the two slashes of an address.
-    address = re.sub(r'^(https?:)/', r'\1//', str(path))
+    address = re.sub(r'^([\w-]+:)/(?!/)', r'\1//', str(path))
     if address != str(path):
         raise UserError(
             f'Weights are read from local files: download {address}, and '

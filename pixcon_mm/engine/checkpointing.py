@@ -113,11 +113,6 @@ def load_fitting_weights(runner: Runner, filename: str) -> Checkpoint:
     Raises:
         UserError: If nothing fits, or a tensor that fits cannot be trained on.
     """
-    if '://' in filename:
-        raise UserError(
-            f'load_from={filename!r} is not a local file: download it and '
-            'check its checksum before training.'
-        )
     tensors = {
         name.removeprefix('module.'): tensor
         for name, tensor in load_tensors(filename).items()

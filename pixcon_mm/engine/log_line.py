@@ -9,9 +9,18 @@ from mmengine.registry import LOG_PROCESSORS
 from mmengine.runner import LogProcessor, Runner
 from torch.utils.data import DataLoader
 
-# Beginnings of messages that are not shown in the terminal: MMEngine's about
-# its own names, and about settings that are intended here.
+# Beginnings of messages that are not shown in the terminal: OpenMMLab's dumps,
+# and its messages about its own names and about settings that are intended.
 NOISE = (
+    '------',  # a list of the system's properties
+    'Config:',
+    'Hooks will be executed',
+    'Name of parameter',
+    # COCO's metrics, which a table shows as well.
+    'Loading and preparing results',
+    *(f'{kind}_mAP_copypaste: ' for kind in ('bbox', 'segm')),
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias',
     'Exp name',
     'paramwise_options',
     'Gradient accumulative may slightly',
@@ -165,6 +174,9 @@ class TerminalFormatter(logging.Formatter):
         text = super().format(record)
         if record.levelno >= logging.WARNING:
             time, message = text[:14], text[15:]
+            if record.levelno < logging.ERROR and '\n' in message.strip():
+                first = message.strip().partition('\n')[0]
+                message = f'{first} (more lines in the log file)'
             return f'{time} {record.levelname} {message}'
         if not re.match(r'(epoch|iteration) +\d', record.getMessage()):
             return text
@@ -187,18 +199,9 @@ def fit(line: str, columns: int) -> str:
 
 
 def is_readable(record: logging.LogRecord) -> bool:
-    """Check if a message is shown in the terminal.
+    """Check if a message is for the terminal, and not for the log file alone.
 
-    Only the log file gets dumps of many lines, except for tables of results,
-    and MMEngine's messages about its own names.
+    Errors always are.
     """
-    message = record.getMessage()
-    if record.levelno >= logging.ERROR:
-        return True
-    # MMDetection repeats COCO's metrics in a line to copy.
-    noise = ('deprecated', '_copypaste: ')
-    if any(word in message for word in noise) or message.startswith(NOISE):
-        return False
-    is_table = message.strip().startswith('+-')
-    is_line = '\n' not in message.strip()
-    return record.levelno >= logging.WARNING or is_line or is_table
+    is_noise = record.getMessage().lstrip('\n').startswith(NOISE)
+    return record.levelno >= logging.ERROR or not is_noise

@@ -48,7 +48,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='write pictures with truth and prediction side by side to DIR',
     )
     parser.add_argument(
-        '--show',
+        '--show-count',
         type=at_least(1),
         default=20,
         metavar='N',
@@ -113,6 +113,11 @@ def main(argv: list[str] | None = None) -> None:
     if is_first and not args.no_label_check:
         check_labels(cfg, ('test_dataloader',))
     check_out(out)
+    if out.suffix != '.json':
+        raise UserError(
+            f'--out {out}: the metrics are written as JSON, so name a file '
+            'that ends with .json. tools/predict.py writes predictions.'
+        )
     if args.show_dir:
         check_folder(args.show_dir, '--show-dir')
     with config_errors(cfg):
@@ -138,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
                 runner.test_loop.dataloader.dataset,
                 cfg,
                 args.show_dir,
-                args.show,
+                args.show_count,
             )
             print(
                 f'{count} pictures of truth and prediction in {args.show_dir}'

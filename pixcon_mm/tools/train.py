@@ -12,6 +12,7 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
+from pixcon_mm.checkpoint.load import load_tensors
 from pixcon_mm.checkpoint.pretrained import WHERE_FROM, fill_from
 from pixcon_mm.cli import (
     at_least,
@@ -168,14 +169,19 @@ def set_pretrained(cfg: Config, source: str | None) -> None:
 
 
 def check_pretrained(cfg: Config) -> None:
-    """Check that the backbone's weights fit, before anything else is done.
+    """Check the weights that a run starts from, before anything else is done.
 
     Raises:
-        UserError: If the weights are missing or do not fit.
+        UserError: If they are missing, or those of a backbone do not fit.
     """
+    if cfg.get('resume'):
+        return
+    if cfg.get('load_from'):
+        load_tensors(cfg.load_from)
+        return
     hook = cfg.default_hooks.get('pretrained') or {}
     source = hook.get('source')
-    if source in (None, 'none') or cfg.get('resume') or cfg.get('load_from'):
+    if source in (None, 'none'):
         return
     model = copy.deepcopy(cfg.model)
     if cfg.get('data_preprocessor'):

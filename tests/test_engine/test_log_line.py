@@ -32,6 +32,10 @@ def record(message, level=logging.INFO):
         ('Exp name: x_2026', logging.INFO, False),
         ('LR is set based on batch size of 64.0', logging.INFO, False),
         ('bbox_mAP_copypaste: 0.1 0.2', logging.INFO, False),
+        ('Exp name: x_2026', logging.ERROR, True),
+        ('masks: a deprecated value', logging.WARNING, True),
+        ('two\nlines', logging.INFO, True),
+        ('\n+---+\n| a |', logging.INFO, True),
     ],
 )
 def test_dumps_stay_off_the_terminal(message, level, is_shown):
@@ -66,6 +70,15 @@ def test_other_lines_stay_whole_and_warnings_are_marked(monkeypatch):
     assert write(record('epoch 1/800 [5/9]  loss 1.0'))[15:] == (
         'epoch 1/800 [5/9]  loss 1.0'
     )
+
+
+def test_of_a_long_warning_the_first_line_is_shown():
+    write = TerminalFormatter().format
+    assert write(record('\nA value.\nAt a.\nAt b.', logging.WARNING))[15:] == (
+        'WARNING A value. (more lines in the log file)'
+    )
+    error = write(record('A value.\nAt a.', logging.ERROR))
+    assert error.endswith('A value.\nAt a.')
 
 
 @pytest.mark.slow

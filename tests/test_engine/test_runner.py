@@ -237,7 +237,9 @@ def test_only_float16_is_scaled(monkeypatch, dtype, expected):
 def test_addresses_are_not_fetched(cfg, monkeypatch, address):
     monkeypatch.setattr(socket, 'socket', None)
     cfg.load_from = address
-    with pytest.raises(UserError, match='is not a local file: download it'):
+    with pytest.raises(
+        UserError, match=f'from local files: download {address}'
+    ):
         train(cfg)
 
 

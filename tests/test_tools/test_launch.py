@@ -152,9 +152,12 @@ def test_scripts_show_their_usage(script):
     assert result.stderr.startswith(f'usage: bash tools/{script} ')
 
 
-@pytest.mark.parametrize('gpus', ['one', '0', '--resume'])
-def test_number_of_processes_is_checked(gpus):
-    result = run('bash', 'tools/dist_train.sh', DEMO, gpus)
+@pytest.mark.parametrize(
+    'start', [['dist_train.sh'], ['slurm_train.sh', 'part', 'job']]
+)
+@pytest.mark.parametrize('gpus', ['one', '0', '--resume', 'work_dirs/a'])
+def test_number_of_processes_is_checked(start, gpus):
+    result = run('bash', f'tools/{start[0]}', *start[1:], DEMO, gpus)
     assert result.returncode == 2
     words = f"error: GPUS is the number of processes to start, not '{gpus}'."
     assert result.stderr.strip() == words

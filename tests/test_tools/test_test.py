@@ -45,10 +45,15 @@ def test_metrics_are_those_of_the_evaluator(trained, tmp_path, capsys):
     assert [path.name for path in out.parent.iterdir()] == ['metrics.json']
 
 
+def test_metrics_are_json(trained, tmp_path):
+    words = sentence_of(run, *trained[:2], '--out', tmp_path / 'found.pkl')
+    assert 'the metrics are written as JSON' in words
+
+
 def test_pictures_are_spread_over_the_test_set(trained, tmp_path, capsys):
     config, checkpoint, _ = trained
     shown = tmp_path / 'shown'
-    options = ['--show-dir', shown, '--show', 2, '--work-dir', tmp_path]
+    options = ['--show-dir', shown, '--show-count', 2, '--work-dir', tmp_path]
     run(config, checkpoint, *options)
     names = sorted(path.name for path in shown.iterdir())
     assert names == ['00000_000000.jpg', '00003_000003.jpg']
@@ -58,7 +63,7 @@ def test_pictures_are_spread_over_the_test_set(trained, tmp_path, capsys):
 
 def test_a_detector_that_finds_nothing_has_zeros(detector, tmp_path):
     config, checkpoint = detector
-    options = ['--show-dir', tmp_path / 'shown', '--show', 1]
+    options = ['--show-dir', tmp_path / 'shown', '--show-count', 1]
     options += ['--work-dir', tmp_path]
     options += ['--cfg-options', 'model.test_cfg.rcnn.score_thr=1.0']
     run(config, checkpoint, *options)

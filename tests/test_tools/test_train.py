@@ -119,6 +119,10 @@ def test_numbers_below_one_are_refused(option, number, capsys):
 ERRORS = {
     'config': (['configs/pretrain/pixcon_r18_dem.py'], f'mean {DEMO!r}?'),
     'model key': ('model.queue_length=3', "PixCon a key 'queue_length'"),
+    'weights': (
+        'load_from=s3://a/b.pth',
+        'local files: download s3://a/b.pth',
+    ),
     'loader key': ('train_dataloader.batchsize=3', "DataLoader a key 'batch"),
     'hook key': ('default_hooks.logger.intervall=2', "mean 'interval'?"),
     'loop key': ('train_cfg.max_epoch=2', "mean 'max_epochs'?"),
