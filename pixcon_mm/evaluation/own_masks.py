@@ -97,7 +97,7 @@ def class_numbers(
         if level == STOP:
             raise UserError(sentence)
         if level == WARNING:
-            _warn_once(sentence)
+            _warn_once(sentence.replace(loader, f'{root}/masks/{split}'))
     labels = mask_labels(mask_values, classes) or {}
     return labels_of_values(labels, is_reduced=False).astype(np.uint8)
 

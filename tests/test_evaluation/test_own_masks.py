@@ -119,8 +119,10 @@ def test_values_that_do_not_fit(values, arguments, words, tmp_path):
 
 
 def test_a_class_without_pixels_is_named(tmp_path, capsys):
-    DenseData(make_own(tmp_path), 'train', SIZE, [*NAMES, 'cat'])
-    assert "1 of 4 classes has no label: 'cat'" in capsys.readouterr().err
+    root = make_own(tmp_path)
+    DenseData(root, 'train', SIZE, [*NAMES, 'cat'])
+    warning = f"{root}/masks/train: 1 of 4 classes has no label: 'cat'"
+    assert warning in capsys.readouterr().err
 
 
 def test_a_wrong_value_is_found_where_it_is_read(tmp_path):
