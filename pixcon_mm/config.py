@@ -153,7 +153,9 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         ) from error
     except (SyntaxError, OSError) as error:
         raise UserError(f'Config file {path!r}: {error}') from error
-    earlier = [*_earlier_values(path)]
+    earlier = [
+        (name, old) for name, old in _earlier_values(path) if name in cfg
+    ]
     for name, old in earlier:
         if name in PASSED_ON:
             _pass_on(cfg, name, old)

@@ -122,6 +122,8 @@ def test_a_file_changes_variables_with_effect(path):
     with child.open('a') as file:
         file.write('model = dict(size=scale)\n')
     assert load_config(str(child)).model.size == (4, 4)
+    child.write_text("_base_ = './recipe.py'\ndel _base_.scale\n")
+    assert load_config(str(child)).model.size == (8, 8)
 
 
 @pytest.mark.parametrize(
