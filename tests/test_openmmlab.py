@@ -157,7 +157,7 @@ def test_analyze_logs(framework, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('framework', ['mmdet', 'mmseg'])
-def test_train(framework, config, tmp_path, monkeypatch):
+def test_train_and_test(framework, config, tmp_path, monkeypatch, capsys):
     """Their train.py fine-tunes, and resumes, with this project's runner."""
     words = [config, '--work-dir', tmp_path]
     for iterations in 2, 3:
@@ -166,3 +166,8 @@ def test_train(framework, config, tmp_path, monkeypatch):
         words = [*words[:3], '--resume']
     names = [path.name for path in list_checkpoints(tmp_path)]
     assert names == ['iter_2.pth', 'iter_3.pth']
+    words = [config, tmp_path / 'iter_3.pth', '--work-dir', tmp_path]
+    capsys.readouterr()
+    tool(framework, 'test.py', *words, monkeypatch=monkeypatch)
+    metric = dict(mmdet='coco/bbox_mAP: ', mmseg='mIoU: ')[framework]
+    assert metric in capsys.readouterr().out
