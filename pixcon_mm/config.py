@@ -143,9 +143,10 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         # each time would take seconds.
         object.__setattr__(cfg, '_format_python_code', False)
     except FileNotFoundError as error:
+        name = error.filename or error  # MMEngine raises some with a sentence
         raise UserError(
-            f'Config file {path!r} builds on {error.filename!r}, which does '
-            'not exist.'
+            f'Config file {path!r} builds on a file that does not exist: '
+            f'{name}'
         ) from error
     except ImportError as error:
         raise UserError(

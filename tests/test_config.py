@@ -188,6 +188,14 @@ def test_variable_used_under_another_name_is_refused(path):
     assert load_config(str(path), {'epochs': 3}).epochs == 3
 
 
+@pytest.mark.parametrize('name', ['lost.py', 'lost'])
+def test_a_base_that_is_missing(path, name):
+    path.write_text(f"_base_ = './{name}'\n")
+    sentence = sentence_of(load_config, str(path))
+    assert 'builds on a file that does not exist: ' in sentence
+    assert name in sentence
+
+
 def test_a_checkpoint_in_place_of_a_config(path):
     checkpoint = path.rename(path.with_suffix('.pth'))
     sentence = sentence_of(load_config, str(checkpoint))
