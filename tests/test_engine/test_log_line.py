@@ -84,7 +84,9 @@ def test_of_a_long_warning_the_first_line_is_shown():
 @pytest.mark.slow
 def test_pipe_gets_plain_lines_and_file_gets_all(tmp_path):
     config, folder = toy.write_config(tmp_path), tmp_path / 'work'
-    done = run(ROOT / 'tools/train.py', config, '--work-dir', folder)
+    # pytest-xdist sets the width of a terminal.
+    start = (ROOT / 'tools/train.py', config, '--work-dir', folder)
+    done = run(*start, COLUMNS='')
     assert done.returncode == 0, done.stderr
     assert '\x1b' not in done.stdout
     assert LINE.findall(done.stdout) == ORDER
