@@ -119,7 +119,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     change with it:
 
     - nested keys of its name with the old value;
-    - keys of any name with the old value, if it is a tuple or a list;
+    - keys of any name with the old value of ``crop_size``, such as the size
+      of the data preprocessor;
     - all paths below the old value of ``data_root``;
     - for ``classes``, what :mod:`pixcon_mm.classes` lists.
 
@@ -224,8 +225,8 @@ def _is_lost(cfg: Config, name: str, old: Any) -> bool:
     new = cfg[name]
     if new == old or not isinstance(old, dict | list | tuple) or not old:
         return False  # equal numbers or strings may be a coincidence
-    used = {path for _, _, path in _places(cfg, lambda value: value == new)}
-    return not used and any(_places(cfg, lambda value: value == old))
+    is_used = any(_places(cfg, lambda value: value == new))
+    return not is_used and any(_places(cfg, lambda value: value == old))
 
 
 def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> Any:
@@ -285,10 +286,10 @@ def _pass_on(cfg: Config, name: str, old: Any) -> bool:
     if new == old:
         return True
     places = _places(cfg, lambda x: type(x) is type(old) and x == old)
-    # Equal numbers or strings may be a coincidence, but not equal lists.
-    is_list = isinstance(old, list | tuple) and len(old) > 0
     reached = [
-        (node, key) for node, key, _ in places if is_list or key == name
+        (node, key)
+        for node, key, _ in places
+        if key == name or name == 'crop_size'
     ]
     for node, key in reached:
         node[key] = copy.deepcopy(new)

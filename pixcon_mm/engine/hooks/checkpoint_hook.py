@@ -35,19 +35,20 @@ class WholeCheckpointHook(CheckpointHook):
         self.num_kept, self.max_keep_ckpts = self.max_keep_ckpts, -1
         self._is_due = False
         self._kept: list[int] = []  # numbers of its files, the oldest first
-        self._found: set[str] = set()  # files that were there and stay
+        self._spared: list[str] = []  # names of files that always stay
 
     def before_train(self, runner: Runner) -> None:
         """Continue with the files that the resumed run kept."""
         super().before_train(runner)
-        hub = runner.message_hub
+        hub = runner.message_hub  # saved in every checkpoint
         if self.num_kept <= 0:
             hub.pop_info('keep_ckpt_ids', None)
             return
         if 'keep_ckpt_ids' not in hub.runtime_info:
-            # Nothing is resumed, or a run that kept all of its files.
+            # A new run, or one that has kept all files until now.
             files = list_checkpoints(Path(self.out_dir))
-            self._found = {path.name for path in files}
+            hub.update_info('spared_ckpts', [path.name for path in files])
+        self._spared = hub.get_info('spared_ckpts', [])
         self._kept = [*hub.get_info('keep_ckpt_ids', ())]
         hub.update_info('keep_ckpt_ids', self._kept)
 
@@ -86,7 +87,7 @@ class WholeCheckpointHook(CheckpointHook):
         """
         old = {self.filename_tmpl.format(number) for number in dropped}
         kept = {self.filename_tmpl.format(number) for number in self._kept}
-        kept |= self._found
+        kept |= {*self._spared}
         hooks = [h for h in runner.hooks if isinstance(h, CheckpointHook)]
         for path in list_checkpoints(Path(self.out_dir)):
             if path.name in old or (len(hooks) == 1 and path.name not in kept):
