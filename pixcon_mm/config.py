@@ -6,6 +6,7 @@ import copy
 import inspect
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ EXTRA_KEYS = {
     'runner_type',
     'sync_bn',
 }
+TYPO = 0.85  # least similarity of a typo, as difflib measures it
 # MMSegmentation's inference_model reads this key, and not that of a loader.
 INFERENCE_KEY = 'test_pipeline'
 # Variables at the top of a recipe that may be changed there alone.
@@ -236,6 +238,13 @@ def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> Any:
         Any: The value that the option changes; None for a new key.
     """
     node, names = cfg._cfg_dict, key.split('.')
+    if names[0] == 'data_preprocessor' and 'data_preprocessor' in (
+        cfg.get('model') or ()
+    ):
+        raise UserError(
+            f'--cfg-options {key}: the model has a data_preprocessor of its '
+            f'own, so write model.{key}.'
+        )
     for depth, name in enumerate(names):
         here = '.'.join(names[: depth + 1])
         if isinstance(node, list | tuple):
@@ -252,9 +261,15 @@ def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> Any:
                 f'{node!r} in the config and has no keys.'
             )
         if name not in node:
-            is_new_argument = depth == len(names) - 1 and depth > 0
+            # The constructor of an object checks the names of its arguments,
+            # but nothing checks those of a plain dict.
+            is_typo = 'type' not in node and get_close_matches(
+                name, node, cutoff=TYPO
+            )
+            is_new_argument = depth == len(names) - 1 > 0 and not is_typo
             is_new_object = depth > 0 and f'{here}.type' in options
-            if is_new_argument or is_new_object or here in runner_keys():
+            is_known = here in runner_keys() - {'cfg', 'launcher'}
+            if is_new_argument or is_new_object or is_known:
                 return None
             known = [*node, *(runner_keys() if depth == 0 else ())]
             raise UserError(

@@ -12,7 +12,13 @@ from tests.commands import sentence_of, touch
 
 BASE = """
     data_root = 'old/'
-    model = dict(type='Net', head=dict(type='Head', channels=8))
+    model = dict(
+        type='Net',
+        data_preprocessor=dict(type='Preprocessor'),
+        test_cfg=dict(norm_decay=1),
+        head=dict(type='Head', channels=8),
+    )
+    env_cfg = dict(cudnn_benchmark=True)
     train_dataloader = dict(
         dataset=dict(data_root=data_root),
         extra=[dict(data_root=data_root), dict(data_root='theirs/')],
@@ -132,6 +138,7 @@ def test_a_file_changes_variables_with_effect(path):
         ('train_dataloader.dataset.data_root', 'new/'),  # not the variable
         ('param_scheduler.1.end', 200),
         ('model.head.power', 2),  # a new argument of an object
+        ('model.test_cfg.bias_decay', 2),
     ],
 )
 def test_an_option_changes_its_own_key_alone(path, key, value):
@@ -160,6 +167,9 @@ def test_new_object_needs_its_type(path):
         ('model.haed.channels', "'model.haed'. Did you mean 'head'?"),
         ('param_scheduler.2.end', "'param_scheduler.2' does not exist"),
         ('param_scheduler.end', "'param_scheduler.end' does not exist"),
+        ('launcher', "the config has no 'launcher'."),
+        ('env_cfg.cudnn_benchmrk', "Did you mean 'cudnn_benchmark'?"),
+        ('data_preprocessor.mean', 'so write model.data_preprocessor.mean.'),
         ('model.type.name', "'model.type' is 'Net' in the config"),
     ],
 )

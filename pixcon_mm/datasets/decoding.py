@@ -14,7 +14,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from pixcon_mm.datasets.image_header import any_size
+from pixcon_mm.datasets.image_header import ORIENTATION, any_size
 from pixcon_mm.datasets.storage import warn
 
 MAX_PIXELS = 200_000_000
@@ -57,6 +57,28 @@ def decode_whole(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         if image is not None:
             return image
     return _decode_other(content, max_pixels)
+
+
+def turn_upright(content: bytes, image: np.ndarray) -> np.ndarray:
+    """Turn an image as its EXIF data say, as OpenMMLab's data sets do.
+
+    Args:
+        content (bytes): The whole file.
+        image (np.ndarray): What :func:`decode_whole` returns for it.
+
+    Returns:
+        np.ndarray: uint8, BGR. Shape (H, W, 3); if the photograph is stored
+        on its side, height and width are swapped.
+    """
+    try:
+        with _pillow(), Image.open(io.BytesIO(content)) as picture:
+            is_upright = picture.getexif().get(ORIENTATION, 1) == 1
+    except ValueError:  # OpenCV reads formats that Pillow does not know
+        return image
+    if is_upright:
+        return image
+    turned = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    return image if turned is None else turned
 
 
 def _decode_jpeg(content: bytes, max_pixels: int) -> np.ndarray | None:

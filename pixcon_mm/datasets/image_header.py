@@ -10,7 +10,7 @@ from PIL import Image
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
 
-ORIENTATION = 0x0112  # of EXIF; from 5 on, width and height are swapped
+ORIENTATION = 0x0112  # of EXIF; 1 is upright, from 5 on it lies on its side
 
 
 @contextmanager

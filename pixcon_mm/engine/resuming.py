@@ -10,6 +10,7 @@ import contextlib
 from pathlib import Path
 
 import torch
+from mmengine.hooks import EMAHook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor
@@ -95,6 +96,13 @@ def restore_run(runner: Runner, path: Path) -> None:
     """
     checkpoint = load_checkpoint(path)
     runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+    has_average = any(isinstance(hook, EMAHook) for hook in runner.hooks)
+    if 'ema_state_dict' in checkpoint and not has_average:
+        raise _misfit(
+            path,
+            'its weights are averages of an EMAHook, and the config has no '
+            'such hook',
+        )
     meta, scale = checkpoint['meta'], scale_of(runner)
     _restore_model(runner, checkpoint['state_dict'], path)
     trained = (meta.get('dataset_meta') or {}).get('classes') or ()

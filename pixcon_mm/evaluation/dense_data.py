@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pixcon_mm.datasets.decoding import turn_upright
 from pixcon_mm.datasets.loading import BrokenImageError, LoadSceneImage
 from pixcon_mm.datasets.transforms import resize
 from pixcon_mm.errors import UserError, suggest
@@ -132,17 +133,24 @@ class DenseData(Dataset):
         return pixels, torch.from_numpy(self._table[labels])
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path, upright: bool = True) -> np.ndarray:
     """Read a photograph as RGB, uint8, of shape (H, W, 3).
+
+    Args:
+        path (Path): The file.
+        upright (bool): Turn it as its EXIF data say. Annotators, and the data
+            sets of a fine-tuning, see it so; a pre-training does not.
 
     Raises:
         UserError: If the file is damaged; an evaluation skips no image.
     """
     try:
-        _, image = LoadSceneImage().read(str(path))
+        content, image = LoadSceneImage().read(str(path))
     except BrokenImageError as error:
         raise UserError(
             f'{error}: an evaluation needs every image, so replace it or '
             'take it out of the list.'
         ) from error
+    if upright:
+        image = turn_upright(content, image)
     return np.ascontiguousarray(image[..., ::-1])

@@ -5,6 +5,7 @@ cells is part of an object, and so are the cells that are similar to it.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -73,7 +74,22 @@ def is_found(box: tuple, truth: Boxes) -> bool:
     return bool((iou > OVERLAP).any())
 
 
-def read_objects(root: Path) -> list[tuple[Path, Boxes]]:
+class Objects(NamedTuple):
+    """Boxes of an image.
+
+    Attributes:
+        path (Path): The image.
+        boxes (np.ndarray): Boxes of all its objects. Shape (n, 4).
+        size (tuple[int, int], optional): Width and height that the boxes are
+            for, if the annotations have them.
+    """
+
+    path: Path
+    boxes: Boxes
+    size: tuple[int, int] | None
+
+
+def read_objects(root: Path) -> list[Objects]:
     """List the images of a tree that have boxes, each with all its boxes.
 
     Reads VOC's trainval (``ImageSets/Main/trainval.txt``,
@@ -88,8 +104,8 @@ def read_objects(root: Path) -> list[tuple[Path, Boxes]]:
     coco = root / 'annotations/instances_val2017.json'
     if names.is_file():
         found = [
-            (root / f'JPEGImages/{name}.jpg', _read_xml(root, name))
-            for name in names.read_text().split()
+            _read_xml(root, name)
+            for name in dict.fromkeys(names.read_text().split())
         ]
     elif coco.is_file():
         found = _read_coco(coco)
@@ -98,24 +114,25 @@ def read_objects(root: Path) -> list[tuple[Path, Boxes]]:
             f'CorLoc needs boxes, and {root} has neither {names} (VOC) nor '
             f'{coco} (COCO).'
         )
-    found = [(path, boxes) for path, boxes in found if len(boxes)]
+    found = [image for image in found if len(image.boxes)]
     if not found:
         raise UserError(f'No image of {root} has a box, which CorLoc needs.')
     check_files(
-        (path for path, _ in found),
+        (image.path for image in found),
         f'CorLoc takes every image with a box in the annotations of {root}.',
     )
     return found
 
 
-def _read_xml(root: Path, name: str) -> Boxes:
-    objects = read_voc(root / f'Annotations/{name}.xml').objects
-    boxes = np.array([o.corners for o in objects]).reshape(-1, 4)
+def _read_xml(root: Path, name: str) -> Objects:
+    file = read_voc(root / f'Annotations/{name}.xml')
+    boxes = np.array([o.corners for o in file.objects]).reshape(-1, 4)
     # VOC counts pixels from 1, and the last one belongs to the box.
-    return boxes - [1, 1, 0, 0]
+    boxes = boxes - [1, 1, 0, 0]
+    return Objects(root / f'JPEGImages/{name}.jpg', boxes, file.size)
 
 
-def _read_coco(path: Path) -> list[tuple[Path, Boxes]]:
+def _read_coco(path: Path) -> list[Objects]:
     content = read_coco(str(path))
     by_image: dict[object, list] = {image.id: [] for image in content.images}
     for one in content.annotations:
@@ -124,6 +141,10 @@ def _read_coco(path: Path) -> list[tuple[Path, Boxes]]:
             by_image[one.image_id].append([x, y, x + width, y + height])
     folder = path.parents[1] / 'val2017'
     return [
-        (folder / i.file_name, np.array(by_image[i.id]).reshape(-1, 4))
-        for i in content.images
+        Objects(
+            folder / image.file_name,
+            np.array(by_image[image.id]).reshape(-1, 4),
+            (image.width, image.height),
+        )
+        for image in content.images
     ]

@@ -24,6 +24,7 @@ from pixcon_mm.evaluation.trees import (
     read_split,
     tree_of,
 )
+from pixcon_mm.files import as_line
 from pixcon_mm.progress import with_progress
 
 # Default side of the images, if there is no --size.
@@ -180,14 +181,20 @@ def cluster(
 def corloc(
     args: argparse.Namespace,
     backbone: FrozenBackbone,
-    objects: list[tuple[Path, discovery.Boxes]],
+    objects: list[discovery.Objects],
 ) -> Results:
     """Find one object in each of some images that have boxes."""
     found = []
-    for path, truth in with_progress(objects, len(objects), 'CorLoc'):
+    for path, truth, size in with_progress(objects, len(objects), 'CorLoc'):
         image = read_image(path)
-        box = discovery.find_object(dense_features(backbone, image))
         height, width = image.shape[:2]
+        if size is not None and size != (width, height):
+            raise UserError(
+                f'{as_line(path)} has {width} x {height} pixels, and its '
+                f'boxes are for {size[0]} x {size[1]}: an evaluation needs '
+                'the images that were annotated.'
+            )
+        box = discovery.find_object(dense_features(backbone, image))
         scaled = [a * b for a, b in zip(box, 2 * (width, height), strict=True)]
         found.append(discovery.is_found(tuple(scaled), truth))
     value = 100 * sum(found) / len(found)
@@ -232,7 +239,7 @@ def photographs(root: Path, split: str) -> list[Path]:
 
 def prepare(
     args: argparse.Namespace, backbone: FrozenBackbone, protocol: str
-) -> Setting | correspondence.CropPairs | list[tuple[Path, discovery.Boxes]]:
+) -> Setting | correspondence.CropPairs | list[discovery.Objects]:
     """Find the data of a protocol, and check all that it needs.
 
     Returns:

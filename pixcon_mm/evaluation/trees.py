@@ -107,7 +107,7 @@ def _read_voc(root: Path, split: str) -> Split:
             f'{root} has no split {split!r}; it has {", ".join(known)}.'
         )
     pairs = []
-    for name in names.read_text().split():
+    for name in dict.fromkeys(names.read_text().split()):
         mask = root / 'SegmentationClass' / f'{name}.png'
         if not mask.is_file():
             mask = root / 'SegmentationClassAug' / f'{name}.png'

@@ -176,7 +176,7 @@ def match_photographs(
 
     return [
         MatchedViews(
-            read_image(path),
+            read_image(path, upright=False),  # as the boxes of the crops
             pixels[i],
             geometry.crop_boxes[i].cpu().numpy(),
             overlap[i].cpu().numpy(),

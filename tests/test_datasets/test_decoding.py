@@ -4,12 +4,13 @@ import io
 from unittest.mock import Mock
 
 import cv2
+import mmcv
 import numpy as np
 import pytest
 from PIL import Image
 
 from pixcon_mm.datasets import decoding
-from pixcon_mm.datasets.decoding import decode_whole
+from pixcon_mm.datasets.decoding import decode_whole, turn_upright
 from tests.test_datasets.damage import FORMATS
 from tests.test_datasets.pictures import encode, picture
 
@@ -104,6 +105,22 @@ def test_cmyk_shows_the_same_colours(kind):
 def test_32_bit_float_is_refused():
     with pytest.raises(ValueError, match='32-bit'):
         decode_whole(encode(Image.fromarray(GREY.astype(np.float32)), 'TIFF'))
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'TIFF', 'GIF'])
+def test_images_are_turned_as_openmmlabs_data_sets_see_them(kind, orientation):
+    image, exif = picture(0, 20, 12), Image.Exif()
+    exif[0x0112] = orientation
+    options = {} if kind == 'GIF' else dict(exif=exif)
+    content = encode(image, kind, **options)
+    expected = mmcv.imfrombytes(content, backend='cv2')
+    if expected is None:  # OpenCV decodes no GIF before 4.11
+        expected = decode_whole(content)
+    found = turn_upright(content, decode_whole(content))
+    np.testing.assert_array_equal(found, expected)
+    is_on_side = orientation >= 5 and kind == 'JPEG'
+    assert found.shape == ((20, 12, 3) if is_on_side else found.shape)
 
 
 def test_exif_does_not_matter():

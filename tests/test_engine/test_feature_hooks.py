@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
@@ -18,6 +19,7 @@ from pixcon_mm.checkpoint.torch_file import load_torch_file
 from pixcon_mm.config import load_config
 from pixcon_mm.engine import PixConRunner
 from pixcon_mm.engine.hooks import dense_probe_hook
+from pixcon_mm.engine.hooks.match_picture_hook import MatchPictureHook
 from pixcon_mm.errors import UserError
 from pixcon_mm.evaluation import correspondence, nearest_neighbors
 from pixcon_mm.evaluation.nearest_neighbors import Memory
@@ -180,6 +182,35 @@ def test_pictures_of_other_methods_are_refused(config, tmp_path):
         config.default_hooks.pop(name)
     with pytest.raises(UserError, match='this model is a DenseCL'):
         train(config, tmp_path / 'run')
+
+
+def test_a_training_outlives_the_images_of_its_hooks(config, tmp_path):
+    images = shutil.copytree(config.data_root, tmp_path / 'images')
+    probe = config.default_hooks.dense_probe
+    voc = shutil.copytree(probe.data_root, tmp_path / 'voc')
+    config.train_dataloader.dataset.data_root = str(images)
+    probe.data_root = str(voc)
+    cfg = Config(dict(config.to_dict(), work_dir=str(tmp_path / 'run')))
+    runner = PixConRunner.from_cfg(cfg)
+
+    class Damage(Hook):
+        def after_train_epoch(self, runner):
+            (drawn,) = (
+                hook._paths
+                for hook in runner.hooks
+                if isinstance(hook, MatchPictureHook)
+            )
+            for path in (*drawn, *voc.rglob('*.jpg')):
+                path.write_bytes(path.read_bytes()[:300])
+
+    runner.register_hook(Damage())
+    runner.train()
+    assert (tmp_path / 'run/epoch_3.pth').is_file()
+    (log,) = (tmp_path / 'run').glob('*/*.log')
+    for epoch in (2, 3):
+        for what in ('probe', 'pictures'):
+            words = f'WARNING - no {what} after epoch {epoch}: '
+            assert words in log.read_text()
 
 
 @pytest.mark.parametrize('hook', ['dense_probe', 'match_pictures'])

@@ -286,6 +286,14 @@ def test_changes_that_cannot_be_resumed_are_refused(
     assert '\n' not in text
 
 
+def test_a_run_does_not_go_on_from_averages_without_their_hook(tmp_path):
+    averages = dict(custom_hooks=[dict(type='EMAHook')])
+    runner, _ = train(config(tmp_path, 'run', averages))
+    text = sentence_of(resume, config(tmp_path, 'run'))
+    assert 'its weights are averages of an EMAHook, and the config' in text
+    resume(config(tmp_path, 'run', averages))
+
+
 def test_a_run_in_iterations_continues_in_epochs(tmp_path):
     whole, _ = train(config(tmp_path, 'whole', ITERATIONS))
     path = checkpoint(whole, 'iter_6')

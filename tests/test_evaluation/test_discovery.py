@@ -66,7 +66,7 @@ def test_boxes_of_coco_are_of_objects_not_marked_as_crowds(
         content['annotations'][1]['iscrowd'] = mark
     file = tmp_path / 'annotations/instances_val2017.json'
     file.write_text(json.dumps(content))
-    paths, boxes = zip(*read_objects(tmp_path), strict=True)
+    paths, boxes, sizes = zip(*read_objects(tmp_path), strict=True)
     names = ['3.jpg', '4.jpg'][: 1 + is_object]
     assert paths == tuple(tmp_path / 'val2017' / name for name in names)
     assert [box.tolist() for box in boxes] == [[[1, 2, 11, 22]]] * len(names)
@@ -75,13 +75,13 @@ def test_boxes_of_coco_are_of_objects_not_marked_as_crowds(
 def test_boxes_of_voc(tmp_path):
     voc = tmp_path / 'voc'
     touch(voc, 'ImageSets/Main/a', 'Annotations/a', 'JPEGImages/a.jpg')
-    (voc / 'ImageSets/Main/trainval.txt').write_text('a\nb\n')
+    (voc / 'ImageSets/Main/trainval.txt').write_text('a\nb\na\n')
     boxes = ((1, 2, 30, 40), (5, 6, 7, 8))
     # Difficult ones are objects, too.
     objects = [voc_object('cat', box, i) for i, box in enumerate(boxes)]
     (voc / 'Annotations/a.xml').write_text(voc_xml(*objects))
     (voc / 'Annotations/b.xml').write_text(voc_xml())
-    ((path, boxes),) = read_objects(voc)
+    ((path, boxes, size),) = read_objects(voc)
     assert path == voc / 'JPEGImages/a.jpg'
     assert boxes.tolist() == [[0, 1, 30, 40], [4, 5, 7, 8]]
     (voc / 'Annotations/b.xml').write_text('<')

@@ -44,7 +44,8 @@ def make_voc(root, train=4, val=2):
         save(picture, root / f'SegmentationClass/{name}.png')
         note = root / f'Annotations/{name}.xml'
         note.parent.mkdir(exist_ok=True)
-        note.write_text(voc_xml(voc_object('cat', (1, 1, 32, 32))))
+        cat = voc_object('cat', (1, 1, 32, 32))
+        note.write_text(voc_xml(cat, size=image.size))
     for file, split in {
         'Segmentation/train.txt': 'train',
         'Segmentation/trainaug.txt': 'train',

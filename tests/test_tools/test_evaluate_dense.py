@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torchvision.models import resnet18, resnet50
 
 from pixcon_mm.checkpoint import pretrained
@@ -128,6 +129,23 @@ def test_missing_images_are_found_at_the_start(protocol, lost, evaluate, voc):
     (voc / f'JPEGImages/{lost}.jpg').unlink()
     with pytest.raises(UserError, match=f'{lost}.jpg, which is missing'):
         evaluate('--protocols', protocol)
+
+
+def test_boxes_for_images_of_another_size_are_refused(evaluate, voc):
+    path = voc / 'JPEGImages/train2.jpg'
+    with Image.open(path) as image:
+        image.reduce(2).save(path)
+    words = 'train2.jpg has 48 x 32 pixels, and its boxes are for 96 x 64'
+    with pytest.raises(UserError, match=words):
+        evaluate('--protocols', 'corloc')
+
+
+def test_a_name_that_is_listed_twice_counts_once(evaluate, voc):
+    lists = voc / 'ImageSets/Segmentation'
+    expected = evaluate('--protocols', 'knn')['results']
+    names = (lists / 'val.txt').read_text().splitlines()
+    (lists / 'val.txt').write_text('\n'.join([*names, names[0]]))
+    assert evaluate('--protocols', 'knn')['results'] == expected
 
 
 def test_other_lists_can_be_named(evaluate, voc):

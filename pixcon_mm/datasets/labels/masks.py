@@ -58,6 +58,7 @@ def check_masks(source: Source, report: Report) -> None:
     report.depends_on(filter(None, dataset.data_prefix.values()))
     report.depends_on([dataset.ann_file] if dataset.ann_file else [])
     _check_suffix(dataset, report)
+    report.add_repeated([as_line(image) for image, _ in pairs])
     if not pairs:
         return  # the runner stops at empty data sets; some have no labels
     missing = _check_files(pairs, source, report)

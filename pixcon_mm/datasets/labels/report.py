@@ -1,6 +1,7 @@
 """Findings of a label check, as sentences."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,6 +63,18 @@ class Report:
             first = describe(cases[0])
             count = share(len(cases), total, what, verb)
             self.add(level, f'{count} (the first: {first}): {advice}.')
+
+    def add_repeated(self, items: Sequence[str]) -> None:
+        """Add a count of the images that a list names more than once."""
+        counts = Counter(items)
+        self.add_cases(
+            WARNING,
+            [item for item, count in counts.items() if count > 1],
+            len(counts),
+            'image',
+            'is listed more than once',
+            'metrics would count it as often, so list it once',
+        )
 
     def depends_on(self, paths: Iterable[str]) -> None:
         """Remember the state of files and folders, missing ones included."""

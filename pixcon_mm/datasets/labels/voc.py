@@ -60,6 +60,7 @@ def check_voc(source: Source, report: Report) -> None:
     report.depends_on({os.path.dirname(path) for path in images})
     if not ids:
         raise UserError(f'{report.name} is empty: list one image per line.')
+    report.add_repeated(ids)
     _check_files(files, 'XML file', report)
     _check_files(images, 'image', report)
     opened = {*spread(source.sample, len(ids))}

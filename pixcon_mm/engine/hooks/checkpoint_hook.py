@@ -68,6 +68,11 @@ class WholeCheckpointHook(CheckpointHook):
     ) -> None:
         self._is_due = not runner.optim_wrapper.should_update()
         if self._is_due:
+            # MMEngine has just written that it saves.
+            runner.logger.info(
+                'The checkpoint follows after the next step of the optimizer, '
+                'because accumulated gradients are not saved.'
+            )
             return
         if self.num_kept <= 0:
             super()._save_checkpoint_with_step(runner, step, meta)

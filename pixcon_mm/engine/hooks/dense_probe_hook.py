@@ -1,9 +1,10 @@
 """Quality of the features while a backbone is being trained."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar, cast
 
 import torch
 from mmengine.dist import all_gather_object, all_reduce, broadcast
@@ -16,6 +17,7 @@ from pixcon_mm.engine.hooks.checkpoint_hook import WholeCheckpointHook
 from pixcon_mm.engine.model_state import eval_mode, unwrap
 from pixcon_mm.errors import UserError
 
+Result = TypeVar('Result')
 LABELLED = 256  # images in the memory, and images that are segmented
 MEMORY = 10240  # cells in the memory
 BATCH_SIZE = 32
@@ -32,8 +34,8 @@ class DenseProbeHook(Hook):
     ``probe_recall_within_1_cell`` and ``probe_miou``; a checkpoint hook with
     ``save_best`` set to one of them keeps the best checkpoint.
 
-    The training is the same, bit for bit, with and without it. The images are
-    divided among the processes.
+    The training is the same, bit for bit, with and without it, and goes on if
+    an image cannot be read. The images are divided among the processes.
 
     Args:
         interval (int): Epochs between two evaluations; the last epoch has
@@ -119,8 +121,13 @@ class DenseProbeHook(Hook):
         if not is_due(self, runner):
             return
         epoch, start = runner.epoch + 1, time.monotonic()
-        with _frozen(runner) as backbone:
-            found = self._measure(backbone, runner.rank, runner.world_size)
+        try:
+            with _frozen(runner) as backbone:
+                found = self._measure(backbone, runner.rank, runner.world_size)
+        except UserError as error:
+            # An image was damaged or removed. The training goes on.
+            runner.logger.warning(f'no probe after epoch {epoch}: {error}')
+            return
         end = time.monotonic()
         seconds, between = end - start, end - self._last
         self._last = end
@@ -154,7 +161,11 @@ class DenseProbeHook(Hook):
             return spread(count, total)[rank::world_size]
 
         pairs = Subset(self._pairs, range(rank, len(self._pairs), world_size))
-        counts = correspondence.match(backbone, pairs, batch_size=BATCH_SIZE)
+        counts = _in_all(
+            lambda: correspondence.match(
+                backbone, pairs, batch_size=BATCH_SIZE
+            )
+        )
         all_reduce(counts)
         found = {
             f'probe_{name}': value
@@ -164,12 +175,14 @@ class DenseProbeHook(Hook):
         if self._labelled is None:
             return found
         train, val = self._labelled
-        part = nearest_neighbors.build_memory(
-            backbone,
-            train,
-            share(LABELLED, len(train)),
-            -(-MEMORY // world_size),
-            batch_size=BATCH_SIZE,
+        part = _in_all(
+            lambda: nearest_neighbors.build_memory(
+                backbone,
+                train,
+                share(LABELLED, len(train)),
+                -(-MEMORY // world_size),
+                batch_size=BATCH_SIZE,
+            )
         )
         parts = all_gather_object([tensor.cpu() for tensor in part])
         memory = nearest_neighbors.Memory(
@@ -179,12 +192,33 @@ class DenseProbeHook(Hook):
             )
         )
         tested = share(LABELLED, len(val))
-        confusion = nearest_neighbors.segment(
-            backbone, val, tested, memory, batch_size=BATCH_SIZE
+        confusion = _in_all(
+            lambda: nearest_neighbors.segment(
+                backbone, val, tested, memory, batch_size=BATCH_SIZE
+            )
         )
         all_reduce(confusion)
         metrics = segmentation_metrics(confusion, val.classes)
         return dict(found, probe_miou=metrics['miou'])
+
+
+def _in_all(compute: Callable[[], Result]) -> Result:
+    """Compute something in all processes; if one fails, fail in all.
+
+    Otherwise the others would wait for it at the next exchange.
+
+    Raises:
+        UserError: The error of the first process that has one.
+    """
+    result, problem = None, None
+    try:
+        result = compute()
+    except UserError as error:
+        problem = str(error)
+    problems = [text for text in all_gather_object(problem) if text]
+    if problems:
+        raise UserError(problems[0])
+    return cast(Result, result)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 
 from pixcon_mm.engine.hooks.dense_probe_hook import is_due, sample_images
 from pixcon_mm.engine.model_state import unwrap
-from pixcon_mm.errors import UserError
+from pixcon_mm.errors import UserError, explain
 from pixcon_mm.wording import counted
 
 
@@ -57,9 +57,19 @@ class MatchPictureHook(Hook):
 
     @master_only
     def after_train_epoch(self, runner: Runner) -> None:
-        """Draw, and pass the pictures to the visualizer."""
+        """Draw, or say in the log why this failed; the training goes on."""
         if not is_due(self, runner):
             return
+        try:
+            self._draw(runner)
+        except Exception as error:
+            reason = explain(error) or f'{type(error).__name__}: {error}'
+            runner.logger.warning(
+                f'no pictures after epoch {runner.epoch + 1}: {reason}'
+            )
+
+    def _draw(self, runner: Runner) -> None:
+        """Draw, and pass the pictures to the visualizer."""
         # These import MMPretrain and matplotlib, which only this needs.
         from pixcon_mm.visualization.figures import PAIR_FIGURES, as_pixels
         from pixcon_mm.visualization.matching import match_photographs

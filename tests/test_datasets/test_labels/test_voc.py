@@ -66,6 +66,12 @@ def test_files_without_problems(check, tmp_path):
     assert found['stop'] == found['warning'] == []
 
 
+def test_a_name_that_is_listed_twice(check, tmp_path):
+    (warning,) = check(annotation(), listed='a\nb\na\n')['warning']
+    assert warning.startswith(f'{tmp_path}/list.txt: 1 of 2 images is listed')
+    assert '(the first: a)' in warning
+
+
 @pytest.mark.parametrize(
     ('first', 'words'),
     [
