@@ -17,7 +17,8 @@ VALIDATED = 'iter_of_validation'
 class MissedValidationHook(Hook):
     """Validation of a resumed run whose checkpoint was not validated.
 
-    A checkpoint is saved before the validation that is due at its iteration.
+    A checkpoint is saved before the validation that is due at its iteration,
+    unless gradients are being accumulated then.
     If the run is killed during that validation, MMEngine's loops continue
     without it: there would be no result of a complete run, and the best
     checkpoint could be missed. The validation is repeated, too, if the run was
