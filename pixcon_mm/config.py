@@ -3,44 +3,30 @@
 import ast
 import contextlib
 import copy
-import inspect
+import re
 from argparse import Namespace
-from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
 
-from pixcon_mm.classes import as_names, find_disagreement, replace_names
+from pixcon_mm.classes import as_names, find_disagreement
+from pixcon_mm.config_variables import (
+    PASSED_ON,
+    advise,
+    changed_variables,
+    is_lost,
+    pass_on,
+    runner_keys,
+)
 from pixcon_mm.errors import UserError, suggest
 from pixcon_mm.wording import counted
 
 # Folder of the recipes, if the package was installed from a wheel.
 SHIPPED = Path(__file__).parent / '.mim/configs'
-# Keys of a config that MMEngine reads beside the arguments of Runner.
-EXTRA_KEYS = {
-    'activation_checkpointing',
-    'compile',
-    'efficient_conv_bn_eval',
-    'find_unused_parameters',
-    'model_wrapper_cfg',
-    'runner_type',
-    'sync_bn',
-}
 TYPO = 0.85  # least similarity of a typo, as difflib measures it
-# MMSegmentation's inference_model reads this key, and not that of a loader.
-INFERENCE_KEY = 'test_pipeline'
-# Variables at the top of a recipe that may be changed there alone.
-PASSED_ON = {
-    'classes',
-    'crop_size',
-    'data_root',
-    'mask_values',
-    'padding_mode',
-}
 
 
 class OptionsAction(DictAction):
@@ -115,19 +101,10 @@ def parse_value(text: str) -> Any:
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     """Read a config file, and override some of its values.
 
-    Most recipes have variables at the top. Those in ``PASSED_ON`` may be
-    changed, on the command line as in ``data_root=/images`` or in a file that
-    builds on the recipe. The keys that got their value from such a variable
-    change with it:
-
-    - nested keys of its name with the old value;
-    - keys of any name with the old value of ``crop_size``, such as the size
-      of the data preprocessor;
-    - all paths below the old value of ``data_root``;
-    - for ``classes``, what :mod:`pixcon_mm.classes` lists.
-
-    To change another variable alone would have no effect, so that is an error.
-    A list replaces a tuple as a tuple.
+    Some variables at the top of a recipe, ``data_root`` for instance, may be
+    changed on the command line or in a file that builds on the recipe; see
+    :mod:`pixcon_mm.config_variables`. To change another one alone would have
+    no effect, so that is an error. A list replaces a tuple as a tuple.
 
     Args:
         path (str): Config file, or the name of a recipe in an installed
@@ -157,15 +134,16 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         ) from error
     except (SyntaxError, OSError) as error:
         raise UserError(f'Config file {path!r}: {error}') from error
-    earlier = [
-        (name, old) for name, old in _earlier_values(path) if name in cfg
+    changed = [
+        change for change in changed_variables(path) if change[0] in cfg
     ]
-    for name, old in earlier:
-        if name in PASSED_ON:
-            _pass_on(cfg, name, old)
-    for name, old in earlier:
-        if name not in PASSED_ON and _is_lost(cfg, name, old):
-            raise UserError(f'Config file {path!r}: {_advice(cfg, name, old)}')
+    for name, old, is_read in changed:
+        # A file that reads its crop_size has put it where it belongs.
+        if name in PASSED_ON and not (name == 'crop_size' and is_read):
+            pass_on(cfg, name, old)
+    for name, old, is_read in changed:
+        if name not in PASSED_ON and not is_read and is_lost(cfg, name, old):
+            raise UserError(f'Config file {path!r}: {advise(cfg, name, old)}')
     options = options or {}
     for key, value in options.items():
         old = _check_key(cfg, key, options)
@@ -181,11 +159,11 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     cfg.merge_from_dict(options)
     for name, old in before.items():
         if name in PASSED_ON:
-            is_lost = not _pass_on(cfg, name, old)
+            has_effect = pass_on(cfg, name, old)
         else:
-            is_lost = name not in runner_keys() and cfg[name] != old
-        if is_lost:
-            advice = _advice(cfg, name, old)
+            has_effect = name in runner_keys() or cfg[name] == old
+        if not has_effect:
+            advice = advise(cfg, name, old)
             raise UserError(f'--cfg-options {name}: {advice}')
     if 'classes' in cfg:
         cfg.classes = as_names(cfg.classes)
@@ -210,25 +188,6 @@ def _find(path: str) -> str:
             return str(shipped[path])
         files += shipped
     raise UserError(f'There is no config file {path!r}.{suggest(path, files)}')
-
-
-def _earlier_values(path: str) -> Iterator[tuple[str, Any]]:
-    """Yield the variables of all files that a config builds on, by name."""
-    for base in Config._get_base_files(path):
-        file = Config._get_cfg_path(base, path)[0]
-        yield from _earlier_values(file)
-        variables = Config.fromfile(file)
-        for name in {*variables} - runner_keys():
-            yield name, variables[name]
-
-
-def _is_lost(cfg: Config, name: str, old: Any) -> bool:
-    """Check if a file gives a variable a new value that nothing reads."""
-    new = cfg[name]
-    if new == old or not isinstance(old, dict | list | tuple) or not old:
-        return False  # equal numbers or strings may be a coincidence
-    is_used = any(_places(cfg, lambda value: value == new))
-    return not is_used and any(_places(cfg, lambda value: value == old))
 
 
 def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> Any:
@@ -263,99 +222,20 @@ def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> Any:
         if name not in node:
             # The constructor of an object checks the names of its arguments,
             # but nothing checks those of a plain dict.
-            is_typo = 'type' not in node and get_close_matches(
-                name, node, cutoff=TYPO
+            is_typo = 'type' not in node and any(
+                re.sub(r'\d', '', name) != re.sub(r'\d', '', other)
+                for other in get_close_matches(name, node, cutoff=TYPO)
             )
             is_new_argument = depth == len(names) - 1 > 0 and not is_typo
             is_new_object = depth > 0 and f'{here}.type' in options
-            is_known = here in runner_keys() - {'cfg', 'launcher'}
-            if is_new_argument or is_new_object or is_known:
+            # The tools set these two themselves.
+            readable = runner_keys() - {'cfg', 'launcher'}
+            if is_new_argument or is_new_object or here in readable:
                 return None
-            known = [*node, *(runner_keys() if depth == 0 else ())]
+            known = [*node, *(readable if depth == 0 else ())]
             raise UserError(
                 f'--cfg-options {key}: the config has no {here!r}.'
                 f'{suggest(name, known)}'
             )
         node = node[name]
     return node
-
-
-def runner_keys() -> set[str]:
-    """Return the top-level keys that the runner reads."""
-    return {*inspect.signature(Runner).parameters, *EXTRA_KEYS}
-
-
-def _pass_on(cfg: Config, name: str, old: Any) -> bool:
-    """Copy a variable's new value to the keys that have its old value.
-
-    :func:`load_config` says which keys these are.
-
-    Returns:
-        bool: True if a key was changed, or if the value is the old one.
-    """
-    if name == 'classes':
-        cfg.classes = as_names(cfg.classes)
-        replace_names(cfg, as_names(old))
-        return True
-    new = cfg[name]
-    if new == old:
-        return True
-    places = _places(cfg, lambda x: type(x) is type(old) and x == old)
-    reached = [
-        (node, key)
-        for node, key, _ in places
-        if key == name or name == 'crop_size'
-    ]
-    for node, key in reached:
-        node[key] = copy.deepcopy(new)
-    is_folder = name == 'data_root' and old and isinstance(old, str)
-    if is_folder and isinstance(new, str):
-        folder, target = (f'{root.rstrip("/")}/' for root in (old, new))
-        # If the new folder lies in the old one, paths in it have been changed.
-        changed = target if target.startswith(folder) else None
-        below = _places(
-            cfg,
-            lambda x: (
-                isinstance(x, str)
-                and x.startswith(folder)
-                and x != old
-                and not (changed and f'{x}/'.startswith(changed))
-            ),
-        )
-        for node, key, _ in below:
-            node[key] = target + node[key].removeprefix(folder)
-    return bool(reached)
-
-
-def _advice(cfg: Config, name: str, old: Any) -> str:
-    """Return what to do instead of a change that has no effect."""
-    places = _places(cfg, lambda x: type(x) is type(old) and x == old)
-    paths = ', '.join(sorted(path for _, _, path in places)[:3])
-    return (
-        'the config has already used its variable '
-        f'{name!r} to compute other keys; override those instead'
-        f'{f" (these have the same value: {paths})" if paths else ""}.'
-    )
-
-
-def _places(
-    cfg: Config, matches: Callable[[Any], bool]
-) -> Iterator[tuple[Any, Any, str]]:
-    """Find values that match, in the keys that runner and inference read.
-
-    Yields:
-        tuple: The dict or list with the value, the key or index of the value
-        in it, and the dotted key.
-    """
-    read = {*runner_keys(), INFERENCE_KEY} & {*cfg}
-    nodes = [(key, cfg._cfg_dict[key]) for key in read]
-    while nodes:
-        path, node = nodes.pop()
-        if not isinstance(node, dict | list):
-            continue
-        children = node.items() if isinstance(node, dict) else enumerate(node)
-        for key, child in list(children):
-            if matches(child):
-                yield node, key, f'{path}.{key}'
-            else:
-                nodes.append((f'{path}.{key}', child))

@@ -15,7 +15,7 @@ BASE = """
     model = dict(
         type='Net',
         data_preprocessor=dict(type='Preprocessor'),
-        test_cfg=dict(norm_decay=1),
+        test_cfg=dict(norm_decay=1, norm1_decay=1),
         head=dict(type='Head', channels=8),
     )
     env_cfg = dict(cudnn_benchmark=True)
@@ -66,22 +66,31 @@ def test_folder_reaches_the_paths_below_it(path, slash):
         ]
 
 
-def test_crop_size_reaches_keys_of_other_names(path):
-    path.write_text(
-        'crop_size = (512, 1024)\n'
-        'model = dict(size=crop_size, other=(512, 512))\n'
-        'train_dataloader = dict(pipeline=[dict(crop_size=crop_size)])\n'
-        "test_pipeline = [dict(type='Resize', scale=crop_size)]\n"
-    )
+CROPPED = """
+    crop_size = (512, 1024)
+    model = dict(size=crop_size, other=(512, 1024), norm=8)
+    train_dataloader = dict(pipeline=[dict(crop_size=crop_size)])
+"""
+
+
+def test_crop_size_reaches_the_preprocessor_and_the_pipeline(path):
+    path.with_name('base.py').write_text(textwrap.dedent(CROPPED))
     # From the command line a tuple is easily a list.
     for value in ((64, 64), [64, 64]):
         cfg = load_config(str(path), {'crop_size': value})
         assert cfg.crop_size == cfg.model.size == (64, 64)
         assert isinstance(cfg.model.size, tuple)
         assert cfg.train_dataloader.pipeline[0].crop_size == (64, 64)
-        # MMSegmentation's inference_model reads it.
-        assert cfg.test_pipeline[0].scale == (64, 64)
-        assert cfg.model.other == (512, 512)
+        assert cfg.model.other == (512, 1024)
+    path.write_text("_base_ = './base.py'\ncrop_size = (64, 64)\n")
+    cfg = load_config(str(path))
+    assert cfg.model.size == (64, 64)
+    assert cfg.train_dataloader.pipeline[0].crop_size == (64, 64)
+    with path.open('a') as file:
+        file.write('model = dict(size=crop_size)\n')
+    cfg = load_config(str(path))
+    # The file itself says where it belongs.
+    assert cfg.train_dataloader.pipeline[0].crop_size == (512, 1024)
 
 
 def test_places_do_not_share_a_new_value(path):
@@ -112,24 +121,48 @@ def test_other_variables_are_not_changed_alone(path, key):
     assert f'instead (these have the same value: {places}' in sentence
 
 
-def test_a_file_changes_variables_with_effect(path):
-    base = """
-        scale, padding_mode = (8, 8), 'reflect'
-        model = dict(size=scale, conv=dict(padding_mode=padding_mode))
-    """
-    path.with_name('base.py').write_text(textwrap.dedent(base))
+VARIABLES = """
+    scale, padding_mode, epochs = (8, 8), 'reflect', 8
+    unused, step = 3, dict(type='Resize', scale=scale)
+    model = dict(size=scale, conv=dict(padding_mode=padding_mode))
+    train_cfg = dict(max_epochs=epochs)
+    train_dataloader = dict(pipeline=[step])
+    val_dataloader = dict(pipeline=[step])
+"""
+
+
+@pytest.mark.parametrize(
+    ('text', 'key', 'value'),
+    [
+        ("padding_mode = 'zeros'", 'model.conv.padding_mode', 'zeros'),
+        ('scale = (4, 4)', 'model.size', None),
+        ('epochs = 9', 'train_cfg.max_epochs', None),
+        ("step = dict(type='A', _delete_=True)", 'pipeline.0', None),
+        ('scale = (4, 4)\nmodel = dict(size=[*scale])', 'model.size', [4, 4]),
+        (
+            "model = dict(size=_base_['scale'] + (1,))\nscale = (4, 4)",
+            'model.size',
+            [8, 8, 1],
+        ),
+        ('del _base_.scale', 'model.size', [8, 8]),
+        ('unused = 4', 'unused', 4),
+        ('epochs = 8', 'epochs', 8),
+    ],
+)
+@pytest.mark.parametrize('levels', [1, 2])
+def test_a_file_changes_variables_with_effect(path, levels, text, key, value):
+    path.with_name('base.py').write_text(textwrap.dedent(VARIABLES))
     child = path.with_name('child.py')
-    child.write_text("_base_ = './recipe.py'\npadding_mode = 'zeros'\n")
-    assert load_config(str(child)).model.conv.padding_mode == 'zeros'
-    child.write_text("_base_ = './recipe.py'\nscale = (4, 4)\n")
+    child.write_text(f"_base_ = './base.py'\n{text}\n")
+    if levels == 2:
+        path.write_text("_base_ = './child.py'\n")
+        child = path
+    if value is not None:
+        assert flatten(load_config(str(child)).to_dict())[key] == value
+        return
     sentence = sentence_of(load_config, str(child))
     assert sentence.startswith(f"Config file '{child}': the config has alre")
-    assert 'model.size' in sentence
-    with child.open('a') as file:
-        file.write('model = dict(size=scale)\n')
-    assert load_config(str(child)).model.size == (4, 4)
-    child.write_text("_base_ = './recipe.py'\ndel _base_.scale\n")
-    assert load_config(str(child)).model.size == (8, 8)
+    assert key in sentence
 
 
 @pytest.mark.parametrize(
@@ -139,6 +172,7 @@ def test_a_file_changes_variables_with_effect(path):
         ('param_scheduler.1.end', 200),
         ('model.head.power', 2),  # a new argument of an object
         ('model.test_cfg.bias_decay', 2),
+        ('model.test_cfg.norm2_decay', 2),
     ],
 )
 def test_an_option_changes_its_own_key_alone(path, key, value):
@@ -177,6 +211,7 @@ def test_options_that_would_be_lost(path, key, words):
     sentence = sentence_of(load_config, str(path), {key: 1})
     assert sentence.startswith(f'--cfg-options {key}: ')
     assert words in sentence
+    assert f'mean {key!r}' not in sentence
 
 
 @pytest.mark.parametrize('value', [8, 0.5])

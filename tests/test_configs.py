@@ -19,7 +19,8 @@ from mmengine.runner import Runner
 from torch import nn
 
 from pixcon_mm.cli import set_epochs
-from pixcon_mm.config import EXTRA_KEYS, load_config
+from pixcon_mm.config import load_config
+from pixcon_mm.config_variables import EXTRA_KEYS
 from pixcon_mm.engine import PixConRunner
 from tests import ROOT, benchmarks
 from tests.recipes import CONFIGS, list_recipes, load, path_of

@@ -471,7 +471,12 @@ def test_the_upernet_of_the_vit_is_mmsegmentations():
     for cfg in ours, theirs:
         del cfg.model.backbone
     assert differences(plain(ours.model), plain(theirs.model)) == {}
-    assert ours.optim_wrapper.optimizer.lr == 6e-5
+    ours, theirs = ours.optim_wrapper, theirs.optim_wrapper
+    del theirs.optimizer.betas  # PyTorch's defaults
+    assert ours.optimizer == theirs.optimizer
+    keys = {*theirs.paramwise_cfg.custom_keys} - {'norm'} | {'ln1', 'ln2'}
+    assert {*ours.paramwise_cfg.custom_keys} == keys
+    assert 'norm_decay_mult' not in ours.paramwise_cfg
 
 
 def test_the_upernet_is_mmsegmentations():

@@ -30,8 +30,11 @@ default_hooks = dict(pretrained=dict(new_layers=[]))
 optim_wrapper = dict(
     optimizer=dict(lr=6e-5, weight_decay=0.01),
     paramwise_cfg=dict(
-        custom_keys=dict(
-            pos_embed=dict(decay_mult=0.0), cls_token=dict(decay_mult=0.0)
-        )
+        _delete_=True,
+        # ln1 and ln2 are the norms of MMPretrain's ViT.
+        custom_keys={
+            name: dict(decay_mult=0.0)
+            for name in ('pos_embed', 'cls_token', 'ln1', 'ln2')
+        },
     ),
 )

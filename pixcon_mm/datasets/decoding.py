@@ -77,8 +77,12 @@ def turn_upright(content: bytes, image: np.ndarray) -> np.ndarray:
         return image
     if is_upright:
         return image
-    turned = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    return image if turned is None else turned
+    for end in (b'', JPEG_END):  # OpenCV needs it, and decode_whole does not
+        data = np.frombuffer(content + end, np.uint8)
+        turned = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        if turned is not None:
+            return turned
+    return image
 
 
 def _decode_jpeg(content: bytes, max_pixels: int) -> np.ndarray | None:

@@ -4,6 +4,7 @@ Simeoni et al., LOST, BMVC 2021: the cell that is similar to the fewest other
 cells is part of an object, and so are the cells that are similar to it.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,10 +14,12 @@ from scipy.ndimage import label
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from pixcon_mm.datasets.image_header import image_size
 from pixcon_mm.datasets.labels.coco_file import read_coco
 from pixcon_mm.datasets.labels.voc_file import read_voc
 from pixcon_mm.errors import UserError
 from pixcon_mm.evaluation.trees import check_files
+from pixcon_mm.files import as_line
 
 EXPANSION = 100  # cells of low degree that may join the seed
 OVERLAP = 0.5  # a box with a larger intersection over union is right
@@ -122,6 +125,23 @@ def read_objects(root: Path) -> list[Objects]:
         f'CorLoc takes every image with a box in the annotations of {root}.',
     )
     return found
+
+
+def check_sizes(objects: Iterable[Objects]) -> None:
+    """Stop if boxes are for another size than that of their image.
+
+    Some tools write 0 for a size that they do not know.
+    """
+    for path, _, size in objects:
+        if size is None or 0 in size:
+            continue
+        found = image_size(str(path))
+        if found != size:
+            raise UserError(
+                f'{as_line(path)} has {found[0]} x {found[1]} pixels, and its '
+                f'boxes are for {size[0]} x {size[1]}: an evaluation needs '
+                'the images that were annotated.'
+            )
 
 
 def _read_xml(root: Path, name: str) -> Objects:

@@ -24,7 +24,6 @@ from pixcon_mm.evaluation.trees import (
     read_split,
     tree_of,
 )
-from pixcon_mm.files import as_line
 from pixcon_mm.progress import with_progress
 
 # Default side of the images, if there is no --size.
@@ -185,15 +184,9 @@ def corloc(
 ) -> Results:
     """Find one object in each of some images that have boxes."""
     found = []
-    for path, truth, size in with_progress(objects, len(objects), 'CorLoc'):
+    for path, truth, _ in with_progress(objects, len(objects), 'CorLoc'):
         image = read_image(path)
         height, width = image.shape[:2]
-        if size is not None and size != (width, height):
-            raise UserError(
-                f'{as_line(path)} has {width} x {height} pixels, and its '
-                f'boxes are for {size[0]} x {size[1]}: an evaluation needs '
-                'the images that were annotated.'
-            )
         box = discovery.find_object(dense_features(backbone, image))
         scaled = [a * b for a, b in zip(box, 2 * (width, height), strict=True)]
         found.append(discovery.is_found(tuple(scaled), truth))
@@ -260,7 +253,9 @@ def prepare(
     if protocol == 'corloc':
         objects = discovery.read_objects(args.data)
         chosen = sample_indices(len(objects), args.val_images, args.seed)
-        return [objects[i] for i in chosen]
+        objects = [objects[i] for i in chosen]
+        discovery.check_sizes(objects)
+        return objects
     if protocol == 'cluster':
         check_installed('Clustering', 'evaluation', 'faiss')
     return Setting(args, backbone, protocol)

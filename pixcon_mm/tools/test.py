@@ -101,6 +101,11 @@ def per_class(runner: Runner) -> dict[str, dict[str, float | None]]:
 def main(argv: list[str] | None = None) -> None:
     """Evaluate the checkpoint, and write its metrics."""
     args = parse_args(argv)
+    if args.out and args.out.suffix != '.json' and not args.out.is_dir():
+        raise UserError(
+            f'--out {args.out}: the metrics are written as JSON, so name a '
+            'file that ends with .json. tools/predict.py writes predictions.'
+        )
     is_first = rank_and_size(args.launcher)[0] == 0
     cfg = prepare(args)
     out = args.out or Path(cfg.work_dir) / 'metrics.json'
@@ -113,11 +118,6 @@ def main(argv: list[str] | None = None) -> None:
     if is_first and not args.no_label_check:
         check_labels(cfg, ('test_dataloader',))
     check_out(out)
-    if out.suffix != '.json':
-        raise UserError(
-            f'--out {out}: the metrics are written as JSON, so name a file '
-            'that ends with .json. tools/predict.py writes predictions.'
-        )
     if args.show_dir:
         check_folder(args.show_dir, '--show-dir')
     with config_errors(cfg):

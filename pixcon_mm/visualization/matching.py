@@ -43,8 +43,8 @@ class MatchedViews(NamedTuple):
     overlap: np.ndarray  # box of the overlap, as shares of a view (2, 4)
     grid: tuple[int, int]  # rows and columns of cells
     cosine: np.ndarray  # of view 1's cells to view 2's (N, N)
-    # Number of each cell's match (N, ). What the head has chosen takes the
-    # place of its own rule, and only counts where the weight is above 0.
+    # Number of each cell's match (N, ) by both rules. Those of the head's own
+    # rule are its matches in training, where cells of weight 0 have none.
     by_similarity: np.ndarray
     by_coordinate: np.ndarray  # valid inside the overlap
     near: tuple[int, int]  # cells matched within 1 cell; cells in the overlap

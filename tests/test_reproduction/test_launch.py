@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from pixcon_mm.checkpoint.run_checkpoint import write_checkpoint
-from pixcon_mm.config import runner_keys
+from pixcon_mm.config_variables import runner_keys
 from reproduction.launch import build_command, readable, write_metrics
 from reproduction.plan import read_plan
 from reproduction.run_dir import RunDir

@@ -73,7 +73,7 @@ class Report:
             len(counts),
             'image',
             'is listed more than once',
-            'metrics would count it as often, so list it once',
+            'it is trained on, or counted in metrics, as often',
         )
 
     def depends_on(self, paths: Iterable[str]) -> None:

@@ -41,16 +41,20 @@ class WholeCheckpointHook(CheckpointHook):
         """Continue with the files that the resumed run kept."""
         super().before_train(runner)
         hub = runner.message_hub  # saved in every checkpoint
+        # Another hook may count in the other unit.
+        unit = 'epoch' if self.by_epoch else 'iter'
+        self._kept_key = f'kept_{unit}_checkpoints'
+        spared_key = f'spared_{unit}_checkpoints'
         if self.num_kept <= 0:
-            hub.pop_info('keep_ckpt_ids', None)
+            hub.pop_info(self._kept_key)
             return
-        if 'keep_ckpt_ids' not in hub.runtime_info:
+        if self._kept_key not in hub.runtime_info:
             # A new run, or one that has kept all files until now.
             files = list_checkpoints(Path(self.out_dir))
-            hub.update_info('spared_ckpts', [path.name for path in files])
-        self._spared = hub.get_info('spared_ckpts', [])
-        self._kept = [*hub.get_info('keep_ckpt_ids', ())]
-        hub.update_info('keep_ckpt_ids', self._kept)
+            hub.update_info(spared_key, [path.name for path in files])
+        self._spared = hub.get_info(spared_key, [])
+        self._kept = [*hub.get_info(self._kept_key, ())]
+        hub.update_info(self._kept_key, self._kept)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
@@ -79,7 +83,7 @@ class WholeCheckpointHook(CheckpointHook):
             return
         before = self._kept
         self._kept = [*(n for n in before if n < step), step][-self.num_kept :]
-        runner.message_hub.update_info('keep_ckpt_ids', self._kept)
+        runner.message_hub.update_info(self._kept_key, self._kept)
         super()._save_checkpoint_with_step(runner, step, meta)
         if is_main_process():
             self._remove_others(runner, {*before} - {*self._kept})
