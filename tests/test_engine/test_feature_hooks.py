@@ -2,13 +2,16 @@
 
 import re
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dist import barrier
 from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
@@ -184,33 +187,47 @@ def test_pictures_of_other_methods_are_refused(config, tmp_path):
         train(config, tmp_path / 'run')
 
 
+@HOOKS.register_module()
+class DamageHook(Hook):
+    """Cut images short after the first epoch."""
+
+    def __init__(self, paths=(), with_drawn=False):
+        self.paths, self.with_drawn = paths, with_drawn
+
+    def after_train_epoch(self, runner):
+        paths = [*map(Path, self.paths)]
+        for hook in runner.hooks if self.with_drawn else ():
+            if isinstance(hook, MatchPictureHook):
+                paths += hook._paths
+        if runner.rank == 0 and runner.epoch == 0:
+            for path in paths:
+                path.write_bytes(path.read_bytes()[:300])
+        barrier()
+
+
 def test_a_training_outlives_the_images_of_its_hooks(config, tmp_path):
     images = shutil.copytree(config.data_root, tmp_path / 'images')
     probe = config.default_hooks.dense_probe
     voc = shutil.copytree(probe.data_root, tmp_path / 'voc')
     config.train_dataloader.dataset.data_root = str(images)
     probe.data_root = str(voc)
-    cfg = Config(dict(config.to_dict(), work_dir=str(tmp_path / 'run')))
-    runner = PixConRunner.from_cfg(cfg)
-
-    class Damage(Hook):
-        def after_train_epoch(self, runner):
-            (drawn,) = (
-                hook._paths
-                for hook in runner.hooks
-                if isinstance(hook, MatchPictureHook)
-            )
-            for path in (*drawn, *voc.rglob('*.jpg')):
-                path.write_bytes(path.read_bytes()[:300])
-
-    runner.register_hook(Damage())
-    runner.train()
+    config.custom_hooks = [
+        dict(
+            type='DamageHook',
+            paths=[str(path) for path in voc.rglob('*.jpg')],
+            with_drawn=True,
+        )
+    ]
+    train(config, tmp_path / 'run')
     assert (tmp_path / 'run/epoch_3.pth').is_file()
     (log,) = (tmp_path / 'run').glob('*/*.log')
     for epoch in (2, 3):
         for what in ('probe', 'pictures'):
             words = f'WARNING - no {what} after epoch {epoch}: '
             assert words in log.read_text()
+    # At the start of a run it is an error.
+    with pytest.raises(UserError, match='an evaluation needs every image'):
+        train(config, tmp_path / 'second')
 
 
 @pytest.mark.parametrize('hook', ['dense_probe', 'match_pictures'])
@@ -259,6 +276,20 @@ def test_two_processes_share_the_images_and_a_resumed_run_goes_on(
     for ours, theirs in zip(resumed, whole[1:], strict=True):
         del ours['probe_seconds'], theirs['probe_seconds']
         assert ours == theirs
+
+    # An image of the second process is damaged; the first does not wait.
+    probe = config.default_hooks.dense_probe
+    voc = shutil.copytree(probe.data_root, tmp_path / 'voc')
+    probe.data_root = str(voc)
+    path = str(voc / 'JPEGImages/val1.jpg')
+    config.custom_hooks = [dict(type='DamageHook', paths=[path])]
+    config.custom_imports.imports.append(__name__)
+    config.dump(tmp_path / 'dumped.py')
+    words[-1] = tmp_path / 'damaged'
+    done = run(*words, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert 'WARNING no probe after epoch 3: ' in done.stdout
+    assert (words[-1] / 'epoch_3.pth').is_file()
 
 
 def test_the_labelled_images_of_a_probe_are_evenly_spaced(monkeypatch):

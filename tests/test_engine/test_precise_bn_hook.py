@@ -124,6 +124,17 @@ def test_a_run_in_epochs_is_refused_at_the_start(tmp_path):
     assert not names(tmp_path / 'run')
 
 
+def test_a_regular_checkpoint_before_the_last_iteration_stays(tmp_path):
+    def cfg(iterations):
+        length = dict(train_cfg=dict(max_iters=iterations))
+        return config(tmp_path, 'run', ITERATIONS, NEVER, length)
+
+    train(cfg(7), PreciseBatchNormHook())
+    for last in 8, 9:
+        runner, _ = resume(cfg(last), None, PreciseBatchNormHook())
+        assert names(runner) == [f'iter_{n}.pth' for n in range(7, last + 1)]
+
+
 def test_a_run_killed_during_the_estimate_resumes_to_the_same_end(tmp_path):
     def kill(runner):
         raise Killed

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pixcon_mm.evaluation.dense_data import DenseData
+from pixcon_mm.datasets.image_header import ORIENTATION
+from pixcon_mm.evaluation.dense_data import DenseData, read_image
 from pixcon_mm.evaluation.metrics import IGNORE
 from tests.commands import sentence_of
 from tests.test_evaluation.trees import COLOURS, MAKERS, make_voc
@@ -47,6 +48,27 @@ def test_only_chosen_classes_count(tmp_path):
         expected = torch.full_like(mask, IGNORE)
         expected[mask == 2], expected[mask == 0] = 0, 1
         assert torch.equal(chosen, expected)
+
+
+def test_photographs_are_turned_as_their_exif_data_say(tmp_path):
+    root = make_voc(tmp_path)
+    image, mask = DenseData(root, 'train', (64, 96))[0]
+    (path, _), *_ = DenseData(root, 'train', (64, 96)).pairs
+    exif = Image.Exif()
+    for orientation, turn in {
+        3: Image.Transpose.ROTATE_180,
+        6: Image.Transpose.ROTATE_90,
+    }.items():
+        exif[ORIENTATION] = orientation
+        with Image.open(path) as picture:
+            upright = picture.copy()
+        stored = upright.transpose(turn)
+        stored.save(path, exif=exif, quality=100, subsampling=0)
+        found, same = DenseData(root, 'train', (64, 96))[0]
+        assert (found.float() - image.float()).abs().mean() < 4
+        assert torch.equal(same, mask)
+        assert read_image(path, upright=False).shape[:2] == stored.size[::-1]
+        upright.save(path, quality=100, subsampling=0)
 
 
 def test_voc_takes_augmented_masks_where_there_is_no_other(tmp_path):

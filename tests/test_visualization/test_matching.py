@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 from mmengine.dataset import Compose, default_collate
 from mmengine.registry import DefaultScope
+from PIL import Image
 
+from pixcon_mm.datasets.image_header import ORIENTATION
 from pixcon_mm.errors import UserError
 from pixcon_mm.models.geometry import Geometry, cell_centers
 from pixcon_mm.visualization.matching import make_views, match_photographs
@@ -93,6 +95,16 @@ def test_arrays_are_those_of_the_step(paths, head):
         else:
             assert set(pair.weight.flat) <= {0, 1}
         np.testing.assert_array_equal(pair.best[0], pair.cosine.max(axis=1))
+
+
+def test_crops_lie_on_the_photograph_as_it_is_stored(tmp_path):
+    """The boxes of a pre-training ignore EXIF's orientation."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    path = tmp_path / 'a.jpg'
+    picture(0, 160, 120).convert('RGB').save(path, exif=exif)
+    (pair,) = match_photographs(tiny.build(), build_pipeline(), [path])
+    assert pair.photograph.shape == (120, 160, 3)
 
 
 @pytest.mark.parametrize('rule', ['similarity', 'coordinate'])

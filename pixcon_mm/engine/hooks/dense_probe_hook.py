@@ -35,7 +35,7 @@ class DenseProbeHook(Hook):
     ``save_best`` set to one of them keeps the best checkpoint.
 
     The training is the same, bit for bit, with and without it, and goes on if
-    an image cannot be read. The images are divided among the processes.
+    an image becomes unreadable. The images are divided among the processes.
 
     Args:
         interval (int): Epochs between two evaluations; the last epoch has
@@ -105,6 +105,7 @@ class DenseProbeHook(Hook):
                 for split in ('train', 'val')
             ]
             names.append('probe_miou')
+            _in_all(lambda: self._read_labelled(runner))
         for hook in runner.hooks:
             if isinstance(hook, WholeCheckpointHook) and hook.save_best:
                 for name in hook.key_indicators:
@@ -116,6 +117,12 @@ class DenseProbeHook(Hook):
                         )
         self._last = time.monotonic()
 
+    def _read_labelled(self, runner: Runner) -> None:
+        """Read this process's share once, as mistakes should show early."""
+        for data in self._labelled or ():
+            for index in _share(len(data), runner.rank, runner.world_size):
+                data[index]
+
     def after_train_epoch(self, runner: Runner) -> None:
         """Evaluate, log, and keep the checkpoint if it is the best."""
         if not is_due(self, runner):
@@ -125,7 +132,8 @@ class DenseProbeHook(Hook):
             with _frozen(runner) as backbone:
                 found = self._measure(backbone, runner.rank, runner.world_size)
         except UserError as error:
-            # An image was damaged or removed. The training goes on.
+            # An image was damaged or removed since the start, where all were
+            # read. The training goes on.
             runner.logger.warning(f'no probe after epoch {epoch}: {error}')
             return
         end = time.monotonic()
@@ -152,13 +160,8 @@ class DenseProbeHook(Hook):
         """Evaluate this process's share, and add up those of all."""
         from torch.utils.data import Subset
 
-        from pixcon_mm.datasets.listing import spread
         from pixcon_mm.evaluation import correspondence, nearest_neighbors
         from pixcon_mm.evaluation.metrics import segmentation_metrics
-
-        def share(count: int, total: int) -> list[int]:
-            # Evenly spaced, because lists are sorted by city or scene.
-            return spread(count, total)[rank::world_size]
 
         pairs = Subset(self._pairs, range(rank, len(self._pairs), world_size))
         counts = _in_all(
@@ -179,7 +182,7 @@ class DenseProbeHook(Hook):
             lambda: nearest_neighbors.build_memory(
                 backbone,
                 train,
-                share(LABELLED, len(train)),
+                _share(len(train), rank, world_size),
                 -(-MEMORY // world_size),
                 batch_size=BATCH_SIZE,
             )
@@ -191,7 +194,7 @@ class DenseProbeHook(Hook):
                 for tensors in zip(*parts, strict=True)
             )
         )
-        tested = share(LABELLED, len(val))
+        tested = _share(len(val), rank, world_size)
         confusion = _in_all(
             lambda: nearest_neighbors.segment(
                 backbone, val, tested, memory, batch_size=BATCH_SIZE
@@ -200,6 +203,16 @@ class DenseProbeHook(Hook):
         all_reduce(confusion)
         metrics = segmentation_metrics(confusion, val.classes)
         return dict(found, probe_miou=metrics['miou'])
+
+
+def _share(total: int, rank: int, world_size: int) -> list[int]:
+    """Choose a process's part of the labelled images.
+
+    They are evenly spaced, because lists are sorted by city or scene.
+    """
+    from pixcon_mm.datasets.listing import spread
+
+    return spread(LABELLED, total)[rank::world_size]
 
 
 def _in_all(compute: Callable[[], Result]) -> Result:

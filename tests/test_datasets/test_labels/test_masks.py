@@ -108,6 +108,13 @@ def test_a_link_to_nowhere_is_not_there(check, check_set, tmp_path):
     assert sentence.endswith('remove them from the set.')
 
 
+def test_images_that_are_listed_twice(check, tmp_path):
+    (tmp_path / 'list.txt').write_text('0\n1\n0\n')
+    masks = [filled(0, 1, 2)] * 2
+    (warning,) = check(masks, ann_file='list.txt')['warning']
+    assert '1 of 2 images is listed more than once' in warning
+
+
 def test_listed_images_that_do_not_exist(check, tmp_path):
     (tmp_path / 'list.txt').write_text('0\n7\n')
     found = check([filled(0, 1, 2)], ann_file='list.txt')
