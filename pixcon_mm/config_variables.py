@@ -64,7 +64,9 @@ def changed_variables(
     for base in Config._get_base_files(path):
         file = Config._get_cfg_path(base, path)[0]
         yield from changed_variables(file, read)
-        names = own & _read_below(file) - runner_keys()
+        # In a dumped config, or in YAML, nothing reads a data_root, although
+        # its keys have the value.
+        names = own & (_read_below(file) | PASSED_ON) - runner_keys()
         values = Config.fromfile(file) if names else {}
         for name in sorted(names & {*values}):
             yield name, values[name], name in read

@@ -73,6 +73,15 @@ CROPPED = """
 """
 
 
+@pytest.mark.parametrize('suffix', ['py', 'yaml', 'json'])
+def test_a_file_that_builds_on_a_dumped_config(path, suffix):
+    dumped = path.with_name(f'dumped.{suffix}')
+    load_config(str(path)).dump(dumped)
+    path.write_text(f"_base_ = './{dumped.name}'\ndata_root = 'new/'\n")
+    cfg = load_config(str(path))
+    assert cfg.train_dataloader.dataset.data_root == 'new/'
+
+
 def test_crop_size_reaches_the_preprocessor_and_the_pipeline(path):
     path.with_name('base.py').write_text(textwrap.dedent(CROPPED))
     # From the command line a tuple is easily a list.
