@@ -37,13 +37,18 @@ def restore_schedulers(
             counts epochs.
 
     Returns:
-        list[str]: A note if the learning rate is not that of the checkpoint.
+        list[str]: A note if the learning rate is not that of the checkpoint,
+        or if the config's cannot apply.
     """
     schedulers = runner.param_schedulers or []
     if any(isinstance(s, ReduceOnPlateauParamScheduler) for s in schedulers):
         for scheduler, state in zip(schedulers, states or [], strict=False):
             scheduler.load_state_dict(state)
-        return []
+        return [
+            'The schedule watches a metric and continues as in the '
+            'checkpoint: a learning rate or schedule that has changed in the '
+            'config does not apply.'
+        ]
     groups = runner.optim_wrapper.param_groups
     before = groups[0]['lr']
     for name in {scheduler.param_name for scheduler in schedulers}:

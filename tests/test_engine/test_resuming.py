@@ -429,6 +429,7 @@ def test_a_scheduler_that_watches_a_metric_keeps_what_it_has_seen(tmp_path):
         config(tmp_path, 'resumed', common), checkpoint(whole, 'iter_5')
     )
     assert run.param_schedulers[0].best == 1.0
+    assert 'The schedule watches a metric' in log_of(run)
     for now, group in seen.groups.items():
         assert group == expected.groups[now]
         assert group[0]['lr'] == pytest.approx(0.01)
