@@ -20,6 +20,7 @@ from pixcon_mm.config_variables import (
     is_lost,
     pass_on,
     runner_keys,
+    unused_names,
 )
 from pixcon_mm.errors import UserError, suggest
 from pixcon_mm.wording import counted
@@ -134,6 +135,18 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         ) from error
     except (SyntaxError, OSError) as error:
         raise UserError(f'Config file {path!r}: {error}') from error
+    except Exception as error:  # MMEngine runs the file
+        kind = type(error).__name__
+        raise UserError(
+            f'Config file {path!r} cannot be evaluated: {kind}: {error}'
+        ) from error
+    for name in unused_names(path):
+        # A variable that nothing reads may be a note, but not this one.
+        if get_close_matches(name, runner_keys(), cutoff=TYPO):
+            raise UserError(
+                f'Config file {path!r} sets {name!r}, which nothing reads.'
+                f'{suggest(name, [*runner_keys()])}'
+            )
     changed = [
         change for change in changed_variables(path) if change[0] in cfg
     ]

@@ -72,6 +72,19 @@ def changed_variables(
             yield name, values[name], name in read
 
 
+def unused_names(path: str) -> set[str]:
+    """Return the names that a config file sets and does not read itself.
+
+    Keys of the runner, and variables of the files that it builds on, are left
+    out.
+    """
+    own, read = _variables(path)
+    unused = own - read - runner_keys()
+    for base in Config._get_base_files(path) if unused else ():
+        unused -= {*Config.fromfile(Config._get_cfg_path(base, path)[0])}
+    return unused
+
+
 def _read_below(path: str) -> set[str]:
     """Return the variables that a file, and those it builds on, read."""
     found = {*_variables(path)[1]}

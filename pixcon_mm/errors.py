@@ -34,6 +34,14 @@ TROUBLES: Troubles = (
         '{} cannot be read as an image: replace it, or take it out of the '
         'data set.',
     ),
+    # MMEngine's registries, which build the parts of a config
+    (
+        KeyError,
+        r'must contain the key "type", but got (.+?)(?:\\n|\n|$)',
+        'A part of the config has no type: {}. In a config file, a list '
+        'replaces that of its base as a whole, so each of its parts needs its '
+        'type and all settings.',
+    ),
     # MMEngine's data sets, which concatenate their samples into one array
     (
         ValueError,

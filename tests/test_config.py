@@ -250,6 +250,27 @@ def test_a_base_that_is_missing(path, name):
     assert name in sentence
 
 
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        ('train_dataloder = dict(x=2)', "'train_dataloder', which nothing re"),
+        ('optim_wraper = 1', "Did you mean 'optim_wrapper'?"),
+        ('x = 1 / 0', 'cannot be evaluated: ZeroDivisionError: division by z'),
+        ('param_scheduler = dict(end=3)', 'cannot be evaluated: TypeError: '),
+    ],
+)
+def test_mistakes_in_a_file(path, text, words):
+    path.write_text(f"_base_ = './base.py'\n{text}\n")
+    assert words in sentence_of(load_config, str(path))
+
+
+def test_names_of_variables_are_free(path):
+    with path.open('a') as file:
+        file.write('my_loader = dict(batch_size=2)\n')
+        file.write('optim_wraper = 3\nmodel = dict(steps=optim_wraper)\n')
+    assert load_config(str(path)).model.steps == 3
+
+
 def test_a_checkpoint_in_place_of_a_config(path):
     checkpoint = path.rename(path.with_suffix('.pth'))
     sentence = sentence_of(load_config, str(checkpoint))

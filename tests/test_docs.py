@@ -207,6 +207,15 @@ def test_links_lead_somewhere(page):
 )
 def test_python_examples_run(page, code, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
+    if code.startswith("_base_ = './"):  # a config of the reader's own
+        own = tmp_path / 'own.py'
+        own.write_text(code.replace("'./", f"'{CONFIGS}/pretrain/"))
+        cfg = load_config(str(own))
+        if 'jitter' in code:
+            pipeline = cfg.train_dataloader.dataset.pipeline
+            assert pipeline[1].scale == 192
+            assert [view.jitter for view in pipeline[3].views] == [0.4, 0.4]
+        return
     if 'Inferencer' in code:
         name = 'detector' if 'DetInferencer' in code else 'segmentor'
         for path in request.getfixturevalue(name):
