@@ -37,7 +37,7 @@ TROUBLES: Troubles = (
     # MMEngine's registries, which build the parts of a config
     (
         KeyError,
-        r'must contain the key "type", but got (.+?)(?:\\n|\n|$)',
+        r'must contain the key "type", but got (.+)',
         'A part of the config has no type: {}. In a config file, a list '
         'replaces that of its base as a whole, so each of its parts needs its '
         'type and all settings.',

@@ -56,8 +56,11 @@ def explain_machine(error: BaseException) -> str | None:
 
 def find_trouble(error: BaseException, troubles: Troubles) -> str | None:
     """Return the message for an error of a library, if there is one."""
+    # A KeyError would quote its message.
+    is_quoted = isinstance(error, KeyError) and error.args
+    text = str(error.args[0] if is_quoted else error)
     for kind, pattern, sentence in troubles:
-        match = re.search(pattern, str(error))
+        match = re.search(pattern, text)
         if isinstance(error, kind) and match:
             return sentence.format(*match.groups())
     return None

@@ -143,6 +143,19 @@ def test_mistakes_give_a_sentence(case, fail, tmp_path):
     assert sentence in fail(*words, '--work-dir', tmp_path / 'work')
 
 
+def test_a_step_without_a_type_is_named(fail, tmp_path):
+    """A list in a config file replaces that of its base."""
+    images = write_pictures(tmp_path / 'images', 64)
+    path = tmp_path / 'own.py'
+    path.write_text(
+        f"_base_ = '{ROOT / DEMO}'\n"
+        f"data_root = '{images}'\n"
+        'train_dataloader = dict(dataset=dict(pipeline=[dict(scale=96)]))\n'
+    )
+    shown = fail(path, '--work-dir', tmp_path / 'work')
+    assert "has no type: {'scale': 96}. In a config file, a list" in shown
+
+
 @pytest.mark.parametrize(
     ('text', 'words'),
     [
