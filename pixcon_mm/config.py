@@ -118,45 +118,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
             belongs, or if parts of the config disagree about the classes.
     """
     path = _find(path)
-    try:
-        cfg = Config.fromfile(path)
-        # MMEngine writes configs into logs and checkpoints. To format the text
-        # each time would take seconds.
-        object.__setattr__(cfg, '_format_python_code', False)
-    except FileNotFoundError as error:
-        name = error.filename or error  # MMEngine raises some with a sentence
-        raise UserError(
-            f'Config file {path!r} builds on a file that does not exist: '
-            f'{name}'
-        ) from error
-    except ImportError as error:
-        raise UserError(
-            f'Config file {path!r} imports a module that fails: {error}'
-        ) from error
-    except (SyntaxError, OSError) as error:
-        raise UserError(f'Config file {path!r}: {error}') from error
-    except Exception as error:  # MMEngine runs the file
-        kind = type(error).__name__
-        raise UserError(
-            f'Config file {path!r} cannot be evaluated: {kind}: {error}'
-        ) from error
-    for name in unused_names(path):
-        # A variable that nothing reads may be a note, but not this one.
-        if get_close_matches(name, runner_keys(), cutoff=TYPO):
-            raise UserError(
-                f'Config file {path!r} sets {name!r}, which nothing reads.'
-                f'{suggest(name, [*runner_keys()])}'
-            )
-    changed = [
-        change for change in changed_variables(path) if change[0] in cfg
-    ]
-    for name, old, is_read in changed:
-        # A file that reads its crop_size has put it where it belongs.
-        if name in PASSED_ON and not (name == 'crop_size' and is_read):
-            pass_on(cfg, name, old)
-    for name, old, is_read in changed:
-        if name not in PASSED_ON and not is_read and is_lost(cfg, name, old):
-            raise UserError(f'Config file {path!r}: {advise(cfg, name, old)}')
+    cfg = _evaluate(path)
+    _settle_variables(cfg, path)
     options = options or {}
     for key, value in options.items():
         old = _check_key(cfg, key, options)
@@ -201,6 +164,54 @@ def _find(path: str) -> str:
             return str(shipped[path])
         files += shipped
     raise UserError(f'There is no config file {path!r}.{suggest(path, files)}')
+
+
+def _evaluate(path: str) -> Config:
+    """Evaluate a config file; its mistakes become sentences."""
+    try:
+        cfg = Config.fromfile(path)
+        # MMEngine writes configs into logs and checkpoints. To format the text
+        # each time would take seconds.
+        object.__setattr__(cfg, '_format_python_code', False)
+    except FileNotFoundError as error:
+        name = error.filename or error  # MMEngine raises some with a sentence
+        raise UserError(
+            f'Config file {path!r} builds on a file that does not exist: '
+            f'{name}'
+        ) from error
+    except ImportError as error:
+        raise UserError(
+            f'Config file {path!r} imports a module that fails: {error}'
+        ) from error
+    except (SyntaxError, OSError) as error:
+        raise UserError(f'Config file {path!r}: {error}') from error
+    except Exception as error:  # MMEngine runs the file
+        kind = type(error).__name__
+        raise UserError(
+            f'Config file {path!r} cannot be evaluated: {kind}: {error}'
+        ) from error
+    return cfg
+
+
+def _settle_variables(cfg: Config, path: str) -> None:
+    """Pass on variables that a config file changes, or stop if one is lost."""
+    for name in unused_names(path):
+        # A variable that nothing reads may be a note, but not this one.
+        if get_close_matches(name, runner_keys(), cutoff=TYPO):
+            raise UserError(
+                f'Config file {path!r} sets {name!r}, which nothing reads.'
+                f'{suggest(name, [*runner_keys()])}'
+            )
+    changed = [
+        change for change in changed_variables(path) if change[0] in cfg
+    ]
+    for name, old, is_read in changed:
+        # A file that reads its crop_size has put it where it belongs.
+        if name in PASSED_ON and not (name == 'crop_size' and is_read):
+            pass_on(cfg, name, old)
+    for name, old, is_read in changed:
+        if name not in PASSED_ON and not is_read and is_lost(cfg, name, old):
+            raise UserError(f'Config file {path!r}: {advise(cfg, name, old)}')
 
 
 def _check_key(cfg: Config, key: str, options: dict[str, Any]) -> Any:

@@ -186,8 +186,8 @@ def corloc(
     found = []
     for path, truth, _ in with_progress(objects, len(objects), 'CorLoc'):
         image = read_image(path)
-        height, width = image.shape[:2]
         box = discovery.find_object(dense_features(backbone, image))
+        height, width = image.shape[:2]
         scaled = [a * b for a, b in zip(box, 2 * (width, height), strict=True)]
         found.append(discovery.is_found(tuple(scaled), truth))
     value = 100 * sum(found) / len(found)

@@ -34,8 +34,8 @@ class DenseProbeHook(Hook):
     ``probe_recall_within_1_cell`` and ``probe_miou``; a checkpoint hook with
     ``save_best`` set to one of them keeps the best checkpoint.
 
-    The training is the same, bit for bit, with and without it, and goes on if
-    an image becomes unreadable. The images are divided among the processes.
+    The training is the same, bit for bit, with and without it, and continues
+    if an image becomes unreadable. The images are divided among the processes.
 
     Args:
         interval (int): Epochs between two evaluations; the last epoch has
@@ -133,7 +133,7 @@ class DenseProbeHook(Hook):
                 found = self._measure(backbone, runner.rank, runner.world_size)
         except UserError as error:
             # An image was damaged or removed since the start, where all were
-            # read. The training goes on.
+            # read. The training continues.
             runner.logger.warning(f'no probe after epoch {epoch}: {error}')
             return
         end = time.monotonic()

@@ -57,7 +57,7 @@ class MatchPictureHook(Hook):
 
     @master_only
     def after_train_epoch(self, runner: Runner) -> None:
-        """Draw, or say in the log why this failed; the training goes on."""
+        """Draw, or say in the log why this failed, and continue."""
         if not is_due(self, runner):
             return
         try:
