@@ -156,8 +156,11 @@ def read_list(file: str, folder: str) -> list[str]:
             'name a UTF-8 text file in ann_file, by its path from data_root '
             'or by its absolute path.'
         ) from error
-    # A dict instead of a set, because it keeps the order.
-    paths = [*dict.fromkeys(os.path.join(folder, n) for n in names if n)]
+    # A dict instead of a set, because it keeps the order. a.jpg and ./a.jpg
+    # are one image; normpath() would also change a/../b, wrong for links.
+    paths = [
+        *dict.fromkeys(str(Path(folder, name)) for name in names if name)
+    ]
     if not paths:
         raise UserError(
             f'The list of images {as_line(file)} is empty: write the path of '

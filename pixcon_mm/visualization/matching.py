@@ -47,7 +47,9 @@ class MatchedViews(NamedTuple):
     # rule are its matches in training, where cells of weight 0 have none.
     by_similarity: np.ndarray
     by_coordinate: np.ndarray  # valid inside the overlap
-    near: tuple[int, int]  # cells matched within 1 cell; cells in the overlap
+    # Cells in the overlap that by_similarity matches within 1 cell of the same
+    # place, the number that random matches are expected to have, all of them.
+    near: tuple[int, float, int]
     in_overlap: np.ndarray  # bool (2, N)
     best: np.ndarray  # cosine of each cell with its best match (2, N)
     weight: np.ndarray  # weight of each cell in the dense loss (2, N)
@@ -169,10 +171,10 @@ def match_photographs(
     key_cells['coordinate'] = nearest
     key_cells[model.head.matching] = weighed[0].key_cell
 
-    def near(i: int) -> tuple[int, int]:
+    def near(i: int) -> tuple[int, float, int]:
         one = Geometry(*(part[i : i + 1] for part in geometry))
         counts = count_matches(cosines[0][i : i + 1], one, grid)
-        return int(counts[1]), int(counts[4])
+        return int(counts[1]), float(counts[3]), int(counts[4])
 
     return [
         MatchedViews(

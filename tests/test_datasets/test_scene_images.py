@@ -119,7 +119,7 @@ def test_a_list_names_the_images(tmp_path):
     folder = touch(tmp_path, *(f'images/{file}' for file in files)) / 'images'
     touch(tmp_path, 'elsewhere.png')
     elsewhere = str(tmp_path / 'elsewhere.png')
-    lines = [*files, elsewhere, '', 'b/1.jpg']
+    lines = [*files, elsewhere, '', 'b/1.jpg', './b//1.jpg']
     text = '\r\n'.join(map(as_line, lines))  # as Windows writes it
     (tmp_path / 'list.txt').write_text(text, 'utf-8-sig')
     expected = [*(f'{folder}/{file}' for file in files), elsewhere]

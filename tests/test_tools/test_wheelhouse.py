@@ -3,8 +3,12 @@
 import os
 import sys
 import zipfile
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, requires
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests import ROOT
 from tests.commands import executable, run
@@ -14,6 +18,14 @@ NAMES = [
     for line in (ROOT / 'requirements/wheelhouse.txt').read_text().splitlines()
     if not line.startswith('#')
 ]
+# What the machine has, by the comment in that file.
+LEFT_OUT = {
+    *('torch', 'torchvision', 'scipy', 'opencv-python-headless', 'pillow'),
+    *('matplotlib', 'tensorboard', 'scikit-image', 'rich', 'regex'),
+    *('safetensors', 'timm', 'pytest', 'hypothesis'),
+    'opencv-python',  # the same module as the headless package
+    'numba',
+}
 # A stand-in for pip that writes a wheel of some size for each call.
 PIP = """#!/bin/bash
 printf '%s\\n' "$@" '' >> "$LOG"
@@ -54,6 +66,31 @@ def test_every_name_is_asked_for_once_and_pinned(collect):
     assert not {'torch', 'torchvision'} & pinned
     # Markers would be those of the Python that runs pip.
     assert 'python_version' not in pins
+
+
+def needed(names: Iterable[str]) -> set[str]:
+    """Return the packages that packages require, as far as installed here."""
+    found = set()
+    for name in names:
+        try:
+            lines = requires(name) or []
+        except PackageNotFoundError:  # of another system or Python
+            continue
+        for requirement in map(Requirement, lines):
+            here = dict(extra='', python_version='3.12')
+            if not requirement.marker or requirement.marker.evaluate(here):
+                found.add(canonicalize_name(requirement.name))
+    return found
+
+
+def test_no_requirement_is_missing():
+    """Packages of the machine may stop requiring what ours need as well."""
+    there, new = {*LEFT_OUT}, {*LEFT_OUT}
+    while new:
+        new = needed(new) - there
+        there |= new
+    assert 'sympy' in there  # by torch
+    assert needed(NAMES) <= there | {*NAMES}
 
 
 def test_a_kit_that_is_too_large_is_an_error(collect):

@@ -34,7 +34,7 @@ def pair():
         cosine=cosine,
         by_similarity=cosine.argmax(axis=1),
         by_coordinate=np.array([0, 0, 1, 3, 3, 4]),
-        near=(1, 4),
+        near=(1, 2.0, 4),
         in_overlap=np.array([[False, True, True] * 2, [True] * 6]),
         best=np.random.uniform(-1, 1, (2, 6)),
         weight=np.random.uniform(0, 1, (2, 6)),

@@ -130,8 +130,12 @@ def test_equal_views_match_themselves(paths):
     crop = dict(area_range=(1, 1), aspect_range=(4 / 3, 4 / 3))
     pairs = match_photographs(model, build_pipeline(**crop), paths)
     for pair in pairs:
-        cells = pair.grid[0] * pair.grid[1]
-        assert pair.near == (cells, cells)
+        rows, columns = pair.grid
+        cells = rows * columns
+        neighbours = (3 * rows - 2) * (3 * columns - 2)  # of all cells
+        right, by_chance, total = pair.near
+        assert (right, total) == (cells, cells)
+        assert by_chance == pytest.approx(neighbours / cells)
         np.testing.assert_array_equal(pair.by_similarity, range(cells))
         np.testing.assert_array_equal(pair.by_coordinate, range(cells))
         np.testing.assert_allclose(pair.best, 1, atol=1e-5)
