@@ -158,9 +158,7 @@ def read_list(file: str, folder: str) -> list[str]:
         ) from error
     # A dict instead of a set, because it keeps the order. a.jpg and ./a.jpg
     # are one image; normpath() would also change a/../b, wrong for links.
-    paths = [
-        *dict.fromkeys(str(Path(folder, name)) for name in names if name)
-    ]
+    paths = [*dict.fromkeys(str(Path(folder, name)) for name in names if name)]
     if not paths:
         raise UserError(
             f'The list of images {as_line(file)} is empty: write the path of '
