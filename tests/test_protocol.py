@@ -493,6 +493,32 @@ def test_the_upernet_is_mmsegmentations():
     }
 
 
+@pytest.mark.parametrize(
+    'name',
+    [
+        'detection/mask-rcnn_{}-fpn_1x_coco',
+        'segmentation/fcn_{}-d8_80k_ade20k',
+    ],
+)
+def test_resnet18_changes_depth_and_widths_alone(name):
+    small, main = (
+        plain(recipes.load(name.format(size)).to_dict())
+        for size in ('r18', 'r50')
+    )
+    changed = {*differences(small, main)}
+    assert 'model.backbone.depth' in changed
+    widths = re.compile(r'model\.(neck|\w+_head)\.(in_)?channels')
+    assert all(map(widths.fullmatch, changed - {'model.backbone.depth'}))
+
+
+def test_the_fcn_with_resnet18_has_mmsegmentations_widths():
+    ours = recipes.load('segmentation/fcn_r18-d8_80k_ade20k').model
+    theirs = stock('mmseg', 'fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024.py')
+    for head in ('decode_head', 'auxiliary_head'):
+        for key in ('in_channels', 'in_index', 'channels', 'num_convs'):
+            assert ours[head][key] == theirs.model[head][key]
+
+
 def test_every_config_has_a_table():
     for task, table in (
         ('detection', DETECTION),
@@ -502,6 +528,8 @@ def test_every_config_has_a_table():
         others = {
             n
             for n in names
-            if re.search('_custom|_demo|_48e|_voc-small|_convnext|_vit', n)
+            if re.search(
+                '_custom|_demo|_48e|_voc-small|_convnext|_vit|_r18', n
+            )
         }
         assert names - others == {*table}
