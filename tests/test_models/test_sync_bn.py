@@ -1,10 +1,18 @@
-"""SyncBN of two processes on one GPU against one batch norm in float64."""
+"""SyncBN: no waits for the device; two processes against one batch norm."""
+
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
+from torch.nn.modules import _functions
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pixcon_mm.models.sync_bn import no_empty_batches
+from tests.test_models import tiny
 
 SIZE = (6, 12, 5, 7)
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
@@ -48,6 +56,128 @@ def results(norm, images, grad):
     )
 
 
+@pytest.fixture
+def group(tmp_path):
+    """Start a process group of one process; returns a function."""
+
+    def start(backend):
+        dist.init_process_group(
+            backend,
+            init_method=f'file://{tmp_path}/group',
+            rank=0,
+            world_size=1,
+        )
+        return dist.group.WORLD
+
+    yield start
+    dist.destroy_process_group()
+
+
+def sync_bn(images, norm, group):
+    """Apply SyncBN; the module would take BN for a single process."""
+    return _functions.SyncBatchNorm.apply(
+        images,
+        norm.weight,
+        norm.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.momentum,
+        group,
+        1,
+    )
+
+
+class CountMasks(TorchDispatchMode):
+    """Count the selections by a mask."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket is torch.ops.aten.index:
+            self.count += args[1][0].dtype == torch.bool
+        return func(*args, **(kwargs or {}))
+
+
+class TorchWithStatistics:
+    """PyTorch with CUDA's kernels of SyncBN, for one process on the CPU."""
+
+    def __getattr__(self, name):
+        return getattr(torch, name)
+
+    @property
+    def cuda(self):
+        capturing = torch.cuda.is_current_stream_capturing
+        return SimpleNamespace(
+            is_available=lambda: True, is_current_stream_capturing=capturing
+        )
+
+    def batch_norm_stats(self, images, eps):
+        rows = images.transpose(0, 1).flatten(1)
+        return rows.mean(1), (rows.var(1, correction=0) + eps).rsqrt()
+
+    def batch_norm_gather_stats_with_counts(self, images, mean, inverse, *_):
+        return mean[0], inverse[0]
+
+    def batch_norm_elemt(self, images, weight, bias, mean, inverse, eps):
+        def each(x):
+            return x.view(-1, 1, 1)
+
+        return (images - each(mean)) * each(inverse * weight) + each(bias)
+
+
+@pytest.mark.parametrize(
+    ('context', 'masks'), [(nullcontext, 3), (no_empty_batches, 0)]
+)
+def test_no_search_for_empty_batches(group, monkeypatch, context, masks):
+    norm, images, _ = norm_and_input()
+    monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', bool)
+    monkeypatch.setattr(_functions, 'torch', TorchWithStatistics())
+    with CountMasks() as found, context():
+        output = sync_bn(images, norm, group('gloo'))
+    assert found.count == masks
+    torch.testing.assert_close(output, norm(images))
+
+
+def test_all_of_the_loss_has_it_and_it_ends(monkeypatch):
+    def original():
+        return False
+
+    monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', original)
+    model, seen = tiny.build(), []
+    for part in (model.backbone, model.head.predictor):
+        part.register_forward_pre_hook(
+            lambda *_: seen.append(torch.cuda.is_current_stream_capturing())
+        )
+    tiny.losses(model, tiny.batch())
+    assert len(seen) > 2
+    assert all(seen)
+    assert torch.cuda.is_current_stream_capturing is original
+    with pytest.raises(ValueError, match='x'), no_empty_batches():
+        raise ValueError('x')
+    assert torch.cuda.is_current_stream_capturing is original
+
+
+@pytest.mark.gpu
+def test_the_host_does_not_wait(group):
+    norm, images, _ = (x.cuda() for x in norm_and_input())
+    images.requires_grad_()
+    nccl = group('nccl')
+    sync_bn(images, norm, nccl).sum().backward()  # starts NCCL
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        with no_empty_batches():
+            output = sync_bn(images, norm, nccl)
+        output.sum().backward()
+        with pytest.raises(RuntimeError, match='synchronizing'):
+            sync_bn(images, norm, nccl)
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+    torch.testing.assert_close(output, norm(images))
+
+
 def process(rank, dtype, memory_format, folder):
     dist.init_process_group(
         'gloo', init_method=f'file://{folder}/group', rank=rank, world_size=2
@@ -62,7 +192,8 @@ def process(rank, dtype, memory_format, folder):
         x.to('cuda', dtype).contiguous(memory_format=memory_format)
         for x in (images, grad)
     )
-    found = results(norm, images, grad)
+    with no_empty_batches():
+        found = results(norm, images, grad)
     torch.save({k: v.cpu() for k, v in found.items()}, f'{folder}/{rank}.pth')
     dist.barrier()
     dist.destroy_process_group()
