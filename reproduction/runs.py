@@ -24,7 +24,7 @@ SCORED = ('evaluate', 'test')  # kinds with metrics for tables
 IMMATERIAL = re.compile(
     r'default_hooks\.(logger|checkpoint|timer)'
     '|env_cfg|launcher|log_level|log_processor|model_wrapper_cfg|resume'
-    '|vis_backends|visualizer|work_dir'
+    '|runner_type|vis_backends|visualizer|work_dir'
     r'|randomness\.seed'  # the run's seed replaces it
     r'|train_cfg\.(val_begin|val_interval)'  # runs have no validation
     r'|.+\.(num_workers|persistent_workers|pin_memory)'

@@ -9,17 +9,19 @@ segmentation. (VOC's Main/val.txt, for detection, shares images with trainaug.)
 It has the images that VOC's ImageSets/Segmentation/trainaug.txt lists, COCO's
 train2017, the frames below leftImg8bit/train (CamVid in the layout of
 Cityscapes), and all images in the folder of scenes. Sets that are not named
-are left out. Layout below --out:
+are left out, and links of earlier runs are removed. Layout below --out:
 
     pool/voc/ pool/coco/ pool/camvid/ pool/scenes/
 """
 
 import argparse
+import os
 import shutil
 from pathlib import Path
 
 from pixcon_mm.datasets.listing import list_images, readable_suffixes
 from pixcon_mm.errors import UserError, run_tool
+from pixcon_mm.files import as_line
 
 
 def voc_images(root: Path) -> tuple[Path, list[Path]]:
@@ -47,6 +49,37 @@ def folder_images(folder: Path) -> tuple[Path, list[Path]]:
     return folder, [Path(path) for path in found]
 
 
+def clear_links(pool: Path, sources: list[Path]) -> None:
+    """Remove the links of an earlier run.
+
+    Raises:
+        UserError: If the pool holds something else, or if it lies in a
+            folder of photographs or contains one.
+    """
+    for source in sources:
+        inner, outer = pool.resolve(), source.resolve()
+        if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+            raise UserError(
+                f'{as_line(pool)}, which gets the links, and '
+                f'{as_line(source)}, which has the images, lie in one '
+                'another: name another folder with --out.'
+            )
+    if pool.is_symlink():
+        raise UserError(
+            f'{as_line(pool)} is a link: remove it, or name another folder '
+            'with --out.'
+        )
+    for folder, _, files in os.walk(pool):
+        for path in (Path(folder, name) for name in files):
+            if not path.is_symlink():
+                raise UserError(
+                    f'{as_line(path)} is in the way, because it is no link '
+                    'that this tool has made: move it away, or name another '
+                    'folder with --out.'
+                )
+    shutil.rmtree(pool, ignore_errors=True)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Link the images of all sets that are named."""
     parser = argparse.ArgumentParser(
@@ -68,13 +101,17 @@ def main(argv: list[str] | None = None) -> None:
         sets['scenes'] = folder_images(args.scenes)
     if not sets:
         raise UserError('No set is named: see --help.')
-    for name, (source, images) in sets.items():
+    for source, images in sets.values():
         if missing := [path for path in images if not path.is_file()]:
             raise UserError(
                 f'{len(missing)} images are missing, such as {missing[0]}.'
             )
-        folder = args.out / 'pool' / name
-        shutil.rmtree(folder, ignore_errors=True)
+        if not images:
+            raise UserError(f'No image of {as_line(source)} is listed.')
+    pool = args.out / 'pool'
+    clear_links(pool, [source for source, _ in sets.values()])
+    for name, (source, images) in sets.items():
+        folder = pool / name
         for path in images:
             link = folder / path.relative_to(source)
             link.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ import argparse
 import dataclasses
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,9 @@ def main(argv: list[str] | None = None) -> None:
     results = {
         'runs': runs_of(status, kept),
         'over epochs': probes,
-        'settings': settings(status),
+        'settings': settings(
+            run for run in status.runs.values() if status.status(run).metrics
+        ),
     }
     write_json(out / f'{name}.json', results)
     atomic_write(out / f'{name}.csv', to_csv(tables).encode())
@@ -145,19 +148,18 @@ def rounded(value: Any) -> Any:
     return float(f'{value:.6g}') if isinstance(value, float) else value
 
 
-def settings(status: PlanStatus) -> dict[str, Any]:
-    """Collect the settings of complete runs, once for all seeds of a run."""
+def settings(runs: Iterable[Run]) -> dict[str, Any]:
+    """Collect the settings of runs, once for all seeds of a run."""
     found = {}
-    for run in status.runs.values():
-        if status.status(run).metrics:
-            name = run.benchmark or f'{run.method}-{run.pretrain_set}'
-            found[f'{run.kind}/{name}'] = {
-                key: value
-                for key, value in settings_of(run).items()
-                # Leave out the settings of its parents.
-                if key not in ('seed', 'weights')
-                and not key.startswith(('pretrain.', 'finetune.'))
-            }
+    for run in runs:
+        name = run.benchmark or f'{run.method}-{run.pretrain_set}'
+        found[f'{run.kind}/{name}'] = {
+            key: value
+            for key, value in settings_of(run).items()
+            # Leave out the settings of its parents.
+            if key not in ('seed', 'weights')
+            and not key.startswith(('pretrain.', 'finetune.'))
+        }
     return found
 
 

@@ -77,12 +77,15 @@ class LoadSceneImage(BaseTransform):
             raise BrokenImageError(f'{as_line(path)}: {error}') from error
 
 
-def name_images(inputs: list[Path]) -> dict[Path, str]:
+def name_images(inputs: list[Path], out: Path) -> dict[Path, str]:
     """List images and the images below folders, each with a unique name.
 
     Args:
         inputs (list[Path]): Images and folders. In folders, names that start
             with a dot are left out.
+        out (Path): Where results will be written. If this folder lies in
+            another one, the images in it are left out: they are results of
+            an earlier call.
 
     Returns:
         dict[Path, str]: Names by path. A name is the path relative to the
@@ -90,14 +93,25 @@ def name_images(inputs: list[Path]) -> dict[Path, str]:
         with a number if they still have.
 
     Raises:
-        UserError: If a path does not exist, or if a folder has no image.
+        UserError: If a path does not exist, if a folder has no image, or if
+            ``out`` is one of the folders.
     """
     images: dict[Path, Path] = {}
+    results = out.resolve()
     for path in inputs:
         if path.is_dir():
+            if path.resolve() == results:
+                raise UserError(
+                    f'{as_line(path)} has the images and would get the '
+                    'results, which a second call would take for images: '
+                    'name another folder with --out.'
+                )
+            has_results = results.is_relative_to(path.resolve())
             found = sorted(
                 Path(folder, name)
                 for folder, names in walk(str(path))
+                if not has_results
+                or not Path(folder).resolve().is_relative_to(results)
                 for name in names
                 if name.lower().endswith(PICTURES)
             )
@@ -112,12 +126,17 @@ def name_images(inputs: list[Path]) -> dict[Path, str]:
         else:
             raise UserError(f'There is no image or folder {as_line(path)}.')
     shared = Counter(name.with_suffix('') for name in images.values())
-    names, seen = {}, Counter[str]()
+    names: dict[Path, str] = {}
+    used: set[str] = set()
     for path, name in images.items():
         stem = name.with_suffix('')
-        text = str(name if shared[stem] > 1 else stem)
-        seen[text] += 1
-        names[path] = f'{text}_{seen[text]}' if seen[text] > 1 else text
+        text = unique = str(name if shared[stem] > 1 else stem)
+        number = 1
+        while unique in used:
+            number += 1
+            unique = f'{text}_{number}'
+        used.add(unique)
+        names[path] = unique
     return names
 
 

@@ -19,7 +19,7 @@ from pixcon_mm.wording import listed
 
 # ImageNet's, in RGB, for values from 0 to 255.
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-# Beginnings of errors about the size of an image: of reflection padding, which
+# Parts of errors about the size of an image: of reflection padding, which
 # needs a minimum, and of position embeddings of one size.
 SIZE_TROUBLE = ('Padding size', 'The size of tensor')
 
@@ -78,8 +78,7 @@ class FrozenBackbone(nn.Module):
             return self.read((images - self.mean) / self.std).float()
         # Models of timm assert some sizes.
         except (AssertionError, RuntimeError) as error:
-            is_size = str(error).startswith(SIZE_TROUBLE)
-            if isinstance(error, RuntimeError) and not is_size:
+            if not (isinstance(error, AssertionError) or is_size(error)):
                 raise
             height, width = images.shape[2:]
             raise UserError(
@@ -97,6 +96,11 @@ class FrozenBackbone(nn.Module):
             std=self.std.flatten().tolist(),
             channel_order='BGR' if self.bgr else 'RGB',
         )
+
+
+def is_size(error: Exception) -> bool:
+    """Check if a network has failed because of the size of an image."""
+    return any(trouble in str(error) for trouble in SIZE_TROUBLE)
 
 
 def find_device(name: str | None) -> str:

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from matplotlib.backend_bases import FigureCanvasBase
+
 from pixcon_mm.errors import run_tool
 from pixcon_mm.files import check_out
 from pixcon_mm.visualization.curves import (
@@ -46,10 +48,15 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     out = args.out or Path('curve.png')
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if out.suffix.lower().removeprefix('.') not in formats:
+        parser.error(
+            f'--out {out}: the suffix must be one of .{", .".join(formats)}'
+        )
     check_out(out)
-    runs = {path.name: read_records(path) for path in args.work_dirs}
+    runs = {name: read_records(path) for name, path in by_name(args.work_dirs)}
     if len(runs) < len(args.work_dirs):
-        parser.error('two runs have the same name')
+        parser.error('a run is named twice')
     if args.against and len(runs) > 1:
         parser.error('--against takes one run')
     for name, records in runs.items():
@@ -71,6 +78,22 @@ def main(argv: list[str] | None = None) -> None:
     else:
         plot_curves(runs, out)
     print(f'Drawn to {out}')
+
+
+def by_name(work_dirs: list[Path]) -> list[tuple[str, Path]]:
+    """Name each run by its folder, and by those above it if need be.
+
+    Example:
+        >>> [name for name, _ in by_name([Path('/a/run'), Path('/b/run')])]
+        ['a/run', 'b/run']
+    """
+    parts = [path.resolve().parts for path in work_dirs]
+    names: list[str] = []
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ['/'.join(part[-depth:]) for part in parts]
+        if len({*names}) == len({*parts}):
+            break
+    return [*zip(names, work_dirs, strict=True)]
 
 
 def show_excursions(reference: Reference, name: str, records: Records) -> None:

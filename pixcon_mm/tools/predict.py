@@ -30,7 +30,7 @@ from pixcon_mm.cli import parse_options, quiet, read_config
 from pixcon_mm.datasets.decoding import decode_whole
 from pixcon_mm.datasets.loading import name_images
 from pixcon_mm.errors import UserError, run_tool
-from pixcon_mm.evaluation.backbones import find_device
+from pixcon_mm.evaluation.backbones import find_device, is_size
 from pixcon_mm.files import as_line, atomic_write, check_folder
 from pixcon_mm.visualization.predictions import (
     MIN_SCORE,
@@ -64,7 +64,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--device',
         help='for example cpu or cuda:1; default: a GPU if available',
     )
-    return parse_options(parser, argv)
+    args = parse_options(parser, argv)
+    if not 0 <= args.score_thr <= 1:
+        parser.error('--score-thr must be a number from 0 to 1')
+    return args
 
 
 def find_fault(path: Path) -> str | None:
@@ -180,33 +183,56 @@ def predict_segments(
     return result['visualization'], content, summary
 
 
-PREDICT = dict(
-    mmdet=(predict_detections, '.json'), mmseg=(predict_segments, '.png')
-)
+PREDICT = dict(mmdet=predict_detections, mmseg=predict_segments)
+SUFFIXES = dict(mmdet='.json', mmseg='.png')
+
+
+def predict(
+    inferencer: BaseInferencer, image: Path, min_score: float
+) -> tuple[np.ndarray, bytes, str]:
+    """Detect or segment, as :func:`predict_detections` or ``_segments``.
+
+    Raises:
+        UserError: If the image cannot be read, or if the network does not
+            take images of its size.
+    """
+    fault = find_fault(image)
+    if fault:
+        raise UserError(fault)
+    try:
+        with quiet():
+            return PREDICT[inferencer.scope](inferencer, image, min_score)
+    except RuntimeError as error:
+        if not is_size(error):
+            raise
+        raise UserError(
+            f'the network does not take images of this size ({error})'
+        ) from error
 
 
 def main(argv: list[str] | None = None) -> None:
     """Predict all images, and write pictures and predictions."""
     args = parse_args(argv)
     device = find_device(args.device)
-    names = name_images(args.images)
+    names = name_images(args.images, args.out)
     check_folder(args.out)
     cfg = read_config(args.config, args.cfg_options)
     check_names(cfg)
     inferencer = build_inferencer(cfg, args.checkpoint, device)
-    run, suffix = PREDICT[cfg.default_scope]
+    suffix = SUFFIXES[cfg.default_scope]
     skipped = 0
     for image, name in names.items():
-        fault = find_fault(image)
-        if fault:
+        try:
+            picture, content, words = predict(
+                inferencer, image, args.score_thr
+            )
+        except UserError as fault:
             skipped += 1
             print(
                 f'warning: {as_line(image)} is skipped: {fault}',
                 file=sys.stderr,
             )
             continue
-        with quiet():
-            picture, content, words = run(inferencer, image, args.score_thr)
         write_picture(args.out / 'vis' / f'{name}.jpg', picture)
         atomic_write(args.out / 'preds' / f'{name}{suffix}', content)
         print(f'{as_line(image)}: {words}', flush=True)

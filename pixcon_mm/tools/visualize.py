@@ -5,6 +5,8 @@ index.html with all figures.
 """
 
 import argparse
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -168,8 +170,9 @@ def main(argv: list[str] | None = None) -> None:
         pictures[heading] = []
         for name, figure in figures.items():
             png = as_png(figure)
-            stem = f'{heading}_{name}' if name else heading
-            atomic_write(args.out / f'{stem}.png', png)
+            folder, _, last = name.rpartition('/')
+            stem = f'{heading}_{last}' if name else heading
+            atomic_write(args.out / folder / f'{stem}.png', png)
             pictures[heading].append((as_line(name), png))
     page = html_page('What the network sees', facts, pictures)
     atomic_write(args.out / 'index.html', page.encode())
@@ -185,7 +188,7 @@ def choose_images(
     Damaged images are left out, with a warning.
     """
     if args.images:
-        names = name_images(args.images)
+        names = name_images(args.images, args.out)
     elif cfg is None or not cfg.get('train_dataloader'):
         raise UserError(
             f'{args.arch} names no images: name some with --images.'
@@ -195,7 +198,8 @@ def choose_images(
             dataset = DATASETS.build(cfg.train_dataloader.dataset)
         chosen = spread(args.max_images, len(dataset))
         names = name_images(
-            [Path(dataset.get_data_info(i)['img_path']) for i in chosen]
+            [Path(dataset.get_data_info(i)['img_path']) for i in chosen],
+            args.out,
         )
     paths = list(names)
     chosen = [paths[i] for i in spread(args.max_images, len(paths))]
@@ -208,21 +212,41 @@ def browse(
     """Draw the views that a config's pipeline makes for its model."""
     if cfg is None:
         raise UserError(f'--browse needs a config file, not {args.arch}.')
+    no_views = UserError(
+        f'{args.arch} makes no views: --browse is for configs of pre-training.'
+    )
+    if cfg.default_scope != 'mmpretrain':  # its pipeline needs labels
+        raise no_views
     model, pipeline = build_model(cfg, args.seed)
     preprocessor = model.data_preprocessor.to(args.device)
+    seeds = range(args.seed, args.seed + DRAWS)
+    names = with_views(pipeline, names, seeds)
     draws = []
-    for draw in range(DRAWS):
-        seed = args.seed + draw
+    for seed in seeds:
         samples = [make_views(pipeline, path, seed) for path in names]
         if not isinstance(samples[0].get('inputs'), list | tuple):
-            raise UserError(
-                f'{args.arch} makes no views: --browse is for configs of '
-                'pre-training.'
-            )
+            raise no_views
         inputs = preprocessor(default_collate(samples), True)['inputs']
         draws.append(shown_views(preprocessor, list(inputs)))
     figure = browse_figure(np.stack(draws, axis=1), list(names.values()))
     return {'views': {'': figure}}
+
+
+def with_views(
+    pipeline: Callable, names: dict[Path, str], seeds: Iterable[int]
+) -> dict[Path, str]:
+    """Leave out photographs of which no views can be made, with a warning."""
+    found = {}
+    for path, name in names.items():
+        try:
+            for seed in seeds:
+                make_views(pipeline, path, seed)
+            found[path] = name
+        except UserError as error:
+            print(f'warning: {error}', file=sys.stderr)
+    if not found:
+        raise UserError('No views can be made of any of the images.')
+    return found
 
 
 def look(
@@ -230,7 +254,8 @@ def look(
 ) -> tuple[Sections, str]:
     """Draw the chosen figures; return them, and a note on the weights."""
     possible = [*OF_FEATURES]
-    if cfg is not None and cfg.model.type == 'PixCon':
+    kind = (cfg or {}).get('model', {}).get('type')
+    if kind == 'PixCon':
         possible = [*PAIR_FIGURES, *OF_FEATURES]
         if cfg.model.get('loss_lambda') == 0:
             possible.remove('weights')
@@ -262,12 +287,13 @@ def look(
             fill_model(model, Pretrained(backbone.net.state_dict(), 'none'))
         else:
             lines = fill_from(args.pretrained, model)
+        viewed = with_views(pipeline, names, [args.seed])
         found = match_photographs(
-            model.to(args.device), pipeline, list(names), args.seed
+            model.to(args.device), pipeline, list(viewed), args.seed
         )
         for kind in pairs:
             figures = map(PAIR_FIGURES[kind], found)
-            sections[kind] = dict(zip(names.values(), figures, strict=True))
+            sections[kind] = dict(zip(viewed.values(), figures, strict=True))
     if frames:
         backbone = backbone.to(args.device)
         inputs = *read_features(args, backbone, [*names]), [*names.values()]
@@ -285,7 +311,7 @@ def read_features(
     images, maps = [], []
     for path in paths:
         pixels = read_image(path)
-        scale = args.side / max(pixels.shape) / backbone.stride
+        scale = args.side / max(pixels.shape[:2]) / backbone.stride
         height, width = (
             max(round(side * scale), 1) * backbone.stride
             for side in pixels.shape[:2]

@@ -49,11 +49,13 @@ def read_records(work_dir: str | Path) -> Records:
     files = [work_dir] if work_dir.is_file() else []
     kept: Records = []
     for file in files or sorted(work_dir.glob('*/vis_data/scalars.json')):
-        for line in file.read_text().splitlines():
+        for line in file.read_text(errors='replace').splitlines():
             try:
                 record = json.loads(line)
             except json.JSONDecodeError:
                 continue  # incomplete last line of a run that was killed
+            if not isinstance(record, dict):
+                continue
             is_training = 'loss' in record
             probe = {name: record[name] for name in PROBES if name in record}
             if not (is_training or probe):
@@ -146,18 +148,19 @@ def plot_curves(runs: dict[str, Records], path: str | Path) -> None:
     top = figure.add_subplot(grid[0, :])
     for index, (name, records) in enumerate(runs.items()):
         _draw_losses(top, name, records, color=f'C{index}')
-    top.set(xlabel='iteration', ylabel='loss', title='Contrastive loss')
+    title = 'Contrastive loss' if 'loss_image' in logged else 'Loss'
+    top.set(xlabel='iteration', ylabel='loss', title=title)
     top.margins(y=0.12)
     top.grid(alpha=0.3)
-    top.legend()
+    figure.legend(loc='outside right upper', fontsize=8)
     for column, key in enumerate(panels):
         axes = figure.add_subplot(grid[1, column])
-        for records in runs.values():
+        for index, records in enumerate(runs.values()):
             points = [(r['step'], r[key]) for r in records if key in r]
             if points:
                 # A probe has few values, which points show better.
-                style = '.-' if key in PROBES else '-'
-                axes.plot(*zip(*points, strict=True), style)
+                style = '.-' if key in PROBES or len(points) == 1 else '-'
+                axes.plot(*zip(*points, strict=True), style, color=f'C{index}')
         axes.set_title(textwrap.fill(TITLES[key], 120 // columns), fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
@@ -165,12 +168,17 @@ def plot_curves(runs: dict[str, Records], path: str | Path) -> None:
 
 
 def _draw_losses(axes, name: str, records: Records, color: str) -> None:
-    steps = [record['step'] for record in records]
     for part, style in (('', '-'), ('_image', '--'), ('_dense', ':')):
-        key = f'loss{part}'
-        if key not in records[0]:
+        points = [
+            (record['step'], record[f'loss{part}'])
+            for record in records
+            if f'loss{part}' in record
+        ]
+        if not points:
             continue
-        values = np.array([record[key] for record in records])
+        steps, values = np.array(points, float).T
+        if len(points) == 1:
+            style = '.'
         label = f'{part.strip("_") or "total"}, {literal(name)}'
         if not part:
             label += f' (peak {summarize(records)["peak"]:.2f})'

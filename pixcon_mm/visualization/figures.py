@@ -28,6 +28,7 @@ from pixcon_mm.visualization.panels import (
 NAMES = ('view 1', 'view 2')
 LINES = 5  # largest number of matches drawn per row and column of cells
 COLUMNS = 4  # largest number of images in a row
+IN_LEGEND = 20  # largest number of clusters in a legend
 
 
 def new_figure(title: str, caption: str, size: tuple[float, float]) -> Figure:
@@ -252,7 +253,8 @@ def segments_figure(
         f'Segments: {k} clusters of the features',
         'Clusters of the unit features of all cells of these images by '
         'k-means; a colour stands for the same cluster in all images. The '
-        "legend shows each cluster's share of the cells.",
+        f'legend shows the share of the cells, from the largest cluster to '
+        f'the {"smallest" if k <= IN_LEGEND else f"{IN_LEGEND}th"}.',
         _size_of_maps(len(images)),
     )
     colors = matplotlib.colormaps['tab20'](np.arange(k) % 20)[:, :3]
@@ -262,7 +264,7 @@ def segments_figure(
     counts = np.bincount(np.concatenate([i.flat for i in ids]), minlength=k)
     patches = [
         Patch(color=colors[i], label=f'{counts[i] / counts.sum():.0%}')
-        for i in counts.argsort()[::-1][:20]
+        for i in counts.argsort()[::-1][:IN_LEGEND]
     ]
     figure.legend(handles=patches, loc='outside right center')
     return figure
@@ -293,7 +295,9 @@ def browse_figure(views: np.ndarray, names: Sequence[str]) -> Figure:
             color = COLORS[member % 2]
             show(axes[row, column], views[row, pair, member], title, color)
             axes[row, column].title.set_fontsize(10)
-        label = literal(as_line(textwrap.shorten(name, 24)))
+        # The end of a long name tells photographs apart.
+        short = name if len(name) <= 24 else f'...{name[-21:]}'
+        label = literal(as_line(short))
         axes[row, 0].set_ylabel(label, fontsize=7)
     return figure
 

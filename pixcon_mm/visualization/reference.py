@@ -101,6 +101,12 @@ def make_reference(recipe: str, runs: dict[str, Records]) -> Reference:
         name: np.array([[r[name] for r in row] for row in rows])
         for name in names
     }
+    for name, values in curves.items():
+        if not np.isfinite(values).all():
+            raise UserError(
+                f'{name} of a run is NaN or infinite: a reference needs runs '
+                'that have not diverged.'
+            )
     return Reference(recipe, np.array(steps), curves)
 
 
@@ -144,6 +150,8 @@ def load_reference(path: str | Path) -> Reference:
         steps = np.array(content['steps'])
         if any(runs.shape[1:] != steps.shape for runs in curves.values()):
             raise ValueError('a curve and the steps differ in length')
+        if not (curves and steps.size):
+            raise ValueError('it has no curve')
         reference = Reference(content['recipe'], steps, curves)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(

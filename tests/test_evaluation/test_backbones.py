@@ -203,3 +203,11 @@ def test_a_network_of_one_size_says_so(arch, tmp_path, monkeypatch):
     assert backbone.stride == 32
     with pytest.raises(UserError, match='not take images of 64 x 96'):
         backbone(torch.zeros(1, 3, 64, 96))
+
+
+def test_an_image_smaller_than_its_padding_says_so():
+    """The small recipes pad by reflection, which needs some pixels."""
+    config = ROOT / 'configs/pretrain/pixcon_r18-w32_small.py'
+    backbone = load_backbone(str(config), 'none')
+    with pytest.raises(UserError, match='not take images of 16 x 16 pixels'):
+        backbone(torch.zeros(1, 3, 16, 16))

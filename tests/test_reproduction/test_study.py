@@ -11,8 +11,9 @@ import pytest
 from pixcon_mm.tools import evaluate_dense
 from reproduction.execute import Selection, execute
 from reproduction.plan import read_plan
-from reproduction.runs import settings_of
+from reproduction.runs import runs_of, settings_of
 from reproduction.status import PlanStatus
+from tests import ROOT
 from tests.commands import load_tool, run
 from tests.test_reproduction.conftest import (
     FINETUNED,
@@ -46,6 +47,16 @@ def write_pages(plan, out):
 
 def read_csv(out):
     return [*csv.DictReader((out / 'plan.csv').read_text().splitlines())]
+
+
+@pytest.mark.parametrize('name', ['small', 'small_ablations'])
+def test_the_results_are_those_of_the_recipes(name):
+    """Settings that change make runs stale, also those of other people."""
+    file = ROOT / f'docs/study/{name}.json'
+    recorded = json.loads(file.read_text())['settings']
+    plan = read_plan(f'plans/{name}.yaml')
+    today = make.settings(runs_of(plan).values())
+    assert recorded == json.loads(json.dumps({k: today[k] for k in recorded}))
 
 
 def test_before_and_after_the_runs(tmp_path, plan, fake_tools):

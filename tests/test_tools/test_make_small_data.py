@@ -20,9 +20,9 @@ def sets(tmp_path):
     return dict(voc='voc', coco='coco', camvid='cs', scenes='scenes')
 
 
-def make(tmp_path, sets):
+def make(tmp_path, sets, out='out'):
     options = [f'--{name}={tmp_path}/{path}' for name, path in sets.items()]
-    out = tmp_path / 'out'
+    out = tmp_path / out
     load_tool('make_small_data').main([*options, f'--out={out}'])
     links = (out / 'pool').rglob('*.*')
     return sorted(str(x.resolve().relative_to(tmp_path)) for x in links)
@@ -42,6 +42,8 @@ def test_training_images_of_all_sets_and_no_others(tmp_path, sets):
     )
     assert make(tmp_path, sets) == expected
     assert make(tmp_path, sets) == expected  # again, over what is there
+    del sets['coco'], sets['scenes'], sets['camvid']
+    assert make(tmp_path, sets) == expected[-2:]
 
 
 def test_a_validation_image_in_the_list_is_refused(tmp_path, sets):
@@ -54,4 +56,37 @@ def test_a_validation_image_in_the_list_is_refused(tmp_path, sets):
 def test_a_missing_image_is_named(tmp_path, sets):
     (tmp_path / 'voc/JPEGImages/train1.jpg').unlink()
     with pytest.raises(UserError, match=r'1 images are missing.*train1\.jpg'):
+        make(tmp_path, sets)
+
+
+@pytest.mark.parametrize('out', ['scenes', 'scenes/x', ''])
+def test_the_pool_and_the_images_are_apart(tmp_path, sets, out):
+    """The link to an image would take its place, or be an image itself."""
+    if not out:
+        (tmp_path / 'scenes').rename(tmp_path / 'pool')
+        sets['scenes'] = 'pool/x'
+    files = [*tmp_path.rglob('*.png')]
+    with pytest.raises(UserError, match='lie in one another: name another'):
+        make(tmp_path, sets, out)
+    assert [*tmp_path.rglob('*.png')] == files
+
+
+def test_only_links_are_removed(tmp_path, sets):
+    own = tmp_path / 'out/pool/scenes/own.jpg'
+    write_pictures(own.parent, 1)
+    (own.parent / '000.png').rename(own)
+    with pytest.raises(UserError, match=r'own\.jpg is in the way'):
+        make(tmp_path, sets)
+    own.unlink()
+    (tmp_path / 'elsewhere').mkdir()
+    pool = tmp_path / 'out/pool'
+    pool.rename(tmp_path / 'kept')
+    pool.symlink_to(tmp_path / 'elsewhere')
+    with pytest.raises(UserError, match='is a link: remove it'):
+        make(tmp_path, sets)
+
+
+def test_an_empty_list_is_refused(tmp_path, sets):
+    (tmp_path / 'voc/ImageSets/Segmentation/trainaug.txt').write_text('\n')
+    with pytest.raises(UserError, match='No image of .*JPEGImages is listed'):
         make(tmp_path, sets)

@@ -1,6 +1,8 @@
 """tools/predict.py: pictures and results for whatever images people have."""
 
 import json
+import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -33,6 +35,7 @@ def images(tmp_path):
     return folder
 
 
+OUT = Path('out')  # of no importance
 STEMS = {'photo.jpg', 'photo.png', 'sub/grey', 'sub/photo'}
 
 
@@ -131,9 +134,52 @@ def test_names_are_unique(tmp_path):
     write_pictures(tmp_path / 'b', 1)
     (tmp_path / 'b/.hidden').mkdir()
     write_pictures(tmp_path / 'b/.hidden', 1)
-    names = tool.name_images([tmp_path / 'a', tmp_path / 'b'])
-    assert len(names) == 2
-    assert len({*names.values()}) == 2
+    name = [*(tmp_path / 'a').iterdir()][0].name
+    taken = tmp_path / f'b/{name}_2.png'  # what a number would make of it
+    shutil.copy(tmp_path / 'b' / name, taken)
+    names = tool.name_images([tmp_path / 'a', tmp_path / 'b', taken], OUT)
+    assert len(names) == 3
+    assert len({*names.values()}) == 3
+
+
+def test_earlier_results_are_no_images(tmp_path):
+    write_pictures(tmp_path / 'a', 2)
+    write_pictures(tmp_path / 'a/out/vis', 2)
+    found = tool.name_images([tmp_path / 'a'], tmp_path / 'a/out')
+    assert {*found.values()} == {'000', '001'}
+    # Unless they are asked for.
+    found = tool.name_images([tmp_path / 'a/out/vis'], tmp_path / 'a/out')
+    assert len(found) == 2
+    with pytest.raises(UserError, match='name another folder with --out'):
+        tool.name_images([tmp_path / 'a'], tmp_path / 'a')
+
+
+def test_an_image_too_thin_for_the_network_is_skipped(
+    segmentor, tmp_path, call, monkeypatch
+):
+    config, checkpoint = segmentor
+    write_pictures(tmp_path / 'a', 3)
+
+    def refuse(inferencer, image, _):
+        if image.stem == '001':
+            raise RuntimeError('Argument #6: Padding size should be less')
+        return predict(inferencer, image, _)
+
+    predict = tool.PREDICT['mmseg']
+    monkeypatch.setitem(tool.PREDICT, 'mmseg', refuse)
+    words = [config, checkpoint, tmp_path / 'a', '--out', tmp_path / 'out']
+    status, shown, error = call(tool.main, *words, '--device', 'cpu')
+    assert status == 1
+    assert '001.png is skipped: the network does not take images' in error
+    assert '2 of 3 images' in shown
+
+
+@pytest.mark.parametrize('value', ['nan', '30', '-1'])
+def test_scores_are_shares(call, value):
+    words = ['a.py', 'a.pth', 'a.jpg', '--out', 'o', f'--score-thr={value}']
+    status, _, error = call(tool.main, *words)
+    assert status == 2
+    assert '--score-thr must be a number from 0 to 1' in error
 
 
 @pytest.mark.parametrize(
@@ -142,7 +188,7 @@ def test_names_are_unique(tmp_path):
 )
 def test_nothing_to_predict(tmp_path, name, words):
     with pytest.raises(UserError, match=words):
-        tool.name_images([tmp_path / name])
+        tool.name_images([tmp_path / name], OUT)
 
 
 def test_a_wrong_device_is_found_before_the_weights(detector, images):

@@ -103,6 +103,7 @@ def test_every_figure_has_a_file_whatever_the_names(call, folder, tmp_path):
     )
     assert status == 0
     assert len([*out.rglob('*.png')]) == 4
+    assert (out / 'a/similarity_b.png').is_file()
     page = (out / 'index.html').read_text(encoding='utf-8')
     assert r'caf\udce9' in page
 
@@ -126,6 +127,22 @@ def test_damaged_images_are_left_out_and_named(call, folder, tmp_path, words):
     )
     assert status == 1
     assert 'None of the images can be read' in error
+
+
+@pytest.mark.parametrize(
+    'words', [['--browse'], ['--pretrained', 'none', '--figures', 'crops']]
+)
+def test_images_without_two_crops_are_left_out(call, folder, tmp_path, words):
+    images = tmp_path / 'images'
+    shutil.copytree(folder / 'images', images)
+    write_pictures(tmp_path / 'thin', 1, width=3000, height=2)
+    thin = images / 'thin.png'
+    (tmp_path / 'thin/000.png').rename(thin)
+    words = [*words, '--images', images, '--out', tmp_path / 'out']
+    status, _, error = call(main, SMALL, *words)
+    assert status == 0
+    assert f'warning: {thin}: two crops did not overlap' in error
+    assert (tmp_path / 'out/index.html').is_file()
 
 
 def test_browse_shows_what_the_model_gets(call, folder, monkeypatch):

@@ -79,24 +79,69 @@ def test_a_probe_joins_the_record_before_it(tmp_path):
     assert found == {50: 25, 72: 36.5}  # nothing is before the first
 
 
-@pytest.mark.parametrize('name', ['_trial', '$^$'])
-def test_names_of_runs_are_shown_as_they_are(tmp_path, monkeypatch, name):
-    """Not as formulas, nor left out for an underscore at the beginning."""
+@pytest.fixture
+def drawn(monkeypatch):
+    """Figures that were saved."""
     figures, save = [], Figure.savefig
     monkeypatch.setattr(
         Figure,
         'savefig',
         lambda f, *a, **k: figures.append(f) or save(f, *a, **k),
     )
+    return figures
+
+
+@pytest.mark.parametrize('name', ['_trial', '$^$'])
+def test_names_of_runs_are_shown_as_they_are(tmp_path, drawn, name):
+    """Not as formulas, nor left out for an underscore at the beginning."""
     log(tmp_path / name, '1', range(1, 9), hill)
     run = read_records(tmp_path / name)
     plot_curves({name: run}, tmp_path / 'curve.png')
-    (figure,) = figures
-    legend = figure.axes[0].get_legend().get_texts()
+    (figure,) = drawn
+    legend = figure.legends[0].get_texts()
     shown = [text.get_text().replace('\\', '') for text in legend]
     assert [text.split(' (')[0] for text in shown] == [
         *(f'total, {name}', f'image, {name}')
     ]
+
+
+def test_a_run_has_one_colour(tmp_path, drawn):
+    """Also where other runs lack a curve, or it begins late."""
+    steps = range(1, 9)
+    runs = {
+        'without': [dict(step=s, loss=1.0) for s in steps],
+        'late': [
+            dict(
+                step=s,
+                loss=2.0,
+                **(dict(loss_dense=s, mon_weight=s) if s > 4 else {}),
+            )
+            for s in steps
+        ],
+        'single': [dict(step=3, loss=3.0, mon_weight=4.0)],
+    }
+    plot_curves(runs, tmp_path / 'curve.png')
+    top, weight = drawn[0].axes
+    found = {
+        line.get_label().split(' (')[0]: (
+            line.get_color(),
+            [*line.get_xdata()],
+            line.get_marker(),
+        )
+        for line in top.lines
+    }
+    assert found['total, without'] == ('C0', [*steps], 'None')
+    assert found['dense, late'] == ('C1', [5, 6, 7, 8], 'None')
+    assert found['total, single'] == ('C2', [3], '.')
+    lines = [(line.get_color(), *line.get_xdata()) for line in weight.lines]
+    assert lines == [('C1', 5, 6, 7, 8), ('C2', 3)]
+
+
+def test_damaged_lines_of_a_log_are_left_out(tmp_path):
+    file = log(tmp_path, '1', range(1, 4), hill)
+    content = file.read_bytes()
+    file.write_bytes(b'[1]\n"loss"\n{"loss": \xff}\n' + content)
+    assert [r['step'] for r in read_records(tmp_path)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize('name', ['nothing', '.'])

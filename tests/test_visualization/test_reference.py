@@ -1,11 +1,13 @@
 """A run is compared with the band of its recipe's runs."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from pixcon_mm.errors import UserError
-from pixcon_mm.tools.plot_curve import main
+from pixcon_mm.tools.plot_curve import by_name, main
 from pixcon_mm.visualization.reference import (
     WIDTH,
     Excursion,
@@ -121,6 +123,31 @@ def test_the_tool_saves_and_compares(tmp_path, capsys):
     assert red.sum() > 50
 
 
+def test_runs_are_named_by_what_tells_them_apart():
+    paths = [Path('a/run'), Path('b/run'), Path('b/other')]
+    names = [name for name, _ in by_name(paths)]
+    assert names == ['a/run', 'b/run', 'b/other']
+    assert by_name([Path('.')])[0][0] == Path.cwd().name
+
+
+@pytest.mark.parametrize(
+    ('words', 'sentence'),
+    [
+        (['run', 'run'], 'a run is named twice'),
+        (['run', '--out', 'curve'], 'the suffix must be one of'),
+        (['run', '--out', 'curve.txt'], 'the suffix must be one of'),
+    ],
+)
+def test_options_that_cannot_work(
+    tmp_path, monkeypatch, capsys, words, sentence
+):
+    monkeypatch.chdir(tmp_path)
+    write_scalars(tmp_path / 'run', records(0, 50))
+    with pytest.raises(SystemExit):
+        main(words)
+    assert sentence in capsys.readouterr().err
+
+
 def test_the_repository_has_the_curves_of_the_demo():
     reference = load_reference(ROOT / f'docs/curves/{RECIPE}.json')
     assert reference.recipe == RECIPE
@@ -137,11 +164,17 @@ def test_mistakes_are_explained(tmp_path):
     apart['c'] = apart['b']
     with pytest.raises(UserError, match='no iteration in common'):
         make_reference(RECIPE, apart)
+    diverged = runs()
+    [*diverged.values()][1][-1]['loss'] = float('nan')
+    with pytest.raises(UserError, match='loss of a run is NaN'):
+        make_reference(RECIPE, diverged)
     with pytest.raises(UserError, match='no file of .* pixcon_r18_demo'):
         load_reference('pixcon_r18_demo')
     for spoiled in (
         '{"recipe": "b"}',
         '{"recipe": "b", "steps": [1, 2], "curves": {"loss": [[3.0]]}}',
+        '{"recipe": "b", "steps": [1, 2], "curves": {}}',
+        '{"recipe": "b", "steps": [], "curves": {"loss": [[]]}}',
     ):
         (tmp_path / 'b.json').write_text(spoiled)
         with pytest.raises(UserError, match='holds no reference curves'):
