@@ -203,7 +203,10 @@ def show_tables(tables: list[Table], console: Console) -> None:
         rows = [row for row in table.rows if row.is_ours]
         ours = dataclasses.replace(table, rows=rows)
         head, *body = score_grid(ours, with_published=False)
-        shown = RichTable(*head, title=table.title, title_justify='left')
+        title = escape(table.title)
+        shown = RichTable(
+            *map(escape, head), title=title, title_justify='left'
+        )
         for line in body:
             shown.add_row(*map(escape, line))
         console.print(shown)

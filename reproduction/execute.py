@@ -50,6 +50,11 @@ class Selection:
             for name, run in runs.items()
             if not self.only or any(fnmatch(name, p) for p in self.only)
         ]
+        if not runs:
+            raise UserError(
+                'The plan has no runs: its tables need pre-training sets, '
+                'methods and benchmarks.'
+            )
         if not picked:
             close = [n for p in self.only for n in get_close_matches(p, runs)]
             raise UserError(

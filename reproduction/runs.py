@@ -73,10 +73,12 @@ def backbone_name(method: str, pretrain_set: str | None) -> str:
 def table_rows(plan: Plan, table: str) -> list[tuple[str, str | None]]:
     """List method and pre-training set of each row of a table, in order."""
     rows = {
-        (method, None if plan.methods[method].weights else pretrain_set): None
+        (method, pretrain_set): None
         for group in plan.tables[table].rows
         for method in group.methods
-        for pretrain_set in group.pretrain_sets
+        for pretrain_set in (
+            [None] if plan.methods[method].weights else group.pretrain_sets
+        )
     }
     return list(rows)
 

@@ -271,3 +271,14 @@ def test_runs_with_more_gpus_than_there_are(tmp_path, fake_tools):
     assert states(status)['test/seg/random-seed0'] is State.COMPLETE
     _, done = run(tmp_path, gpus=0, **changes)
     assert done
+
+
+def test_existing_weights_need_no_pretraining_set(tmp_path):
+    table = dict(title='T', benchmarks=['seg'])
+    rows = [dict(methods=['random'], pretrain_sets=[])]
+    status = status_of(tmp_path, tables=dict(main=dict(table, rows=rows)))
+    assert {run.kind for run in status.runs.values()} == {'finetune', 'test'}
+    rows = [dict(methods=['sr'], pretrain_sets=[])]
+    status = status_of(tmp_path, tables=dict(main=dict(table, rows=rows)))
+    with pytest.raises(UserError, match='The plan has no runs'):
+        execute(status, Selection(), lambda _: None)

@@ -7,8 +7,10 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 
 from reproduction import charts
+from reproduction.commands import show_tables
 from reproduction.formats import (
     cost_grid,
     notes_of,
@@ -205,6 +207,18 @@ def test_a_page_before_anything_has_run(tables):
     ElementTree.fromstring(text)
     assert 'Nothing has run yet' in text
     assert '<svg' not in text
+
+
+def test_brackets_are_shown_in_the_terminal():
+    """They are no markup of rich."""
+    column = Column('coco/bbox', 'COCO', 'R50-FPN, 1x', 'AP [box]')
+    table = dataclasses.replace(
+        table_of(make_row(), columns=(column,)), title='With [/b]'
+    )
+    output = io.StringIO()
+    show_tables([table], Console(file=output, width=200))
+    assert 'AP [box]' in output.getvalue()
+    assert 'With [/b]' in output.getvalue()
 
 
 def axes_of(table, column=BOX, draw=charts.draw_bars):
