@@ -13,7 +13,11 @@ from pixcon_mm.wording import counted, share
 
 @torch.no_grad()
 def load_strict(
-    target: StateDict, tensors: StateDict, part: str, origin: str
+    target: StateDict,
+    tensors: StateDict,
+    part: str,
+    origin: str,
+    classifier: tuple[str, ...] = (),
 ) -> str:
     """Copy weights into every tensor of a model, or into none.
 
@@ -29,6 +33,8 @@ def load_strict(
         tensors (dict[str, Tensor]): New values by name.
         part (str): Name of what is filled, for messages.
         origin (str): Where the values are from, for messages.
+        classifier (tuple[str, ...]): Names of layers whose weights are ignored
+            as well, for classifiers within a top-level layer.
 
     Returns:
         str: A line for the log: what was filled, and from where.
@@ -54,7 +60,12 @@ def load_strict(
         if name.endswith('.num_batches_tracked')
     }
     layers = {name.split('.')[0] for name in target}
-    own = {n: t for n, t in tensors.items() if n.split('.')[0] in layers}
+    others = tuple(f'{name}.' for name in classifier)
+    own = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name.split('.')[0] in layers and not name.startswith(others)
+    }
     problem = find_difference(target, {**counts, **own}, origin)
     if problem:
         raise UserError(

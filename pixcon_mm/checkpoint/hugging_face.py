@@ -7,6 +7,9 @@ from pixcon_mm.checkpoint.torch_file import StateDict
 
 # ImageNet's, in RGB, for values from 0 to 1.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+FILES = ('config.json', 'model.safetensors', 'README.md')
+# Marks a card that nobody has edited yet.
+TODO = 'TODO before you publish it'
 CARD = """---
 library_name: timm
 tags:
@@ -19,7 +22,7 @@ Backbone without a classifier, written by {writer}, an implementation of PixCon
 (Pang et al., WACV 2024), from `{source}`, whose sha256 is
 `{source_sha256}`.
 
-TODO before you publish it: method and data of the training; a licence.
+{todo}: method and data of the training; a licence.
 
 ```python
 import timm
@@ -46,8 +49,8 @@ def folder_files(
             ``source``, ``source_sha256`` and ``writer``.
 
     Returns:
-        dict[str, bytes]: ``config.json``, ``model.safetensors`` and
-        ``README.md``, the model card; it names no licence.
+        dict[str, bytes]: The content of each of ``FILES``. ``README.md`` is
+        the model card; it names no licence.
     """
     channels = 2048 if 'layer1.0.conv3.weight' in tensors else 512
     config = dict(
@@ -63,9 +66,10 @@ def folder_files(
             classifier='fc',
         ),
     )
-    card = CARD.format(channels=channels, **notes)
-    return {
-        'config.json': f'{json.dumps(config, indent=2)}\n'.encode(),
-        'model.safetensors': encode(tensors, 'safetensors', notes),
-        'README.md': card.encode(),
-    }
+    card = CARD.format(channels=channels, todo=TODO, **notes)
+    contents = (
+        f'{json.dumps(config, indent=2)}\n'.encode(),
+        encode(tensors, 'safetensors', notes),
+        card.encode(),
+    )
+    return dict(zip(FILES, contents, strict=True))

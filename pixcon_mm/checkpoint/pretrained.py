@@ -76,7 +76,10 @@ def load_pretrained(source: str | Path, backbone: nn.Module) -> Pretrained:
 
 
 def fill_backbone(
-    target: StateDict, weights: Pretrained, prefix: str | None = None
+    target: StateDict,
+    weights: Pretrained,
+    prefix: str | None = None,
+    classifier: tuple[str, ...] = (),
 ) -> str:
     """Fill a backbone with all of its tensors; see :func:`load_strict`.
 
@@ -85,6 +88,7 @@ def fill_backbone(
         weights (Pretrained): Weights of a network that contains the backbone.
         prefix (str, optional): Prefix of the backbone's names in the file;
             by default, :func:`find_backbone` finds it.
+        classifier (tuple[str, ...]): See :func:`load_strict`.
 
     Returns:
         str: A line for the log.
@@ -99,7 +103,9 @@ def fill_backbone(
         else:
             tensors = backbone_tensors(weights.tensors, prefix)
             where = f', under {prefix!r}'
-        return load_strict(target, tensors, 'backbone', weights.origin + where)
+        return load_strict(
+            target, tensors, 'backbone', weights.origin + where, classifier
+        )
     except UserError as error:
         raise UserError(f'{error} {weights.content}'.strip()) from error
 

@@ -172,7 +172,10 @@ def load_backbone(
         origin['seed'] = seed
     else:
         weights = load_pretrained(pretrained, net)
-        fill_backbone(net.state_dict(), weights, prefix)
+        # timm's ConvNeXt keeps its last norm beside it: head.norm, head.fc.
+        layers = getattr(net, 'pretrained_cfg', {}).get('classifier', ())
+        layers = (layers,) if isinstance(layers, str) else tuple(layers)
+        fill_backbone(net.state_dict(), weights, prefix, layers)
         origin['pretrained'] = weights.name
         if weights.sha256:
             origin['sha256'] = weights.sha256

@@ -16,7 +16,7 @@ from pixcon_mm.checkpoint.export import (
     rename,
     resnet_depth,
 )
-from pixcon_mm.checkpoint.hugging_face import folder_files
+from pixcon_mm.checkpoint.hugging_face import FILES, TODO, folder_files
 from pixcon_mm.checkpoint.load import load_tensors, sha256_of
 from pixcon_mm.errors import UserError, check_installed, run_tool
 from pixcon_mm.evaluation.backbones import load_backbone
@@ -49,6 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         backbone = load_backbone(
             args.arch, args.checkpoint, prefix=args.prefix
         )
+        check_out(out)
         content, error = to_onnx(backbone)
         write(out, content, f'onnx, like PyTorch within {error:.0e}')
         return
@@ -63,10 +64,17 @@ def main(argv: list[str] | None = None) -> None:
     if depth:
         notes['architecture'] = f'resnet{depth}'
     if args.format == 'huggingface':
-        for name, content in folder_files(tensors, notes).items():
+        check_folder(out)
+        files = folder_files(tensors, notes)
+        card = out / 'README.md'
+        if card.exists() and TODO not in card.read_text(errors='replace'):
+            del files[card.name]
+            print(f'kept {card}, which was edited: it may name other weights')
+        for name, content in files.items():
             write(out / name, content, 'huggingface')
         print('Before publishing, add training and licence to README.md.')
         return
+    check_out(out)
     content = encode(tensors, args.format, notes)
     write(out, content, f'{args.format}, {len(tensors)} tensors')
     if args.format == 'detectron2':
@@ -87,7 +95,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         'checkpoint',
         type=Path,
-        help='checkpoint of a pre-training, or any other with a ResNet',
+        help='checkpoint of a pre-training, or any other with a backbone',
     )
     parser.add_argument('--format', required=True, choices=FORMATS)
     parser.add_argument(
@@ -112,19 +120,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def check_name(out: Path, checkpoint: Path, file_format: str) -> None:
     """Stop if the file is the checkpoint, or if its suffix is wrong."""
-    if file_format == 'huggingface':
-        check_folder(out)
-    else:
-        check_out(out)
-    if out.exists() and checkpoint.exists() and out.samefile(checkpoint):
-        raise UserError(
-            f'--out {out} is the checkpoint itself, which would be lost: '
-            'name another file.'
-        )
+    is_folder = file_format == 'huggingface'
+    for file in [out / name for name in FILES] if is_folder else [out]:
+        if file.exists() and checkpoint.exists() and file.samefile(checkpoint):
+            raise UserError(
+                f'{file} is the checkpoint itself, which would be lost: name '
+                f'another {"folder" if is_folder else "file"} with --out.'
+            )
     # Detectron2, timm and torch choose how to read a file by its suffix.
-    if file_format != 'huggingface' and (
-        out.suffix not in FORMATS[file_format]
-    ):
+    if not is_folder and out.is_dir():
+        raise UserError(f'--out {out} is a folder: name a file in it.')
+    if not is_folder and out.suffix not in FORMATS[file_format]:
         raise UserError(
             f'--out {out}: files for --format {file_format} must be named '
             f'*{" or *".join(FORMATS[file_format])} to be readable.'

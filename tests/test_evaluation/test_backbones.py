@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from torchvision.models import resnet18
@@ -211,3 +212,18 @@ def test_an_image_smaller_than_its_padding_says_so():
     backbone = load_backbone(str(config), 'none')
     with pytest.raises(UserError, match='not take images of 16 x 16 pixels'):
         backbone(torch.zeros(1, 3, 16, 16))
+
+
+@pytest.mark.parametrize('name', ['convnext_atto', 'resnet10t'])
+def test_timms_own_weights_with_their_classifier(name, tmp_path):
+    net = timm.create_model(name)
+    torch.save(net.state_dict(), tmp_path / 'a.pth')
+    found = load_backbone(f'timm:{name}', tmp_path / 'a.pth').net.state_dict()
+    own = net.state_dict()
+    assert all(torch.equal(own[key], value) for key, value in found.items())
+    assert {*own} - {*found}  # the classifier
+    own['head.other.weight'] = own['head.mlp.weight'] = torch.zeros(1)
+    if name.startswith('convnext'):
+        torch.save(own, tmp_path / 'a.pth')
+        with pytest.raises(UserError, match='no place for 2 tensors'):
+            load_backbone(f'timm:{name}', tmp_path / 'a.pth')

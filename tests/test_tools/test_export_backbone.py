@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,34 @@ def test_hugging_face_folder(run, checkpoint, resnet):
     # The hub reads the head of the card as YAML.
     head = (folder / 'README.md').read_text().split('---\n')[1]
     assert yaml.safe_load(head)['library_name'] == 'timm'
+
+
+def test_an_edited_card_and_the_checkpoint_are_kept(run, checkpoint):
+    options = ('--format', 'huggingface', '--out')
+    folder = checkpoint.with_name('hub')
+    card = folder / 'README.md'
+    run(checkpoint, *options, folder)
+    first = card.read_text()
+    other = checkpoint.with_name('epoch_3.pth')
+    shutil.copy(checkpoint, other)
+    run(other, *options, folder)  # nobody has edited it
+    assert 'epoch_3.pth' in card.read_text() != first
+    card.write_text('# Ours\n')
+    assert f'kept {card}' in run(checkpoint, *options, folder)
+    assert card.read_text() == '# Ours\n'
+    written = folder / 'model.safetensors'
+    before = sha256_of(written)
+    assert 'is the checkpoint itself' in run(written, *options, folder)
+    assert sha256_of(written) == before
+
+
+@pytest.mark.parametrize('file_format', ['timm', 'huggingface', 'onnx'])
+def test_a_failed_export_makes_no_folder(run, tmp_path, file_format):
+    words = ['--format', file_format, '--out', tmp_path / 'new/a.pth']
+    if file_format == 'onnx':
+        words = [*words[:-1], tmp_path / 'new/a.onnx', '--arch', 'resnet18']
+    assert 'error: ' in run(tmp_path / 'missing.pth', *words)
+    assert not (tmp_path / 'new').exists()
 
 
 def test_onnx(run, checkpoint, resnet):
