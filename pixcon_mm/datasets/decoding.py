@@ -110,7 +110,7 @@ def _decode_jpeg(content: bytes, max_pixels: int) -> np.ndarray | None:
 
 
 def _decode_png(content: bytes, max_pixels: int) -> np.ndarray:
-    _check_png(content)
+    check_png(content)
     width, height, depth = struct.unpack('>IIB', content[16:25])
     _check_size(width, height, max_pixels)
     image = _decode_with_opencv(content)
@@ -121,11 +121,14 @@ def _decode_png(content: bytes, max_pixels: int) -> np.ndarray:
     return image
 
 
-def _check_png(content: bytes) -> None:
-    """Verify the checksums of all chunks that make the picture.
+def check_png(content: bytes) -> None:
+    """Verify the checksums of all chunks that make the picture of a PNG file.
 
     Some versions of OpenCV and Pillow silently return the upper half of a
     damaged file. Bytes after the last chunk do not matter.
+
+    Raises:
+        ValueError: If the file is damaged.
     """
     view = memoryview(content)
     start = len(PNG)

@@ -40,7 +40,7 @@ def opened(path: str) -> Iterator[Image.Image]:
         raise OSError(f'{type(error).__name__}: {error}') from error
 
 
-def image_size(path: str) -> tuple[int, int]:
+def header_size(path: str) -> tuple[int, int]:
     """Return width and height of an image as OpenCV would decode it.
 
     A photograph may be stored on its side, with a mark in its EXIF data that
@@ -49,22 +49,31 @@ def image_size(path: str) -> tuple[int, int]:
     already turned TIFF.
 
     Raises:
+        OSError: If the file is missing or not an image.
+    """
+    with opened(path) as picture:
+        size, is_jpeg = picture.size, picture.format in ('JPEG', 'MPO')
+        is_on_side = picture.getexif().get(ORIENTATION, 1) >= 5
+    if not is_on_side:
+        return size
+    if is_jpeg:
+        return size[::-1]
+    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise OSError('OpenCV cannot decode it')
+    return image.shape[1::-1]
+
+
+def image_size(path: str) -> tuple[int, int]:
+    """Return what :func:`header_size` does.
+
+    Raises:
         UserError: If the file is missing or not an image.
     """
     try:
-        with opened(path) as picture:
-            size, is_jpeg = picture.size, picture.format in ('JPEG', 'MPO')
-            is_on_side = picture.getexif().get(ORIENTATION, 1) >= 5
-        if not is_on_side:
-            return size
-        if is_jpeg:
-            return size[::-1]
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-        if image is None:
-            raise OSError('OpenCV cannot decode it')
+        return header_size(path)
     except OSError as error:
         raise UserError(
             f'{as_line(path)} cannot be read as an image ({error}): replace '
             'it, or remove it from the data set.'
         ) from error
-    return image.shape[1::-1]

@@ -18,7 +18,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--all',
         action='store_true',
-        help='open all masks and images, not only 500 of each data set',
+        help='open all masks and decode all images, instead of 500 masks and '
+        'headers of 500 images of each data set',
     )
     return parse_options(parser, argv)
 

@@ -68,7 +68,7 @@ def test_a_bug_of_ours_does_not_mark_an_image_as_broken(tmp_path, monkeypatch):
 def test_images_of_every_kind_are_named_also_behind_links(tmp_path):
     touch(tmp_path, 'here/a.pgm', 'here/b.HEIC', 'here/c.txt', 'there/d.jpg')
     (tmp_path / 'here/link').symlink_to(tmp_path / 'there')
-    names = name_images([tmp_path / 'here'])
+    names = name_images([tmp_path / 'here'], tmp_path / 'out')
     assert [*names.values()] == ['a', 'b', 'link/d']
 
 

@@ -71,7 +71,8 @@ def find_problems(
     Args:
         cfg (Config): Config whose framework has been imported.
         loaders (tuple[str, ...]): Names of the loaders.
-        everything (bool): Open all masks and images, not 500 of each set.
+        everything (bool): Open all masks and decode all images, instead of
+            500 masks and headers of 500 images of each set.
     """
     checked: Checked = []
     found: list[tuple[str, str]] = []

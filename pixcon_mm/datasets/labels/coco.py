@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from pixcon_mm.datasets.image_header import image_size
 from pixcon_mm.datasets.labels.coco_file import (
     ABSENT,
     ANNOTATION_KEYS,
@@ -22,6 +21,7 @@ from pixcon_mm.datasets.labels.coco_objects import (
     check_boxes,
     check_segmentations,
 )
+from pixcon_mm.datasets.labels.images import read_sizes
 from pixcon_mm.datasets.labels.report import NOTE, STOP, WARNING, Report
 from pixcon_mm.datasets.labels.sources import Source
 from pixcon_mm.datasets.listing import missing_files, spread
@@ -298,14 +298,14 @@ def _check_images(
     there = [i for i in used if paths[i] not in missing]
     opened = [there[i] for i in spread(source.sample, len(there))]
     report.depends_on(paths[i] for i in opened)
-    others = []
-    for i in opened:
-        width, height = image_size(paths[i])
-        if (width, height) != (sizes[i][0], sizes[i][1]):
-            others.append(
-                f'{as_line(paths[i])}, {width} x {height} and not '
-                f'{sizes[i][0]:g} x {sizes[i][1]:g}'
-            )
+    true_sizes = read_sizes([paths[i] for i in opened], source, report)
+    others = [
+        '{}, {} x {} and not {:g} x {:g}'.format(
+            as_line(paths[i]), *true_sizes[paths[i]], *sizes[i]
+        )
+        for i in opened
+        if paths[i] in true_sizes and true_sizes[paths[i]] != tuple(sizes[i])
+    ]
     report.add_cases(
         WARNING,
         others,

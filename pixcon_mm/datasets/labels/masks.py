@@ -10,7 +10,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pixcon_mm.datasets.image_header import image_size, opened
+from pixcon_mm.datasets.decoding import check_png
+from pixcon_mm.datasets.image_header import opened
+from pixcon_mm.datasets.labels.images import (
+    THREADS,
+    Size,
+    read_names,
+    read_sizes,
+)
 from pixcon_mm.datasets.labels.mask_values import Mask, check_values
 from pixcon_mm.datasets.labels.report import NOTE, STOP, WARNING, Report
 from pixcon_mm.datasets.labels.sources import Source
@@ -26,7 +33,6 @@ from pixcon_mm.files import as_line
 from pixcon_mm.progress import with_progress
 from pixcon_mm.wording import counted, listed
 
-THREADS = 4
 # Pillow, with which MMSegmentation opens masks, raises an error above.
 MOST_PIXELS = 178_956_970
 TOO_LARGE = (
@@ -46,6 +52,8 @@ def check_masks(source: Source, report: Report) -> None:
         UserError: If the rest cannot be checked.
     """
     dataset = source.dataset
+    if dataset.ann_file:
+        read_names(dataset.ann_file)
     dataset.serialize_data = False
     dataset.full_init()
     pairs = [
@@ -59,14 +67,22 @@ def check_masks(source: Source, report: Report) -> None:
     report.depends_on([dataset.ann_file] if dataset.ann_file else [])
     _check_suffix(dataset, report)
     report.add_repeated([as_line(image) for image, _ in pairs])
+    if not dataset.data_list:
+        raise UserError(
+            f'A data set is empty: {as_line(dataset.ann_file)} names no image.'
+        )
     if not pairs:
-        return  # the runner stops at empty data sets; some have no labels
+        return  # images without labels
     missing = _check_files(pairs, source, report)
     there = [pair for pair in pairs if not missing & {*pair}]
     chosen = [there[i] for i in spread(source.sample, len(there))]
     report.depends_on(path for pair in chosen for path in pair)
+    images = [*dict.fromkeys(image for image, _ in chosen)]
+    sizes = read_sizes(images, source, report)
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-        found = pool.map(_read, chosen)
+        found = pool.map(
+            lambda pair: _read(pair[1], sizes.get(pair[0])), chosen
+        )
         masks = [*with_progress(found, len(chosen), 'masks')]
     wrong = [mask for mask in masks if mask.problem]
     report.add_cases(
@@ -176,16 +192,17 @@ def _check_files(
     return missing
 
 
-def _read(pair: tuple[str, str]) -> Mask:
-    """Open a mask as MMSegmentation does, and the header of its image."""
-    image, path = pair
+def _read(path: str, size: Size | None) -> Mask:
+    """Open a mask as MMSegmentation does; compare it with its image's size."""
     counts = np.zeros(256, np.int64)
     try:
         with opened(path) as picture:
             if picture.width * picture.height > MOST_PIXELS:
                 return Mask(path, counts, TOO_LARGE)
             labels = np.squeeze(np.array(picture))
-    except OSError as error:
+        if picture.format == 'PNG':  # whose checksums Pillow does not verify
+            check_png(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
         return Mask(path, counts, f'cannot be read ({error})')
     problem = problem_of(labels)
     if problem:
@@ -193,13 +210,10 @@ def _read(pair: tuple[str, str]) -> Mask:
     labels = labels.astype(np.uint8)
     found = cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel()
     height, width = labels.shape
-    size = image_size(image)
-    differs = f'{width} x {height}, its image {size[0]} x {size[1]}'
-    return Mask(
-        path,
-        found.astype(np.int64),
-        sizes='' if size == (width, height) else differs,
-    )
+    differs = ''
+    if size and size != (width, height):
+        differs = f'{width} x {height}, its image {size[0]} x {size[1]}'
+    return Mask(path, found.astype(np.int64), sizes=differs)
 
 
 def problem_of(labels: np.ndarray) -> str:

@@ -4,7 +4,7 @@ import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from pixcon_mm.datasets.image_header import image_size
+from pixcon_mm.datasets.labels.images import Size, read_names, read_sizes
 from pixcon_mm.datasets.labels.report import NOTE, STOP, WARNING, Report
 from pixcon_mm.datasets.labels.sources import Source
 from pixcon_mm.datasets.labels.voc_file import read_voc
@@ -47,9 +47,8 @@ def check_voc(source: Source, report: Report) -> None:
         UserError: If the rest cannot be checked.
     """
     dataset = source.dataset
-    with open(dataset.ann_file) as file:
-        ids = source.first(file.read().splitlines())
     report.name = as_line(dataset.ann_file)
+    ids = source.first(read_names(dataset.ann_file))
     # Other data sets than XMLFolderDataset read .jpg alone.
     by_name: dict[str, str] = getattr(dataset, 'find_images', dict)()
     names = [by_name.get(i, f'{i}.jpg') for i in ids]
@@ -63,11 +62,14 @@ def check_voc(source: Source, report: Report) -> None:
     report.add_repeated(ids)
     _check_files(files, 'XML file', report)
     _check_files(images, 'image', report)
-    opened = {*spread(source.sample, len(ids))}
-    report.depends_on(images[i] for i in opened)
+    opened = [images[i] for i in spread(source.sample, len(ids))]
+    report.depends_on(opened)
+    sizes = read_sizes([*dict.fromkeys(opened)], source, report)
     found = _Objects()
-    for i, path in enumerate(with_progress(files, len(files), 'XML files')):
-        _read(path, images[i] if i in opened else None, source, found)
+    for path, image in zip(
+        with_progress(files, len(files), 'XML files'), images, strict=True
+    ):
+        _read(path, sizes.get(image), source, found)
     _report_names(found, source, report)
     for problem, boxes in found.problems.items():
         is_certain = problem == FLAT and source.trains
@@ -119,12 +121,11 @@ def _check_files(paths: list[str], what: str, report: Report) -> None:
 
 
 def _read(
-    path: str, image: str | None, source: Source, found: _Objects
+    path: str, true_size: Size | None, source: Source, found: _Objects
 ) -> None:
     """Read the objects of a file; compare its size with its image's."""
     where, (size, objects) = as_line(path), read_voc(path)
-    if image is not None:
-        true_size = image_size(image)
+    if true_size is not None:
         if size and size != true_size:
             sizes = '{} x {}, the image {} x {}'.format(*size, *true_size)
             found.sizes.append(f'{where}, {sizes}')

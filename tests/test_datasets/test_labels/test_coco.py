@@ -6,12 +6,18 @@ import numpy as np
 import pytest
 from mmdet.datasets import CocoDataset
 from PIL import Image
+from pycocotools import mask as rle
 
-from pixcon_mm.datasets.labels.coco_objects import count_numbers
+from pixcon_mm.datasets.labels.coco_objects import (
+    count_numbers,
+    decode_counts,
+)
 
 WIDTH, HEIGHT = 20, 10
 NAMES = ('cat', 'dog')
 DROP = object()  # in place of a value: without the key
+RLE = rle.encode(np.eye(HEIGHT, WIDTH, dtype=np.uint8, order='F'))
+RLE = RLE['counts'].decode()
 
 
 def content():
@@ -95,6 +101,9 @@ def test_a_file_without_problems_is_counted(check, tmp_path, loader):
     data['annotations'][2]['iscrowd'] = data['annotations'][3]['iscrowd'] = 1
     data['annotations'][2]['segmentation'] = dict(
         size=[HEIGHT, WIDTH], counts=[50, 60, 90]
+    )
+    data['annotations'][1]['segmentation'] = dict(
+        size=[HEIGHT, WIDTH], counts=RLE
     )
     found = check(data, loader=loader)
     assert found['stop'] == found['warning'] == []
@@ -223,7 +232,13 @@ def test_what_is_odd(check, path, value, words):
         ([['1', '2', '3', '4', '5', '6']], 'stop', 'not a list of lists'),
         ('polygon', 'stop', 'neither polygons nor RLE'),
         (dict(counts='abc'), 'stop', 'neither polygons nor RLE'),
-        (dict(size=[10, 20], counts=['a']), 'stop', 'that are not numbers'),
+        (dict(size=[10, 20], counts=['a']), 'stop', 'negative or no numbers'),
+        (dict(size=[10, 20], counts=[-5, 205]), 'stop', 'negative or no numb'),
+        # Compressed, which pycocotools would read beyond its end.
+        (dict(size=[10, 20], counts='abc'), 'stop', 'no compressed RLE'),
+        (dict(size=[10, 20], counts='5\u00e9'), 'stop', 'no compressed RLE'),
+        (dict(size=[10, 20], counts=RLE[:6]), 'stop', 'pixels in an image'),
+        (dict(size=[10, 20], counts=''), 'stop', 'counts of 0 pixels'),
         (
             dict(size=[20, 10], counts='abc'),
             'stop',
@@ -321,7 +336,34 @@ def test_images_that_are_none_or_of_another_size(check, tmp_path):
     assert f'{path}, 40 x 20 and not 20 x 10' in sentence
     path.write_bytes(b'not an image')
     (sentence,) = check(content())['stop']
-    assert f'{path} cannot be read as an image' in sentence
+    assert '1 of 2 images cannot be read' in sentence
+    assert f'{path}, cannot identify image file' in sentence
+
+
+def test_all_of_an_image_is_decoded(check, tmp_path):
+    """Unless the check is of a sample, which reads headers alone."""
+    pixels = np.random.default_rng(0).integers(256, size=(HEIGHT, WIDTH, 3))
+    path = tmp_path / 'images/2.png'
+    image = Image.fromarray(pixels.astype(np.uint8))
+    image.save(path, format='JPEG', quality=95)
+    whole = path.read_bytes()
+    assert check(content())['warning'] == []
+    path.write_bytes(whole[:-200] + whole[-2:])
+    assert check(content(), sample=9)['warning'] == []
+    (sentence,) = check(content())['warning']
+    assert '1 of 2 images is damaged' in sentence
+    assert f'{path}, Corrupt JPEG data' in sentence
+
+
+@pytest.mark.parametrize('share', [0, 0.1, 0.5, 0.9, 1])
+def test_compressed_counts_are_those_of_pycocotools(share):
+    mask = np.random.default_rng(0).random((37, 53)) < share
+    encoded = rle.encode(np.asfortranarray(mask, np.uint8))
+    pixels = mask.flatten(order='F')
+    # A run of zeros comes first, perhaps an empty one.
+    ends = np.flatnonzero(np.diff(pixels, prepend=False))
+    runs = np.diff([0, *ends, pixels.size])
+    assert decode_counts(encoded['counts'].decode()) == runs.tolist()
 
 
 @pytest.mark.parametrize(

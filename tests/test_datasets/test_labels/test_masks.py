@@ -121,6 +121,21 @@ def test_listed_images_that_do_not_exist(check, tmp_path):
     assert ': 1 of 2 images is not' in found['stop'][0]
 
 
+@pytest.mark.parametrize(
+    ('names', 'words'),
+    [
+        (b'', 'names no image'),
+        (b'caf\xe9\n', 'invalid continuation byte): it must be UTF-8'),
+        (b'\xef\xbb\xbf0\n', 'list.txt begins with a byte order mark'),
+        (b'0\n\n', 'list.txt: line 2 is empty'),
+    ],
+)
+def test_lists_that_cannot_be_read(check, tmp_path, names, words):
+    (tmp_path / 'list.txt').write_bytes(names)
+    (sentence,) = check([filled(0, 1, 2)], ann_file='list.txt')['stop']
+    assert words in sentence
+
+
 @pytest.fixture
 def mixed(tmp_path, check_set):
     """Check a set of four .jpg images, with three others among them."""
@@ -207,6 +222,21 @@ def test_a_damaged_mask(check, tmp_path):
     # A header that is too short, which Pillow reports in its own way.
     path.write_bytes(whole[:8] + (8).to_bytes(4, 'big') + whole[12:])
     assert 'cannot be read (ValueError: ' in check([None])['stop'][0]
+
+
+def test_a_mask_whose_end_is_lost(check, tmp_path):
+    """Pillow would fill the rest of the picture without a word."""
+    masks = np.random.default_rng(0).integers(3, size=(1, 64, 96))
+    check(masks.astype(np.uint8))
+    Image.new('RGB', (96, 64)).save(tmp_path / 'images/0.jpg')
+    assert check([])['stop'] == []
+    path = tmp_path / 'masks/0.png'
+    content = bytearray(path.read_bytes())
+    half = len(content) // 2
+    content[half:-12] = bytes(len(content) - half - 12)
+    path.write_bytes(content)
+    (sentence,) = check([])['stop']
+    assert f"{path}, cannot be read (chunk b'IDAT' of the PNG" in sentence
 
 
 def test_a_mask_of_more_pixels_than_pillow_opens(check, monkeypatch):

@@ -29,11 +29,12 @@ def check(tmp_path, sentences):
         without=(),
         kind=XMLDataset,
         loader='train_dataloader',
+        images=('a', 'b'),
         **options,
     ):
         for folder in ('JPEGImages', 'Annotations'):
             (tmp_path / folder).mkdir(exist_ok=True)
-        for name in ('a', 'b'):
+        for name in images:
             path = tmp_path / f'JPEGImages/{name}.jpg'
             Image.new('RGB', (WIDTH, HEIGHT)).save(path)
         both = annotation(item('cat'), item('dog', (1, 1, 20, 10)))
@@ -87,6 +88,25 @@ def test_a_name_that_is_listed_twice(check, tmp_path):
 def test_what_cannot_be_read(check, tmp_path, first, words):
     (sentence,) = check(first)['stop']
     assert sentence.startswith(f'{tmp_path}/Annotations/a.xml')
+    assert words in sentence
+
+
+def test_all_images_that_cannot_be_read_are_counted(check, tmp_path):
+    check(annotation())
+    for name in ('a', 'b'):
+        (tmp_path / f'JPEGImages/{name}.jpg').write_bytes(b'none')
+    found = check(annotation(), images=())
+    (sentence,) = found['stop']
+    assert '2 of 2 images cannot be read (the first: ' in sentence
+    assert found['note']
+
+
+@pytest.mark.parametrize(
+    ('listed', 'words'),
+    [('a\n\nb\n', 'line 2 is empty'), ('\ufeffa\n', 'byte order mark')],
+)
+def test_lists_that_cannot_be_read(check, listed, words):
+    (sentence,) = check(annotation(), listed=listed)['stop']
     assert words in sentence
 
 
