@@ -238,7 +238,7 @@ def training_table(parts: Parts) -> str:
             )
     heading = ['training', 'iterations', 'loss', 'ms per iteration']
     return table_of(
-        [*heading, 'ms waiting for data', 'peak MB', 'metrics'], rows
+        [*heading, 'ms waiting for data', 'peak MiB', 'metrics'], rows
     )
 
 

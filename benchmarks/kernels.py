@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import statistics
 from functools import partial
 
 import numpy as np
@@ -53,7 +54,7 @@ def kernels(args: argparse.Namespace) -> Report:
     for call in (step, augment, step):
         call()
     times = [seconds(step, args.device) for _ in range(args.rounds)]
-    wall = sorted(times)[len(times) // 2]
+    wall = statistics.median(times)
     rows, colours = (run_profiled(f, args.device) for f in (step, augment))
     busy = sum(row['seconds'] for row in rows)
     if not busy:

@@ -46,7 +46,8 @@ def scale(args: argparse.Namespace) -> Report:
         f'efficiency of {args.processes} processes': alone / together,
     }
     title = f'{args.processes} processes, each {sizes(args)}'
-    return Report(title, rows, ALONE, args.batch, ratios)
+    # Without images/s, as the rows count one process or all of them.
+    return Report(title, rows, ALONE, ratios=ratios)
 
 
 def _process(rank: int, world: int, args, results) -> None:

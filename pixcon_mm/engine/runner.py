@@ -276,7 +276,13 @@ class PixConRunner(Runner):
             steps = optim_wrapper._accumulative_counts
             base = auto_scale_lr['base_batch_size'] / steps
             auto_scale_lr = dict(auto_scale_lr, base_batch_size=base)
+        group = optim_wrapper.optimizer.param_groups[0]
+        before = group['lr']
         super().scale_lr(optim_wrapper, auto_scale_lr)
+        # With several groups, the log also has the rate of none of them.
+        settings = optim_wrapper.base_param_settings
+        if settings is not None and before:
+            settings['lr'] *= group['lr'] / before
 
     @master_only
     def save_checkpoint(

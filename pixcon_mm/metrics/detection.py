@@ -1,11 +1,13 @@
 """COCO's and VOC's metrics with the average precision of each class."""
 
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 
 import numpy as np
+from mmdet.datasets.api_wrappers import COCOeval
 from mmdet.evaluation.functional import eval_map
-from mmdet.evaluation.metrics import CocoMetric, VOCMetric
+from mmdet.evaluation.metrics import CocoMetric, VOCMetric, coco_metric
 from mmengine.logging import MMLogger
 from pycocotools import mask as rle
 
@@ -13,10 +15,18 @@ NOTHING_FOUND = (
     'The detector found nothing in the %d images: its precision is 0. A '
     'detection needs a score above score_thr in model.test_cfg.'
 )
+# MMDetection's names of COCO's summary, in its order.
+STATS = (
+    *('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l'),
+    *('AR@100', 'AR@300', 'AR@1000', 'AR_s@1000', 'AR_m@1000', 'AR_l@1000'),
+)
 
 
 class PerClassCocoMetric(CocoMetric):
     """COCO's metric with the AP of each class, defined in all cases.
+
+    Unlike MMDetection's, the values are not rounded to 0.001: differences
+    between seeds are that small.
 
     If a detector finds nothing, the metrics are 0. If the truth has no object
     (of a size or class), they are NaN, where COCO's code returns -1. The ids
@@ -51,22 +61,50 @@ class PerClassCocoMetric(CocoMetric):
                 self.classwise = True
                 # COCO's own table goes to the log file. The terminal gets the
                 # table of classes and, at the end, a table of all metrics.
-                with redirect_stdout(StringIO()) as printed:
+                with (
+                    redirect_stdout(StringIO()) as printed,
+                    _kept_evaluations() as kept,
+                ):
                     found = super().compute_metrics(results)
                 MMLogger.get_current_instance().info(
                     '\n%s', printed.getvalue()
                 )
-                self.per_class[f'{self.metrics[0]}_mAP'] = {
+                (metric,) = self.metrics
+                by_class = {
                     name: float(found.pop(f'{name}_precision'))
                     for name in self.dataset_meta['classes']
                     if f'{name}_precision' in found
                 }
+                for evaluation in kept:
+                    found.update(_unrounded(found, metric, evaluation.stats))
+                    by_class = self._precision_of_classes(evaluation)
+                self.per_class[f'{metric}_mAP'] = by_class
                 values.update(found)
         finally:
             self.metrics, self.classwise = metrics, classwise
         return {
             name: float('nan') if value == -1 else float(value)
             for name, value in values.items()
+        }
+
+    def _precision_of_classes(self, evaluation: COCOeval) -> dict[str, float]:
+        """Return the AP of each class; NaN for a class without objects."""
+        # IoU threshold, recall, class, range of areas, number of detections
+        precision = evaluation.eval['precision'][:, :, :, 0, -1]
+        by_name = {}
+        for i, number in enumerate(self.cat_ids):
+            (category,) = self._coco_api.loadCats(number)
+            values = precision[:, :, i]
+            is_defined = values > -1
+            by_name[category['name']] = (
+                float(values[is_defined].mean())
+                if is_defined.any()
+                else float('nan')
+            )
+        return {
+            name: by_name[name]
+            for name in self.dataset_meta['classes']
+            if name in by_name
         }
 
     def _with_sorted_labels(self, results: list) -> list:
@@ -85,6 +123,34 @@ class PerClassCocoMetric(CocoMetric):
             (truth, dict(found, labels=ranks[found['labels']]))
             for truth, found in results
         ]
+
+
+@contextmanager
+def _kept_evaluations() -> Iterator[list[COCOeval]]:
+    """Keep the evaluations that MMDetection summarizes."""
+    kept: list[COCOeval] = []
+
+    class KeptEvaluation(COCOeval):
+        def summarize(self) -> None:
+            super().summarize()
+            kept.append(self)
+
+    coco_metric.COCOeval = KeptEvaluation
+    try:
+        yield kept
+    finally:
+        coco_metric.COCOeval = COCOeval
+
+
+def _unrounded(
+    found: dict[str, float], metric: str, stats: np.ndarray
+) -> dict[str, float]:
+    """Return the metrics among ``stats`` that were found, without rounding."""
+    return {
+        f'{metric}_{name}': float(stats[place])
+        for place, name in enumerate(STATS)
+        if f'{metric}_{name}' in found
+    }
 
 
 def _with_false_alarm(truth: dict, found: dict) -> tuple[dict, dict]:
@@ -140,7 +206,7 @@ class PerClassVOCMetric(VOCMetric):
                 use_legacy_coordinate=True,
             )
             means.append(mean)
-            name = f'AP{int(threshold * 100):02d}'
+            name = f'AP{round(threshold * 100):02d}'
             # Unlike MMDetection's, not rounded to 0.001: differences between
             # seeds are that small.
             values[name] = float(mean)

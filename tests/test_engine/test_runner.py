@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import MODELS
 from torch import nn
@@ -133,6 +134,33 @@ def test_auto_scale_lr_counts_accumulation(cfg):
     assert runner.optim_wrapper.param_groups[0]['initial_lr'] == 0.1
     assert log.count('learning rate 0.1;') == 1
     assert 'WARNING - The total batch' not in log
+
+
+def test_auto_scale_lr_scales_the_rate_in_the_log(cfg):
+    """With several groups, MMEngine logs a base rate beside them."""
+    cfg.optim_wrapper.paramwise_cfg = dict(bias_lr_mult=2.0)
+    cfg.auto_scale_lr = dict(enable=True, base_batch_size=8)
+    runner, _ = train(cfg)
+    groups = runner.optim_wrapper.param_groups
+    assert {group['initial_lr'] for group in groups} == {0.1, 0.2}
+    assert groups[-1] is runner.optim_wrapper.base_param_settings
+    assert groups[-1]['initial_lr'] == 0.1
+
+
+@pytest.mark.parametrize(
+    ('steps', 'average', 'is_warned'),
+    [(2, True, True), (1, True, False), (2, False, False)],
+)
+def test_a_momentum_encoder_that_does_not_wait_for_the_step(
+    cfg, steps, average, is_warned
+):
+    """As those of MMPretrain's DenseCL and BYOL."""
+    cfg.optim_wrapper.accumulative_counts = steps
+    runner = build(cfg)
+    if average:
+        runner.model.encoder_k = ExponentialMovingAverage(nn.Linear(1, 1))
+    runner.train()
+    assert ('(encoder_k) in every batch' in log_of(runner)) == is_warned
 
 
 def test_batch_of_a_batch_sampler(cfg):

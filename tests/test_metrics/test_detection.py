@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.evaluation.metrics import CocoMetric, VOCMetric
+from pycocotools.cocoeval import COCOeval
 
 from pixcon_mm.engine.log_line import is_readable
 from pixcon_mm.metrics import with_classes
@@ -24,6 +25,24 @@ def mask_of(box):
     mask = np.zeros(SIZE, np.uint8, order='F')
     mask[y1:y2, x1:x2] = 1
     return mask
+
+
+class CocoRecorder:
+    """What pycocotools summarises, in the order of the evaluations."""
+
+    def __enter__(self):
+        self.stats, summarize = [], COCOeval.summarize
+
+        def record(evaluation):
+            summarize(evaluation)
+            self.stats.append(np.array(evaluation.stats[:6]))
+
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(COCOeval, 'summarize', record)
+        return self
+
+    def __exit__(self, *_):
+        self.patch.undo()
 
 
 @pytest.fixture(params=[(1, 2, 3), (9, 5, 2), (4, 7, 3)], ids=str)
@@ -84,6 +103,30 @@ def test_coco_is_mmdetections_with_nan_for_minus_one(annotations):
         assert metric.per_class[name] == pytest.approx(wanted, nan_ok=True)
     for values in metric.per_class.values():
         assert [*values] == [*CLASSES]
+
+
+def test_coco_is_not_rounded(annotations):
+    """The cat is found after two false alarms, the dog half."""
+    cat = TRUTH[1][0]
+    found = {
+        1: [(0, [50, 50, 60, 60]), (0, [60, 0, 70, 9]), cat],
+        2: [(1, [10, 10, 60, 43])],
+    }
+    with CocoRecorder() as recorder:
+        metric, ours = coco(PerClassCocoMetric, annotations, found)
+    _, rounded = coco(CocoMetric, annotations, found)
+    boxes, masks = recorder.stats
+    for kind, stats in (('bbox', boxes), ('segm', masks)):
+        names = [name for name in ours if f'{kind}_' in name]
+        assert len(names) == 6
+        for name, value in zip(names, stats, strict=False):
+            wanted = math.nan if value == -1 else value
+            assert ours[name] == pytest.approx(wanted, abs=1e-12, nan_ok=True)
+            assert rounded[name] == pytest.approx(value, abs=6e-4)
+        by_class = metric.per_class[f'{kind}_mAP']
+        mean = np.nanmean([*by_class.values()])
+        assert mean == pytest.approx(stats[0], abs=1e-12)
+    assert ours['coco/bbox_mAP'] != rounded['coco/bbox_mAP']
 
 
 def test_coco_scores_the_images_that_were_tested(annotations):

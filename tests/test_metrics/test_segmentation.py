@@ -30,7 +30,8 @@ def test_values_of_each_class():
     found = rng.choice([0, 1], (2, 9, 9))
     metric, ours = evaluate(PerClassIoUMetric, truth, found)
     _, expected = evaluate(IoUMetric, truth, found)
-    assert ours == expected
+    # MMSegmentation's are float32.
+    assert ours == pytest.approx(expected, rel=1e-6)
     known = truth != 255
     for label, name in enumerate(CLASSES[:2]):
         both = ((truth == label) & (found == label)).sum()
@@ -45,3 +46,19 @@ def test_values_of_each_class():
     assert np.isnan([v['car'] for v in metric.per_class.values()]).all()
     mean = np.nanmean(list(metric.per_class['IoU'].values()))
     assert ours['mIoU'] == pytest.approx(mean, abs=0.01)
+
+
+def test_a_class_of_more_pixels_than_float32_counts():
+    """Above 2^24, where adding 1 to a float32 changes nothing."""
+    sky, car = 2**24 + 5, 2**22
+    truth = torch.zeros(1, sky + car, dtype=torch.uint8)
+    truth[:, sky:] = 2
+    found = torch.zeros_like(truth)
+    found[:, -3:] = 2
+    found[0, 0], truth[0, 1] = 7, 255  # no class, and ignored
+    areas = PerClassIoUMetric.intersect_and_union(found, truth, 3, 255)
+    intersection, union, predicted, true = (a.tolist() for a in areas)
+    assert intersection == [sky - 2, 0, 3]
+    assert predicted == [sky - 2 + car - 3, 0, 3]
+    assert true == [sky - 1, 0, car]
+    assert union == [sky - 1 + car - 3, 0, car]

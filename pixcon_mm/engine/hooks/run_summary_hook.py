@@ -3,11 +3,13 @@
 import math
 
 from mmengine.hooks import Hook
+from mmengine.model import BaseAveragedModel
 from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
 from pixcon_mm.engine.log_line import batch_size
+from pixcon_mm.engine.model_state import unwrap
 from pixcon_mm.engine.schedules import WarmupLR
 from pixcon_mm.wording import counted
 
@@ -75,6 +77,21 @@ class RunSummaryHook(Hook):
             f'total batch {total} = {" x ".join(factors)}; '
             f'learning rate {base_rate:g}; logs in {runner.work_dir}'
         )
+        model = unwrap(runner.model)
+        if steps > 1 and not hasattr(model, 'after_optimizer_step'):
+            averages = [
+                name
+                for name, module in model.named_modules()
+                if isinstance(module, BaseAveragedModel)
+            ]
+            if averages:
+                warn(
+                    f'{type(model).__name__} updates its momentum encoder '
+                    f'({averages[0]}) in every batch, not in every step of '
+                    f'the optimiser: with {steps} accumulated batches it '
+                    'follows the trained network faster than in the recipe. '
+                    'PixCon, also as MoCo-v2+, waits for the step.'
+                )
         queue_len = (runner.cfg.get('model') or {}).get('queue_len', 0)
         if queue_len > images:
             rows = max(images // 4, 1)
