@@ -21,6 +21,10 @@ import numpy as np
 import skimage
 from pycocotools import mask as rle
 
+from pixcon_mm.cli import at_least
+from pixcon_mm.errors import UserError, run_tool
+from pixcon_mm.files import atomic_write
+
 PHOTOS = Path(skimage.__file__).parent / 'data'
 WIDTH, HEIGHT = 320, 240
 CLASSES = ('person', 'cat', 'cup', 'motorcycle', 'coin', 'retina', 'logo')
@@ -237,13 +241,37 @@ def draw_segments(instances: list) -> tuple[np.ndarray, list[dict]]:
     return picture, segments
 
 
+def write(path: Path, image: np.ndarray, *options: int) -> None:
+    """Write an image file; unlike cv2.imwrite, raise an error if it fails."""
+    content = cv2.imencode(path.suffix, image, options)[1]
+    path.write_bytes(content.tobytes())
+
+
+def check_place(out: Path) -> None:
+    """Stop if the folder has anything that this tool has not made."""
+    readme = out / 'README.txt'
+    if out.exists() and not out.is_dir():
+        raise UserError(f'--out {out} is a file: name a folder.')
+    is_ours = readme.is_file() and readme.read_text() == SOURCES
+    if out.exists() and any(out.iterdir()) and not is_ours:
+        raise UserError(
+            f'--out {out} is not empty, and was not made by this tool: '
+            'name a new folder.'
+        )
+
+
 def write_split(out: Path, split: str, size: int, seed: int) -> list:
     """Compose and write a split; return its images."""
     objects = cut_outs()
     grounds = [read(name) for name in GROUNDS]
     panoptic = f'annotations/panoptic_{split}'
+    target = out / 'annotations' / f'instances_{split}.json'
+    target.unlink(missing_ok=True)
     for folder in (split, f'semantic/{split}', panoptic):
         (out / folder).mkdir(parents=True, exist_ok=True)
+        # An earlier split may have had more scenes.
+        for earlier in (out / folder).glob(f'{"[0-9]" * 6}.*'):
+            earlier.unlink()
     images, annotations, scenes, segmented = [], [], [], []
     for index in range(size):
         # Each scene has its own seed, so it does not depend on their number.
@@ -256,14 +284,10 @@ def write_split(out: Path, split: str, size: int, seed: int) -> list:
             annotation.update(id=len(annotations) + 1, image_id=index)
             annotations.append(annotation)
         name = f'{index:06d}.jpg'
-        cv2.imwrite(
-            str(out / split / name), scene, [cv2.IMWRITE_JPEG_QUALITY, 92]
-        )
-        cv2.imwrite(
-            str(out / 'semantic' / split / f'{index:06d}.png'), semantic
-        )
+        write(out / split / name, scene, cv2.IMWRITE_JPEG_QUALITY, 92)
+        write(out / 'semantic' / split / f'{index:06d}.png', semantic)
         picture, segments = draw_segments(instances)
-        cv2.imwrite(str(out / panoptic / f'{index:06d}.png'), picture)
+        write(out / panoptic / f'{index:06d}.png', picture)
         segmented.append(
             dict(
                 image_id=index,
@@ -286,36 +310,37 @@ def write_split(out: Path, split: str, size: int, seed: int) -> list:
     )
     ground = dict(id=GROUND, name='ground', isthing=0)
     whole = dict(record, annotations=segmented, categories=[ground, *things])
-    (out / f'{panoptic}.json').write_text(json.dumps(whole))
+    atomic_write(out / f'{panoptic}.json', json.dumps(whole).encode())
     # This file is written last: a split that has it is complete.
-    target = out / 'annotations' / f'instances_{split}.json'
-    target.write_text(json.dumps(record))
+    atomic_write(target, json.dumps(record).encode())
     return scenes
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Write both splits."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--out', type=Path, default=Path('data/demo'))
-    parser.add_argument('--train', type=int, default=2048)
-    parser.add_argument('--val', type=int, default=96)
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--train', type=at_least(1), default=2048)
+    parser.add_argument('--val', type=at_least(1), default=96)
+    parser.add_argument('--seed', type=at_least(0), default=0)
     parser.add_argument(
-        '--preview', type=Path, help='write a picture of 20 scenes'
+        '--preview', type=Path, help='write a picture of up to 20 scenes'
     )
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / 'README.txt').write_text(SOURCES)
+    args = parser.parse_args(argv)
+    check_place(args.out)
+    atomic_write(args.out / 'README.txt', SOURCES.encode())
     scenes = write_split(args.out, 'train2017', args.train, args.seed)
     write_split(args.out, 'val2017', args.val, args.seed)
     print(f'{args.train} + {args.val} scenes in {args.out}')
     if args.preview:
-        rows = [np.hstack(scenes[i : i + 5]) for i in range(0, 20, 5)]
-        cv2.imwrite(str(args.preview), np.vstack(rows))
+        shown = scenes[:20]
+        shown += [np.zeros_like(shown[0])] * (-len(shown) % 5)
+        rows = [np.hstack(shown[i : i + 5]) for i in range(0, len(shown), 5)]
+        write(args.preview, np.vstack(rows))
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

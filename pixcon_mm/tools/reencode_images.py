@@ -8,8 +8,9 @@ chroma at half resolution. With --short-side, larger images are also scaled
 down (Lanczos, antialiased). State this when you report results. SRC does not
 change, and DST gets the same folders. As in pre-training, the EXIF orientation
 is not applied; the copies do not have it. Broken images are left out and
-listed in DST/reencode.json. After an interruption, run the same command again
-to continue.
+listed in DST/reencode.json. After an interruption, or if images in SRC have
+changed, run the same command again: it makes the copies that are missing or
+older than their images.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from pixcon_mm.cli import at_least
 from pixcon_mm.datasets.listing import list_images, readable_suffixes
 from pixcon_mm.datasets.loading import BrokenImageError, LoadSceneImage
 from pixcon_mm.errors import UserError, run_tool
-from pixcon_mm.files import atomic_write
+from pixcon_mm.files import atomic_write, remove_parts
 from pixcon_mm.processes import die_with_parent
 from pixcon_mm.progress import with_progress
 
@@ -40,7 +41,7 @@ Paths = tuple[Path, Path]  # an image and its copy
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Make the missing copies, and print a report."""
+    """Make the copies that are missing or old, and print a report."""
     args = parse_args(argv)
     names = list_names(args.src, args.dst)
     settings = {
@@ -52,7 +53,9 @@ def main(argv: list[str] | None = None) -> None:
     write_record(args.dst, dict(settings=settings))
 
     pairs = [(args.src / name, args.dst / copy_name(name)) for name in names]
-    missing = [pair for pair in pairs if not pair[1].exists()]
+    for folder in {copy.parent for _, copy in pairs}:
+        remove_parts(folder)
+    missing = [pair for pair in pairs if not is_current(*pair)]
     convert = partial(
         reencode, quality=args.quality, short_side=args.short_side
     )
@@ -62,13 +65,19 @@ def main(argv: list[str] | None = None) -> None:
         for (source, _), reason in zip(missing, reasons, strict=True)
         if reason
     }
+    for (_, copy), reason in zip(missing, reasons, strict=True):
+        if reason:  # it was an image when an earlier copy was made
+            copy.unlink(missing_ok=True)
     pairs = [pair for pair in pairs if pair[1].exists()]
+    copies = {str(copy) for _, copy in pairs}
+    others = {str(path) for path in args.dst.rglob('*.jpg')} - copies
     record = dict(
         settings=settings,
         images=len(pairs),
         bytes_before=sum(source.stat().st_size for source, _ in pairs),
         bytes_after=sum(copy.stat().st_size for _, copy in pairs),
         broken=broken,
+        others=sorted(str(Path(p).relative_to(args.dst)) for p in others),
     )
     write_record(args.dst, record)
     if not pairs:
@@ -175,6 +184,22 @@ def check_record(dst: Path, settings: dict) -> None:
             f'DST {dst} has copies made with {differences}: name '
             'another folder, or use the same options.'
         )
+
+
+def is_current(source: Path, copy: Path) -> bool:
+    """Check if there is a copy, and the image has not changed since then.
+
+    An image that was put in another's place may have an older time of
+    modification, but then the time of its entry in the file system is newer.
+    """
+    try:
+        made, changed = copy.stat(), source.stat()
+    except OSError:
+        return False
+    return (
+        changed.st_mtime_ns <= made.st_mtime_ns
+        and changed.st_ctime_ns <= made.st_ctime_ns
+    )
 
 
 def write_record(dst: Path, record: dict) -> None:
@@ -315,7 +340,7 @@ def _is_plain(content: bytes) -> bool:
 def summary(dst: Path, record: dict, new: int) -> str:
     """Return the report: number of copies, savings and the next command."""
     sizes = [record['bytes_before'], record['bytes_after']]
-    broken = record['broken']
+    broken, others = record['broken'], record['others']
     lines = [
         f'images    {record["images"]} in {dst}, {new} of them new; '
         f'{len(broken)} broken and left out',
@@ -324,10 +349,16 @@ def summary(dst: Path, record: dict, new: int) -> str:
         f'pre-train with --cfg-options data_root={shlex.quote(str(dst))}; '
         'the data differ from SRC, so state this when you report results',
     ]
-    if broken:
-        some = ', '.join(map(repr, list(broken)[:5]))
-        more = ', ...' if len(broken) > 5 else ''
-        lines.insert(1, f'broken    {some}{more} (all in {dst / RECORD})')
+    for what, names in (
+        ('broken  ', broken),
+        ('others  ', others),
+    ):
+        if names:
+            some = ', '.join(map(repr, [*names][:5]))
+            more = ', ...' if len(names) > 5 else ''
+            lines.insert(1, f'{what}  {some}{more} (all in {dst / RECORD})')
+    if others:
+        lines[1] += ': SRC has no such images, so remove them from DST'
     return '\n'.join(lines)
 
 

@@ -1,5 +1,6 @@
 """The demo's scenes: exact, equal at each run, readable as COCO."""
 
+import errno
 import hashlib
 import re
 
@@ -14,16 +15,50 @@ from tests.commands import load_tool
 
 
 def make(out, train):
-    words = ['', '--out', out, '--train', train, '--val', 6]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('sys.argv', [str(word) for word in words])
-        load_tool('make_demo_data').main()
+    words = ['--out', out, '--train', train, '--val', 6]
+    load_tool('make_demo_data').main([str(word) for word in words])
     return out
 
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
     return make(tmp_path_factory.mktemp('demo'), 12)
+
+
+def test_another_folder_is_left_alone(tmp_path, call):
+    main = load_tool('make_demo_data').main
+    (tmp_path / 'README.txt').write_text('mine')
+    status, _, error = call(main, '--out', tmp_path, '--train', 1)
+    assert status == 1
+    assert 'was not made by this tool' in error
+    assert [p.name for p in tmp_path.iterdir()] == ['README.txt']
+    status, _, error = call(main, '--out', tmp_path / 'README.txt')
+    assert 'is a file: name a folder' in error
+
+
+def test_fewer_scenes_replace_more(tmp_path):
+    make(tmp_path, 4)
+    make(tmp_path, 2)
+    coco = COCO(tmp_path / 'annotations/instances_train2017.json')
+    assert len(coco.imgs) == 2
+    for folder in ('train2017', 'semantic/train2017'):
+        assert len([*(tmp_path / folder).iterdir()]) == 2
+
+
+def test_a_split_that_cannot_be_written_is_not_complete(
+    tmp_path, call, monkeypatch
+):
+    tool = load_tool('make_demo_data')
+
+    def fail(path, content):
+        raise OSError(errno.ENOSPC, 'No space left on device', str(path))
+
+    monkeypatch.setattr(tool.Path, 'write_bytes', fail)
+    status, _, error = call(tool.main, '--out', tmp_path, '--train', 1)
+    assert status
+    assert error.startswith('error: ')
+    assert 'Traceback' not in error
+    assert not [*tmp_path.glob('annotations/instances_*.json')]
 
 
 def digests(folder):

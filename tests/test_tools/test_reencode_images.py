@@ -111,20 +111,40 @@ def test_kinds_look_as_pretraining_saw_them(run, dst, tmp_path):
 
 def test_second_run_does_what_is_missing(run, src, dst):
     run(src, dst)
-    before = {}
-    for i in range(3):
-        os.utime(dst / f'{i:03d}.png.jpg', ns=(i, i))
-        before[i] = (dst / f'{i:03d}.png.jpg').read_bytes()
+    copies = [dst / f'{i:03d}.png.jpg' for i in range(3)]
+    times = [copy.stat().st_mtime_ns for copy in copies]
+    before = copies[1].read_bytes()
     (dst / '001.png.jpg').unlink()
     (src / '000.jpg').write_bytes(encode(picture(7), 'JPEG'))
     assert '2 of them new' in run(src, dst)
-    assert (dst / '000.png.jpg').stat().st_mtime_ns == 0
-    assert (dst / '002.png.jpg').stat().st_mtime_ns == 2
-    assert (dst / '001.png.jpg').stat().st_mtime_ns > 2
-    assert (dst / '001.png.jpg').read_bytes() == before[1]
+    found = [copy.stat().st_mtime_ns for copy in copies]
+    assert [a == b for a, b in zip(times, found, strict=True)] == [1, 0, 1]
+    assert copies[1].read_bytes() == before
     assert (dst / '000.jpg').exists()
     assert record(dst)['images'] == 4
     assert '0 of them new' in run(src, dst)
+
+
+def test_copies_follow_their_images(run, src, dst):
+    """Images that were replaced, broken or removed after the first run."""
+    run(src, dst)
+    before = {path.name: path.read_bytes() for path in dst.glob('*.jpg')}
+    (dst / '.000.png.jpg.7.part').touch()  # of a process that was killed
+    other = src / 'other'
+    write_pictures(other, 1, width=80, height=60)
+    os.utime(other / '000.png', ns=(0, 0))  # older than the copy
+    (other / '000.png').replace(src / '000.png')
+    other.rmdir()
+    (src / '001.png').write_bytes(b'broken')
+    (src / '002.png').unlink()
+    shown = run(src, dst)
+    assert 'images    1 in' in shown
+    assert "broken    '001.png'" in shown
+    assert "others    '002.png.jpg'" in shown
+    assert 'so remove them from DST' in shown
+    names = {'000.png.jpg', '002.png.jpg', 'reencode.json'}
+    assert {path.name for path in dst.iterdir()} == names
+    assert (dst / '000.png.jpg').read_bytes() != before['000.png.jpg']
 
 
 @pytest.mark.parametrize(
