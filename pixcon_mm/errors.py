@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from socket import gaierror
 from urllib.error import URLError
 
@@ -117,6 +118,7 @@ def run_tool(main: Callable[[], None]) -> None:
     logging.raiseExceptions = False
     threading.excepthook = _report_thread
     try:
+        check_clone(Path(sys.argv[0]))
         main()
     except KeyboardInterrupt:
         print('Stopped.', file=sys.stderr)
@@ -142,6 +144,27 @@ def run_tool(main: Callable[[], None]) -> None:
             raise
         print(f'error: {sentence}', file=sys.stderr)
         sys.exit(1)
+
+
+def check_clone(script: Path) -> None:
+    """Check that a script in tools/ and this package are of one clone.
+
+    With two clones and one environment, the script of one would run the code
+    of the other, the one that is installed.
+
+    Raises:
+        UserError: If there is another package beside the script.
+    """
+    script, installed = script.resolve(), Path(__file__).resolve().parents[1]
+    clone = script.parents[1] if script.parent.name == 'tools' else installed
+    # An installed wheel has no tools.
+    is_other = clone != installed and (installed / 'tools/launch.sh').is_file()
+    if is_other and (clone / 'pixcon_mm/errors.py').is_file():
+        raise UserError(
+            f'{script} is of another clone than {installed}, which Python '
+            f'imports: run the tools of {installed}, or set '
+            f'PYTHONPATH={clone}, or run `pip install -e {clone}`.'
+        )
 
 
 def _reader_is_gone() -> bool:

@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from mmengine.visualization import WandbVisBackend
 from torch.utils.data import DataLoader, Dataset
 
 from pixcon_mm.errors import UserError, explain, run_tool
+from tests import ROOT
 from tests.commands import run
 
 AFTER = (
@@ -493,3 +495,22 @@ def test_exit_waits_for_nobody_and_threads_that_cannot_write_are_silent():
     assert ended.returncode == 1
     assert ended.stderr.endswith('ValueError: a bug\nerror: No images.\n')
     assert 'full' not in ended.stderr
+
+
+def test_a_tool_of_another_clone_is_refused(tmp_path):
+    """The installed clone's code would run in its place."""
+    tool = tmp_path / 'clone/tools/plot_curve.py'
+    tool.parent.mkdir(parents=True)
+    shutil.copy(ROOT / 'tools/plot_curve.py', tool)
+    done = run(sys.executable, tool, '--help', PYTHONPATH=str(ROOT))
+    assert done.returncode == 0  # nothing else is there
+    (tmp_path / 'clone/pixcon_mm').mkdir()
+    (tmp_path / 'clone/pixcon_mm/errors.py').touch()
+    done = run(sys.executable, tool, '--help', PYTHONPATH=str(ROOT))
+    assert done.returncode == 1
+    assert f'PYTHONPATH={tmp_path}/clone, or run' in done.stderr
+    link = tmp_path / 'link'  # to this clone
+    link.symlink_to(ROOT)
+    tool = link / 'tools/plot_curve.py'
+    done = run(sys.executable, tool, '--help', PYTHONPATH=str(ROOT))
+    assert done.returncode == 0
