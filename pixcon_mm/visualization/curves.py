@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from pixcon_mm.errors import UserError
 
@@ -28,6 +29,8 @@ PANELS = (
     *('mon_pos_sim', 'mon_neg_logsumexp', 'mon_weight'),
     *('mon_feature_std', 'mon_effective_rank', *PROBES),
 )
+# Lines of the parts of the loss.
+STYLES = dict(total='-', image='--', dense=':')
 Records = list[dict[str, float]]
 
 
@@ -140,19 +143,27 @@ def plot_curves(runs: dict[str, Records], path: str | Path) -> None:
         runs (dict[str, list[dict]]): Records by name of run.
         path (str | Path): Picture to write; its suffix sets the format.
     """
-    figure = Figure(figsize=(11, 6.5), layout='constrained')
+    figure = Figure(figsize=(13, 6.5), layout='constrained')
     logged = {key for records in runs.values() for r in records for key in r}
     panels = [key for key in PANELS if key in logged]
     columns = max(len(panels), 1)
     grid = figure.add_gridspec(2, columns, height_ratios=[2, 1])
     top = figure.add_subplot(grid[0, :])
-    for index, (name, records) in enumerate(runs.items()):
+    lines = [
         _draw_losses(top, name, records, color=f'C{index}')
+        for index, (name, records) in enumerate(runs.items())
+    ]
+    # A colour for each run, and a style for each part of the loss.
+    lines += [
+        Line2D([], [], color='black', linestyle=style, label=name)
+        for name, style in STYLES.items()
+        if key_of(name) in logged
+    ]
     title = 'Contrastive loss' if 'loss_image' in logged else 'Loss'
     top.set(xlabel='iteration', ylabel='loss', title=title)
     top.margins(y=0.12)
     top.grid(alpha=0.3)
-    figure.legend(loc='outside right upper', fontsize=8)
+    figure.legend(handles=lines, loc='outside right upper', fontsize=8)
     for column, key in enumerate(panels):
         axes = figure.add_subplot(grid[1, column])
         for index, records in enumerate(runs.values()):
@@ -167,20 +178,35 @@ def plot_curves(runs: dict[str, Records], path: str | Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _draw_losses(axes, name: str, records: Records, color: str) -> None:
-    for part, style in (('', '-'), ('_image', '--'), ('_dense', ':')):
-        points = [
-            (record['step'], record[f'loss{part}'])
-            for record in records
-            if f'loss{part}' in record
-        ]
+def _draw_losses(axes, name: str, records: Records, color: str) -> Line2D:
+    """Draw the parts of a run's loss; return the line for the legend."""
+    for part, style in STYLES.items():
+        key = key_of(part)
+        points = [(r['step'], r[key]) for r in records if key in r]
         if not points:
             continue
         steps, values = np.array(points, float).T
-        if len(points) == 1:
-            style = '.'
-        label = f'{part.strip("_") or "total"}, {literal(name)}'
-        if not part:
-            label += f' (peak {summarize(records)["peak"]:.2f})'
+        if part == 'total':
             axes.plot(steps, values, color=color, alpha=0.3, linewidth=1)
-        axes.plot(steps, smooth(values), style, color=color, label=label)
+        # A single point is no line.
+        marker = '.' if len(points) == 1 else None
+        axes.plot(
+            *(steps, smooth(values)),
+            linestyle=style,
+            marker=marker,
+            color=color,
+            label=f'{part}, {literal(name)}',
+        )
+    peak = summarize(records)['peak']
+    label = f'{literal(name)} (peak {peak:.2f})'
+    return Line2D([], [], color=color, label=label)
+
+
+def key_of(part: str) -> str:
+    """Return the name of a part of the loss in the log.
+
+    Example:
+        >>> key_of('total'), key_of('dense')
+        ('loss', 'loss_dense')
+    """
+    return 'loss' if part == 'total' else f'loss_{part}'

@@ -100,9 +100,7 @@ def test_names_of_runs_are_shown_as_they_are(tmp_path, drawn, name):
     (figure,) = drawn
     legend = figure.legends[0].get_texts()
     shown = [text.get_text().replace('\\', '') for text in legend]
-    assert [text.split(' (')[0] for text in shown] == [
-        *(f'total, {name}', f'image, {name}')
-    ]
+    assert shown == [f'{name} (peak 6.80)', 'total', 'image']
 
 
 def test_a_run_has_one_colour(tmp_path, drawn):
@@ -123,7 +121,7 @@ def test_a_run_has_one_colour(tmp_path, drawn):
     plot_curves(runs, tmp_path / 'curve.png')
     top, weight = drawn[0].axes
     found = {
-        line.get_label().split(' (')[0]: (
+        line.get_label(): (
             line.get_color(),
             [*line.get_xdata()],
             line.get_marker(),
