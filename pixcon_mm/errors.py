@@ -59,6 +59,14 @@ TROUBLES: Troubles = (
         '(train_dataloader.batch_size), and with '
         'train_dataloader.drop_last=True if the last batch has one.',
     ),
+    # Swin of MMPretrain
+    (
+        AssertionError,
+        r'input shape (\(.+\)) is smaller than the window size \((\d+)\)',
+        'A feature map of the network has {0} cells, and its attention takes '
+        'windows of {1} x {1}: use larger crops, or set '
+        'model.backbone.pad_small_map=True. --quick has crops of 128 px.',
+    ),
     # MMEngine's collection of results for the metrics
     (
         FileNotFoundError,

@@ -514,3 +514,14 @@ def test_a_tool_of_another_clone_is_refused(tmp_path):
     tool = link / 'tools/plot_curve.py'
     done = run(sys.executable, tool, '--help', PYTHONPATH=str(ROOT))
     assert done.returncode == 0
+
+
+def test_windows_larger_than_a_map_of_swin():
+    from mmpretrain.models.utils import ShiftWindowMSA
+
+    layer = ShiftWindowMSA(embed_dims=4, num_heads=1, window_size=7)
+    with pytest.raises(AssertionError) as caught:
+        layer(torch.zeros(1, 16, 4), (4, 4))
+    sentence = explain(caught.value)
+    assert 'has (4, 4) cells' in sentence
+    assert 'windows of 7 x 7' in sentence
