@@ -289,4 +289,6 @@ class PlanStatus:
             resume = 'resumes' if newest else 'starts over'
             return Status(State.INTERRUPTED, resume)
         error = attempts[-1]['error']
-        return Status(State.FAILED, f'{error} (see {run_dir.log_file})')
+        log = run_dir.log_file  # not there if no command was started
+        where = f' (see {log})' if log.is_file() else ''
+        return Status(State.FAILED, f'{error}{where}')
