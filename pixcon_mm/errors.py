@@ -165,12 +165,12 @@ def check_clone(script: Path) -> None:
     """
     script, installed = script.resolve(), Path(__file__).resolve().parents[1]
     clone = script.parents[1] if script.parent.name == 'tools' else installed
-    # An installed wheel has no tools.
+    # A wheel has no tools of its own, so a clone's tools may run its code.
     is_other = clone != installed and (installed / 'tools/launch.sh').is_file()
     if is_other and (clone / 'pixcon_mm/errors.py').is_file():
         raise UserError(
-            f'{script} is of another clone than {installed}, which Python '
-            f'imports: run the tools of {installed}, or set '
+            f'{script} belongs to another clone than {installed}, from which '
+            f'Python imports pixcon_mm: run the tools of {installed}, or set '
             f'PYTHONPATH={clone}, or run `pip install -e {clone}`.'
         )
 

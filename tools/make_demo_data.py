@@ -22,6 +22,7 @@ import skimage
 from pycocotools import mask as rle
 
 from pixcon_mm.cli import at_least
+from pixcon_mm.datasets.listing import OPENCV_SUFFIXES
 from pixcon_mm.errors import UserError, run_tool
 from pixcon_mm.files import atomic_write
 
@@ -252,7 +253,7 @@ def check_place(out: Path) -> None:
     readme = out / 'README.txt'
     if out.exists() and not out.is_dir():
         raise UserError(f'--out {out} is a file: name a folder.')
-    is_ours = readme.is_file() and readme.read_text() == SOURCES
+    is_ours = readme.is_file() and readme.read_bytes() == SOURCES.encode()
     if out.exists() and any(out.iterdir()) and not is_ours:
         raise UserError(
             f'--out {out} is not empty, and was not made by this tool: '
@@ -270,7 +271,7 @@ def write_split(out: Path, split: str, size: int, seed: int) -> list:
     for folder in (split, f'semantic/{split}', panoptic):
         (out / folder).mkdir(parents=True, exist_ok=True)
         # An earlier split may have had more scenes.
-        for earlier in (out / folder).glob(f'{"[0-9]" * 6}.*'):
+        for earlier in (out / folder).glob('[0-9][0-9][0-9][0-9][0-9][0-9].*'):
             earlier.unlink()
     images, annotations, scenes, segmented = [], [], [], []
     for index in range(size):
@@ -330,6 +331,8 @@ def main(argv: list[str] | None = None) -> None:
         '--preview', type=Path, help='write a picture of up to 20 scenes'
     )
     args = parser.parse_args(argv)
+    if args.preview and args.preview.suffix.lower() not in OPENCV_SUFFIXES:
+        parser.error(f'--preview {args.preview}: name a .png or .jpg file')
     check_place(args.out)
     atomic_write(args.out / 'README.txt', SOURCES.encode())
     scenes = write_split(args.out, 'train2017', args.train, args.seed)

@@ -60,24 +60,24 @@ def clear_links(pool: Path, sources: list[Path]) -> None:
         inner, outer = pool.resolve(), source.resolve()
         if inner.is_relative_to(outer) or outer.is_relative_to(inner):
             raise UserError(
-                f'{as_line(pool)}, which gets the links, and '
-                f'{as_line(source)}, which has the images, lie in one '
-                'another: name another folder with --out.'
+                f'One of {as_line(pool)}, which gets the links, and '
+                f'{as_line(source)}, which has the images, lies inside the '
+                'other: name another folder with --out.'
             )
-    if pool.is_symlink():
+    if pool.is_symlink() or pool.is_file():
         raise UserError(
-            f'{as_line(pool)} is a link: remove it, or name another folder '
-            'with --out.'
+            f'{as_line(pool)} is no folder of this tool: remove it, or name '
+            'another folder with --out.'
         )
     for folder, _, files in os.walk(pool):
         for path in (Path(folder, name) for name in files):
             if not path.is_symlink():
                 raise UserError(
-                    f'{as_line(path)} is in the way, because it is no link '
-                    'that this tool has made: move it away, or name another '
-                    'folder with --out.'
+                    f'{as_line(path)} is not a link: move it away, or name '
+                    'another folder with --out.'
                 )
-    shutil.rmtree(pool, ignore_errors=True)
+    if pool.exists():
+        shutil.rmtree(pool)
 
 
 def main(argv: list[str] | None = None) -> None:

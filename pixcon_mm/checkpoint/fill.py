@@ -33,8 +33,9 @@ def load_strict(
         tensors (dict[str, Tensor]): New values by name.
         part (str): Name of what is filled, for messages.
         origin (str): Where the values are from, for messages.
-        classifier (tuple[str, ...]): Names of layers whose weights are ignored
-            as well, for classifiers within a top-level layer.
+        classifier (tuple[str, ...]): Classifiers inside a top-level layer
+            that the model has, such as ``head.fc``; their weights are ignored
+            too.
 
     Returns:
         str: A line for the log: what was filled, and from where.

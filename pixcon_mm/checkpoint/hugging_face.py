@@ -8,8 +8,6 @@ from pixcon_mm.checkpoint.torch_file import StateDict
 # ImageNet's, in RGB, for values from 0 to 1.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FILES = ('config.json', 'model.safetensors', 'README.md')
-# Marks a card that nobody has edited yet.
-TODO = 'TODO before you publish it'
 CARD = """---
 library_name: timm
 tags:
@@ -22,7 +20,7 @@ Backbone without a classifier, written by {writer}, an implementation of PixCon
 (Pang et al., WACV 2024), from `{source}`, whose sha256 is
 `{source_sha256}`.
 
-{todo}: method and data of the training; a licence.
+TODO before you publish it: method and data of the training; a licence.
 
 ```python
 import timm
@@ -66,7 +64,7 @@ def folder_files(
             classifier='fc',
         ),
     )
-    card = CARD.format(channels=channels, todo=TODO, **notes)
+    card = CARD.format(channels=channels, **notes)
     contents = (
         f'{json.dumps(config, indent=2)}\n'.encode(),
         encode(tensors, 'safetensors', notes),

@@ -40,13 +40,13 @@ def opened(path: str) -> Iterator[Image.Image]:
         raise OSError(f'{type(error).__name__}: {error}') from error
 
 
-def header_size(path: str) -> tuple[int, int]:
+def read_size(path: str) -> tuple[int, int]:
     """Return width and height of an image as OpenCV would decode it.
 
     A photograph may be stored on its side, with a mark in its EXIF data that
-    makes OpenCV turn it. Only the header is read, unless such a mark is in
-    another format than JPEG: OpenCV turns some of these, and Pillow has
-    already turned TIFF.
+    makes OpenCV turn it. Of a JPEG, only the header is read. Pillow decodes
+    PNG to find the mark. Other formats that have one are decoded by OpenCV,
+    which turns some of them; Pillow has already turned TIFF.
 
     Raises:
         OSError: If the file is missing or not an image.
@@ -58,20 +58,23 @@ def header_size(path: str) -> tuple[int, int]:
         return size
     if is_jpeg:
         return size[::-1]
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise OSError(str(error)) from error
     if image is None:
         raise OSError('OpenCV cannot decode it')
     return image.shape[1::-1]
 
 
 def image_size(path: str) -> tuple[int, int]:
-    """Return what :func:`header_size` does.
+    """Return what :func:`read_size` returns.
 
     Raises:
         UserError: If the file is missing or not an image.
     """
     try:
-        return header_size(path)
+        return read_size(path)
     except OSError as error:
         raise UserError(
             f'{as_line(path)} cannot be read as an image ({error}): replace '

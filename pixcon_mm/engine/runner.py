@@ -276,13 +276,16 @@ class PixConRunner(Runner):
             steps = optim_wrapper._accumulative_counts
             base = auto_scale_lr['base_batch_size'] / steps
             auto_scale_lr = dict(auto_scale_lr, base_batch_size=base)
-        group = optim_wrapper.optimizer.param_groups[0]
-        before = group['lr']
+        groups = optim_wrapper.optimizer.param_groups
+        before = [group['lr'] for group in groups]
         super().scale_lr(optim_wrapper, auto_scale_lr)
-        # With several groups, the log also has the rate of none of them.
+        # With several groups, the log also has MMEngine's base rate, which
+        # it does not scale.
         settings = optim_wrapper.base_param_settings
-        if settings is not None and before:
-            settings['lr'] *= group['lr'] / before
+        pairs = zip(groups, before, strict=True)
+        ratios = [group['lr'] / rate for group, rate in pairs if rate]
+        if settings is not None and ratios:
+            settings['lr'] *= ratios[0]
 
     @master_only
     def save_checkpoint(

@@ -1,6 +1,7 @@
 """Frozen backbones of several libraries, with weights of any checkpoint."""
 
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from pixcon_mm.wording import listed
 
 # ImageNet's, in RGB, for values from 0 to 255.
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-# Parts of errors about the size of an image: of reflection padding, which
-# needs a minimum, and of position embeddings of one size.
-SIZE_TROUBLE = ('Padding size', 'The size of tensor')
+# Errors about the size of an image: of reflection padding, which needs a
+# minimum, and of position embeddings of one size.
+SIZE_TROUBLE = re.compile(r'(Argument #\d+: )?Padding size|The size of tensor')
 
 
 class FrozenBackbone(nn.Module):
@@ -100,7 +101,7 @@ class FrozenBackbone(nn.Module):
 
 def is_size(error: Exception) -> bool:
     """Check if a network has failed because of the size of an image."""
-    return any(trouble in str(error) for trouble in SIZE_TROUBLE)
+    return bool(SIZE_TROUBLE.match(str(error)))
 
 
 def find_device(name: str | None) -> str:
@@ -172,8 +173,9 @@ def load_backbone(
         origin['seed'] = seed
     else:
         weights = load_pretrained(pretrained, net)
-        # timm's ConvNeXt keeps its last norm beside it: head.norm, head.fc.
-        layers = getattr(net, 'pretrained_cfg', {}).get('classifier', ())
+        # timm's ConvNeXt has its last norm and its classifier in one layer:
+        # head.norm, head.fc.
+        layers = getattr(net, 'pretrained_cfg', {}).get('classifier') or ()
         layers = (layers,) if isinstance(layers, str) else tuple(layers)
         fill_backbone(net.state_dict(), weights, prefix, layers)
         origin['pretrained'] = weights.name

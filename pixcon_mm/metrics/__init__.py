@@ -23,8 +23,8 @@ def with_classes(evaluator: object) -> object:
 
     Returns:
         object: The same, with another ``type`` for metrics in ``REPLACED``;
-        the new types take the same arguments and return the same metrics,
-        VOC's without rounding.
+        the new types take the same arguments and return the same metrics, AP
+        without rounding.
     """
     if isinstance(evaluator, list | tuple):
         return [with_classes(metric) for metric in evaluator]

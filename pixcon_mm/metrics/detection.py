@@ -1,13 +1,13 @@
 """COCO's and VOC's metrics with the average precision of each class."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 
 import numpy as np
-from mmdet.datasets.api_wrappers import COCOeval
+from mmdet.datasets.api_wrappers import COCOeval, COCOevalMP
 from mmdet.evaluation.functional import eval_map
-from mmdet.evaluation.metrics import CocoMetric, VOCMetric, coco_metric
+from mmdet.evaluation.metrics import CocoMetric, VOCMetric
 from mmengine.logging import MMLogger
 from pycocotools import mask as rle
 
@@ -57,8 +57,8 @@ class PerClassCocoMetric(CocoMetric):
         try:
             # Compute bbox and segm one after the other, because their values
             # for a class have the same key.
-            for self.metrics in [[metric] for metric in metrics]:
-                self.classwise = True
+            for metric in metrics:
+                self.metrics, self.classwise = [metric], True
                 # COCO's own table goes to the log file. The terminal gets the
                 # table of classes and, at the end, a table of all metrics.
                 with (
@@ -69,16 +69,14 @@ class PerClassCocoMetric(CocoMetric):
                 MMLogger.get_current_instance().info(
                     '\n%s', printed.getvalue()
                 )
-                (metric,) = self.metrics
-                by_class = {
-                    name: float(found.pop(f'{name}_precision'))
-                    for name in self.dataset_meta['classes']
-                    if f'{name}_precision' in found
-                }
+                for name in self.dataset_meta['classes']:
+                    found.pop(f'{name}_precision', None)
                 for evaluation in kept:
                     found.update(_unrounded(found, metric, evaluation.stats))
-                    by_class = self._precision_of_classes(evaluation)
-                self.per_class[f'{metric}_mAP'] = by_class
+                    if evaluation.params.useCats:
+                        self.per_class[f'{metric}_mAP'] = (
+                            self._precision_of_classes(evaluation)
+                        )
                 values.update(found)
         finally:
             self.metrics, self.classwise = metrics, classwise
@@ -129,27 +127,38 @@ class PerClassCocoMetric(CocoMetric):
 def _kept_evaluations() -> Iterator[list[COCOeval]]:
     """Keep the evaluations that MMDetection summarizes."""
     kept: list[COCOeval] = []
+    originals = {kind: kind.summarize for kind in (COCOeval, COCOevalMP)}
 
-    class KeptEvaluation(COCOeval):
-        def summarize(self) -> None:
-            super().summarize()
-            kept.append(self)
+    def keeping(summarize: Callable) -> Callable:
+        def summarize_and_keep(evaluation: COCOeval) -> None:
+            summarize(evaluation)
+            # One of the two methods may call the other.
+            if not any(evaluation is other for other in kept):
+                kept.append(evaluation)
 
-    coco_metric.COCOeval = KeptEvaluation
+        return summarize_and_keep
+
     try:
+        for kind, summarize in originals.items():
+            kind.summarize = keeping(summarize)
         yield kept
     finally:
-        coco_metric.COCOeval = COCOeval
+        for kind, summarize in originals.items():
+            kind.summarize = summarize
 
 
 def _unrounded(
     found: dict[str, float], metric: str, stats: np.ndarray
 ) -> dict[str, float]:
-    """Return the metrics among ``stats`` that were found, without rounding."""
+    """Return the metrics among ``stats`` that were found, without rounding.
+
+    Those of proposals have no prefix.
+    """
     return {
-        f'{metric}_{name}': float(stats[place])
-        for place, name in enumerate(STATS)
-        if f'{metric}_{name}' in found
+        key: float(value)
+        for name, value in zip(STATS, stats, strict=True)
+        for key in (name, f'{metric}_{name}')
+        if key in found
     }
 
 

@@ -40,13 +40,14 @@ class PerClassIoUMetric(IoUMetric):
         def count(classes: Tensor) -> Tensor:
             is_class = (classes >= 0) & (classes < num_classes)
             found = classes[is_class].long().bincount(minlength=num_classes)
-            return found.double().cpu()
+            return found.cpu().double()
 
         is_used = label != ignore_index
         predicted, true = pred_label[is_used], label[is_used]
         intersection = count(true[predicted == true])
-        areas = count(predicted), count(true)
-        return intersection, sum(areas) - intersection, *areas
+        predicted_area, true_area = count(predicted), count(true)
+        union = predicted_area + true_area - intersection
+        return intersection, union, predicted_area, true_area
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the metrics of all images; see IoUMetric."""

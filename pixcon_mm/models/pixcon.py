@@ -15,7 +15,7 @@ from pixcon_mm.models.head import ViewPair, pair_views
 from pixcon_mm.models.key_encoder import KeyEncoder
 from pixcon_mm.models.memory_format import safe_memory_format
 from pixcon_mm.models.stem import pool_before_relu
-from pixcon_mm.models.sync_bn import no_empty_batches
+from pixcon_mm.models.sync_bn import skip_search_for_empty_batches
 
 
 def pick_view_to_enqueue(enqueued: int, pending: int) -> int:
@@ -164,7 +164,7 @@ class PixCon(BaseSelfSupervisor):
         queries = [self.neck(self.backbone(view)) for view in inputs]
         return pair_views(queries, keys, geometry)
 
-    @no_empty_batches()
+    @skip_search_for_empty_batches()
     def loss(
         self, inputs: list[Tensor], geometry: Geometry
     ) -> dict[str, Tensor]:

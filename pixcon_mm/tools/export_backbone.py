@@ -16,7 +16,7 @@ from pixcon_mm.checkpoint.export import (
     rename,
     resnet_depth,
 )
-from pixcon_mm.checkpoint.hugging_face import FILES, TODO, folder_files
+from pixcon_mm.checkpoint.hugging_face import FILES, folder_files
 from pixcon_mm.checkpoint.load import load_tensors, sha256_of
 from pixcon_mm.errors import UserError, check_installed, run_tool
 from pixcon_mm.evaluation.backbones import load_backbone
@@ -67,12 +67,17 @@ def main(argv: list[str] | None = None) -> None:
         check_folder(out)
         files = folder_files(tensors, notes)
         card = out / 'README.md'
-        if card.exists() and TODO not in card.read_text(errors='replace'):
+        if card.exists():  # perhaps with what somebody has added
             del files[card.name]
-            print(f'kept {card}, which was edited: it may name other weights')
         for name, content in files.items():
             write(out / name, content, 'huggingface')
-        print('Before publishing, add training and licence to README.md.')
+        if card.name in files:
+            print(f'Before publishing, add training and licence to {card}.')
+        else:
+            print(
+                f'kept {card}, which may name other weights: remove it first '
+                'to get a new one'
+            )
         return
     check_out(out)
     content = encode(tensors, args.format, notes)

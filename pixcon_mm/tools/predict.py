@@ -12,6 +12,7 @@ import importlib
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -183,8 +184,9 @@ def predict_segments(
     return result['visualization'], content, summary
 
 
-PREDICT = dict(mmdet=predict_detections, mmseg=predict_segments)
-SUFFIXES = dict(mmdet='.json', mmseg='.png')
+PREDICT = dict(
+    mmdet=(predict_detections, '.json'), mmseg=(predict_segments, '.png')
+)
 
 
 def predict(
@@ -201,13 +203,25 @@ def predict(
         raise UserError(fault)
     try:
         with quiet():
-            return PREDICT[inferencer.scope](inferencer, image, min_score)
+            run, _ = PREDICT[inferencer.scope]
+            return run(inferencer, image, min_score)
     except RuntimeError as error:
         if not is_size(error):
             raise
         raise UserError(
             f'the network does not take images of this size ({error})'
         ) from error
+
+
+def check_apart(images: Iterable[Path], results: Iterable[Path]) -> None:
+    """Stop if a result would overwrite an image."""
+    files = {path.resolve() for path in images}
+    for path in results:
+        if path.resolve() in files:
+            raise UserError(
+                f'{as_line(path)} is one of the images, and a result would '
+                'overwrite it: name another folder with --out.'
+            )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -219,7 +233,15 @@ def main(argv: list[str] | None = None) -> None:
     cfg = read_config(args.config, args.cfg_options)
     check_names(cfg)
     inferencer = build_inferencer(cfg, args.checkpoint, device)
-    suffix = SUFFIXES[cfg.default_scope]
+    _, suffix = PREDICT[cfg.default_scope]
+    places = {
+        name: (
+            args.out / 'vis' / f'{name}.jpg',
+            args.out / 'preds' / f'{name}{suffix}',
+        )
+        for name in names.values()
+    }
+    check_apart(names, [file for pair in places.values() for file in pair])
     skipped = 0
     for image, name in names.items():
         try:
@@ -233,8 +255,9 @@ def main(argv: list[str] | None = None) -> None:
                 file=sys.stderr,
             )
             continue
-        write_picture(args.out / 'vis' / f'{name}.jpg', picture)
-        atomic_write(args.out / 'preds' / f'{name}{suffix}', content)
+        drawn, saved = places[name]
+        write_picture(drawn, picture)
+        atomic_write(saved, content)
         print(f'{as_line(image)}: {words}', flush=True)
     print(
         f'{len(names) - skipped} of {len(names)} images: pictures in '

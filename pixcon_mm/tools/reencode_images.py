@@ -10,7 +10,7 @@ change, and DST gets the same folders. As in pre-training, the EXIF orientation
 is not applied; the copies do not have it. Broken images are left out and
 listed in DST/reencode.json. After an interruption, or if images in SRC have
 changed, run the same command again: it makes the copies that are missing or
-older than their images.
+of an earlier image. A copy has the time of modification of its image.
 """
 
 import argparse
@@ -35,13 +35,15 @@ from pixcon_mm.errors import UserError, run_tool
 from pixcon_mm.files import atomic_write, remove_parts
 from pixcon_mm.processes import die_with_parent
 from pixcon_mm.progress import with_progress
+from pixcon_mm.wording import listed
 
 RECORD = 'reencode.json'
+COARSEST = 2.0  # seconds between two times that a file system can tell apart
 Paths = tuple[Path, Path]  # an image and its copy
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Make the copies that are missing or old, and print a report."""
+    """Make the copies that are missing or outdated, and print a report."""
     args = parse_args(argv)
     names = list_names(args.src, args.dst)
     settings = {
@@ -187,19 +189,12 @@ def check_record(dst: Path, settings: dict) -> None:
 
 
 def is_current(source: Path, copy: Path) -> bool:
-    """Check if there is a copy, and the image has not changed since then.
-
-    An image that was put in another's place may have an older time of
-    modification, but then the time of its entry in the file system is newer.
-    """
+    """Check if there is a copy, and it is of the image as it is now."""
     try:
-        made, changed = copy.stat(), source.stat()
+        difference = source.stat().st_mtime - copy.stat().st_mtime
     except OSError:
         return False
-    return (
-        changed.st_mtime_ns <= made.st_mtime_ns
-        and changed.st_ctime_ns <= made.st_ctime_ns
-    )
+    return abs(difference) <= COARSEST
 
 
 def write_record(dst: Path, record: dict) -> None:
@@ -256,6 +251,7 @@ def reencode(paths: Paths, quality: int, short_side: int | None) -> str | None:
     """
     source, copy = paths
     try:
+        times = source.stat()
         # Read as in pre-training, so that images which it would skip have no
         # copies, and others have the same orientation.
         original, image = LoadSceneImage().read(source)
@@ -270,6 +266,8 @@ def reencode(paths: Paths, quality: int, short_side: int | None) -> str | None:
     if is_small and len(content) > len(original) and _is_plain(original):
         content = original
     atomic_write(copy, content)
+    # With this time, the copy is known to be of this image.
+    os.utime(copy, ns=(times.st_atime_ns, times.st_mtime_ns))
     return None
 
 
@@ -349,16 +347,13 @@ def summary(dst: Path, record: dict, new: int) -> str:
         f'pre-train with --cfg-options data_root={shlex.quote(str(dst))}; '
         'the data differ from SRC, so state this when you report results',
     ]
-    for what, names in (
-        ('broken  ', broken),
-        ('others  ', others),
+    for what, names, advice in (
+        ('broken', broken, ''),
+        ('others', others, '; SRC has no such images: remove them from DST'),
     ):
         if names:
-            some = ', '.join(map(repr, [*names][:5]))
-            more = ', ...' if len(names) > 5 else ''
-            lines.insert(1, f'{what}  {some}{more} (all in {dst / RECORD})')
-    if others:
-        lines[1] += ': SRC has no such images, so remove them from DST'
+            all_names = f'(all in {dst / RECORD})'
+            lines.append(f'{what}    {listed(names, 5)} {all_names}{advice}')
     return '\n'.join(lines)
 
 

@@ -212,20 +212,22 @@ def browse(
     """Draw the views that a config's pipeline makes for its model."""
     if cfg is None:
         raise UserError(f'--browse needs a config file, not {args.arch}.')
-    no_views = UserError(
-        f'{args.arch} makes no views: --browse is for configs of pre-training.'
-    )
-    if cfg.default_scope != 'mmpretrain':  # its pipeline needs labels
-        raise no_views
     model, pipeline = build_model(cfg, args.seed)
     preprocessor = model.data_preprocessor.to(args.device)
     seeds = range(args.seed, args.seed + DRAWS)
-    names = with_views(pipeline, names, seeds)
+    # The pipelines of detectors and segmentors need labels.
+    has_views = cfg.default_scope == 'mmpretrain'
+    names = with_views(pipeline, names, seeds) if has_views else {}
     draws = []
     for seed in seeds:
         samples = [make_views(pipeline, path, seed) for path in names]
-        if not isinstance(samples[0].get('inputs'), list | tuple):
-            raise no_views
+        if not samples or not isinstance(
+            samples[0].get('inputs'), list | tuple
+        ):
+            raise UserError(
+                f'{args.arch} makes no views: --browse is for configs of '
+                'pre-training.'
+            )
         inputs = preprocessor(default_collate(samples), True)['inputs']
         draws.append(shown_views(preprocessor, list(inputs)))
     figure = browse_figure(np.stack(draws, axis=1), list(names.values()))
@@ -254,8 +256,7 @@ def look(
 ) -> tuple[Sections, str]:
     """Draw the chosen figures; return them, and a note on the weights."""
     possible = [*OF_FEATURES]
-    kind = (cfg or {}).get('model', {}).get('type')
-    if kind == 'PixCon':
+    if (cfg or {}).get('model', {}).get('type') == 'PixCon':
         possible = [*PAIR_FIGURES, *OF_FEATURES]
         if cfg.model.get('loss_lambda') == 0:
             possible.remove('weights')

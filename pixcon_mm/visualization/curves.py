@@ -191,11 +191,12 @@ def _draw_losses(axes, name: str, records: Records, color: str) -> Line2D:
         # A single point is no line.
         marker = '.' if len(points) == 1 else None
         axes.plot(
-            *(steps, smooth(values)),
+            steps,
+            smooth(values),
             linestyle=style,
             marker=marker,
             color=color,
-            label=f'{part}, {literal(name)}',
+            label=part,
         )
     peak = summarize(records)['peak']
     label = f'{literal(name)} (peak {peak:.2f})'

@@ -6,12 +6,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from mmdet.datasets.api_wrappers import COCOeval, COCOevalMP
 from mmdet.evaluation.metrics import CocoMetric, VOCMetric
-from pycocotools.cocoeval import COCOeval
 
 from pixcon_mm.engine.log_line import is_readable
 from pixcon_mm.metrics import with_classes
-from pixcon_mm.metrics.detection import PerClassCocoMetric, PerClassVOCMetric
+from pixcon_mm.metrics.detection import (
+    STATS,
+    PerClassCocoMetric,
+    PerClassVOCMetric,
+)
 from tests.benchmarks import coco_json
 
 CLASSES = ('cat', 'dog', 'cow')
@@ -25,24 +29,6 @@ def mask_of(box):
     mask = np.zeros(SIZE, np.uint8, order='F')
     mask[y1:y2, x1:x2] = 1
     return mask
-
-
-class CocoRecorder:
-    """What pycocotools summarises, in the order of the evaluations."""
-
-    def __enter__(self):
-        self.stats, summarize = [], COCOeval.summarize
-
-        def record(evaluation):
-            summarize(evaluation)
-            self.stats.append(np.array(evaluation.stats[:6]))
-
-        self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(COCOeval, 'summarize', record)
-        return self
-
-    def __exit__(self, *_):
-        self.patch.undo()
 
 
 @pytest.fixture(params=[(1, 2, 3), (9, 5, 2), (4, 7, 3)], ids=str)
@@ -75,7 +61,8 @@ def arrays(boxes):
 
 def coco(kind, path, found, images=tuple(TRUTH), **options):
     """A metric and its values for boxes; masks of dogs are wrong."""
-    metric = kind(path, metric=['bbox', 'segm'], **options)
+    options = {'metric': ['bbox', 'segm'], **options}
+    metric = kind(path, **options)
     metric.dataset_meta = dict(classes=CLASSES)
     samples = []
     for image in images:
@@ -105,28 +92,56 @@ def test_coco_is_mmdetections_with_nan_for_minus_one(annotations):
         assert [*values] == [*CLASSES]
 
 
-def test_coco_is_not_rounded(annotations):
+@pytest.fixture
+def summaries(monkeypatch):
+    """What pycocotools summarises, in the order of the evaluations."""
+    found = []
+
+    def recording(summarize):
+        def record(evaluation):
+            summarize(evaluation)
+            found.append(np.array(evaluation.stats))
+
+        return record
+
+    for kind in (COCOeval, COCOevalMP):
+        monkeypatch.setattr(kind, 'summarize', recording(kind.summarize))
+    return found
+
+
+@pytest.mark.parametrize('use_mp_eval', [False, True])
+def test_coco_is_not_rounded(annotations, summaries, use_mp_eval):
     """The cat is found after two false alarms, the dog half."""
-    cat = TRUTH[1][0]
     found = {
-        1: [(0, [50, 50, 60, 60]), (0, [60, 0, 70, 9]), cat],
+        1: [(0, [50, 50, 60, 60]), (0, [60, 0, 70, 9]), TRUTH[1][0]],
         2: [(1, [10, 10, 60, 43])],
     }
-    with CocoRecorder() as recorder:
-        metric, ours = coco(PerClassCocoMetric, annotations, found)
-    _, rounded = coco(CocoMetric, annotations, found)
-    boxes, masks = recorder.stats
+    options = dict(metric_items=[*STATS], use_mp_eval=use_mp_eval)
+    before = COCOeval.summarize
+    metric, ours = coco(PerClassCocoMetric, annotations, found, **options)
+    assert COCOeval.summarize is before
+    boxes, masks = summaries
+    _, rounded = coco(CocoMetric, annotations, found, **options)
     for kind, stats in (('bbox', boxes), ('segm', masks)):
-        names = [name for name in ours if f'{kind}_' in name]
-        assert len(names) == 6
-        for name, value in zip(names, stats, strict=False):
+        for name, value in zip(STATS, stats, strict=True):
+            key = f'coco/{kind}_{name}'
             wanted = math.nan if value == -1 else value
-            assert ours[name] == pytest.approx(wanted, abs=1e-12, nan_ok=True)
-            assert rounded[name] == pytest.approx(value, abs=6e-4)
+            assert ours[key] == pytest.approx(wanted, abs=1e-12, nan_ok=True)
+            assert rounded[key] == pytest.approx(value, abs=6e-4)
         by_class = metric.per_class[f'{kind}_mAP']
         mean = np.nanmean([*by_class.values()])
         assert mean == pytest.approx(stats[0], abs=1e-12)
     assert ours['coco/bbox_mAP'] != rounded['coco/bbox_mAP']
+
+
+def test_coco_of_proposals(annotations, summaries):
+    """They have no classes, and their names no prefix."""
+    options = dict(metric='proposal', proposal_nums=(1, 2, 3))
+    _, ours = coco(PerClassCocoMetric, annotations, TRUTH, **options)
+    (stats,) = summaries
+    assert ours['coco/AR@100'] == pytest.approx(stats[6], abs=1e-12)
+    _, expected = coco(CocoMetric, annotations, TRUTH, **options)
+    assert ours.keys() == expected.keys()
 
 
 def test_coco_scores_the_images_that_were_tested(annotations):

@@ -51,14 +51,14 @@ def test_values_of_each_class():
 def test_a_class_of_more_pixels_than_float32_counts():
     """Above 2^24, where adding 1 to a float32 changes nothing."""
     sky, car = 2**24 + 5, 2**22
-    truth = torch.zeros(1, sky + car, dtype=torch.uint8)
+    truth = torch.zeros(1, sky + car, dtype=torch.int16)
     truth[:, sky:] = 2
     found = torch.zeros_like(truth)
     found[:, -3:] = 2
-    found[0, 0], truth[0, 1] = 7, 255  # no class, and ignored
+    found[0, 0], found[0, 2], truth[0, 1] = 7, -1, 255  # no class; ignored
     areas = PerClassIoUMetric.intersect_and_union(found, truth, 3, 255)
     intersection, union, predicted, true = (a.tolist() for a in areas)
-    assert intersection == [sky - 2, 0, 3]
-    assert predicted == [sky - 2 + car - 3, 0, 3]
+    assert intersection == [sky - 3, 0, 3]
+    assert predicted == [sky - 3 + car - 3, 0, 3]
     assert true == [sky - 1, 0, car]
     assert union == [sky - 1 + car - 3, 0, car]

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules import _functions
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pixcon_mm.models.sync_bn import no_empty_batches
+from pixcon_mm.models.sync_bn import skip_search_for_empty_batches
 from tests.test_models import tiny
 
 SIZE = (6, 12, 5, 7)
@@ -129,7 +129,8 @@ class TorchWithStatistics:
 
 
 @pytest.mark.parametrize(
-    ('context', 'masks'), [(nullcontext, 3), (no_empty_batches, 0)]
+    ('context', 'masks'),
+    [(nullcontext, 3), (skip_search_for_empty_batches, 0)],
 )
 def test_no_search_for_empty_batches(group, monkeypatch, context, masks):
     norm, images, _ = norm_and_input()
@@ -155,7 +156,7 @@ def test_all_of_the_loss_has_it_and_it_ends(monkeypatch):
     assert len(seen) > 2
     assert all(seen)
     assert torch.cuda.is_current_stream_capturing is original
-    with pytest.raises(ValueError, match='x'), no_empty_batches():
+    with pytest.raises(ValueError, match='x'), skip_search_for_empty_batches():
         raise ValueError('x')
     assert torch.cuda.is_current_stream_capturing is original
 
@@ -168,7 +169,7 @@ def test_the_host_does_not_wait(group):
     sync_bn(images, norm, nccl).sum().backward()  # starts NCCL
     torch.cuda.set_sync_debug_mode('error')
     try:
-        with no_empty_batches():
+        with skip_search_for_empty_batches():
             output = sync_bn(images, norm, nccl)
         output.sum().backward()
         with pytest.raises(RuntimeError, match='synchronizing'):
@@ -192,7 +193,7 @@ def process(rank, dtype, memory_format, folder):
         x.to('cuda', dtype).contiguous(memory_format=memory_format)
         for x in (images, grad)
     )
-    with no_empty_batches():
+    with skip_search_for_empty_batches():
         found = results(norm, images, grad)
     torch.save({k: v.cpu() for k, v in found.items()}, f'{folder}/{rank}.pth')
     dist.barrier()

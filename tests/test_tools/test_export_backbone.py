@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -210,19 +209,19 @@ def test_hugging_face_folder(run, checkpoint, resnet):
     assert yaml.safe_load(head)['library_name'] == 'timm'
 
 
-def test_an_edited_card_and_the_checkpoint_are_kept(run, checkpoint):
+def test_a_card_and_the_checkpoint_are_kept(run, checkpoint):
     options = ('--format', 'huggingface', '--out')
     folder = checkpoint.with_name('hub')
     card = folder / 'README.md'
-    run(checkpoint, *options, folder)
-    first = card.read_text()
-    other = checkpoint.with_name('epoch_3.pth')
-    shutil.copy(checkpoint, other)
-    run(other, *options, folder)  # nobody has edited it
-    assert 'epoch_3.pth' in card.read_text() != first
-    card.write_text('# Ours\n')
-    assert f'kept {card}' in run(checkpoint, *options, folder)
-    assert card.read_text() == '# Ours\n'
+    assert f'training and licence to {card}' in run(
+        checkpoint, *options, folder
+    )
+    card.write_text(f'{card.read_text()}Results: 1.0\n')
+    before = card.read_text()
+    shown = run(checkpoint, *options, folder)
+    assert f'kept {card}, which may name other weights' in shown
+    assert 'training and licence' not in shown
+    assert card.read_text() == before
     written = folder / 'model.safetensors'
     before = sha256_of(written)
     assert 'is the checkpoint itself' in run(written, *options, folder)

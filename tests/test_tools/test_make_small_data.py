@@ -66,7 +66,7 @@ def test_the_pool_and_the_images_are_apart(tmp_path, sets, out):
         (tmp_path / 'scenes').rename(tmp_path / 'pool')
         sets['scenes'] = 'pool/x'
     files = [*tmp_path.rglob('*.png')]
-    with pytest.raises(UserError, match='lie in one another: name another'):
+    with pytest.raises(UserError, match='lies inside the other: name'):
         make(tmp_path, sets, out)
     assert [*tmp_path.rglob('*.png')] == files
 
@@ -75,14 +75,14 @@ def test_only_links_are_removed(tmp_path, sets):
     own = tmp_path / 'out/pool/scenes/own.jpg'
     write_pictures(own.parent, 1)
     (own.parent / '000.png').rename(own)
-    with pytest.raises(UserError, match=r'own\.jpg is in the way'):
+    with pytest.raises(UserError, match=r'own\.jpg is not a link'):
         make(tmp_path, sets)
     own.unlink()
     (tmp_path / 'elsewhere').mkdir()
     pool = tmp_path / 'out/pool'
     pool.rename(tmp_path / 'kept')
     pool.symlink_to(tmp_path / 'elsewhere')
-    with pytest.raises(UserError, match='is a link: remove it'):
+    with pytest.raises(UserError, match='is no folder of this tool'):
         make(tmp_path, sets)
 
 

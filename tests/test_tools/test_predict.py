@@ -165,13 +165,26 @@ def test_an_image_too_thin_for_the_network_is_skipped(
             raise RuntimeError('Argument #6: Padding size should be less')
         return predict(inferencer, image, _)
 
-    predict = tool.PREDICT['mmseg']
-    monkeypatch.setitem(tool.PREDICT, 'mmseg', refuse)
+    predict, suffix = tool.PREDICT['mmseg']
+    monkeypatch.setitem(tool.PREDICT, 'mmseg', (refuse, suffix))
     words = [config, checkpoint, tmp_path / 'a', '--out', tmp_path / 'out']
     status, shown, error = call(tool.main, *words, '--device', 'cpu')
     assert status == 1
     assert '001.png is skipped: the network does not take images' in error
     assert '2 of 3 images' in shown
+
+
+def test_images_are_not_overwritten(segmentor, tmp_path, call):
+    config, checkpoint = segmentor
+    write_pictures(tmp_path / 'vis', 1)
+    image = tmp_path / 'vis/000.jpg'
+    (tmp_path / 'vis/000.png').rename(image)
+    before = image.read_bytes()
+    words = [config, checkpoint, tmp_path / 'vis', '--out', tmp_path]
+    status, _, error = call(tool.main, *words, '--device', 'cpu')
+    assert status == 1
+    assert f'{image} is one of the images, and a result' in error
+    assert image.read_bytes() == before
 
 
 @pytest.mark.parametrize('value', ['nan', '30', '-1'])

@@ -112,12 +112,12 @@ def test_kinds_look_as_pretraining_saw_them(run, dst, tmp_path):
 def test_second_run_does_what_is_missing(run, src, dst):
     run(src, dst)
     copies = [dst / f'{i:03d}.png.jpg' for i in range(3)]
-    times = [copy.stat().st_mtime_ns for copy in copies]
+    times = [copy.stat().st_ctime_ns for copy in copies]
     before = copies[1].read_bytes()
     (dst / '001.png.jpg').unlink()
     (src / '000.jpg').write_bytes(encode(picture(7), 'JPEG'))
     assert '2 of them new' in run(src, dst)
-    found = [copy.stat().st_mtime_ns for copy in copies]
+    found = [copy.stat().st_ctime_ns for copy in copies]
     assert [a == b for a, b in zip(times, found, strict=True)] == [1, 0, 1]
     assert copies[1].read_bytes() == before
     assert (dst / '000.jpg').exists()
@@ -125,26 +125,31 @@ def test_second_run_does_what_is_missing(run, src, dst):
     assert '0 of them new' in run(src, dst)
 
 
-def test_copies_follow_their_images(run, src, dst):
+@pytest.mark.parametrize('seconds', [-1000, 1000])
+def test_copies_follow_their_images(run, src, dst, seconds):
     """Images that were replaced, broken or removed after the first run."""
+    time = (src / '000.png').stat().st_mtime
     run(src, dst)
     before = {path.name: path.read_bytes() for path in dst.glob('*.jpg')}
-    (dst / '.000.png.jpg.7.part').touch()  # of a process that was killed
+    (dst / '.000.png.jpg.0.part').touch()  # of a process that was killed
     other = src / 'other'
     write_pictures(other, 1, width=80, height=60)
-    os.utime(other / '000.png', ns=(0, 0))  # older than the copy
     (other / '000.png').replace(src / '000.png')
     other.rmdir()
     (src / '001.png').write_bytes(b'broken')
+    for name in ('000.png', '001.png'):  # by whatever time it has
+        os.utime(src / name, (time + seconds,) * 2)
     (src / '002.png').unlink()
     shown = run(src, dst)
     assert 'images    1 in' in shown
-    assert "broken    '001.png'" in shown
-    assert "others    '002.png.jpg'" in shown
-    assert 'so remove them from DST' in shown
+    assert "broken    '001.png' (all in" in shown
+    assert "others    '002.png.jpg' (all in" in shown
+    assert 'SRC has no such images: remove them from DST' in shown
     names = {'000.png.jpg', '002.png.jpg', 'reencode.json'}
     assert {path.name for path in dst.iterdir()} == names
     assert (dst / '000.png.jpg').read_bytes() != before['000.png.jpg']
+    (src / '000.png').chmod(0o600)  # changes nothing
+    assert ', 0 of them new' in run(src, dst)
 
 
 @pytest.mark.parametrize(

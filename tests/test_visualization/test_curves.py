@@ -121,16 +121,15 @@ def test_a_run_has_one_colour(tmp_path, drawn):
     plot_curves(runs, tmp_path / 'curve.png')
     top, weight = drawn[0].axes
     found = {
-        line.get_label(): (
-            line.get_color(),
+        (line.get_label(), line.get_color()): (
             [*line.get_xdata()],
             line.get_marker(),
         )
         for line in top.lines
     }
-    assert found['total, without'] == ('C0', [*steps], 'None')
-    assert found['dense, late'] == ('C1', [5, 6, 7, 8], 'None')
-    assert found['total, single'] == ('C2', [3], '.')
+    assert found['total', 'C0'] == ([*steps], 'None')
+    assert found['dense', 'C1'] == ([5, 6, 7, 8], 'None')
+    assert found['total', 'C2'] == ([3], '.')
     lines = [(line.get_color(), *line.get_xdata()) for line in weight.lines]
     assert lines == [('C1', 5, 6, 7, 8), ('C2', 3)]
 

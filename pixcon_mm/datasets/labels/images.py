@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from pixcon_mm.datasets.decoding import decode_whole
-from pixcon_mm.datasets.image_header import header_size
+from pixcon_mm.datasets.image_header import read_size
 from pixcon_mm.datasets.labels.report import STOP, WARNING, Report
 from pixcon_mm.datasets.labels.sources import Source
 from pixcon_mm.errors import UserError
@@ -104,7 +104,8 @@ def read_names(file: str) -> list[str]:
             f'{where} begins with a byte order mark, which would become a '
             'part of the first name: save it as UTF-8 without this mark.'
         )
-    names = text.splitlines()
+    # Not splitlines(), which also splits at other characters.
+    names = text.removesuffix('\n').split('\n') if text else []
     empty = [i for i, name in enumerate(names, 1) if not name.strip()]
     if empty:
         raise UserError(
@@ -116,22 +117,25 @@ def read_names(file: str) -> list[str]:
 
 def _read_header(path: str) -> _Picture:
     try:
-        return _Picture(path, header_size(path))
+        return _Picture(path, read_size(path))
     except OSError as error:
         return _Picture(path, None, str(error))
 
 
 def _decode(path: str) -> _Picture:
-    """Decode strictly; if that fails, also as OpenMMLab's data sets do."""
+    """Decode as OpenMMLab's data sets do, and strictly."""
     found = _read_header(path)
     if found.size is None:
         return found
     try:
         content = Path(path).read_bytes()
-        decode_whole(content, MOST_PIXELS)
-    except (OSError, ValueError) as error:
-        found = found._replace(problem=str(error))
         pixels = np.frombuffer(content, np.uint8)
         if cv2.imdecode(pixels, cv2.IMREAD_COLOR) is None:
-            found = found._replace(size=None)
+            return _Picture(path, None, 'OpenCV cannot decode it')
+    except (OSError, cv2.error) as error:
+        return _Picture(path, None, str(error))
+    try:
+        decode_whole(content, MOST_PIXELS)
+    except ValueError as error:
+        return found._replace(problem=str(error))
     return found

@@ -52,7 +52,7 @@ def check_masks(source: Source, report: Report) -> None:
         UserError: If the rest cannot be checked.
     """
     dataset = source.dataset
-    if dataset.ann_file:
+    if os.path.isfile(dataset.ann_file):  # not a folder, nor missing
         read_names(dataset.ann_file)
     dataset.serialize_data = False
     dataset.full_init()
@@ -69,7 +69,8 @@ def check_masks(source: Source, report: Report) -> None:
     report.add_repeated([as_line(image) for image, _ in pairs])
     if not dataset.data_list:
         raise UserError(
-            f'A data set is empty: {as_line(dataset.ann_file)} names no image.'
+            f'The data set is empty: the list {as_line(dataset.ann_file)} '
+            'names no image.'
         )
     if not pairs:
         return  # images without labels

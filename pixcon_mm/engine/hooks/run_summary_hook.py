@@ -90,7 +90,8 @@ class RunSummaryHook(Hook):
                     f'({averages[0]}) in every batch, not in every step of '
                     f'the optimiser: with {steps} accumulated batches it '
                     'follows the trained network faster than in the recipe. '
-                    'PixCon, also as MoCo-v2+, waits for the step.'
+                    'PixCon, including its MoCo-v2+ recipes, updates it once '
+                    'per step.'
                 )
         queue_len = (runner.cfg.get('model') or {}).get('queue_len', 0)
         if queue_len > images:

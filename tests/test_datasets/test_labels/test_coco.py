@@ -232,11 +232,15 @@ def test_what_is_odd(check, path, value, words):
         ([['1', '2', '3', '4', '5', '6']], 'stop', 'not a list of lists'),
         ('polygon', 'stop', 'neither polygons nor RLE'),
         (dict(counts='abc'), 'stop', 'neither polygons nor RLE'),
-        (dict(size=[10, 20], counts=['a']), 'stop', 'negative or no numbers'),
-        (dict(size=[10, 20], counts=[-5, 205]), 'stop', 'negative or no numb'),
+        (dict(size=[10, 20], counts=['a']), 'stop', 'negative or not numbers'),
+        (dict(size=[10, 20], counts=[-5, 205]), 'stop', 'negative or not num'),
         # Compressed, which pycocotools would read beyond its end.
-        (dict(size=[10, 20], counts='abc'), 'stop', 'no compressed RLE'),
-        (dict(size=[10, 20], counts='5\u00e9'), 'stop', 'no compressed RLE'),
+        (dict(size=[10, 20], counts='abc'), 'stop', 'not a compressed RLE'),
+        (
+            dict(size=[10, 20], counts='5\u00e9'),
+            'stop',
+            'not a compressed RLE',
+        ),
         (dict(size=[10, 20], counts=RLE[:6]), 'stop', 'pixels in an image'),
         (dict(size=[10, 20], counts=''), 'stop', 'counts of 0 pixels'),
         (
