@@ -193,8 +193,8 @@ def test_coco_of_nothing_is_zero(annotations):
         assert math.isnan(values['cow'])
 
 
-def voc(kind, found):
-    metric = kind(iou_thrs=[0.5, 0.75], eval_mode='11points')
+def voc(kind, found, thresholds=(0.5, 0.75)):
+    metric = kind(iou_thrs=[*thresholds], eval_mode='11points')
     metric.dataset_meta = dict(classes=CLASSES)
     samples = []
     for image, boxes in TRUTH.items():
@@ -204,6 +204,14 @@ def voc(kind, found):
         samples.append(dict(sample, pred_instances=pred))
     metric.process({}, samples)
     return metric, metric.evaluate(len(TRUTH))
+
+
+def test_names_of_thresholds():
+    """100 times 0.57 and 0.29 is a little less than 57 and 29."""
+    _, found = voc(PerClassVOCMetric, TRUTH, (0.57, 0.29))
+    assert {name.rpartition('/')[2] for name in found} == {
+        *('mAP', 'AP57', 'AP29')
+    }
 
 
 @pytest.mark.parametrize(

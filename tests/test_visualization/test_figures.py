@@ -134,3 +134,7 @@ def test_a_row_of_views_for_each_photograph():
     as_pixels(figure)
     shown = [panel.images[0].get_array() for panel in figure.axes]
     np.testing.assert_array_equal(shown, views.reshape(12, 8, 8, 3))
+    names = ['COCO_train2014_000000123456', 'short']
+    figure = browse_figure(views, names)
+    labels = [panel.get_ylabel() for panel in figure.axes[::6]]
+    assert labels == ['...n2014_000000123456', 'short']

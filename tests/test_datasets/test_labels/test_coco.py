@@ -357,6 +357,10 @@ def test_all_of_an_image_is_decoded(check, tmp_path):
     (sentence,) = check(content())['warning']
     assert '1 of 2 images is damaged' in sentence
     assert f'{path}, Corrupt JPEG data' in sentence
+    image.save(path, format='PCX')  # of which Pillow reads the header
+    assert check(content(), sample=9)['stop'] == []
+    (sentence,) = check(content())['stop']
+    assert f'{path}, OpenCV cannot decode it' in sentence
 
 
 @pytest.mark.parametrize('share', [0, 0.1, 0.5, 0.9, 1])
