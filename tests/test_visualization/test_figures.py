@@ -137,4 +137,4 @@ def test_a_row_of_views_for_each_photograph():
     names = ['COCO_train2014_000000123456', 'short']
     figure = browse_figure(views, names)
     labels = [panel.get_ylabel() for panel in figure.axes[::6]]
-    assert labels == ['...n2014_000000123456', 'short']
+    assert labels == ['...rain2014_000000123456', 'short']
