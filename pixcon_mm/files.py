@@ -108,15 +108,9 @@ def check_folder(folder: Path, option: str = '--out') -> None:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove incomplete files that killed processes have left.
-
-    Those that another process of this machine may still be writing are kept.
-    """
+    """Remove incomplete files that killed processes have left."""
     for part in folder.glob(f'.*{PART}'):
-        writer = part.name.removesuffix(PART).rpartition('.')[2]
-        is_alive = writer.isdecimal() and os.path.exists(f'/proc/{writer}')
-        if not is_alive or int(writer) == os.getpid():
-            part.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def as_line(path: str | os.PathLike) -> str:

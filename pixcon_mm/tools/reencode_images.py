@@ -32,7 +32,7 @@ from pixcon_mm.cli import at_least
 from pixcon_mm.datasets.listing import list_images, readable_suffixes
 from pixcon_mm.datasets.loading import BrokenImageError, LoadSceneImage
 from pixcon_mm.errors import UserError, run_tool
-from pixcon_mm.files import atomic_write, remove_parts
+from pixcon_mm.files import atomic_write
 from pixcon_mm.processes import die_with_parent
 from pixcon_mm.progress import with_progress
 from pixcon_mm.wording import listed
@@ -55,8 +55,6 @@ def main(argv: list[str] | None = None) -> None:
     write_record(args.dst, dict(settings=settings))
 
     pairs = [(args.src / name, args.dst / copy_name(name)) for name in names]
-    for folder in {copy.parent for _, copy in pairs}:
-        remove_parts(folder)
     missing = [pair for pair in pairs if not is_current(*pair)]
     convert = partial(
         reencode, quality=args.quality, short_side=args.short_side

@@ -131,7 +131,6 @@ def test_copies_follow_their_images(run, src, dst, seconds):
     time = (src / '000.png').stat().st_mtime
     run(src, dst)
     before = {path.name: path.read_bytes() for path in dst.glob('*.jpg')}
-    (dst / '.000.png.jpg.0.part').touch()  # of a process that was killed
     other = src / 'other'
     write_pictures(other, 1, width=80, height=60)
     (other / '000.png').replace(src / '000.png')
