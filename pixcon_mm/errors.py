@@ -31,9 +31,10 @@ TROUBLES: Troubles = (
     # mmcv's LoadImageFromFile, perhaps in a worker of a loader
     (
         AssertionError,
-        r'failed to load image: (.+)',
+        # The last one: a worker's message has its traceback, with the code.
+        r'(?s:.*)failed to load image: (.+)',
         '{} cannot be read as an image: replace it, or take it out of the '
-        'data set.',
+        'data set. tools/check_data.py CONFIG --all finds all such images.',
     ),
     # MMEngine's registries, which build the parts of a config
     (
@@ -66,6 +67,14 @@ TROUBLES: Troubles = (
         'A feature map of the network has {0} cells, and its attention takes '
         'windows of {1} x {1}: use larger crops, or set '
         'model.backbone.pad_small_map=True. --quick has crops of 128 px.',
+    ),
+    # timm
+    (
+        AssertionError,
+        r"Input (?:height|width) \((\d+)\) doesn't match model \((\d+)\)",
+        'The network takes images of {1} pixels, and got some of {0}: change '
+        'the size of the crops, or set model.backbone.img_size={0}. --quick '
+        'has crops of 128 px.',
     ),
     # MMEngine's collection of results for the metrics
     (

@@ -456,6 +456,17 @@ def test_messages_of_pytorch(text, words):
             AssertionError('failed to load image: a.jpg'),
             'a.jpg cannot be read as an image',
         ),
+        (  # from a worker, whose message has the traceback
+            AssertionError(
+                "    f'failed to load image: {filename}'\n"
+                'AssertionError: failed to load image: b.jpg\n'
+            ),
+            'b.jpg cannot be read as an image: replace it',
+        ),
+        (
+            AssertionError("Input height (128) doesn't match model (224)."),
+            'The network takes images of 224 pixels, and got some of 128',
+        ),
         (
             ValueError('need at least one array to concatenate'),
             'A data set is empty: check data_root',

@@ -141,7 +141,10 @@ def check_png(content: bytes) -> None:
         is_critical = not kind[0] & 0x20
         checksum = int.from_bytes(view[end - 4 : end], 'big')
         if is_critical and zlib.crc32(view[start + 4 : end - 4]) != checksum:
-            raise ValueError(f'chunk {kind!r} of the PNG file is damaged')
+            raise ValueError(
+                f'chunk {kind.decode("ascii", "replace")} of the PNG file is '
+                'damaged'
+            )
         if start == len(PNG) and (kind, length) != (b'IHDR', 13):
             raise ValueError('the PNG file has no header')
         if kind == b'IEND':

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import get_total_norm
@@ -28,6 +30,17 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def validated_model(runner: Runner) -> nn.Module:
+    """Return the model whose weights validations and checkpoints have.
+
+    With an EMAHook, this is the moving average.
+    """
+    for hook in runner.hooks:
+        if isinstance(hook, EMAHook):
+            return hook.ema_model.module
+    return unwrap(runner.model)
 
 
 def find_non_finite(tensors: dict[str, Tensor]) -> list[str]:

@@ -35,6 +35,7 @@ from pixcon_mm.engine.hooks.reproducible_resume_hook import (
 )
 from pixcon_mm.engine.hooks.run_summary_hook import RunSummaryHook
 from pixcon_mm.engine.hooks.runtime_info_hook import DeferredRuntimeInfoHook
+from pixcon_mm.engine.hooks.same_buffers_hook import SameBuffersHook
 from pixcon_mm.engine.hooks.stop_signal_hook import StopSignalHook
 from pixcon_mm.engine.log_line import (
     TerminalFormatter,
@@ -90,6 +91,7 @@ class PixConRunner(Runner):
         self._stop_hook = StopSignalHook()
         self.register_hook(self._stop_hook)
         self.register_hook(MissedValidationHook())
+        self.register_hook(SameBuffersHook())
 
     def register_hook(self, hook: Hook | dict, *args, **kwargs) -> None:
         """Replace two of MMEngine's hooks, which take the same arguments."""

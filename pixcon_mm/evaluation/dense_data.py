@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pixcon_mm.datasets.decoding import turn_upright
+from pixcon_mm.datasets.decoding import PNG, check_png, turn_upright
 from pixcon_mm.datasets.loading import BrokenImageError, LoadSceneImage
 from pixcon_mm.datasets.transforms import resize
 from pixcon_mm.errors import UserError, suggest
@@ -109,6 +109,9 @@ class DenseData(Dataset):
         image = read_image(image_path)
         shape = image.shape[:2]
         try:
+            content = mask_path.read_bytes()
+            if content.startswith(PNG):  # whose checksums Pillow skips
+                check_png(content)
             labels = self._decode(mask_path)
         except (OSError, ValueError) as error:
             raise UserError(

@@ -26,11 +26,11 @@ TITLES = {
 PROBES = ('probe_recall_at_1', 'probe_miou')
 # Drawn below the losses, if they were logged.
 PANELS = (
-    *('mon_pos_sim', 'mon_neg_logsumexp', 'mon_weight'),
+    *('mon_pos_sim', 'mon_pos_margin', 'mon_neg_logsumexp', 'mon_weight'),
     *('mon_feature_std', 'mon_effective_rank', *PROBES),
 )
 # Lines of the parts of the loss.
-STYLES = dict(total='-', image='--', dense=':')
+STYLES = dict(total='-', image='--', single='--', dense=':')
 Records = list[dict[str, float]]
 
 

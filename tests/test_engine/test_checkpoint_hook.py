@@ -16,6 +16,7 @@ from pixcon_mm.errors import explain
 from tests.commands import sentence_of
 from tests.test_engine.runs import (
     ACCUMULATED,
+    ITERATIONS,
     At,
     assert_continues,
     checkpoint,
@@ -203,6 +204,48 @@ def test_a_best_that_the_run_does_not_continue_is_kept(
     best = 3 if len(aside) == 2 else 2
     kept = [f'best_score_epoch_{best}.pth']
     assert names(run) == kept + [f'epoch_{n}.pth' for n in (1, 2, 3)]
+
+
+def test_a_best_that_is_gone_is_forgotten(tmp_path):
+    """Epoch 4 replaced that of epoch 1, and epoch 2 is resumed."""
+    options = hook(by_epoch=True, save_best='score', rule='greater')
+    cfg = config(tmp_path, 'run', options, validated(5.0, 3.0, 4.0, 9.0, 8.0))
+    whole, _ = train(cfg)
+    assert names(whole)[0] == 'best_score_epoch_4.pth'
+    # The validation of epoch 2, which came after the checkpoint, is repeated.
+    cfg.val_evaluator.scores = [0.5, 1.0, 2.0, 1.5]
+    run, _ = resume(cfg, checkpoint(whole, 'epoch_2'))
+    best = [name for name in names(run) if name.startswith('best')]
+    assert best == ['best_score_epoch_4.pth']
+    known = run.message_hub.get_info('best_ckpt')
+    assert Path(known) == checkpoint(run, 'best_score_epoch_4')
+    assert run.message_hub.get_info('best_score') == 2.0
+    log = Path(run.log_dir, f'{run.timestamp}.log').read_text()
+    assert 'best_score_epoch_1.pth with 5, is not in' in log
+
+
+@pytest.mark.parametrize(
+    ('loop', 'last', 'meta'),
+    [({}, 'epoch_2', (2, 8)), (ITERATIONS, 'iter_4', (0, 4))],
+)
+@pytest.mark.parametrize('interval', [1, 2, 99])
+def test_a_run_that_ends_early_keeps_its_last_state(
+    tmp_path, loop, last, meta, interval
+):
+    stop = dict(type='EarlyStoppingHook', monitor='score', patience=1)
+    by_epoch = not loop
+    options = hook(by_epoch=by_epoch, interval=interval)
+    cfg = config(tmp_path, 'run', validated(5.0, 4.0, 3.0, 2.0), loop, options)
+    if not by_epoch:
+        cfg.train_cfg.val_interval = 2
+    cfg.custom_hooks = [dict(stop, rule='greater')]
+    runner, recorder = train(cfg)
+    content = torch.load(checkpoint(runner, last), weights_only=False)
+    assert (content['meta']['epoch'], content['meta']['iter']) == meta
+    found = content['state_dict']
+    own = runner.model.state_dict()
+    assert all(torch.equal(found[name], own[name]) for name in own)
+    assert max(recorder.states) == meta[1]
 
 
 def test_leftovers_of_a_stopped_run_are_removed_by_the_next(tmp_path):

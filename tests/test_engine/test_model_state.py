@@ -1,8 +1,10 @@
 """Gradients are measured as they are, and only where they belong are added."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
@@ -10,6 +12,7 @@ from pixcon_mm.engine.model_state import (
     LayoutCheck,
     check_batch_norms,
     gradient_norm,
+    validated_model,
     zero_momentum,
 )
 from pixcon_mm.errors import UserError
@@ -186,3 +189,13 @@ def test_sync_bn_would_drop_activations():
     model.append(ActivatedNorm(4))
     text = sentence_of(check_batch_norms, model)
     assert '2 is a ActivatedNorm, which does more than normalise' in text
+
+
+def test_an_average_is_what_is_validated():
+    model, average = nn.Linear(1, 1), nn.Linear(1, 1)
+    hook = EMAHook()
+    hook.ema_model = SimpleNamespace(module=average)
+    runner = SimpleNamespace(model=model, hooks=[])
+    assert validated_model(runner) is model
+    runner.hooks = [hook]
+    assert validated_model(runner) is average

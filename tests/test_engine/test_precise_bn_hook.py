@@ -150,3 +150,12 @@ def test_a_run_killed_during_the_estimate_resumes_to_the_same_end(tmp_path):
     resumed, _ = resume(cfg, None, PreciseBatchNormHook())
     assert names(resumed) == ['iter_8.pth']
     assert is_same(state(whole), state(resumed))
+
+
+def test_averages_of_the_weights_are_refused(tmp_path):
+    cfg = config(tmp_path, 'run', ITERATIONS)
+    cfg.custom_hooks = [
+        dict(type='PreciseBatchNormHook'),
+        dict(type='EMAHook'),
+    ]
+    assert 'EMAHook tests and saves their average' in sentence_of(train, cfg)

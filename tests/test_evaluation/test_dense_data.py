@@ -88,10 +88,21 @@ def grey(change):
     return spoil
 
 
+def half_of_zeros(path, _):
+    """Lose the end of the data, from which Pillow would make up labels."""
+    Image.fromarray(
+        np.random.default_rng(0).integers(9, size=(64, 96), dtype=np.uint8)
+    ).save(path)
+    content = path.read_bytes()
+    half = len(content) // 2
+    path.write_bytes(content[:half] + bytes(half - 12) + content[-12:])
+
+
 @pytest.mark.parametrize(
     ('spoil', 'words'),
     [
         (lambda m, i: m.unlink(), ['train0.png, which is missing', 'of VOC']),
+        (half_of_zeros, ['train0.png', 'chunk IDAT of the PNG file']),
         (lambda m, i: m.write_bytes(b'x'), ['train0.png', 'cannot be read']),
         (grey(lambda mask: mask[:10]), ['train0.png', '(10, 96)', '(64, 96)']),
         (grey(lambda mask: 0 * mask + 33), ['png', 'label 33', '0 to 20']),

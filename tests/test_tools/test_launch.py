@@ -81,7 +81,7 @@ def test_slurm_gets_what_it_needs(words_of):
         *('srun', 'slurm_train.sh', 'part', 'job', 'c.py', 16, '--resume'),
         GPUS_PER_NODE='4',
         CPUS_PER_TASK='6',
-        SRUN_ARGS='--quotatype spot',
+        SRUN_ARGS='--quotatype spot -x ./[p]yproject.toml',
         OMP_NUM_THREADS='',
         PORT='29511',
     )
@@ -93,6 +93,7 @@ def test_slurm_gets_what_it_needs(words_of):
         '--gres': 'gpu:4',
         '--cpus-per-task': '6',
         '--quotatype': 'spot',
+        '-x': './[p]yproject.toml',  # not the file
     }.items():
         assert words[words.index(option) + 1] == value
     assert words[words.index(sys.executable) + 1 :] == [
@@ -161,6 +162,15 @@ def test_number_of_processes_is_checked(start, gpus):
     assert result.returncode == 2
     words = f"error: GPUS is the number of processes to start, not '{gpus}'."
     assert result.stderr.strip() == words
+
+
+def test_number_of_processes_on_a_node_is_checked():
+    words = ('slurm_train.sh', 'part', 'job', DEMO, '8')
+    result = run('bash', f'tools/{words[0]}', *words[1:], GPUS_PER_NODE='08')
+    assert result.returncode == 2
+    assert result.stderr.strip() == (
+        "error: GPUS_PER_NODE is a number of processes, not '08'."
+    )
 
 
 @pytest.mark.parametrize('known', ['NODE_RANK=1', 'MASTER_ADDR=node0'])

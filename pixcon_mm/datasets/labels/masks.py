@@ -35,6 +35,7 @@ from pixcon_mm.wording import counted, listed
 
 # Pillow, with which MMSegmentation opens masks, raises an error above.
 MOST_PIXELS = 178_956_970
+UNREADABLE = 'cannot be read'
 TOO_LARGE = (
     f'has more than {MOST_PIXELS:,} pixels, which cannot be loaded: cut image '
     'and mask into tiles'
@@ -88,7 +89,16 @@ def check_masks(source: Source, report: Report) -> None:
     wrong = [mask for mask in masks if mask.problem]
     report.add_cases(
         STOP,
-        wrong,
+        [mask for mask in wrong if mask.problem.startswith(UNREADABLE)],
+        len(masks),
+        'mask',
+        'is damaged',
+        'replace them, or remove them and their images from the data set',
+        Mask.describe,
+    )
+    report.add_cases(
+        STOP,
+        [mask for mask in wrong if not mask.problem.startswith(UNREADABLE)],
         len(masks),
         'mask',
         'cannot be used as a label map',
@@ -204,7 +214,7 @@ def _read(path: str, size: Size | None) -> Mask:
         if picture.format == 'PNG':  # whose checksums Pillow does not verify
             check_png(Path(path).read_bytes())
     except (OSError, ValueError) as error:
-        return Mask(path, counts, f'cannot be read ({error})')
+        return Mask(path, counts, f'{UNREADABLE} ({error})')
     problem = problem_of(labels)
     if problem:
         return Mask(path, counts, problem)

@@ -39,6 +39,7 @@ class WholeCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         """Continue with the files that the resumed run kept."""
+        self._forget_lost_best(runner)
         super().before_train(runner)
         hub = runner.message_hub  # saved in every checkpoint
         # Another hook may count in the other unit.
@@ -55,6 +56,36 @@ class WholeCheckpointHook(CheckpointHook):
         self._spared = hub.get_info(spared_key, [])
         self._kept = [*hub.get_info(self._kept_key, ())]
         hub.update_info(self._kept_key, self._kept)
+
+    def _forget_lost_best(self, runner: Runner) -> None:
+        """Forget a best checkpoint that is not in the work directory.
+
+        A run that is resumed from an earlier file may have replaced it since.
+        """
+        hub = runner.message_hub
+        for key in [*hub.runtime_info]:
+            file = hub.get_info(key) if key.startswith('best_ckpt') else None
+            # By its name, as the work directory may have been moved.
+            if file and not Path(runner.work_dir, Path(file).name).is_file():
+                hub.pop_info(key)
+                score = hub.pop_info(key.replace('ckpt', 'score', 1))
+                runner.logger.warning(
+                    f'The best checkpoint until then, {Path(file).name} '
+                    f'with {score:.4g}, is not in {runner.work_dir} any more: '
+                    'the next one that is validated takes its place.'
+                )
+
+    def after_train(self, runner: Runner) -> None:
+        """Save the last state of a run that a hook has ended early."""
+        if (
+            self.save_last
+            and runner.iter < runner.max_iters
+            and getattr(runner, 'saved_iter', None) != runner.iter
+            and runner.optim_wrapper.should_update()
+        ):
+            step = runner.epoch if self.by_epoch else runner.iter
+            done = dict(epoch=runner.epoch, iter=runner.iter)
+            self._save_checkpoint_with_step(runner, step, done)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None

@@ -14,7 +14,11 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
 from pixcon_mm.engine.hooks.checkpoint_hook import WholeCheckpointHook
-from pixcon_mm.engine.model_state import eval_mode, unwrap
+from pixcon_mm.engine.model_state import (
+    eval_mode,
+    unwrap,
+    validated_model,
+)
 from pixcon_mm.errors import UserError
 
 Result = TypeVar('Result')
@@ -245,8 +249,8 @@ def _frozen(runner: Runner) -> Iterator[nn.Module]:
     from pixcon_mm.evaluation.backbones import FrozenBackbone
     from pixcon_mm.evaluation.dilation import stride_of
 
-    model = unwrap(runner.model)
-    net, numbers = model.backbone, model.data_preprocessor
+    net = validated_model(runner).backbone
+    numbers = unwrap(runner.model).data_preprocessor
 
     def read(images: torch.Tensor) -> torch.Tensor:
         # net(...) may be compiled, for the shapes of training.

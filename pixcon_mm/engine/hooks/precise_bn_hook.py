@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from mmengine.dist import all_reduce, is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
@@ -46,7 +46,13 @@ class PreciseBatchNormHook(Hook):
         self._saved: Path | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Stop if the loop has no endless stream of batches."""
+        """Stop if the loop has no endless stream of batches, or with EMA."""
+        if any(isinstance(hook, EMAHook) for hook in runner.hooks):
+            raise UserError(
+                'PreciseBatchNormHook estimates statistics for the trained '
+                'weights, and EMAHook tests and saves their average: leave '
+                'out one of them (custom_hooks).'
+            )
         if not isinstance(runner.train_loop, IterBasedTrainLoop):
             raise UserError(
                 'PreciseBatchNormHook is for runs that count iterations, and '

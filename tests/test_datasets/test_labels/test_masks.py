@@ -236,7 +236,7 @@ def test_a_mask_whose_end_is_lost(check, tmp_path):
     content[half:-12] = bytes(len(content) - half - 12)
     path.write_bytes(content)
     (sentence,) = check([])['stop']
-    assert f"{path}, cannot be read (chunk b'IDAT' of the PNG" in sentence
+    assert f'{path}, cannot be read (chunk IDAT of the PNG' in sentence
 
 
 def test_a_mask_of_more_pixels_than_pillow_opens(check, monkeypatch):
