@@ -79,7 +79,9 @@ class FrozenBackbone(nn.Module):
             return self.read((images - self.mean) / self.std).float()
         # Models of timm assert some sizes.
         except (AssertionError, RuntimeError) as error:
-            if not (isinstance(error, AssertionError) or is_size(error)):
+            if not (
+                isinstance(error, AssertionError) or is_size_trouble(error)
+            ):
                 raise
             height, width = images.shape[2:]
             raise UserError(
@@ -99,7 +101,7 @@ class FrozenBackbone(nn.Module):
         )
 
 
-def is_size(error: Exception) -> bool:
+def is_size_trouble(error: Exception) -> bool:
     """Check if a network has failed because of the size of an image."""
     return bool(SIZE_TROUBLE.match(str(error)))
 

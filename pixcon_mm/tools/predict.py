@@ -31,7 +31,7 @@ from pixcon_mm.cli import parse_options, quiet, read_config
 from pixcon_mm.datasets.decoding import decode_whole
 from pixcon_mm.datasets.loading import name_images
 from pixcon_mm.errors import UserError, run_tool
-from pixcon_mm.evaluation.backbones import find_device, is_size
+from pixcon_mm.evaluation.backbones import find_device, is_size_trouble
 from pixcon_mm.files import as_line, atomic_write, check_folder
 from pixcon_mm.visualization.predictions import (
     MIN_SCORE,
@@ -206,7 +206,7 @@ def predict(
             run, _ = PREDICT[inferencer.scope]
             return run(inferencer, image, min_score)
     except RuntimeError as error:
-        if not is_size(error):
+        if not is_size_trouble(error):
             raise
         raise UserError(
             f'the network does not take images of this size ({error})'

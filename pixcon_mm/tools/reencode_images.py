@@ -14,6 +14,7 @@ of an earlier image. A copy has the time of modification of its image.
 """
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -264,8 +265,10 @@ def reencode(paths: Paths, quality: int, short_side: int | None) -> str | None:
     if is_small and len(content) > len(original) and _is_plain(original):
         content = original
     atomic_write(copy, content)
-    # With this time, the copy is known to be of this image.
-    os.utime(copy, ns=(times.st_atime_ns, times.st_mtime_ns))
+    # With this time, the copy is known to be of this image. Some network file
+    # systems refuse it; there, the next run makes the copy again.
+    with contextlib.suppress(OSError):
+        os.utime(copy, ns=(times.st_atime_ns, times.st_mtime_ns))
     return None
 
 

@@ -221,7 +221,7 @@ def test_a_best_that_is_gone_is_forgotten(tmp_path):
     assert Path(known) == checkpoint(run, 'best_score_epoch_4')
     assert run.message_hub.get_info('best_score') == 2.0
     log = Path(run.log_dir, f'{run.timestamp}.log').read_text()
-    assert 'best_score_epoch_1.pth with 5, is not in' in log
+    assert 'best_score_epoch_1.pth with 5.0, is not in' in log
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ class WholeCheckpointHook(CheckpointHook):
                 score = hub.pop_info(key.replace('ckpt', 'score', 1))
                 runner.logger.warning(
                     f'The best checkpoint until then, {Path(file).name} '
-                    f'with {score:.4g}, is not in {runner.work_dir} any more: '
+                    f'with {score}, is not in {runner.work_dir} any more: '
                     'the next one that is validated takes its place.'
                 )
 
@@ -86,6 +86,7 @@ class WholeCheckpointHook(CheckpointHook):
             step = runner.epoch if self.by_epoch else runner.iter
             done = dict(epoch=runner.epoch, iter=runner.iter)
             self._save_checkpoint_with_step(runner, step, done)
+        super().after_train(runner)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
