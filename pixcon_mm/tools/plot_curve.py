@@ -73,6 +73,13 @@ def main(argv: list[str] | None = None) -> None:
     if args.against:
         reference = load_reference(args.against)
         ((name, records),) = runs.items()
+        configs = [path.stem for path in args.work_dirs[0].glob('*.py')]
+        if configs and reference.recipe not in configs:
+            print(
+                f'{name}: its config is {configs[0]}, and the reference '
+                f'curves are of {reference.recipe}: other recipes, queues and '
+                'data have other curves'
+            )
         show_excursions(reference, name, records)
         plot_against(reference, name, records, out)
     else:

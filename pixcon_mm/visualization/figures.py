@@ -89,16 +89,16 @@ def matches_figure(pair: MatchedViews) -> Figure:
     drawn = [pair.cosine[c, match[c]] for _, match, g in groups for c in g]
     norm = Normalize(min(drawn), max(drawn))
     right, by_chance, total = pair.near
+    some = 'some cells' if len(cells) < len(pair.cosine) else 'the cells'
     figure = new_figure(
         'Matches of cells',
-        'Lines lead from cells of view 1, the query, to their matches in '
+        f'Lines lead from {some} of view 1, the query, to their matches in '
         'view 2, the key; their colour shows the cosine of the backbone '
         'features. By similarity, the match is the most similar cell; for '
         f'{right} of the {total} cells in the overlap (dashed), it is at most '
         'one cell away from the same place in the photograph (random matches: '
-        f'{by_chance:.0f}). By coordinate, '
-        'the match is the nearest cell in the photograph; only cells in the '
-        'overlap have one.',
+        f'{by_chance:.0f}). By coordinate, the match is the nearest cell in '
+        'the photograph; only cells in the overlap have one.',
         (13, 4.3),
     )
     axes = figure.subplots(1, 4)

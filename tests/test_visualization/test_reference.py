@@ -112,8 +112,13 @@ def test_the_tool_saves_and_compares(tmp_path, capsys):
     # The folder of the picture is made.
     out = tmp_path / 'new/a.png'
     run = str(tmp_path / 'high')
+    (tmp_path / 'high/other.py').touch()
     main([run, '--against', file, '--out', str(out)])
     output = capsys.readouterr().out
+    assert 'high: its config is other, and the reference curves are' in output
+    (tmp_path / 'high/other.py').rename(tmp_path / 'high/toy.py')
+    main([run, '--against', file, '--out', str(out)])
+    assert 'its config' not in capsys.readouterr().out
     assert 'high: iterations' in output
     assert 'loss leaves the band; at' in output
     inside = 'in the band of toy up to iteration 95: mon_effective_rank\n'
