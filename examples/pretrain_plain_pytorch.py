@@ -29,8 +29,8 @@ def main(argv: list[str] | None = None) -> models.PixCon:
     ]
     images = datasets.SceneImageDataset(args.images, pipeline)
     loader = DataLoader(images, args.batch, shuffle=True, drop_last=True)
-    if len(loader) == 0:
-        parser.error(f'{len(images)} images are too few for one --batch.')
+    if len(loader) == 0 or args.batch < 2:
+        parser.error(f'--batch must be from 2 to {len(images)}, all images.')
     head = dict(type='PixConHead', loss=dict(type='QueueInfoNCELoss'), **MLP)
     model = models.PixCon(
         backbone=dict(type='ResNet', depth=18, zero_init_residual=False),
