@@ -61,9 +61,10 @@ def test_plain_loop_trains(pretrain, capsys):
 
 
 def test_plain_loop_saves_no_random_weights(pretrain, tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        pretrain(1, batch=10)
-    assert '9 images' in capsys.readouterr().err
+    for batch in (1, 10):
+        with pytest.raises(SystemExit):
+            pretrain(1, batch=batch)
+        assert '--batch must be from 2 to 9, all' in capsys.readouterr().err
     assert not (tmp_path / 'backbone.pth').exists()
 
 

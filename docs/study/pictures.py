@@ -93,7 +93,7 @@ def draw(rows: dict[str, MatchedViews]) -> Figure:
     grid = figure.subplots(len(rows), 4, squeeze=False)
     for (title, pair), axes in zip(rows.items(), grid, strict=True):
         show(axes[0], pair.views[0], f'{title}: query', COLORS[0])
-        right, total = pair.near
+        right, _, total = pair.near
         text = f'key: {right} of {total} within a cell'
         show(axes[1], pair.views[1], text, COLORS[1])
         for panel, values, ends, text in (
