@@ -19,10 +19,7 @@ def process(rank, folder):
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     model(torch.randn(4, 2, generator=torch.Generator().manual_seed(rank)))
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    wrapped = nn.parallel.DistributedDataParallel(
-        model, broadcast_buffers=False
-    )
-    SameBuffersHook().before_val_epoch(SimpleNamespace(model=wrapped))
+    SameBuffersHook().before_val_epoch(SimpleNamespace(model=model))
     torch.save((before, model.state_dict()), f'{folder}/{rank}.pth')
     dist.barrier()
     dist.destroy_process_group()
