@@ -94,7 +94,7 @@ def test_coco_is_mmdetections_with_nan_for_minus_one(annotations):
 
 @pytest.fixture
 def summaries(monkeypatch):
-    """What pycocotools summarises, in the order of the evaluations."""
+    """Collect the summaries of pycocotools, in the order of evaluation."""
     found = []
 
     def recording(summarize):
