@@ -3,8 +3,8 @@
 OUT/vis has a picture for each image. OUT/preds has the predictions: for a
 detector, JSON with class, score, box (x1, y1, x2, y2 in pixels) and mask
 (COCO's run-length encoding) of each detection; for a segmentor, a PNG image
-with indices of classes. Images that cannot be read are skipped with a
-warning, and the exit status is then 1.
+with indices of classes. Images that cannot be read, or whose size the network
+does not take, are skipped with a warning, and the exit status is then 1.
 """
 
 import argparse

@@ -78,8 +78,8 @@ def make_reference(recipe: str, runs: dict[str, Records]) -> Reference:
         runs (dict[str, list[dict]]): Records by name of run.
 
     Raises:
-        UserError: If there are fewer than three runs, or they have no
-            iteration in common.
+        UserError: If there are fewer than three runs, if they have no
+            iteration in common, or if a value is not finite.
     """
     if len(runs) < 3:
         raise UserError(

@@ -1,10 +1,10 @@
 """Check of the images of labelled data sets."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -20,6 +20,8 @@ from pixcon_mm.progress import with_progress
 THREADS = 4
 MOST_PIXELS = 2**30  # that OpenCV decodes
 Size = tuple[int, int]  # width and height
+Item = TypeVar('Item')
+Result = TypeVar('Result')
 
 
 class _Picture(NamedTuple):
@@ -41,6 +43,23 @@ class _Picture(NamedTuple):
         return f'{as_line(self.path)}, {self.problem}'
 
 
+def in_threads(
+    read: Callable[[Item], Result], items: Sequence[Item], title: str
+) -> list[Result]:
+    """Read files in a few threads, with a bar on a terminal.
+
+    Args:
+        read (Callable): Function of an item.
+        items (Sequence): What it is called with.
+        title (str): Title of the bar.
+
+    Returns:
+        list: The results, in the order of the items.
+    """
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+        return [*with_progress(pool.map(read, items), len(items), title)]
+
+
 def read_sizes(
     paths: Sequence[str], source: Source, report: Report
 ) -> dict[str, Size]:
@@ -59,9 +78,7 @@ def read_sizes(
         images that cannot be read.
     """
     read = _read_header if source.sample is not None else _decode
-    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-        found = pool.map(read, paths)
-        pictures = [*with_progress(found, len(paths), 'images')]
+    pictures = in_threads(read, paths, 'images')
     report.add_cases(
         STOP,
         [picture for picture in pictures if picture.size is None],

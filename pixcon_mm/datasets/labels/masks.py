@@ -3,7 +3,6 @@
 import glob
 import os
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import numpy as np
 from pixcon_mm.datasets.decoding import check_png
 from pixcon_mm.datasets.image_header import opened
 from pixcon_mm.datasets.labels.images import (
-    THREADS,
     Size,
+    in_threads,
     read_names,
     read_sizes,
 )
@@ -30,7 +29,6 @@ from pixcon_mm.datasets.listing import (
 )
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import as_line
-from pixcon_mm.progress import with_progress
 from pixcon_mm.wording import counted, listed
 
 # Pillow, with which MMSegmentation opens masks, raises an error above.
@@ -81,11 +79,9 @@ def check_masks(source: Source, report: Report) -> None:
     report.depends_on(path for pair in chosen for path in pair)
     images = [*dict.fromkeys(image for image, _ in chosen)]
     sizes = read_sizes(images, source, report)
-    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-        found = pool.map(
-            lambda pair: _read(pair[1], sizes.get(pair[0])), chosen
-        )
-        masks = [*with_progress(found, len(chosen), 'masks')]
+    masks = in_threads(
+        lambda pair: _read(pair[1], sizes.get(pair[0])), chosen, 'masks'
+    )
     wrong = [mask for mask in masks if mask.problem]
     report.add_cases(
         STOP,
