@@ -4,6 +4,7 @@ Importing this package registers the hooks and the runner that all tasks use.
 Configs import the modules that register models and data sets.
 """
 
+from pixcon_mm import compat as compat  # first: it changes later imports
 from pixcon_mm import engine as engine
 from pixcon_mm import ops as ops
 from pixcon_mm.evaluation.backbones import load_backbone as load_backbone
