@@ -106,7 +106,7 @@ def speed(args: argparse.Namespace, scratch: Path) -> list[Step]:
         small = ['--device', 'cpu', '--rounds', '1', '--batch', '2']
         small += ['--queue', '64']
     dtypes = ['float32'] if args.small else ['float16', 'bfloat16']
-    batches = [2] if args.small else [256, 128, 64, 512]
+    batches = [2] if args.small else [256, 64, 128, 512]
     workers = [0] if args.small else [16, 8]
     model = ['--size', '64', '--depth', '18'] if args.small else []
     steps = []
@@ -124,29 +124,38 @@ def speed(args: argparse.Namespace, scratch: Path) -> list[Step]:
         words = ('--batch', str(batch), '--dtype', dtype)
         add(limit, 'step', *words, *model, *more)
 
-    first = dtypes[0]
+    first, *others = dtypes
+    main, *batches = batches
+    few = ['--iters', '1' if args.small else '48', '--rounds', '1']
+
+    def with_loader(count: int) -> None:
+        more = ['--workers', str(count)]
+        add(180, 'train', '--dtype', first, *source, *model, *more, *few)
+        sizes = ['--size', '64', '--images', '4'] if args.small else []
+        add(60, 'data', '--dtype', first, *source, *more, *sizes)
+
+    step(main, first, limit=180)
+    add(90, 'kernels', '--dtype', first, *model)
     cells = ['--cells', '4'] if args.small else []
-    step(batches[0], first, limit=180)
-    add(60, 'kernels', '--dtype', first, *model)
     for dtype in dtypes:
         add(60, 'loss', '--dtype', dtype, *cells)
-    few = ['--iters', '1' if args.small else '48', '--rounds', '1']
-    for count in workers:
-        more = ['--workers', str(count), *few]
-        add(120, 'train', '--dtype', first, *source, *model, *more)
-    for count in workers:
-        sizes = ['--size', '64', '--images', '4'] if args.small else []
-        more = ['--workers', str(count), *sizes]
-        add(60, 'data', '--dtype', first, *source, *more)
-    for dtype in dtypes:
-        for batch in batches:
-            if (batch, dtype) != (batches[0], first):
-                step(batch, dtype)
+    with_loader(workers[0])
+    for batch in batches:
+        step(batch, first)
     if not args.small:
-        for dtype in dtypes:
-            step(batches[0], dtype, '--compile', limit=300)
-        for batch in batches[1:]:
+        step(main, first, '--compile', limit=300)
+    for dtype in others:
+        step(main, dtype)
+    for count in workers[1:]:
+        with_loader(count)
+    for dtype in others:
+        for batch in batches:
+            step(batch, dtype)
+    if not args.small:
+        for batch in batches:
             step(batch, first, '--compile', limit=300)
+        for dtype in others:
+            step(main, dtype, '--compile', limit=300)
     return steps
 
 

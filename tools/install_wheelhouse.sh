@@ -20,3 +20,6 @@ if ! compgen -G "$folder/onedl_mmengine-*.whl" >/dev/null; then
 fi
 "$python" -m pip install --quiet --no-index --no-deps --no-compile \
     --no-cache-dir --upgrade --target "$target" "$folder"/*.whl
+# All processors at once. Without it, every process would compile them again
+# where Python is told to write no bytecode.
+"$python" -m compileall -q -j 0 "$target"

@@ -24,13 +24,18 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
     """Check, move, augment and normalise two views.
 
     If the pipeline has ``SamplePhotometrics``, colours are changed here,
-    for the whole batch on the device. Takes the arguments of mmpretrain's
-    SelfSupDataPreprocessor.
+    for the whole batch on the device.
 
     Views are computed in float32, then converted once to the dtype and memory
     format in which the first convolution of both encoders reads them. Autocast
     would convert them too, but keep the float32 views in memory for the whole
     step.
+
+    Args:
+        compile_colors (bool): On CUDA, change colours in code that
+            torch.compile makes; see
+            :func:`pixcon_mm.models.photometrics.compiled_jitter`.
+        **kwargs: Arguments of mmpretrain's SelfSupDataPreprocessor.
 
     Attributes:
         memory_format (torch.memory_format): Memory format of the returned
@@ -38,6 +43,10 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
     """
 
     memory_format = torch.contiguous_format
+
+    def __init__(self, compile_colors: bool = False, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.compile_colors = compile_colors
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Move a collated batch to the device; augment and normalise it.
@@ -75,7 +84,8 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
                 images = images.float()
             else:
                 numbers = {k: v[:, index] for k, v in photometrics.items()}
-                images = augment(images / 255, numbers).mul_(255)
+                images = augment(images / 255, numbers, self.compile_colors)
+                images = images.mul_(255)
             if not self._channel_conversion:  # the model takes BGR
                 images = images.flip(1)
             if self._enable_normalize:

@@ -7,11 +7,14 @@ Each operation equals torchvision's of the same name, which takes one number
 for all images. Source: docs/method.md, section 3.2.
 """
 
+import logging
 import math
 from collections.abc import Callable
+from functools import cache
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from torch import Tensor
 from torchvision.transforms.v2.functional import rgb_to_grayscale, solarize
 
@@ -139,31 +142,84 @@ def color_jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     return images
 
 
-def augment(images: Tensor, numbers: dict[str, Tensor]) -> Tensor:
+def jitter_all(
+    images: Tensor, factors: Tensor, order: Tensor, grayscale: Tensor
+) -> Tensor:
+    """Jitter and turn grey, by computing every operation for every image.
+
+    This is several times the work of :func:`color_jitter`, but the same
+    operations for any batch, of which torch.compile makes a few kernels. The
+    arguments are those of :func:`augment`, all on one device.
+    """
+    for turn in order.T[..., None, None, None]:
+        before = images
+        for number, operation in enumerate(JITTER):
+            changed = operation(before, factors[:, number])
+            images = torch.where(turn == number, changed, images)
+    grey = rgb_to_grayscale(images, 3)
+    return torch.where(grayscale[:, None, None, None], grey, images)
+
+
+@cache
+def compiled_jitter(device: torch.device) -> Callable[..., Tensor] | None:
+    """Compile :func:`jitter_all`, or return None where that is impossible.
+
+    Compiling needs a C compiler, and takes about ten seconds.
+    """
+    if device.type != 'cuda':
+        return None
+    try:
+        torch.compile(lambda tensor: tensor + 1)(torch.ones(8, device=device))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # of torch.compile, Triton or a C compiler
+        print_log(
+            'The colour augmentation is slower, because torch.compile does '
+            f'not work here: {str(error).splitlines()[0]}',
+            logger='current',
+            level=logging.WARNING,
+        )
+        return None
+    return torch.compile(jitter_all, dynamic=False)
+
+
+def augment(
+    images: Tensor, numbers: dict[str, Tensor], compiled: bool = False
+) -> Tensor:
     """Augment each image by its own numbers.
 
     Args:
-        images (Tensor): RGB in [0, 1], shape (B, 3, H, W); overwritten and
+        images (Tensor): RGB in [0, 1], shape (B, 3, H, W); overwritten, or
             returned.
         numbers (dict[str, Tensor]): On the CPU. ``factors`` and ``order``
             (B, 4) as in :func:`color_jitter`; ``grayscale`` and
             ``solarize`` (B,), bool; ``sigma`` (B,) of the blur in pixels,
             0 for none.
+        compiled (bool): On CUDA, use :func:`compiled_jitter`.
     """
 
-    def chosen(mask: Tensor) -> Tensor:
-        rows = mask.nonzero().flatten()
-        return rows.to(images.device, non_blocking=True)
+    def there(tensor: Tensor) -> Tensor:
+        return tensor.to(images.device, non_blocking=True)
 
+    def chosen(mask: Tensor) -> Tensor:
+        return there(mask.nonzero().flatten())
+
+    factors, order = numbers['factors'], numbers['order']
+    jitter = compiled_jitter(images.device) if compiled else None
     # Autocast would run the blur, a convolution, in half precision.
     with torch.autocast(images.device.type, enabled=False):
-        images = color_jitter(images, numbers['factors'], numbers['order'])
-        rows = chosen(numbers['grayscale'])
-        images[rows] = rgb_to_grayscale(images[rows], 3)
+        if jitter:
+            images = jitter(
+                images, *map(there, (factors, order, numbers['grayscale']))
+            )
+        else:
+            images = color_jitter(images, factors, order)
+            rows = chosen(numbers['grayscale'])
+            images[rows] = rgb_to_grayscale(images[rows], 3)
         sigma = numbers['sigma']
         if (sigma > 0).any():
             rows, largest = chosen(sigma > 0), sigma.max().item()
-            sigma = sigma.to(images.device, non_blocking=True)[rows]
+            sigma = there(sigma)[rows]
             images[rows] = gaussian_blur(images[rows], sigma, largest)
         rows = chosen(numbers['solarize'])
         images[rows] = solarize(images[rows], SOLARIZE_FROM)

@@ -99,14 +99,21 @@ def slowly(image, numbers):
     return image
 
 
-@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize(
+    ('device', 'compiled'),
+    [
+        ('cpu', False),
+        pytest.param('cuda', False, marks=pytest.mark.gpu),
+        pytest.param('cuda', True, marks=pytest.mark.gpu),
+    ],
+)
 @pytest.mark.parametrize('autocast', [False, True])
-def test_augments_each_image_by_its_own_numbers(autocast, device):
+def test_augments_each_image_by_its_own_numbers(autocast, device, compiled):
     size = 24
     before, numbers = torch.rand(size, 3, 20, 24), numbers_of(size)
     images = before.clone().to(device)
     with torch.autocast(device, torch.bfloat16, enabled=autocast):
-        actual = ours.augment(images, numbers).cpu()
+        actual = ours.augment(images, numbers, compiled).cpu()
     for index in range(size):
         mine = {name: value[index] for name, value in numbers.items()}
         expected = slowly(before[index : index + 1], mine)[0]
@@ -116,6 +123,41 @@ def test_augments_each_image_by_its_own_numbers(autocast, device):
     changed = (actual != before).flatten(1).any(1)
     assert not changed[0]
     assert changed[2:].float().mean() > 0.9
+
+
+def test_all_operations_for_all_images_give_the_same():
+    images, numbers = torch.rand(24, 3, 20, 24), numbers_of(24)
+    arguments = [numbers[k] for k in ('factors', 'order', 'grayscale')]
+    actual = ours.jitter_all(images, *arguments)
+    for name in ('sigma', 'solarize'):
+        numbers[name].zero_()
+    expected = ours.augment(images.clone(), numbers)
+    torch.testing.assert_close(actual, expected)
+
+
+@pytest.mark.gpu
+def test_the_compiled_jitter_does_not_wait():
+    device = torch.device('cuda', torch.cuda.current_device())
+    assert ours.compiled_jitter(device)
+    images = torch.rand(24, 3, 20, 24, device=device)
+    ours.augment(images, numbers_of(24), compiled=True)  # compiles
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        ours.augment(images, numbers_of(24), compiled=True)
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+
+
+def test_without_a_compiler(monkeypatch, capsys):
+    def fails(function):
+        raise RuntimeError('Failed to find C compiler.\nMore.')
+
+    monkeypatch.setattr(torch, 'compile', fails)
+    jitter = ours.compiled_jitter.__wrapped__
+    assert jitter(torch.device('cpu')) is None
+    assert not capsys.readouterr().out
+    assert jitter(torch.device('cuda')) is None
+    assert 'compile does not work here: Failed' in capsys.readouterr().out
 
 
 def statistics(images):
