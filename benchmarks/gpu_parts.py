@@ -73,7 +73,7 @@ def tests(args: argparse.Namespace, scratch: Path) -> list[Step]:
         words = ['-m', 'pytest', '-vv', '-m', 'gpu', '-rfE', *files]
         words += ['-p', 'no:cacheprovider', f'--junitxml={xml}']
         steps.append(
-            Step(name, 240, [sys.executable, *words], partial(read_tests, xml))
+            Step(name, 300, [sys.executable, *words], partial(read_tests, xml))
         )
     return steps
 
@@ -96,6 +96,22 @@ def read_tests(xml: Path) -> dict:
 
 # ---- part b: speed --------------------------------------------------------
 
+# After the main setting, the most important ones first: batch, dtype, options.
+STEPS = (
+    (64, 'float16'),
+    (256, 'float16', '--compile'),
+    (128, 'float16'),
+    (512, 'float16'),
+    (256, 'bfloat16'),
+    (64, 'float16', '--compile'),
+    (64, 'bfloat16'),
+    (128, 'bfloat16'),
+    (512, 'bfloat16'),
+    (128, 'float16', '--compile'),
+    (512, 'float16', '--compile'),
+    (256, 'bfloat16', '--compile'),
+)
+
 
 def speed(args: argparse.Namespace, scratch: Path) -> list[Step]:
     """Return the measurements, the most important ones first."""
@@ -106,8 +122,6 @@ def speed(args: argparse.Namespace, scratch: Path) -> list[Step]:
         small = ['--device', 'cpu', '--rounds', '1', '--batch', '2']
         small += ['--queue', '64']
     dtypes = ['float32'] if args.small else ['float16', 'bfloat16']
-    batches = [2] if args.small else [256, 64, 128, 512]
-    workers = [0] if args.small else [16, 8]
     model = ['--size', '64', '--depth', '18'] if args.small else []
     steps = []
 
@@ -120,42 +134,29 @@ def speed(args: argparse.Namespace, scratch: Path) -> list[Step]:
             Step(name, limit, command, lambda: json.loads(path.read_text()))
         )
 
-    def step(batch: int, dtype: str, *more: str, limit: int = 90) -> None:
+    def step(batch: int, dtype: str, *more: str) -> None:
         words = ('--batch', str(batch), '--dtype', dtype)
-        add(limit, 'step', *words, *model, *more)
+        add(300 if more else 120, 'step', *words, *model, *more)
 
-    first, *others = dtypes
-    main, *batches = batches
-    few = ['--iters', '1' if args.small else '48', '--rounds', '1']
-
-    def with_loader(count: int) -> None:
-        more = ['--workers', str(count)]
-        add(180, 'train', '--dtype', first, *source, *model, *more, *few)
+    def with_loader(workers: int) -> None:
+        more = ['--workers', str(workers)]
+        few = ['--iters', '1' if args.small else '48', '--rounds', '1']
+        add(180, 'train', '--dtype', dtypes[0], *source, *model, *more, *few)
         sizes = ['--size', '64', '--images', '4'] if args.small else []
-        add(60, 'data', '--dtype', first, *source, *more, *sizes)
+        add(60, 'data', '--dtype', dtypes[0], *source, *more, *sizes)
 
-    step(main, first, limit=180)
-    add(90, 'kernels', '--dtype', first, *model)
-    cells = ['--cells', '4'] if args.small else []
+    step(2 if args.small else 256, dtypes[0])
+    add(90, 'kernels', '--dtype', dtypes[0], *model)
     for dtype in dtypes:
+        cells = ['--cells', '4'] if args.small else []
         add(60, 'loss', '--dtype', dtype, *cells)
-    with_loader(workers[0])
-    for batch in batches:
-        step(batch, first)
-    if not args.small:
-        step(main, first, '--compile', limit=300)
-    for dtype in others:
-        step(main, dtype)
-    for count in workers[1:]:
-        with_loader(count)
-    for dtype in others:
-        for batch in batches:
-            step(batch, dtype)
-    if not args.small:
-        for batch in batches:
-            step(batch, first, '--compile', limit=300)
-        for dtype in others:
-            step(main, dtype, '--compile', limit=300)
+    if args.small:
+        with_loader(0)
+        return steps
+    with_loader(16)
+    for batch, dtype, *more in STEPS:
+        step(batch, dtype, *more)
+    with_loader(8)
     return steps
 
 

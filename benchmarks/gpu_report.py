@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -143,7 +144,13 @@ def test_table(parts: Parts) -> str:
 def step_table(parts: Parts) -> str:
     """Return a table with a row for each batch size and dtype."""
     rows: list[list[object]] = []
-    for settings, times, ratios in measured(parts, 'step'):
+    found = sorted(
+        measured(parts, 'step'),
+        key=lambda figures: [
+            figures[0][name] for name in ('compile', 'dtype', 'batch')
+        ],
+    )
+    for settings, times, ratios in found:
         ours, release, dense, limit = (
             next((r for n, r in times.items() if n.startswith(start)), None)
             for start in ('ours', 'the release', 'MMPretrain', 'limit')
@@ -188,13 +195,24 @@ def kernel_table(parts: Parts) -> str:
         largest = table_of(
             ['kernel', 'ms', 'calls'],
             [
-                [f'`{name[:70]}`', 1e3 * row['seconds'], row['calls']]
+                [f'`{short(name)}`', 1e3 * row['seconds'], row['calls']]
                 for name, row in rows.items()
             ],
         )
         whole = table_of(['of a step', ''], [[*r] for r in ratios.items()])
         return f'{whole}\n\n{largest}'
     return NOTHING
+
+
+def short(name: str) -> str:
+    """Shorten the name of a CUDA kernel to what tells it from others.
+
+    Example:
+        >>> short('void at::native::(anonymous namespace)::pool<int>(int*)')
+        'pool<int>(int*)'
+    """
+    noise = r'^void |at::native::|\(anonymous namespace\)::|\|'
+    return re.sub(noise, '', name)[:70]
 
 
 def loader_table(parts: Parts) -> str:
@@ -223,6 +241,7 @@ def training_table(parts: Parts) -> str:
             metrics = (
                 f'{name.split("/")[-1]} {shown(float(value))}'
                 for name, value in figures['metrics'].items()
+                if math.isfinite(value)  # as of no object of a size
             )
             rows.append(
                 [

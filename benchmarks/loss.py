@@ -19,7 +19,7 @@ def loss(args: argparse.Namespace) -> Report:
     return Report(
         f'InfoNCE forward + backward, 2 x {args.batch} x {args.cells} '
         f'queries, queue {args.queue}',
-        compare(loss_calls(args, args.queue), args.rounds, args.device),
+        queued(loss_calls(args, args.queue), args),
         RELEASE,
     )
 
@@ -33,9 +33,15 @@ def queue(args: argparse.Namespace) -> Report:
     return Report(
         f'InfoNCE forward + backward by queue length, 2 x {args.batch} x '
         f'{args.cells} queries',
-        compare(calls, args.rounds, args.device),
+        queued(calls, args),
         next(iter(calls)),
     )
+
+
+def queued(calls: dict[str, Call], args: argparse.Namespace) -> list[dict]:
+    """Compare calls that queue on a GPU, as in a step of training."""
+    repeat = 10 if args.device == 'cuda' else 1
+    return compare(calls, args.rounds, args.device, repeat=repeat)
 
 
 def loss_calls(args: argparse.Namespace, length: int) -> dict[str, Call]:

@@ -18,13 +18,14 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def seconds(call: Call, device: str) -> float:
-    """Return the wall time of one call."""
+def seconds(call: Call, device: str, repeat: int = 1) -> float:
+    """Return the wall time of a call, a mean over some in a row."""
     synchronize(device)
     start = time.perf_counter()
-    call()
+    for _ in range(repeat):
+        call()
     synchronize(device)
-    return time.perf_counter() - start
+    return (time.perf_counter() - start) / repeat
 
 
 def peak_memory(call: Call, device: str) -> int | None:
@@ -72,18 +73,24 @@ def row_of(name: str, times: list[float], **values) -> dict:
 
 
 def compare(
-    calls: dict[str, Call], rounds: int, device: str, memory: bool = True
+    calls: dict[str, Call],
+    rounds: int,
+    device: str,
+    memory: bool = True,
+    repeat: int = 1,
 ) -> list[dict]:
-    """Time calls in rounds that run each call once.
+    """Time calls in rounds that run each call once, or several times.
 
     Args:
         calls (dict[str, Callable]): Calls by name.
         rounds (int): Number of timed rounds, after one to warm up.
         device (str): 'cpu' or 'cuda'.
         memory (bool): Measure memory as well.
+        repeat (int): Repetitions of a call in a round, which queue on a GPU:
+            for calls so short that the host's part would count otherwise.
 
     Returns:
-        list[dict]: A dict for each call: ``name``, median ``seconds``,
+        list[dict]: A dict for each call: ``name``, median ``seconds`` of one,
         ``spread`` (minimum, maximum) and ``bytes`` of extra peak memory.
 
     Example:
@@ -96,7 +103,7 @@ def compare(
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            times[name].append(seconds(call, device))
+            times[name].append(seconds(call, device, repeat))
     return [
         row_of(
             name,

