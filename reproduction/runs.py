@@ -18,8 +18,8 @@ from reproduction.plan import Options, Plan
 
 KINDS = ('pretrain', 'evaluate', 'finetune', 'test')
 SCORED = ('evaluate', 'test')  # kinds with metrics for tables
-# Settings that do not change the result: where a run writes, and how it loads
-# images. (The number of processes is not compared either: the total batch is
+# Settings that do not change the result: where a run writes, how it loads
+# images, and code that does the same faster. (The number of processes is not compared either: the total batch is
 # always the recipe's, and SyncBN computes statistics over all of it.)
 IMMATERIAL = re.compile(
     r'default_hooks\.(logger|checkpoint|timer)'
@@ -27,7 +27,7 @@ IMMATERIAL = re.compile(
     '|runner_type|vis_backends|visualizer|work_dir'
     r'|randomness\.seed'  # the run's seed replaces it
     r'|train_cfg\.(val_begin|val_interval)'  # runs have no validation
-    r'|.+\.(num_workers|persistent_workers|pin_memory)'
+    r'|.+\.(num_workers|persistent_workers|pin_memory|compile_colors)'
 )
 Settings = dict[str, Any]
 
