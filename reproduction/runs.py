@@ -19,8 +19,9 @@ from reproduction.plan import Options, Plan
 KINDS = ('pretrain', 'evaluate', 'finetune', 'test')
 SCORED = ('evaluate', 'test')  # kinds with metrics for tables
 # Settings that do not change the result: where a run writes, how it loads
-# images, and code that does the same faster. (The number of processes is not compared either: the total batch is
-# always the recipe's, and SyncBN computes statistics over all of it.)
+# images, and code that does the same faster. (The number of processes is not
+# compared either: the total batch is always the recipe's, and SyncBN computes
+# statistics over all of it.)
 IMMATERIAL = re.compile(
     r'default_hooks\.(logger|checkpoint|timer)'
     '|env_cfg|launcher|log_level|log_processor|model_wrapper_cfg|resume'
