@@ -1,6 +1,7 @@
 """Option ``--quick``: trial of a recipe that takes a minute on a CPU."""
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -39,17 +40,20 @@ class FirstSampler(DefaultSampler):
         return min(self.num, super().__len__())
 
 
-def make_quick(cfg: Config) -> str:
+def make_quick(cfg: Config, given: Iterable[str] = ()) -> str:
     """Shorten a run to a few iterations, a checkpoint and a metric.
 
     The model does not change, so the checkpoint has all tensors of the recipe.
 
     Args:
         cfg (Config): Changed in place.
+        given (Iterable[str]): Dotted keys that the user has set.
 
     Returns:
-        str: A sentence about the differences from the recipe.
+        str: A sentence about the differences from the recipe, and one about
+        the user's settings that are replaced.
     """
+    before = {key: copy.deepcopy(_value_at(cfg, key)) for key in given}
     batch = 4 if cfg.get('default_scope') == 'mmpretrain' else 2
     steps = STEPS * cfg.optim_wrapper.get('accumulative_counts', 1)
     if 'max_epochs' in cfg.train_cfg:
@@ -87,10 +91,27 @@ def make_quick(cfg: Config) -> str:
         # Avoid the warning that the batch differs from the recipe's.
         cfg.auto_scale_lr.base_batch_size = batch * steps // STEPS
     validation = f', tested on {VAL_IMAGES}' if cfg.get('val_cfg') else ''
-    return (
+    note = (
         f'--quick: a trial, not a result: at most {steps} batches of {batch} '
         f'images{validation}, with a short edge of {edge} px or less.'
     )
+    replaced = [
+        f'{key}={old!r} by {_value_at(cfg, key)!r}'
+        for key, old in before.items()
+        if _value_at(cfg, key) != old
+    ]
+    return f'{note} It replaces {", ".join(replaced)}.' if replaced else note
+
+
+def _value_at(cfg: Config, key: str) -> Any:
+    """Return the value of a dotted key, or None if there is none."""
+    node: Any = cfg
+    try:
+        for part in key.split('.'):
+            node = node[int(part) if isinstance(node, list | tuple) else part]
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+    return node
 
 
 def _take_first(loader: dict, num: int) -> None:

@@ -296,7 +296,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.launcher == 'pytorch':
         die_with_parent()  # The parent is torchrun, which may be killed.
     cfg = prepare(args)
-    note = make_quick(cfg) if args.quick else None
+    given = args.cfg_options or {}
+    note = make_quick(cfg, given) if args.quick else None
     is_first = rank_and_size(args.launcher)[0] == 0
     if is_first:
         check_pretrained(cfg)

@@ -1,5 +1,6 @@
 """Every recipe as a trial of a minute: trains, saves and validates."""
 
+import copy
 import re
 from pathlib import Path
 
@@ -129,6 +130,26 @@ def test_sizes_of_a_detector_and_of_views():
     make_quick(demo)
     assert before['Resize']['scale'] == (240, 180)
     assert demo.val_dataloader.dataset.pipeline[1].scale == (171, EDGE)
+
+
+def test_the_users_settings_that_it_replaces_are_named():
+    cfg = load('segmentation/fcn_r18_demo')
+    assert 'replaces' not in make_quick(copy.deepcopy(cfg))
+    cfg.train_dataloader.update(batch_size=8, num_workers=0)
+    cfg.train_dataloader.dataset.pipeline[2].scale = (640, 480)
+    given = dict.fromkeys(
+        [
+            'train_dataloader.batch_size',
+            'train_dataloader.num_workers',
+            'train_dataloader.dataset.pipeline.2.scale',
+            'custom_hooks.99.priority',
+        ]
+    )
+    note = make_quick(cfg, given)
+    assert note.endswith(
+        ' It replaces train_dataloader.batch_size=8 by 2, '
+        'train_dataloader.dataset.pipeline.2.scale=(640, 480) by (171, 128).'
+    )
 
 
 def test_first_images():
