@@ -3,7 +3,6 @@
 from importlib import metadata
 
 from mmengine.utils import digit_version
-from mmpretrain.utils import dependency
 
 
 def leave_out_multimodal_models() -> None:
@@ -19,6 +18,8 @@ def leave_out_multimodal_models() -> None:
     except metadata.PackageNotFoundError:
         return
     if digit_version(version) >= digit_version('5.0.0'):
+        from mmpretrain.utils import dependency
+
         dependency.WITH_MULTIMODAL = False
 
 

@@ -32,8 +32,8 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
     step.
 
     Args:
-        compile_colors (bool): On CUDA, change colours in code that
-            torch.compile makes; see
+        compile_colors (bool): In training on CUDA, change colours in code
+            that torch.compile makes; see
             :func:`pixcon_mm.models.photometrics.compiled_jitter`.
         **kwargs: Arguments of mmpretrain's SelfSupDataPreprocessor.
 
@@ -84,8 +84,10 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
                 images = images.float()
             else:
                 numbers = {k: v[:, index] for k, v in photometrics.items()}
-                images = augment(images / 255, numbers, self.compile_colors)
-                images = images.mul_(255)
+                compiled = view.is_cuda and self.training
+                images = augment(
+                    images / 255, numbers, compiled and self.compile_colors
+                ).mul_(255)
             if not self._channel_conversion:  # the model takes BGR
                 images = images.flip(1)
             if self._enable_normalize:

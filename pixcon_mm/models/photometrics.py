@@ -161,26 +161,41 @@ def jitter_all(
 
 
 @cache
-def compiled_jitter(device: torch.device) -> Callable[..., Tensor] | None:
-    """Compile :func:`jitter_all`, or return None where that is impossible.
+def compiled_jitter(
+    device: torch.device, shape: torch.Size
+) -> Callable[..., Tensor] | None:
+    """Compile :func:`jitter_all` for images of a shape (B, 3, H, W).
 
-    Compiling needs a C compiler, and takes about ten seconds.
+    Takes about ten seconds. Where it fails, such as without a C compiler,
+    warns and returns None. The code is for the autocast of this call.
     """
-    if device.type != 'cuda':
-        return None
+    # In this process alone: each of many ranks would start as many others as
+    # there are processors.
+    jitter = torch.compile(
+        jitter_all,
+        fullgraph=True,
+        dynamic=False,
+        options=dict(compile_threads=1),
+    )
     try:
-        torch.compile(lambda tensor: tensor + 1)(torch.ones(8, device=device))
-    except torch.OutOfMemoryError:
-        raise
+        jitter(
+            torch.zeros(shape, device=device),
+            torch.zeros(shape[0], 4, device=device),
+            torch.zeros(shape[0], 4, dtype=torch.int64, device=device),
+            torch.zeros(shape[0], dtype=torch.bool, device=device),
+        )
     except Exception as error:  # of torch.compile, Triton or a C compiler
+        reason = f'{type(error).__name__}: {error}'.splitlines()[0]
         print_log(
-            'The colour augmentation is slower, because torch.compile does '
-            f'not work here: {str(error).splitlines()[0]}',
+            'The colour augmentation is slower, because torch.compile fails '
+            f'here: {reason}\nIt needs a C compiler and the headers of '
+            "Python. Without them, set model.data_preprocessor's "
+            'compile_colors=False.',
             logger='current',
             level=logging.WARNING,
         )
         return None
-    return torch.compile(jitter_all, dynamic=False)
+    return jitter
 
 
 def augment(
@@ -189,37 +204,41 @@ def augment(
     """Augment each image by its own numbers.
 
     Args:
-        images (Tensor): RGB in [0, 1], shape (B, 3, H, W); overwritten, or
-            returned.
+        images (Tensor): RGB in [0, 1], shape (B, 3, H, W); may be
+            overwritten.
         numbers (dict[str, Tensor]): On the CPU. ``factors`` and ``order``
             (B, 4) as in :func:`color_jitter`; ``grayscale`` and
             ``solarize`` (B,), bool; ``sigma`` (B,) of the blur in pixels,
             0 for none.
-        compiled (bool): On CUDA, use :func:`compiled_jitter`.
+        compiled (bool): Jitter with :func:`compiled_jitter`.
+
+    Returns:
+        Tensor: Shape (B, 3, H, W).
     """
 
-    def there(tensor: Tensor) -> Tensor:
+    def to_device(tensor: Tensor) -> Tensor:
         return tensor.to(images.device, non_blocking=True)
 
     def chosen(mask: Tensor) -> Tensor:
-        return there(mask.nonzero().flatten())
+        return to_device(mask.nonzero().flatten())
 
     factors, order = numbers['factors'], numbers['order']
-    jitter = compiled_jitter(images.device) if compiled else None
+    grayscale = numbers['grayscale']
     # Autocast would run the blur, a convolution, in half precision.
     with torch.autocast(images.device.type, enabled=False):
+        jitter = compiled and compiled_jitter(images.device, images.shape)
         if jitter:
             images = jitter(
-                images, *map(there, (factors, order, numbers['grayscale']))
+                images, *map(to_device, (factors, order, grayscale))
             )
         else:
             images = color_jitter(images, factors, order)
-            rows = chosen(numbers['grayscale'])
+            rows = chosen(grayscale)
             images[rows] = rgb_to_grayscale(images[rows], 3)
         sigma = numbers['sigma']
         if (sigma > 0).any():
             rows, largest = chosen(sigma > 0), sigma.max().item()
-            sigma = there(sigma)[rows]
+            sigma = to_device(sigma)[rows]
             images[rows] = gaussian_blur(images[rows], sigma, largest)
         rows = chosen(numbers['solarize'])
         images[rows] = solarize(images[rows], SOLARIZE_FROM)

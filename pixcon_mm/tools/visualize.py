@@ -213,7 +213,7 @@ def browse(
     if cfg is None:
         raise UserError(f'--browse needs a config file, not {args.arch}.')
     model, pipeline = build_model(cfg, args.seed)
-    preprocessor = model.data_preprocessor.to(args.device)
+    preprocessor = model.data_preprocessor.to(args.device).eval()
     seeds = range(args.seed, args.seed + DRAWS)
     # The pipelines of detectors and segmentors need labels.
     has_views = cfg.default_scope == 'mmpretrain'

@@ -92,13 +92,20 @@ def test_a_missing_folder_is_a_sentence(run):
 
 def test_compare_takes_the_median_of_interleaved_rounds(monkeypatch):
     # Before the three rounds, a call to warm up; after them, memory.
-    clock, called = iter([0, 0, 1, 5, 3, 1, 2, 9]), []
-    monkeypatch.setattr(measure, 'seconds', lambda call, *_: call())
+    clock, called, repeats = iter([0, 0, 1, 5, 3, 1, 2, 9]), [], []
+
+    def seconds(call, device, repeat):
+        repeats.append(repeat)
+        return call()
+
+    monkeypatch.setattr(measure, 'seconds', seconds)
 
     def call(name):
         return lambda: called.append(name) or next(clock, 0)
 
-    rows = measure.compare(dict(a=call('a'), b=call('b')), 3, 'cpu')
+    calls = dict(a=call('a'), b=call('b'))
+    rows = measure.compare(calls, 3, 'cpu', repeat=7)
+    assert repeats == [7] * 6
     assert called[:8] == ['a', 'b'] * 4
     assert [row['seconds'] for row in rows] == [2, 5]
     assert [row['spread'] for row in rows] == [(1, 3), (1, 9)]

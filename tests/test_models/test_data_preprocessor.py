@@ -8,7 +8,7 @@ from mmpretrain.models import SelfSupDataPreprocessor
 
 from pixcon_mm.datasets import SamplePhotometrics
 from pixcon_mm.errors import UserError
-from pixcon_mm.models import TwoViewDataPreprocessor
+from pixcon_mm.models import TwoViewDataPreprocessor, data_preprocessor
 from pixcon_mm.models.photometrics import augment
 from tests.test_models import tiny
 
@@ -48,6 +48,35 @@ def test_augments_each_view_by_its_own_numbers(to_rgb):
         expected = expected if to_rgb else expected.flip(1)
         torch.testing.assert_close(finished['inputs'][index], expected)
         assert torch.equal(data['inputs'][index], view)  # left as they were
+
+
+@pytest.mark.parametrize(
+    ('device', 'option', 'training', 'compiled'),
+    [
+        ('cpu', True, True, False),
+        *(
+            pytest.param('cuda', *case, marks=pytest.mark.gpu)
+            for case in (
+                (True, True, True),
+                (False, True, False),
+                (True, False, False),
+            )
+        ),
+    ],
+)
+def test_when_colours_are_compiled(
+    device, option, training, compiled, monkeypatch
+):
+    data, asked = tiny.batch(pixels=8), []
+    data['data_samples']['photometrics'] = dict(numbers=torch.ones(4, 2))
+    monkeypatch.setattr(
+        data_preprocessor,
+        'augment',
+        lambda images, _, compiled: asked.append(compiled) or images,
+    )
+    ours = TwoViewDataPreprocessor(compile_colors=option).to(device)
+    ours.train(training)(data, True)
+    assert asked == [compiled] * 2
 
 
 @pytest.mark.parametrize(

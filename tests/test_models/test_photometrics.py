@@ -1,6 +1,8 @@
 """Batched operations against torchvision's, image by image."""
 
 import math
+import shutil
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -135,29 +137,85 @@ def test_all_operations_for_all_images_give_the_same():
     torch.testing.assert_close(actual, expected)
 
 
+def test_the_compiled_jitter_takes_the_place_of_the_others(monkeypatch):
+    images, numbers = torch.rand(24, 3, 20, 24), numbers_of(24)
+    expected = ours.augment(images.clone(), numbers)
+    asked = []
+
+    def compiled(device, shape):
+        assert not torch.is_autocast_enabled('cpu')
+        asked.append((device, shape))
+        return ours.jitter_all
+
+    monkeypatch.setattr(ours, 'compiled_jitter', compiled)
+    with torch.autocast('cpu'):
+        actual = ours.augment(images, numbers, compiled=True)
+    torch.testing.assert_close(actual, expected)
+    assert asked == [(images.device, images.shape)]
+
+
 @pytest.mark.gpu
 def test_the_compiled_jitter_does_not_wait():
-    device = torch.device('cuda', torch.cuda.current_device())
-    assert ours.compiled_jitter(device)
-    images = torch.rand(24, 3, 20, 24, device=device)
-    ours.augment(images, numbers_of(24), compiled=True)  # compiles
+    images = torch.rand(24, 3, 20, 24, device='cuda')
+    with torch.autocast('cuda', enabled=False):
+        assert ours.compiled_jitter(images.device, images.shape)
+    ours.augment(images, numbers_of(24), compiled=True)
+    with sync_errors(), forbid_compiling():
+        ours.augment(images, numbers_of(24), compiled=True)
+
+
+@contextmanager
+def sync_errors():
     torch.cuda.set_sync_debug_mode('error')
     try:
-        ours.augment(images, numbers_of(24), compiled=True)
+        yield
     finally:
         torch.cuda.set_sync_debug_mode('default')
 
 
-def test_without_a_compiler(monkeypatch, capsys):
-    def fails(function):
-        raise RuntimeError('Failed to find C compiler.\nMore.')
+def forbid_compiling():
+    return torch._dynamo.config.patch(error_on_recompile=True)
 
-    monkeypatch.setattr(torch, 'compile', fails)
-    jitter = ours.compiled_jitter.__wrapped__
-    assert jitter(torch.device('cpu')) is None
-    assert not capsys.readouterr().out
-    assert jitter(torch.device('cuda')) is None
-    assert 'compile does not work here: Failed' in capsys.readouterr().out
+
+@pytest.mark.parametrize(
+    ('error', 'shown'),
+    [
+        (RuntimeError('Failed to find C compiler.\nMore.'), 'C compiler.'),
+        (AssertionError(), 'AssertionError'),
+    ],
+)
+def test_without_a_compiler(error, shown, monkeypatch, capsys):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(torch, 'compile', lambda *_, **__: fails)
+    shape = torch.Size([2, 3, 8, 8])
+    jitter = ours.compiled_jitter.__wrapped__(torch.device('cpu'), shape)
+    assert jitter is None
+    warning = capsys.readouterr().out
+    assert f'torch.compile fails here: {type(error).__name__}' in warning
+    assert shown in warning
+    assert 'More' not in warning
+
+
+@pytest.mark.skipif(
+    shutil.which('g++') is None, reason='torch.compile needs a C++ compiler'
+)
+def test_one_compilation_is_enough():
+    """That of the trial, on zeros."""
+    shape = torch.Size([24, 3, 20, 24])
+    jitter = ours.compiled_jitter(torch.device('cpu'), shape)
+    assert jitter
+    cfg = Config.fromfile(ROOT / 'configs/pretrain/pixcon_r50_coco.py')
+    sample = SamplePhotometrics([cfg.view1, cfg.view2])
+    numbers = default_collate([sample({})['photometrics'] for _ in range(24)])
+    # Contiguous, as a copy to a GPU is.
+    mine = {name: value[:, 1].contiguous() for name, value in numbers.items()}
+    images = torch.rand(shape)
+    expected = ours.augment(images.clone(), mine)
+    with forbid_compiling():
+        actual = ours.augment(images, mine, compiled=True)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
 
 
 def statistics(images):

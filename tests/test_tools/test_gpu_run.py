@@ -60,6 +60,7 @@ def work_dir(launch, tmp_path_factory):
 def test_trains_with_the_settings_of_the_recipe(work_dir):
     cfg = load_config(str(work_dir / 'pixcon_r50_coco.py'))
     assert cfg.model.channels_last
+    assert cfg.model.data_preprocessor.compile_colors
     assert cfg.model.backbone.norm_cfg.type == 'SyncBN'
     assert cfg.optim_wrapper.dtype == 'float16'
     assert cfg.optim_wrapper.optimizer.fused
