@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -205,14 +204,14 @@ def kernel_table(parts: Parts) -> str:
 
 
 def short(name: str) -> str:
-    """Shorten the name of a CUDA kernel to what tells it from others.
+    """Shorten the name of a CUDA kernel.
 
     Example:
         >>> short('void at::native::(anonymous namespace)::pool<int>(int*)')
         'pool<int>(int*)'
     """
     noise = r'^void |at::native::|\(anonymous namespace\)::|\|'
-    return re.sub(noise, '', name)[:70]
+    return re.sub(noise, '', name)[:100]
 
 
 def loader_table(parts: Parts) -> str:
@@ -229,7 +228,7 @@ def loader_table(parts: Parts) -> str:
         rate = settings['batch'] / row['seconds']
         waits = row['data_share']
         rows.append([name, settings['workers'], rate, waits, hours])
-    heading = ['what', 'processes', 'images/s', 'waits for data']
+    heading = ['what', 'processes', 'images/s', 'share of time waiting']
     return table_of([*heading, 'hours for 800 epochs of COCO'], rows)
 
 
@@ -241,7 +240,6 @@ def training_table(parts: Parts) -> str:
             metrics = (
                 f'{name.split("/")[-1]} {shown(float(value))}'
                 for name, value in figures['metrics'].items()
-                if math.isfinite(value)  # as of no object of a size
             )
             rows.append(
                 [

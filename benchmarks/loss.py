@@ -39,7 +39,7 @@ def queue(args: argparse.Namespace) -> Report:
 
 
 def queued(calls: dict[str, Call], args: argparse.Namespace) -> list[dict]:
-    """Compare calls that queue on a GPU, as in a step of training."""
+    """Time calls in rows of ten on a GPU, where they queue as in training."""
     repeat = 10 if args.device == 'cuda' else 1
     return compare(calls, args.rounds, args.device, repeat=repeat)
 

@@ -19,7 +19,7 @@ def synchronize(device: str) -> None:
 
 
 def seconds(call: Call, device: str, repeat: int = 1) -> float:
-    """Return the wall time of a call, a mean over some in a row."""
+    """Return the wall time of one call, averaged over ``repeat`` in a row."""
     synchronize(device)
     start = time.perf_counter()
     for _ in range(repeat):

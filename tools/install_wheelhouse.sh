@@ -20,6 +20,7 @@ if ! compgen -G "$folder/onedl_mmengine-*.whl" >/dev/null; then
 fi
 "$python" -m pip install --quiet --no-index --no-deps --no-compile \
     --no-cache-dir --upgrade --target "$target" "$folder"/*.whl
-# All processors at once. Without it, every process would compile them again
-# where Python is told to write no bytecode.
-"$python" -m compileall -q -j 0 "$target"
+# Compile them once, on all processors: with PYTHONDONTWRITEBYTECODE set, every
+# process would compile every module again. A template that is no valid Python
+# does not matter.
+"$python" -m compileall -q -j 0 "$target" || true

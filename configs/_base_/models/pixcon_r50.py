@@ -10,7 +10,8 @@ model = dict(
     end_momentum=0.0,
     # The layout that tensor cores and oneDNN read without transposing first.
     channels_last=True,
-    # Faster on a GPU, slower on a CPU; takes two minutes at the first step.
+    # On an H100, backbone passes took 0.82 of the time (docs/speed.md). Slower
+    # on a CPU. The first step takes about two minutes.
     compile_backbone=False,
     data_preprocessor=dict(
         type='TwoViewDataPreprocessor',
