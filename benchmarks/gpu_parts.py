@@ -222,7 +222,7 @@ def training(args: argparse.Namespace, scratch: Path) -> list[Step]:
         f'train_dataloader.batch_size={batch}',
         f'default_hooks.checkpoint.interval={epochs}',
         f'default_hooks.logger.interval={1 if args.small else 10}',
-            f'train_dataloader.num_workers={0 if args.small else 16}',
+        f'train_dataloader.num_workers={0 if args.small else 16}',
     ]
     fine_tuning = [
         f'data_root={labelled}/',

@@ -164,6 +164,14 @@ def read_backbone(checkpoint: Path, prefix: str | None) -> dict[str, Tensor]:
             f'{checkpoint} has its backbone under a prefix, as in '
             f'{nested[0]!r}: name it with --prefix.'
         )
+    for name, tensor in backbone.items():
+        if not tensor.is_floating_point() or tensor.float().isfinite().all():
+            continue
+        raise UserError(
+            f'{checkpoint} holds NaN or infinite values in {name!r}: the '
+            'training that wrote them has diverged, so export an earlier '
+            'checkpoint of it.'
+        )
     return backbone
 
 

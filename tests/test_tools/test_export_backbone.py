@@ -153,6 +153,17 @@ def test_a_nested_backbone_of_any_kind_needs_a_prefix(run, tmp_path):
     assert content['state_dict'].keys() == under('backbone.', bare).keys()
 
 
+def test_weights_that_are_not_finite_are_not_exported(run, resnet, tmp_path):
+    path = tmp_path / 'epoch_3.pth'
+    spoilt = dict(resnet, **{'conv1.weight': resnet['conv1.weight'].clone()})
+    spoilt['conv1.weight'][0, 0, 0, 0] = torch.nan
+    torch.save(dict(state_dict=under('backbone.', spoilt)), path)
+    assert "infinite values in 'conv1.weight'" in run(
+        path, '--format', 'torchvision'
+    )
+    assert files(tmp_path) == [path.name]
+
+
 def test_a_backbone_may_have_a_part_of_that_name(run, tmp_path):
     """MMSegmentation's STDCContextPathNet and ICNet, for instance."""
     parts = {'backbone.stem.weight': torch.ones(2), 'arm.bias': torch.ones(2)}
