@@ -16,17 +16,14 @@ from pixcon_mm.files import remove_parts
 LOCK = '.lock'
 
 
-def claim(
-    work_dir: Path, resumes: bool, overwrite: bool, discard: bool = False
-) -> IO[str]:
+def claim(work_dir: Path, resumes: bool, overwrite: bool) -> IO[str]:
     """Lock the folder of a run.
 
     Args:
         work_dir (Path): The folder; it is made if it does not exist.
         resumes (bool): Whether the run continues from the checkpoints there.
-        overwrite (bool): Whether to start over if there are some. They are
-            moved aside.
-        discard (bool): With ``overwrite``, delete them, for trials.
+        overwrite (bool): Whether to start over if there are some;
+            :func:`clear` removes them later.
 
     Returns:
         IO[str]: The lock, which holds as long as the file is open.
@@ -64,32 +61,47 @@ def claim(
         lock.flush()
     remove_parts(work_dir)
     checkpoints = list_checkpoints(work_dir)
-    if checkpoints and not resumes:
-        if not overwrite:
-            raise UserError(
-                f'{work_dir} has checkpoints of an earlier run '
-                f'({checkpoints[-1].name}): continue it with --resume, start '
-                'over with --overwrite, which moves them aside, or choose '
-                'another folder with --work-dir.'
-            )
-        logs = [
-            path
-            for path in work_dir.iterdir()
-            # MMEngine's names for the log of a run.
-            if re.fullmatch(r'\d{8}_\d{6}', path.name)
-            and path.is_dir()
-            and not path.is_symlink()
-        ]
-        files = [*work_dir.glob('*.pth')]
-        if discard:
-            for path in files:
-                path.unlink()
-            for folder in logs:
-                shutil.rmtree(folder)
-        else:
-            aside = set_aside(work_dir, [*files, *logs])
-            print(f'The earlier run is now in {aside}.')
+    if checkpoints and not resumes and not overwrite:
+        raise UserError(
+            f'{work_dir} has checkpoints of an earlier run '
+            f'({checkpoints[-1].name}): continue it with --resume, start '
+            'over with --overwrite, which moves them aside, or choose '
+            'another folder with --work-dir.'
+        )
     return lock
+
+
+def clear(work_dir: Path, own_log: Path, discard: bool) -> Path | None:
+    """Remove an earlier run with checkpoints from a folder, for a new one.
+
+    Args:
+        work_dir (Path): The folder, which this process has claimed.
+        own_log (Path): Folder of the new run's log, which stays.
+        discard (bool): Delete the earlier run instead of moving it aside.
+
+    Returns:
+        Path | None: Where it is now; None if there was none, or if it was
+        deleted.
+    """
+    if not list_checkpoints(work_dir):
+        return None
+    logs = [
+        path
+        for path in work_dir.iterdir()
+        # MMEngine's names for the log of a run.
+        if re.fullmatch(r'\d{8}_\d{6}', path.name)
+        and path.is_dir()
+        and not path.is_symlink()
+        and path.name != own_log.name
+    ]
+    files = [*work_dir.glob('*.pth')]
+    if not discard:
+        return set_aside(work_dir, [*files, *logs])
+    for path in files:
+        path.unlink()
+    for folder in logs:
+        shutil.rmtree(folder)
+    return None
 
 
 def set_aside(work_dir: Path, paths: list[Path]) -> Path:

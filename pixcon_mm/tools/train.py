@@ -3,11 +3,12 @@
 import argparse
 import copy
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import IO
 
 from mmengine.config import Config
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
@@ -35,7 +36,7 @@ from pixcon_mm.engine.hooks.stop_signal_hook import (
     ignore_signals,
 )
 from pixcon_mm.engine.model_state import unwrap
-from pixcon_mm.engine.work_dir import claim
+from pixcon_mm.engine.work_dir import claim, clear
 from pixcon_mm.errors import UserError, explain, run_tool
 from pixcon_mm.metrics.table import metric_table
 from pixcon_mm.processes import die_with_parent, kill_workers
@@ -249,23 +250,33 @@ def evaluation_dataset(runner: Runner) -> Dataset:
     return DATASETS.build(loader.dataset)
 
 
-def claim_folder(cfg: Config, args: argparse.Namespace) -> IO[str]:
-    """Lock the work directory; delete the previous trial of ``--quick``."""
-    is_trial = args.quick and cfg.work_dir == default_work_dir(args)
-    return claim(
-        Path(cfg.work_dir),
-        resumes=bool(cfg.get('resume')),
-        overwrite=args.overwrite or is_trial,
-        discard=is_trial and not args.overwrite,
-    )
+class ClearHook(Hook):
+    """Remove an earlier run from the work directory, or the last trial.
+
+    It does so when the config has proved good: all parts of the run have been
+    built, and it is about to start.
+    """
+
+    def __init__(self, discard: bool):
+        self.discard = discard
+
+    @master_only
+    def before_run(self, runner: Runner) -> None:
+        """See the class."""
+        folder, own_log = Path(runner.work_dir), Path(runner.log_dir)
+        if aside := clear(folder, own_log, self.discard):
+            runner.logger.info(f'The earlier run is now in {aside}.')
 
 
-def train(cfg: Config, note: str | None) -> str | None:
+def train(
+    cfg: Config, note: str | None, first_hook: Hook | None = None
+) -> str | None:
     """Train.
 
     Args:
         cfg (Config): Config of the run.
         note (str | None): A line for the beginning of the log.
+        first_hook (Hook, optional): A hook that precedes the config's.
 
     Returns:
         str | None: What to say if a signal has stopped the run; None if it
@@ -276,6 +287,8 @@ def train(cfg: Config, note: str | None) -> str | None:
         runner = build_runner(cfg)
         if note:
             runner.logger.info(note)
+        if first_hook:
+            runner.register_hook(first_hook, priority='HIGHEST')
         try:
             runner.train()
         except StoppedBySignal as error:
@@ -305,9 +318,16 @@ def main(argv: list[str] | None = None) -> None:
     check_data(cfg, loaders)
     if is_first and not args.no_label_check:
         check_labels(cfg, loaders)
-    # The folder is locked as long as the file is open.
-    with claim_folder(cfg, args) if is_first else nullcontext():
-        stopped = train(cfg, note)
+    is_trial = args.quick and cfg.work_dir == default_work_dir(args)
+    overwrite, resumes = args.overwrite or is_trial, bool(cfg.get('resume'))
+    lock: AbstractContextManager = nullcontext()
+    if is_first:
+        # The folder is locked as long as the file is open.
+        lock = claim(Path(cfg.work_dir), resumes, overwrite)
+    with lock:
+        clears = overwrite and not resumes
+        discard = is_trial and not args.overwrite
+        stopped = train(cfg, note, ClearHook(discard) if clears else None)
     if stopped:
         exit_stopped(stopped)
 

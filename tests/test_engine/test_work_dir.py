@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pixcon_mm.engine.work_dir import claim
+from pixcon_mm.engine.work_dir import claim, clear
 from tests import ROOT
 from tests.commands import sentence_of
 
@@ -82,23 +82,27 @@ def test_overwrite_moves_aside(tmp_path):
         (tmp_path / '20260101_120000').mkdir()
         (tmp_path / '20260101_120000/run.log').write_text('log')
         (tmp_path / 'images').mkdir(exist_ok=True)
+        (tmp_path / '20260102_120000').mkdir(exist_ok=True)
         claim(tmp_path, False, True).close()
-        aside = tmp_path / f'old-{turn}'
+        assert (tmp_path / 'epoch_3.pth').exists()
+        aside = clear(tmp_path, tmp_path / '20260102_120000', discard=False)
+        assert aside == tmp_path / f'old-{turn}'
         moved = {p.name: p for p in aside.iterdir()}
         assert set(moved) == {*names, '20260101_120000'}
         for name in names:
             assert moved[name].read_text() == f'{name} {turn}'
         assert (aside / '20260101_120000/run.log').read_text() == 'log'
     left = {p.name for p in tmp_path.iterdir()}
-    assert left == {'old-1', 'old-2', 'images', '.lock'}
+    assert left == {'old-1', 'old-2', 'images', '20260102_120000', '.lock'}
+    assert clear(tmp_path, tmp_path / '20260102_120000', False) is None
 
 
 def test_a_trial_is_deleted(tmp_path):
     (tmp_path / 'iter_4.pth').write_bytes(b'of an earlier trial')
     (tmp_path / '20260101_120000/vis_data').mkdir(parents=True)
     (tmp_path / 'images').mkdir()
-    claim(tmp_path, False, True, discard=True).close()
-    assert {p.name for p in tmp_path.iterdir()} == {'images', '.lock'}
+    assert clear(tmp_path, tmp_path / '20260102_120000', True) is None
+    assert {p.name for p in tmp_path.iterdir()} == {'images'}
 
 
 def test_a_new_folder_and_what_a_killed_write_has_left(tmp_path):

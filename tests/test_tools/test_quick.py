@@ -1,6 +1,7 @@
 """Every recipe as a trial of a minute: trains, saves and validates."""
 
 import copy
+import logging
 import re
 from pathlib import Path
 
@@ -65,11 +66,30 @@ def test_a_trial_saves_and_validates(name, call, tmp_path, monkeypatch):
         assert re.search(r'\(val\) .*\[4/4\]', shown)
 
 
+class BrokenRunner:
+    """A runner that runs its first hook and fails."""
+
+    logger = logging.getLogger('broken')
+
+    def __init__(self, cfg):
+        self.work_dir, self.log_dir = cfg.work_dir, f'{cfg.work_dir}/now'
+
+    def register_hook(self, hook, priority):
+        """Keep the hook."""
+        assert priority == 'HIGHEST'
+        self.hook = hook
+
+    def train(self):
+        """Run the hook."""
+        self.hook.before_run(self)
+        raise ZeroDivisionError('by zero')
+
+
 def test_a_repeated_trial_replaces_only_the_previous_one(
     monkeypatch, tmp_path
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train, 'build_runner', lambda cfg: 1 / 0)
+    monkeypatch.setattr(train, 'build_runner', BrokenRunner)
     words = [recipes.path_of('pretrain/pixcon_r18_demo'), '--quick']
     own = ['--cfg-options', f'work_dir={tmp_path}/mine']
     for folder, option, is_left in (

@@ -71,8 +71,8 @@ def test_one_process_claims_the_work_dir_for_all(
 ):
     claimed = []
 
-    def claim(folder, resumes, overwrite, discard):
-        claimed.append((folder, resumes, overwrite, discard))
+    def claim(folder, resumes, overwrite):
+        claimed.append((folder, resumes, overwrite))
         return nullcontext()
 
     monkeypatch.setenv('SLURM_PROCID', number)
@@ -83,7 +83,26 @@ def test_one_process_claims_the_work_dir_for_all(
     words += ['--cfg-options', 'resume=True'] if resumes else []
     with pytest.raises(ZeroDivisionError):
         train.main([str(config), *words])
-    assert claimed == [(config.parent, resumes, False, False)] * claims
+    assert claimed == [(config.parent, resumes, False)] * claims
+
+
+@pytest.mark.slow
+def test_an_earlier_run_is_moved_when_the_new_one_can_start(config):
+    work = config.parent / 'work'
+    work.mkdir()
+    (work / 'epoch_9.pth').write_bytes(b'of an earlier run')
+    wrong = 'optim_wrapper.optimizer.type=SDG'
+    failed = start(config, '--overwrite', '--cfg-options', wrong)
+    assert 'did you mean' in failed.stderr.lower()
+    assert (work / 'epoch_9.pth').exists()
+    done = start(config, '--overwrite')
+    assert done.returncode == 0, done.stderr
+    assert 'The earlier run is now in' in done.stdout
+    assert (work / 'old-1/epoch_9.pth').read_bytes() == b'of an earlier run'
+    assert (work / 'epoch_2.pth').exists()
+    # The log of the run that failed has moved, too.
+    assert len([*work.glob('*/*.log')]) == 1
+    assert len([*work.glob('old-1/*/*.log')]) == 1
 
 
 @pytest.mark.parametrize(
