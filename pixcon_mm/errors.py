@@ -44,6 +44,14 @@ TROUBLES: Troubles = (
         'replaces that of its base as a whole, so each of its parts needs its '
         'type and all settings.',
     ),
+    # MMEngine's runner
+    (
+        TypeError,
+        'hook should be an instance of Hook or dict, but got (.+)',
+        'custom_hooks has {0}, which is no dict. On the command line, add a '
+        'hook as --cfg-options default_hooks.NAME.type=..., with any new '
+        'NAME; custom_hooks can be set in a config file.',
+    ),
     # MMEngine's data sets, which concatenate their samples into one array
     (
         ValueError,

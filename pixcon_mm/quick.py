@@ -55,6 +55,8 @@ def make_quick(cfg: Config, given: Iterable[str] = ()) -> str:
     """
     before = {key: copy.deepcopy(_value_at(cfg, key)) for key in given}
     batch = 4 if cfg.get('default_scope') == 'mmpretrain' else 2
+    if 'train_dataloader.batch_size' in before:
+        batch = min(batch, cfg.train_dataloader.batch_size)
     steps = STEPS * cfg.optim_wrapper.get('accumulative_counts', 1)
     if 'max_epochs' in cfg.train_cfg:
         set_epochs(cfg, 1)

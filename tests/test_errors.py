@@ -468,6 +468,12 @@ def test_messages_of_pytorch(text, words):
             'The network takes images of 224 pixels, and got some of 128',
         ),
         (
+            TypeError(
+                'hook should be an instance of Hook or dict, but got type'
+            ),
+            'custom_hooks has type, which is no dict',
+        ),
+        (
             ValueError('need at least one array to concatenate'),
             'A data set is empty: check data_root',
         ),

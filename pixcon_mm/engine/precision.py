@@ -5,9 +5,11 @@ from contextlib import contextmanager
 
 import torch
 from mmengine.logging import print_log
-from mmengine.optim import OptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
+
+from pixcon_mm.errors import UserError
 
 
 def has_bfloat16() -> bool:
@@ -21,8 +23,18 @@ def fit_precision(wrapper: dict) -> dict:
     With CUDA, losses are not scaled in bfloat16, as it has the range of
     float32. A CPU computes in bfloat16 if it can, and in float32 otherwise;
     the log then says so.
+
+    Raises:
+        UserError: If MMEngine does not know the dtype.
     """
-    is_bfloat16 = wrapper.get('dtype') == 'bfloat16'
+    dtype = wrapper.get('dtype')
+    is_bfloat16 = dtype == 'bfloat16'
+    names = AmpOptimWrapper.valid_dtypes
+    if isinstance(dtype, str) and dtype not in names:
+        raise UserError(
+            f'The config has optim_wrapper.dtype={dtype!r}, which is none of '
+            f'{", ".join(names)}.'
+        )
     if torch.cuda.is_available():
         if is_bfloat16:
             return {**wrapper, 'loss_scale': dict(enabled=False)}

@@ -81,7 +81,7 @@ def find_fault(path: Path) -> str | None:
     if image is None:
         return 'OpenCV cannot read this kind: convert it to JPEG or PNG'
     if image.shape[:2] == (1, 1):
-        return 'it is a single pixel, which MMSegmentation cannot draw'
+        return 'it is a single pixel, which cannot be drawn'
     return None
 
 

@@ -4,6 +4,7 @@ The code that training uses computes them: the pipeline, the preprocessor,
 both encoders and the matching of the head, here in evaluation mode.
 """
 
+import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -97,7 +98,7 @@ def make_views(pipeline: Callable, path: str | Path, seed: int) -> dict:
     Raises:
         UserError: If the file is damaged, or if the crops never overlap.
     """
-    name = zlib.crc32(Path(path).name.encode())
+    name = zlib.crc32(os.fsencode(Path(path).name))
     for attempt in range(TRIES):
         try:
             with numpy_seeded(seed, name, attempt):

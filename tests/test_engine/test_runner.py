@@ -261,6 +261,11 @@ def test_only_float16_is_scaled(monkeypatch, dtype, expected):
     assert fitted == dict(wrapper, loss_scale=expected)
 
 
+def test_a_dtype_is_checked_without_a_gpu_too():
+    with pytest.raises(UserError, match="dtype='bf16', .* bfloat16"):
+        precision.fit_precision(dict(type='AmpOptimWrapper', dtype='bf16'))
+
+
 @pytest.mark.parametrize('address', ['https://host/a.pth', 's3://host/a.pth'])
 def test_addresses_are_not_fetched(cfg, monkeypatch, address):
     monkeypatch.setattr(socket, 'socket', None)

@@ -170,6 +170,9 @@ def test_the_users_settings_that_it_replaces_are_named():
         ' It replaces train_dataloader.batch_size=8 by 2, '
         'train_dataloader.dataset.pipeline.2.scale=(640, 480) by (171, 128).'
     )
+    cfg.train_dataloader.batch_size = 1  # smaller than that of a trial
+    assert 'batch_size' not in make_quick(cfg, given)
+    assert cfg.train_dataloader.batch_size == 1
 
 
 def test_first_images():
