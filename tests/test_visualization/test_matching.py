@@ -1,5 +1,7 @@
 """Pictures of matches show what a training step does."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -155,6 +157,9 @@ def test_views_depend_on_seed_and_name_alone(paths):
     assert boxes(str(paths[0]), 0) == first
     assert boxes(paths[0], 1) != first
     assert boxes(paths[1], 0) != first
+    latin = paths[0].with_name('caf\udce9.jpg')  # a name that is not UTF-8
+    shutil.copy(paths[0], latin)
+    assert boxes(latin, 0) != first
 
 
 def test_photographs_without_views_are_named(tmp_path):
