@@ -23,12 +23,15 @@ GOALS = (
 
 def read_parts(folder: Path) -> Parts:
     """Read the JSON files of the parts that have run so far."""
-    paths = {part: folder / f'{part}.json' for part in 'abc'}
-    return {
-        part: json.loads(path.read_text())
-        for part, path in paths.items()
-        if path.is_file()
-    }
+    parts = {}
+    for part in 'abc':
+        path = folder / f'{part}.json'
+        if path.is_file():
+            try:
+                parts[part] = json.loads(path.read_text())
+            except ValueError as error:
+                raise UserError(f'{path} is damaged: {error}') from error
+    return parts
 
 
 def write_report(folder: Path) -> None:

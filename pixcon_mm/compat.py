@@ -2,8 +2,6 @@
 
 from importlib import metadata
 
-from mmengine.utils import digit_version
-
 
 def leave_out_multimodal_models() -> None:
     """Keep MMPretrain from importing its multimodal models if that would fail.
@@ -17,7 +15,8 @@ def leave_out_multimodal_models() -> None:
         version = metadata.version('transformers')
     except metadata.PackageNotFoundError:
         return
-    if digit_version(version) >= digit_version('5.0.0'):
+    major = version.partition('.')[0]
+    if major.isdigit() and int(major) >= 5:  # pre-releases of 5.0.0, too
         from mmpretrain.utils import dependency
 
         dependency.WITH_MULTIMODAL = False

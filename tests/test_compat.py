@@ -8,7 +8,8 @@ from tests.commands import run
 
 
 @pytest.mark.parametrize(
-    ('version', 'left_out'), [('4.57.0', False), ('5.17.0', True)]
+    ('version', 'left_out'),
+    [('4.57.0', False), ('5.0.0rc1', True), ('5.17.0', True)],
 )
 def test_transformers(version, left_out, tmp_path):
     """An empty package of this version; MMPretrain asks for the version."""

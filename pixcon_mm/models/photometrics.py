@@ -167,8 +167,11 @@ def compiled_jitter(
     """Compile :func:`jitter_all` for images of a shape (B, 3, H, W).
 
     Takes about ten seconds. Where it fails, such as without a C compiler,
-    warns and returns None. The code is for the autocast of this call.
+    warns and returns None. The code is for the autocast and gradient mode of
+    this call.
     """
+    if torch._dynamo.config.disable:  # by an environment variable
+        return None
     # In this process alone: each of many ranks would start as many others as
     # there are processors.
     jitter = torch.compile(
@@ -187,10 +190,10 @@ def compiled_jitter(
     except Exception as error:  # of torch.compile, Triton or a C compiler
         reason = f'{type(error).__name__}: {error}'.splitlines()[0]
         print_log(
-            'The colour augmentation is slower, because torch.compile fails '
-            f'here: {reason}\nIt needs a C compiler and the headers of '
-            "Python. Without them, set model.data_preprocessor's "
-            'compile_colors=False.',
+            'The colour augmentation is slower: torch.compile, which needs a '
+            'C compiler and the headers of Python, fails here. To avoid this '
+            'warning, set model.data_preprocessor.compile_colors=False. '
+            f'{reason}',
             logger='current',
             level=logging.WARNING,
         )
@@ -225,7 +228,7 @@ def augment(
     factors, order = numbers['factors'], numbers['order']
     grayscale = numbers['grayscale']
     # Autocast would run the blur, a convolution, in half precision.
-    with torch.autocast(images.device.type, enabled=False):
+    with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         jitter = compiled and compiled_jitter(images.device, images.shape)
         if jitter:
             images = jitter(
