@@ -144,6 +144,7 @@ def test_the_compiled_jitter_takes_the_place_of_the_others(monkeypatch):
 
     def compiled(device, shape):
         assert not torch.is_autocast_enabled('cpu')
+        assert not torch.is_grad_enabled()
         asked.append((device, shape))
         return ours.jitter_all
 
@@ -157,7 +158,7 @@ def test_the_compiled_jitter_takes_the_place_of_the_others(monkeypatch):
 @pytest.mark.gpu
 def test_the_compiled_jitter_does_not_wait():
     images = torch.rand(24, 3, 20, 24, device='cuda')
-    with torch.autocast('cuda', enabled=False):
+    with torch.no_grad():
         assert ours.compiled_jitter(images.device, images.shape)
     ours.augment(images, numbers_of(24), compiled=True)
     with sync_errors(), forbid_compiling():
@@ -204,7 +205,8 @@ def test_without_a_compiler(error, shown, monkeypatch, capsys):
 def test_one_compilation_is_enough():
     """That of the trial, on zeros."""
     shape = torch.Size([24, 3, 20, 24])
-    jitter = ours.compiled_jitter(torch.device('cpu'), shape)
+    with torch.no_grad():
+        jitter = ours.compiled_jitter(torch.device('cpu'), shape)
     assert jitter
     cfg = Config.fromfile(ROOT / 'configs/pretrain/pixcon_r50_coco.py')
     sample = SamplePhotometrics([cfg.view1, cfg.view2])
