@@ -33,7 +33,8 @@ OUT := work_dirs/gpu
 PART := a b c
 WHEELS := $(wildcard .wheelhouse/*.whl)
 GPU := tools/benchmark.py gpu --out "$(OUT)" --part $(PART) \
-    $(if $(DATA),--data "$(DATA)") $(if $(SMALL),--small)
+    $(if $(DATA),--data "$(DATA)") $(if $(SMALL),--small) \
+    $(if $(RESUME),--resume)
 
 gpu: $(if $(WHEELS),,$(READY))  ## Test, measure and train on one GPU, at most 25 minutes
 ifneq ($(WHEELS),)

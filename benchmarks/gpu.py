@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.gpu_parts import PARTS, ROOT, TAIL, Step
-from benchmarks.gpu_report import write_report
+from benchmarks.gpu_report import read_parts, write_report
 from benchmarks.report import machine
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import atomic_write
@@ -57,16 +57,20 @@ def run_part(part: str, args: argparse.Namespace, scratch: Path) -> list[str]:
     patience = PATIENCE if args.small else 1
     end = time.monotonic() + patience * args.limit
     scratch.mkdir()
-    record = dict(
-        part=part, small=args.small, machine=machine(), steps=(done := [])
-    )
-    for step in plan(part, args, scratch):
+    record = dict(part=part, small=args.small, machine=machine())
+    steps, done = plan(part, args, scratch), []
+    kept = kept_results(record, args.out, steps) if args.resume else {}
+    for step in steps:
         left = end - time.monotonic()
+        if step.name in kept:
+            done.append(kept.pop(step.name))
+            continue
         if left < LEAST:
             result = dict(name=step.name, status='no time left', seconds=0)
         else:
             result = run_step(step, min(patience * step.limit, left), scratch)
         done.append(result)
+        record['steps'] = [*done, *kept.values()]
         path = args.out / f'{part}.json'
         atomic_write(path, json.dumps(record, indent=1).encode())
         write_report(args.out)
@@ -76,6 +80,35 @@ def run_part(part: str, args: argparse.Namespace, scratch: Path) -> list[str]:
             flush=True,
         )
     return [f'{part} {r["name"]}' for r in done if r['status'] != 'ok']
+
+
+def kept_results(
+    record: dict, folder: Path, steps: list[Step]
+) -> dict[str, dict]:
+    """Return the results of steps that need not run again, by name.
+
+    They have succeeded in an earlier run. A step whose files others read has
+    to run again before any other does, as its files are gone.
+
+    Raises:
+        UserError: If it ran on another machine, or in another size.
+    """
+    earlier = read_parts(folder).get(record['part'])
+    if earlier is None:
+        return {}
+    for key in ('machine', 'small'):
+        if earlier[key] != record[key]:
+            raise UserError(
+                f'--resume: {folder} was measured with {key} {earlier[key]}, '
+                f'and this is {record[key]}: choose another --out.'
+            )
+    kept = {s['name']: s for s in earlier['steps'] if s['status'] == 'ok'}
+    if all(step.name in kept for step in steps):
+        return kept
+    for step in steps:
+        if step.is_needed:
+            kept.pop(step.name, None)
+    return kept
 
 
 def plan(part: str, args: argparse.Namespace, scratch: Path) -> list[Step]:

@@ -60,6 +60,7 @@ class Step(NamedTuple):
     limit: float  # seconds
     words: list[str]  # the command
     collect: Callable[[], dict] | None = None  # function to read its figures
+    is_needed: bool = False  # by later steps, which read its files
 
 
 # ---- part a: tests --------------------------------------------------------
@@ -211,11 +212,12 @@ def training(args: argparse.Namespace, scratch: Path) -> list[Step]:
     def launch(
         name: str, limit: int, config: str, *words: str, options: list[str]
     ) -> Step:
-        work_dir = scratch / name
+        work_dir, is_needed = scratch / name, name == 'pretrain'
         command = ['bash', 'tools/dist_train.sh', f'configs/{config}.py', '1']
         command += ['--work-dir', str(work_dir), *words]
         command += ['--cfg-options', *options]
-        return Step(name, limit, command, partial(read_run, work_dir))
+        collect = partial(read_run, work_dir)
+        return Step(name, limit, command, collect, is_needed)
 
     pretraining = [
         f'data_root={images}',

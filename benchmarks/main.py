@@ -108,6 +108,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--part', nargs='+', choices=PARTS, help='parts to run (all three)')
     add('--data', help='folder of images (default: composed ones)')
     add('--small', action='store_true', help='small trial run on the CPU')
+    add(
+        '--resume',
+        action='store_true',
+        help='keep the steps in --out that have succeeded',
+    )
     add('--limit', type=float, default=PART_LIMIT, help='seconds per part')
     sub = commands.add_parser('docs', help=docs.__doc__)
     sub.set_defaults(call=docs)

@@ -22,11 +22,12 @@ def python(name, code, limit=60, collect=None):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
 
-    def _run(*steps):
+    def _run(*steps, options=()):
         parts = dict(module.PARTS, b=lambda args, scratch: list(steps))
         monkeypatch.setattr(module, 'PARTS', parts)
         monkeypatch.setattr(module, 'PATIENCE', 1)
-        main(['gpu', '--small', '--out', str(tmp_path), '--part', 'b'])
+        words = ['gpu', '--small', '--out', str(tmp_path), '--part', 'b']
+        main([*words, *options])
 
     return _run
 
@@ -65,6 +66,38 @@ def test_writes_after_every_step(run, tmp_path):
     for steps in (then['steps'], steps_of(tmp_path)):
         names.append([step['name'] for step in steps])
     assert names == [['first'], ['first', 'second']]
+
+
+def test_resumes_with_what_is_missing(run, tmp_path):
+    log, copy = tmp_path / 'log', f'{tmp_path}/then.json'
+    code = f'open({str(log)!r}, "a").write({{!r}})'
+    keep = (
+        f'import shutil; shutil.copy({str(tmp_path / "b.json")!r}, {copy!r})'
+    )
+    steps = [
+        python('a', code.format('a')),
+        python('b', f'{code.format("b")}; 1 / 0'),
+        python('c', code.format('c')),
+        python('d', f'{code.format("d")}; {keep}; 1 / 0'),
+    ]
+    for _ in range(2):
+        with pytest.raises(UserError, match='2 steps .* b b, b d'):
+            run(*steps, options=['--resume'])
+    assert log.read_text() == 'abcdbd'
+    assert [s['name'] for s in steps_of(tmp_path)] == ['a', 'b', 'c', 'd']
+    # Steps that are still to come had been kept in the file, too.
+    then = json.loads(Path(copy).read_text())
+    assert [s['name'] for s in then['steps']] == ['a', 'b', 'c']
+    # A step whose files others need runs again if one of those does.
+    steps[0] = steps[0]._replace(is_needed=True)
+    with pytest.raises(UserError, match='2 steps .* b b, b d'):
+        run(*steps, options=['--resume'])
+    assert log.read_text() == 'abcdbdabd'
+    record = json.loads((tmp_path / 'b.json').read_text())
+    record['machine']['gpu'] = 'another'
+    (tmp_path / 'b.json').write_text(json.dumps(record))
+    with pytest.raises(UserError, match="with machine .*'another'"):
+        run(*steps, options=['--resume'])
 
 
 def test_a_part_without_time_says_so(run, monkeypatch, tmp_path):
