@@ -55,8 +55,9 @@ def make_quick(cfg: Config, given: Iterable[str] = ()) -> str:
     """
     before = {key: copy.deepcopy(_value_at(cfg, key)) for key in given}
     batch = 4 if cfg.get('default_scope') == 'mmpretrain' else 2
-    if 'train_dataloader.batch_size' in before:
-        batch = min(batch, cfg.train_dataloader.batch_size)
+    own_batch = before.get('train_dataloader.batch_size')
+    if isinstance(own_batch, int):
+        batch = min(batch, own_batch)
     steps = STEPS * cfg.optim_wrapper.get('accumulative_counts', 1)
     if 'max_epochs' in cfg.train_cfg:
         set_epochs(cfg, 1)
