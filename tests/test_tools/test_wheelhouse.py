@@ -133,7 +133,9 @@ def test_installs_beside_what_is_there(tmp_path, monkeypatch):
     done = run(*words)
     assert done.returncode == 0, done.stderr
     names = {path.name for path in target.iterdir()}
-    assert names == {'onedl_mmengine.py', 'onedl_mmengine-1.dist-info'}
+    assert names == {
+        *('onedl_mmengine.py', 'onedl_mmengine-1.dist-info', '__pycache__')
+    }
     code = 'import onedl_mmengine, importlib.util as u; '
     code += 'print(u.find_spec("torch").origin)'
     # As `make gpu` sets it for tests, which pass it on to their commands.
