@@ -17,6 +17,7 @@ from mmengine.registry import DATASETS
 
 from pixcon_mm.data_paths import LOADERS, leaves
 from pixcon_mm.errors import UserError
+from pixcon_mm.evaluation.metrics import IGNORE
 from pixcon_mm.wording import counted
 
 # Heads that always have an output for each class; heads of other names have
@@ -163,7 +164,7 @@ def find_disagreement(cfg: Config) -> str | None:
                 f'{place}.num_classes is {number}, but the config has '
                 f'{_count(names)}. {fix}'
             )
-    return _evaluator_disagreement(cfg)
+    return _ignored_disagreement(cfg) or _evaluator_disagreement(cfg)
 
 
 def compare_trained(
@@ -200,12 +201,32 @@ def compare_trained(
     )
 
 
+def _ignored_disagreement(cfg: Config) -> str | None:
+    """Find a part of a segmentor's config that ignores another value."""
+    parts = [*datasets(cfg), *_heads(cfg)]
+    for part in ('val', 'test'):
+        parts += [(f'{part}_evaluator', e) for e in _evaluators(cfg, part)]
+    for place, node in parts:
+        value = node.get('ignore_index', IGNORE)
+        if value != IGNORE and cfg.get('default_scope') == 'mmseg':
+            return (
+                f'{place} has ignore_index={value}: leave it out. Padding, '
+                f'mask_values and the other parts use {IGNORE} for pixels '
+                'without a class, and metrics would be of other pixels than '
+                'the loss.'
+            )
+    return None
+
+
+def _evaluators(cfg: Config, part: str) -> list[dict]:
+    """Return the evaluators of a part, ``val`` or ``test``."""
+    evaluators = cfg.get(f'{part}_evaluator') or []
+    return [evaluators] if isinstance(evaluators, dict) else evaluators
+
+
 def _evaluator_disagreement(cfg: Config) -> str | None:
     """Compare the annotations of each evaluator with those of its data."""
     for part in ('val', 'test'):
-        evaluators = cfg.get(f'{part}_evaluator') or []
-        if isinstance(evaluators, dict):
-            evaluators = [evaluators]
         loader = cfg.get(f'{part}_dataloader') or {}
         files = {
             os.path.join(
@@ -215,7 +236,7 @@ def _evaluator_disagreement(cfg: Config) -> str | None:
         }
         # Compare paths without slashes, as one may lack between two parts.
         known = {file.replace('/', '') for file in files}
-        for evaluator in evaluators:
+        for evaluator in _evaluators(cfg, part):
             file = evaluator.get('ann_file')
             if file and known and file.replace('/', '') not in known:
                 return (

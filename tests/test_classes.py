@@ -114,6 +114,25 @@ def test_disagreement_is_one_sentence(options, words):
     assert '\n' not in sentence
 
 
+@pytest.mark.parametrize(
+    ('key', 'place'),
+    [
+        ('model.decode_head', 'model.decode_head'),
+        ('model.auxiliary_head', 'model.auxiliary_head'),
+        ('val_evaluator', 'val_evaluator'),
+        ('train_dataloader.dataset', 'The MaskFolderDataset of train_dataloa'),
+    ],
+)
+def test_all_parts_ignore_the_same_pixels(key, place):
+    path = path_of('segmentation/fcn_r50-d8_custom')
+    options = {'classes': ('a', 'b'), f'{key}.ignore_index': 255}
+    load_config(path, options)
+    options[f'{key}.ignore_index'] = 0
+    sentence = sentence_of(load_config, path, options)
+    assert place in sentence
+    assert 'ignore_index=0: leave it out.' in sentence
+
+
 def test_a_head_without_a_number_is_found(tmp_path):
     """MMDetection would take its default of 80."""
     text = (

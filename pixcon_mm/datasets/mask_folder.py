@@ -40,7 +40,8 @@ class MaskFolderDataset(BaseSegDataset):
 
         Raises:
             UserError: If there are no images, the number of values is not
-                that of the classes, or ``ann_file`` lists the images.
+                that of the classes, ``reduce_zero_label`` is set beside them,
+                or ``ann_file`` lists the images.
         """
         if self.ann_file:
             raise UserError(
@@ -48,6 +49,11 @@ class MaskFolderDataset(BaseSegDataset):
                 f'use the list {as_line(self.ann_file)}: put the images of '
                 'training and validation into folders of their own, or use '
                 "type='BaseSegDataset' with img_suffix."
+            )
+        if self.mask_values is not None and self.reduce_zero_label:
+            raise UserError(
+                'MaskFolderDataset has mask_values and reduce_zero_label=True,'
+                ' which would shift them by one: leave reduce_zero_label out.'
             )
         classes = self.metainfo['classes']
         self.label_map = mask_labels(self.mask_values, classes)

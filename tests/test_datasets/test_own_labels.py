@@ -62,6 +62,12 @@ def test_values_of_masks_become_numbers_of_classes(folder, values, expected):
     assert loaded.tolist() == [expected] * 4
 
 
+def test_values_and_reduce_zero_label_exclude_each_other(folder):
+    values = (0, 85, 170, 255)
+    with pytest.raises(UserError, match='leave reduce_zero_label out'):
+        masks(folder, mask_values=values, reduce_zero_label=True)
+
+
 @pytest.mark.parametrize(
     'values',
     [
