@@ -200,7 +200,9 @@ def test_without_a_compiler(error, shown, monkeypatch, capsys):
 
 
 @pytest.mark.skipif(
-    shutil.which('g++') is None, reason='torch.compile needs a C++ compiler'
+    shutil.which('g++') is None or ' ' in torch.__file__,
+    reason='torch.compile needs a C++ compiler and, on a CPU, a path without '
+    'spaces to PyTorch',
 )
 def test_one_compilation_is_enough():
     """That of the trial, on zeros."""
