@@ -61,10 +61,10 @@ def run_part(part: str, args: argparse.Namespace, scratch: Path) -> list[str]:
     steps, done = plan(part, args, scratch), []
     kept = kept_results(record, args.out, steps) if args.resume else {}
     for step in steps:
-        left = end - time.monotonic()
         if step.name in kept:
             done.append(kept.pop(step.name))
             continue
+        left = end - time.monotonic()
         if left < LEAST:
             result = dict(name=step.name, status='no time left', seconds=0)
         else:

@@ -212,12 +212,11 @@ def training(args: argparse.Namespace, scratch: Path) -> list[Step]:
     def launch(
         name: str, limit: int, config: str, *words: str, options: list[str]
     ) -> Step:
-        work_dir, is_needed = scratch / name, name == 'pretrain'
+        work_dir = scratch / name
         command = ['bash', 'tools/dist_train.sh', f'configs/{config}.py', '1']
         command += ['--work-dir', str(work_dir), *words]
         command += ['--cfg-options', *options]
-        collect = partial(read_run, work_dir)
-        return Step(name, limit, command, collect, is_needed)
+        return Step(name, limit, command, partial(read_run, work_dir))
 
     pretraining = [
         f'data_root={images}',
@@ -241,7 +240,7 @@ def training(args: argparse.Namespace, scratch: Path) -> list[Step]:
             f'pretrain/{recipe}',
             *('--epochs', str(epochs), '--auto-scale-lr'),
             options=pretraining,
-        )
+        )._replace(is_needed=True)
     ]
     file = scratch / 'pretrain' / f'epoch_{epochs}.pth'
     for name, config, change in (

@@ -203,12 +203,14 @@ def compare_trained(
 
 def _ignored_disagreement(cfg: Config) -> str | None:
     """Find a part of a segmentor's config that ignores another value."""
+    if cfg.get('default_scope') != 'mmseg':
+        return None
     parts = [*datasets(cfg), *_heads(cfg)]
     for part in ('val', 'test'):
         parts += [(f'{part}_evaluator', e) for e in _evaluators(cfg, part)]
     for place, node in parts:
         value = node.get('ignore_index', IGNORE)
-        if value != IGNORE and cfg.get('default_scope') == 'mmseg':
+        if value != IGNORE:
             return (
                 f'{place} has ignore_index={value}: leave it out. Padding, '
                 f'mask_values and the other parts use {IGNORE} for pixels '

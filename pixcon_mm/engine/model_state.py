@@ -32,15 +32,19 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+def ema_hook(runner: Runner) -> EMAHook | None:
+    """Return the hook that averages the weights, if there is one."""
+    hooks = (hook for hook in runner.hooks if isinstance(hook, EMAHook))
+    return next(hooks, None)
+
+
 def validated_model(runner: Runner) -> nn.Module:
     """Return the model whose weights validations and checkpoints have.
 
     With an EMAHook, this is the moving average.
     """
-    for hook in runner.hooks:
-        if isinstance(hook, EMAHook):
-            return hook.ema_model.module
-    return unwrap(runner.model)
+    hook = ema_hook(runner)
+    return hook.ema_model.module if hook else unwrap(runner.model)
 
 
 def find_non_finite(tensors: dict[str, Tensor]) -> list[str]:

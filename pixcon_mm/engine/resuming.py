@@ -10,7 +10,6 @@ import contextlib
 from pathlib import Path
 
 import torch
-from mmengine.hooks import EMAHook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor
@@ -25,7 +24,7 @@ from pixcon_mm.checkpoint.run_checkpoint import (
 )
 from pixcon_mm.classes import compare_trained
 from pixcon_mm.engine.log_line import batch_size
-from pixcon_mm.engine.model_state import unwrap
+from pixcon_mm.engine.model_state import ema_hook, unwrap
 from pixcon_mm.engine.schedules import restore_schedulers
 from pixcon_mm.engine.seeded_loading import ResumableEpochLoop
 from pixcon_mm.engine.work_dir import set_aside
@@ -96,8 +95,7 @@ def restore_run(runner: Runner, path: Path) -> None:
     """
     checkpoint = load_checkpoint(path)
     runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-    has_average = any(isinstance(hook, EMAHook) for hook in runner.hooks)
-    if 'ema_state_dict' in checkpoint and not has_average:
+    if 'ema_state_dict' in checkpoint and not ema_hook(runner):
         raise _misfit(
             path,
             'its weights are averages of an EMAHook, and the config has no '

@@ -84,10 +84,10 @@ class TwoViewDataPreprocessor(SelfSupDataPreprocessor):
                 images = images.float()
             else:
                 numbers = {k: v[:, index] for k, v in photometrics.items()}
-                compiled = view.is_cuda and self.training
-                images = augment(
-                    images / 255, numbers, compiled and self.compile_colors
-                ).mul_(255)
+                compiled = (
+                    self.compile_colors and self.training and view.is_cuda
+                )
+                images = augment(images / 255, numbers, compiled).mul_(255)
             if not self._channel_conversion:  # the model takes BGR
                 images = images.flip(1)
             if self._enable_normalize:

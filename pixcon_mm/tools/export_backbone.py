@@ -18,6 +18,7 @@ from pixcon_mm.checkpoint.export import (
 )
 from pixcon_mm.checkpoint.hugging_face import FILES, folder_files
 from pixcon_mm.checkpoint.load import load_tensors, sha256_of
+from pixcon_mm.engine.model_state import find_non_finite
 from pixcon_mm.errors import UserError, check_installed, run_tool
 from pixcon_mm.evaluation.backbones import load_backbone
 from pixcon_mm.evaluation.onnx_file import to_onnx
@@ -164,11 +165,13 @@ def read_backbone(checkpoint: Path, prefix: str | None) -> dict[str, Tensor]:
             f'{checkpoint} has its backbone under a prefix, as in '
             f'{nested[0]!r}: name it with --prefix.'
         )
-    for name, tensor in backbone.items():
-        if not tensor.is_floating_point() or tensor.float().isfinite().all():
-            continue
+    floats = {
+        k: v.float() for k, v in backbone.items() if v.is_floating_point()
+    }
+    bad = find_non_finite(floats)
+    if bad:
         raise UserError(
-            f'{checkpoint} holds NaN or infinite values in {name!r}: the '
+            f'{checkpoint} holds NaN or infinite values in {bad[0]!r}: the '
             'training that wrote them has diverged, so export an earlier '
             'checkpoint of it.'
         )

@@ -320,14 +320,15 @@ def main(argv: list[str] | None = None) -> None:
         check_labels(cfg, loaders)
     is_trial = args.quick and cfg.work_dir == default_work_dir(args)
     overwrite, resumes = args.overwrite or is_trial, bool(cfg.get('resume'))
+    clear_hook = None
+    if overwrite and not resumes:
+        clear_hook = ClearHook(discard=not args.overwrite)
     lock: AbstractContextManager = nullcontext()
     if is_first:
         # The folder is locked as long as the file is open.
         lock = claim(Path(cfg.work_dir), resumes, overwrite)
     with lock:
-        clears = overwrite and not resumes
-        discard = is_trial and not args.overwrite
-        stopped = train(cfg, note, ClearHook(discard) if clears else None)
+        stopped = train(cfg, note, clear_hook)
     if stopped:
         exit_stopped(stopped)
 

@@ -206,28 +206,29 @@ def choose_images(
     return {path: names[path] for path in readable_images(chosen)}
 
 
+def _no_views(config: str) -> UserError:
+    return UserError(
+        f'{config} makes no views: --browse is for configs of pre-training.'
+    )
+
+
 def browse(
     args: argparse.Namespace, cfg: Config | None, names: dict[Path, str]
 ) -> Sections:
     """Draw the views that a config's pipeline makes for its model."""
     if cfg is None:
         raise UserError(f'--browse needs a config file, not {args.arch}.')
+    if cfg.default_scope != 'mmpretrain':  # its pipeline needs labels
+        raise _no_views(args.arch)
     model, pipeline = build_model(cfg, args.seed)
     preprocessor = model.data_preprocessor.to(args.device).eval()
     seeds = range(args.seed, args.seed + DRAWS)
-    # The pipelines of detectors and segmentors need labels.
-    has_views = cfg.default_scope == 'mmpretrain'
-    names = with_views(pipeline, names, seeds) if has_views else {}
+    names = with_views(pipeline, names, seeds)
     draws = []
     for seed in seeds:
         samples = [make_views(pipeline, path, seed) for path in names]
-        if not samples or not isinstance(
-            samples[0].get('inputs'), list | tuple
-        ):
-            raise UserError(
-                f'{args.arch} makes no views: --browse is for configs of '
-                'pre-training.'
-            )
+        if not isinstance(samples[0].get('inputs'), list | tuple):
+            raise _no_views(args.arch)
         inputs = preprocessor(default_collate(samples), True)['inputs']
         draws.append(shown_views(preprocessor, list(inputs)))
     figure = browse_figure(np.stack(draws, axis=1), list(names.values()))

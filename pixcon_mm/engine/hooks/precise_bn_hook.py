@@ -5,12 +5,12 @@ from pathlib import Path
 
 import torch
 from mmengine.dist import all_reduce, is_main_process
-from mmengine.hooks import EMAHook, Hook
+from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
-from pixcon_mm.engine.model_state import unwrap
+from pixcon_mm.engine.model_state import ema_hook, unwrap
 from pixcon_mm.errors import UserError
 
 PAUSE = 10.0  # seconds between two lines about the progress
@@ -47,7 +47,7 @@ class PreciseBatchNormHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Stop if the loop has no endless stream of batches, or with EMA."""
-        if any(isinstance(hook, EMAHook) for hook in runner.hooks):
+        if ema_hook(runner):
             raise UserError(
                 'PreciseBatchNormHook estimates statistics for the trained '
                 'weights, and EMAHook tests and saves their average: leave '
