@@ -10,6 +10,7 @@ from benchmarks.measure import Call, compare
 from benchmarks.release import ReleaseInfoNCE
 from benchmarks.report import Report
 from pixcon_mm.models.info_nce import info_nce
+from pixcon_mm.models.queue_attention import fastest_backend
 
 RELEASE = "naive: the release's logits"
 
@@ -26,8 +27,11 @@ def loss(args: argparse.Namespace) -> Report:
 
 def queue(args: argparse.Namespace) -> Report:
     """Compare InfoNCE with queues of growing length."""
+    backend = fastest_backend(
+        torch.device(args.device), getattr(torch, args.dtype), args.channels
+    )
     calls = {
-        f'K = {length:,}': loss_calls(args, length)['fused']
+        f'K = {length:,}': loss_calls(args, length)[backend]
         for length in args.lengths
     }
     return Report(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixcon_mm.errors import UserError
-from pixcon_mm.models import info_nce as module
+from pixcon_mm.models import queue_attention as module
 from pixcon_mm.models.info_nce import InfoNCETerms, QueueInfoNCELoss, info_nce
 
 BACKENDS = ('auto', 'fused', 'chunked')
@@ -77,6 +77,37 @@ def test_equals_cross_entropy(backend, length, dtype):
         torch.testing.assert_close(part, expected_part, **close)
     torch.testing.assert_close(query.grad, expected_grad, **close)
     assert positive.grad is queue.grad is None
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
+def test_blocks_of_any_size(dtype, monkeypatch):
+    """Chunked, on the CPU: blocks of rows, and longer chunks for few."""
+    rows = [unit(n, dtype=dtype) for n in (50, 50, 300)]
+    loss, grad = loss_and_grad(*rows, 0.2, 'naive')
+    for sizes in [(7, 1, 16), (64, 2**12, 16), (300, 2**19, 1024)]:
+        for name, size in zip(('CHUNK', 'BLOCK', 'ROWS'), sizes, strict=True):
+            monkeypatch.setattr(module, name, size)
+        ours, our_grad = loss_and_grad(*rows, 0.2, 'chunked')
+        torch.testing.assert_close(ours, loss, **close_to(dtype))
+        torch.testing.assert_close(our_grad, grad, **close_to(dtype))
+
+
+def test_float32_on_the_cpu_needs_no_onednn(monkeypatch):
+    rows = [unit(n, dtype=torch.float32) for n in (9, 9, 300)]
+    with_onednn = loss_and_grad(*rows, 0.2, 'auto')
+
+    def missing(*args):
+        raise AttributeError('no such operator')
+
+    monkeypatch.setattr(torch.ops.mkldnn, '_linear_pointwise', missing)
+    uncached = module.has_onednn_linear.__wrapped__
+    monkeypatch.setattr(module, 'has_onednn_linear', uncached)
+    assert not module.has_onednn_linear(torch.device('cpu'), torch.float32)
+    kind = torch.device('cpu'), torch.float32, 128
+    assert module.fastest_backend(*kind) == 'fused'
+    without = loss_and_grad(*rows, 0.2, 'auto')
+    close = close_to(torch.float32)
+    torch.testing.assert_close(with_onednn, without, **close)
 
 
 @settings(max_examples=60)

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from pixcon_mm.models import info_nce
+from pixcon_mm.models import queue_attention
 from tests.test_models import tiny
 
 # With an index: without one, PyTorch asks the driver which it is.
@@ -96,8 +96,8 @@ def is_tensor(value) -> bool:
 @pytest.fixture
 def fake_cuda(monkeypatch):
     """Use fake CUDA tensors without a GPU; remember no kernels."""
-    uncached = info_nce.has_fused_kernel.__wrapped__
-    monkeypatch.setattr(info_nce, 'has_fused_kernel', uncached)
+    uncached = queue_attention.has_fused_kernel.__wrapped__
+    monkeypatch.setattr(queue_attention, 'has_fused_kernel', uncached)
     # torch.autocast switches itself off where there is no CUDA.
     torch.set_autocast_enabled('cuda', True)
     torch.set_autocast_dtype('cuda', torch.float16)
