@@ -1,10 +1,10 @@
 """Tests, measurements and short trainings on one GPU, in three parts.
 
 Part a runs the tests that need a GPU. Part b measures speed. Part c runs a
-pre-training and two fine-tunings from it. Each step is a process with a time
-limit, and its failure does not stop the others. ``OUT/<part>.json`` and
-``OUT/report.md`` are written after every step, so that no result is lost if a
-part is stopped. No network is needed.
+pre-training and two fine-tunings from it, and measures what takes longer. Each
+step is a process with a time limit, and its failure does not stop the others.
+``OUT/<part>.json`` and ``OUT/report.md`` are written after every step, so that
+no result is lost if a part is stopped. No network is needed.
 """
 
 import argparse
@@ -17,19 +17,31 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from benchmarks.gpu_parts import PARTS, ROOT, TAIL, Step
+from benchmarks.gpu_parts import ROOT, TAIL, Step, tests, training
 from benchmarks.gpu_report import read_parts, write_report
+from benchmarks.gpu_speed import slow_speed, speed
 from benchmarks.report import machine
 from pixcon_mm.errors import UserError
 from pixcon_mm.files import atomic_write
 
-PART_LIMIT = 495  # seconds for a part
+PART_LIMIT = 500  # seconds for a part
 LEAST = 10  # seconds that must be left to start a step
 PATIENCE = 10  # factor on the limits with --small, for a busy CPU
+
+
+def training_and_more(args: argparse.Namespace, scratch: Path) -> list[Step]:
+    """Return the trainings, and measurements for which part b has no time."""
+    return [*training(args, scratch), *slow_speed(args, scratch)]
+
+
+PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Step]]] = dict(
+    a=tests, b=speed, c=training_and_more
+)
 
 
 def gpu(args: argparse.Namespace) -> None:
@@ -87,8 +99,8 @@ def kept_results(
 ) -> dict[str, dict]:
     """Return the results of steps that need not run again, by name.
 
-    They have succeeded in an earlier run. A step whose files others read has
-    to run again before any other does, as its files are gone.
+    They have succeeded in an earlier run. A step whose files are needed by one
+    that has to run must run again, as its files are gone.
 
     Raises:
         UserError: If it ran on another machine, or in another size.
@@ -103,11 +115,9 @@ def kept_results(
                 f'and this is {record[key]}: choose another --out.'
             )
     kept = {s['name']: s for s in earlier['steps'] if s['status'] == 'ok'}
-    if all(step.name in kept for step in steps):
-        return kept
     for step in steps:
-        if step.is_needed:
-            kept.pop(step.name, None)
+        if step.name not in kept and step.needs:
+            kept.pop(step.needs, None)
     return kept
 
 

@@ -1,4 +1,4 @@
-"""Steps of ``benchmark.py gpu``, and functions that read their figures."""
+"""Tests and trainings of ``benchmark.py gpu``; reading of their figures."""
 
 import argparse
 import json
@@ -11,9 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-
-import cv2
-import numpy as np
 
 from pixcon_mm.errors import UserError
 from pixcon_mm.visualization.curves import read_records
@@ -60,7 +57,7 @@ class Step(NamedTuple):
     limit: float  # seconds
     words: list[str]  # the command
     collect: Callable[[], dict] | None = None  # function to read its figures
-    is_needed: bool = False  # by later steps, which read its files
+    needs: str | None = None  # an earlier step whose files it reads
 
 
 # ---- part a: tests --------------------------------------------------------
@@ -95,103 +92,6 @@ def read_tests(xml: Path) -> dict:
         else:
             counts['skipped' if 'skipped' in kinds else 'passed'] += 1
     return dict(counts, failures=failures)
-
-
-# ---- part b: speed --------------------------------------------------------
-
-# After the main setting, the most important ones first: batch, dtype, options.
-STEPS = (
-    (64, 'float16'),
-    (128, 'float16'),
-    (512, 'float16'),
-    (256, 'float16', '--compile'),
-    (64, 'float16', '--compile'),
-    (256, 'bfloat16'),
-    (64, 'bfloat16'),
-    (128, 'bfloat16'),
-    (512, 'bfloat16'),
-    (128, 'float16', '--compile'),
-    (512, 'float16', '--compile'),
-    (256, 'bfloat16', '--compile'),
-)
-
-
-def speed(args: argparse.Namespace, scratch: Path) -> list[Step]:
-    """Return the measurements, the most important ones first."""
-    photographs = args.data or make_photographs(scratch, args)
-    source = ['--data', str(photographs)]
-    small = []
-    if args.small:
-        small = ['--device', 'cpu', '--rounds', '1', '--batch', '2']
-        small += ['--queue', '64']
-    dtypes = ['float32'] if args.small else ['float16', 'bfloat16']
-    model = ['--size', '64', '--depth', '18'] if args.small else []
-    steps = []
-
-    def add(limit: int, *words: str) -> None:
-        path = scratch / f'{len(steps)}.json'
-        command = [sys.executable, 'tools/benchmark.py', *words, *small]
-        command += ['--json', str(path)]
-        name = ' '.join(w for w in words if w not in (*source, *model))
-        steps.append(
-            Step(name, limit, command, lambda: json.loads(path.read_text()))
-        )
-
-    def step(batch: int, dtype: str, *more: str) -> None:
-        words = ('--batch', str(batch), '--dtype', dtype)
-        add(300 if more else 120, 'step', *words, *model, *more)
-
-    def with_loader(workers: int) -> None:
-        more = ['--workers', str(workers)]
-        few = ['--iters', '1' if args.small else '48', '--rounds', '1']
-        add(180, 'train', '--dtype', dtypes[0], *source, *model, *more, *few)
-        sizes = ['--size', '64', '--images', '4'] if args.small else []
-        add(60, 'data', '--dtype', dtypes[0], *source, *more, *sizes)
-
-    step(2 if args.small else 256, dtypes[0])
-    add(90, 'kernels', '--dtype', dtypes[0], *model)
-    for dtype in dtypes:
-        cells = ['--cells', '4'] if args.small else []
-        add(60, 'loss', '--dtype', dtype, *cells)
-    if args.small:
-        with_loader(0)
-        return steps
-    with_loader(16)
-    for batch, dtype, *more in STEPS:
-        step(batch, dtype, *more)
-    with_loader(8)
-    return steps
-
-
-def make_scenes(folder: Path, train: int, val: int) -> Path:
-    """Compose the demo's labelled scenes in a folder."""
-    words = ['--out', folder, '--train', train, '--val', val]
-    subprocess.run(
-        [sys.executable, 'tools/make_demo_data.py', *map(str, words)],
-        cwd=ROOT,
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    return folder
-
-
-def make_photographs(scratch: Path, args: argparse.Namespace) -> Path:
-    """Write images of 640 x 480, as in COCO, made of four scenes each."""
-    scenes = make_scenes(scratch / 'scenes', 8 if args.small else 256, 1)
-    folder = scratch / 'photographs'
-    folder.mkdir()
-    images = [
-        cv2.imread(str(path)) for path in sorted(scenes.glob('train2017/*'))
-    ]
-    for index, image in enumerate(images):
-        right, below, across = (
-            images[(index + shift) % len(images)] for shift in (1, 3, 7)
-        )
-        whole = np.vstack(
-            [np.hstack([image, right]), np.hstack([below, across])]
-        )
-        cv2.imwrite(str(folder / f'{index:06d}.jpg'), whole)
-    return folder
 
 
 # ---- part c: training -----------------------------------------------------
@@ -240,7 +140,7 @@ def training(args: argparse.Namespace, scratch: Path) -> list[Step]:
             f'pretrain/{recipe}',
             *('--epochs', str(epochs), '--auto-scale-lr'),
             options=pretraining,
-        )._replace(is_needed=True)
+        )
     ]
     file = scratch / 'pretrain' / f'epoch_{epochs}.pth'
     for name, config, change in (
@@ -255,9 +155,21 @@ def training(args: argparse.Namespace, scratch: Path) -> list[Step]:
                 config,
                 *('--pretrained', str(file)),
                 options=[*fine_tuning, *more],
-            )
+            )._replace(needs='pretrain')
         )
     return steps
+
+
+def make_scenes(folder: Path, train: int, val: int) -> Path:
+    """Compose the demo's labelled scenes in a folder."""
+    words = ['--out', folder, '--train', train, '--val', val]
+    subprocess.run(
+        [sys.executable, 'tools/make_demo_data.py', *map(str, words)],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return folder
 
 
 def repeat_images(source: Path, folder: Path, count: int) -> Path:
@@ -306,8 +218,3 @@ def read_metrics(work_dir: Path) -> dict[str, float]:
         if name not in ('step', 'time', 'data_time', 'epoch', 'iter')
         and math.isfinite(value)  # unlike the score for objects of no size
     }
-
-
-PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Step]]] = dict(
-    a=tests, b=speed, c=training
-)

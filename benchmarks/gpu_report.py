@@ -120,7 +120,7 @@ def machines(parts: Parts) -> str:
 
 def measured(parts: Parts, command: str) -> Iterator[tuple[dict, dict, dict]]:
     """Yield settings, rows by name, and ratios of a command's measurements."""
-    for step in parts.get('b', dict(steps=[]))['steps']:
+    for step in (step for part in parts.values() for step in part['steps']):
         figures = step.get('figures') or {}
         settings = figures.get('settings', {})
         if settings.get('command') == command:
@@ -239,7 +239,8 @@ def training_table(parts: Parts) -> str:
     """Return a table of the short trainings."""
     rows = []
     for step in parts.get('c', dict(steps=[]))['steps']:
-        if figures := step.get('figures'):
+        figures = step.get('figures') or {}
+        if 'iterations' in figures:
             metrics = (
                 f'{name.split("/")[-1]} {shown(float(value))}'
                 for name, value in figures['metrics'].items()

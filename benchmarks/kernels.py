@@ -36,7 +36,7 @@ COLUMNS = {
 # Patterns for names of CUDA kernels and of CPU operators. The first pattern
 # that matches gives the kind.
 KINDS = {
-    'attention': r'flash|fmha|attention',
+    'attention': r'flash|fmha|attention|_linear_pointwise',
     'norms': r'batch_?norm|bn_|bnfwd|bnbwd|welford',
     'optimiser and key encoder': r'multi_tensor|foreach|fused_sgd',
     'convolutions and products': r'conv|gemm|nvjet|cutlass|cudnn|xmma|addmm'

@@ -78,6 +78,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         add('--depth', type=int, default=50 if CUDA else 18)
         add('--size', type=int, default=224 if CUDA else 128)
         add('--compile', action='store_true', help='torch.compile backbones')
+        if call is step:
+            add('--no-peers', action='store_true', help='ours and the limit')
         if call is train:
             add('--data', required=True, help='folder of images')
             add('--workers', type=int, default=16 if CUDA else 1)

@@ -76,22 +76,18 @@ def sizes(args: argparse.Namespace) -> str:
 
 
 def step_calls(args: argparse.Namespace) -> dict[str, Call]:
-    """Return the four steps to compare, on the same views."""
+    """Return the steps to compare, on the same views."""
     batch = random_batch(args)
     pixcon = ours(args)
-    released = prepare(as_released(model_config(MAIN, args)), args)
-    dense, plain = densecl(args)
-    by_parameter = sgd_by_parameter(released, **SGD)
-    return {
-        OURS: partial(
-            train_step, pixcon, wrap(args, fused_sgd(pixcon)), batch
-        ),
-        RELEASE: partial(
-            train_step, released, wrap(args, by_parameter), batch
-        ),
-        DENSECL: partial(train_step, dense, plain, batch),
-        LIMIT: limit_call(ours(args), args),
-    }
+    step = partial(train_step, pixcon, wrap(args, fused_sgd(pixcon)), batch)
+    calls = {OURS: step}
+    if not args.no_peers:
+        released = prepare(as_released(model_config(MAIN, args)), args)
+        by_parameter = wrap(args, sgd_by_parameter(released, **SGD))
+        calls[RELEASE] = partial(train_step, released, by_parameter, batch)
+        calls[DENSECL] = partial(train_step, *densecl(args), batch)
+    calls[LIMIT] = limit_call(ours(args), args)
+    return calls
 
 
 def model_config(recipe: str, args: argparse.Namespace) -> ConfigDict:

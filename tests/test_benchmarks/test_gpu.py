@@ -88,11 +88,15 @@ def test_resumes_with_what_is_missing(run, tmp_path):
     # Steps that are still to come had been kept in the file, too.
     then = json.loads(Path(copy).read_text())
     assert [s['name'] for s in then['steps']] == ['a', 'b', 'c']
-    # A step whose files others need runs again if one of those does.
-    steps[0] = steps[0]._replace(is_needed=True)
+    # A step runs again if one that needs its files does.
+    steps[2] = steps[2]._replace(needs='a')
     with pytest.raises(UserError, match='2 steps .* b b, b d'):
         run(*steps, options=['--resume'])
-    assert log.read_text() == 'abcdbdabd'
+    assert log.read_text() == 'abcdbdbd'
+    steps[3] = steps[3]._replace(needs='a')
+    with pytest.raises(UserError, match='2 steps .* b b, b d'):
+        run(*steps, options=['--resume'])
+    assert log.read_text() == 'abcdbdbdabd'
     record = json.loads((tmp_path / 'b.json').read_text())
     record['machine']['gpu'] = 'another'
     (tmp_path / 'b.json').write_text(json.dumps(record))
