@@ -1,4 +1,4 @@
-"""Check the labels of a config's data sets without starting a run."""
+"""Check the images and labels of a config's data sets without a run."""
 
 import argparse
 import sys
@@ -7,6 +7,7 @@ from pixcon_mm.classes import check_names
 from pixcon_mm.cli import parse_options, read_config
 from pixcon_mm.data_paths import LOADERS, check_data
 from pixcon_mm.datasets.labels import find_problems
+from pixcon_mm.datasets.scene_check import find_broken
 from pixcon_mm.errors import run_tool
 from pixcon_mm.wording import counted
 
@@ -18,8 +19,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--all',
         action='store_true',
-        help='open all masks and decode all images, instead of 500 masks and '
-        'headers of 500 images of each data set',
+        help='open all masks and decode all images; otherwise, of each data '
+        'set, 500 masks are opened and headers of 500 images are read, or 500 '
+        'images without labels are decoded',
     )
     return parse_options(parser, argv)
 
@@ -30,13 +32,14 @@ def main(argv: list[str] | None = None) -> None:
     cfg = read_config(args.config, args.cfg_options)
     check_names(cfg)
     check_data(cfg, LOADERS)
-    found = find_problems(cfg, LOADERS, everything=args.all)
+    found = find_broken(cfg, everything=args.all)
+    found += find_problems(cfg, LOADERS, everything=args.all)
     for level, sentence in found:
         print(f'{level}: {sentence}')
     stops = sum(level == 'stop' for level, _ in found)
     warnings = sum(level == 'warning' for level, _ in found)
     if not found:
-        print(f'{args.config} has no labels that this tool checks.')
+        print(f'{args.config} has no data that this tool checks.')
     else:
         print(
             f'{counted(stops, "problem")} would end a run; '

@@ -98,12 +98,18 @@ def find_sources(
             )
 
 
-def _kind_of(leaf: dict, scope: str | None) -> str | None:
-    """Say how a data set reads its labels, by the class that defines it."""
+def class_of(leaf: dict, scope: str | None) -> Any:
+    """Return the class of a data set, or None if it is not registered."""
     kind = leaf.get('type')
     if isinstance(kind, str):
         scoped = kind if '.' in kind or not scope else f'{scope}.{kind}'
         kind = DATASETS.get(scoped)
+    return kind
+
+
+def _kind_of(leaf: dict, scope: str | None) -> str | None:
+    """Say how a data set reads its labels, by the class that defines it."""
+    kind = class_of(leaf, scope)
     methods = [
         getattr(kind, name, None)
         for name in ('load_data_list', 'parse_data_info')

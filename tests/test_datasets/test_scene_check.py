@@ -1,0 +1,81 @@
+"""Test the check of images without labels, by its tool."""
+
+import cv2
+import numpy as np
+import pytest
+
+from pixcon_mm.datasets import scene_check
+from pixcon_mm.tools import check_data
+from tests import recipes
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten images; the third one ends too early."""
+    rng = np.random.default_rng(0)
+    for index in range(10):
+        pixels = rng.integers(0, 256, (40, 60, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / f'{index}.jpg'), pixels)
+    cut = tmp_path / '2.jpg'
+    cut.write_bytes(cut.read_bytes()[:1500])
+    return tmp_path
+
+
+@pytest.fixture
+def check(folder, capsys):
+    """Run the tool on the folder; returns its status and its output."""
+
+    def _check(*words, config='pretrain/pixcon_r18_demo'):
+        status = 0
+        options = ['--cfg-options', f'data_root={folder}']
+        try:
+            check_data.main([recipes.path_of(config), *words, *options])
+        except SystemExit as end:
+            status = end.code
+        return status, capsys.readouterr().out.splitlines()
+
+    return _check
+
+
+@pytest.mark.parametrize(
+    'config', ['pretrain/pixcon_r18_demo', 'pretrain/densecl_r50_coco']
+)
+def test_names_broken_images(check, folder, config):
+    status, lines = check(config=config)
+    assert status == 0
+    assert lines[0].startswith(f'warning: {folder}/2.jpg: ')
+    assert lines[1:] == [
+        f'note: {folder}: 10 of 10 images decoded; 1 of 10 images is broken.',
+        '0 problems would end a run; 1 warning.',
+    ]
+
+
+def test_decodes_a_sample_or_all(check, folder, monkeypatch):
+    monkeypatch.setattr(scene_check, 'SAMPLE', 3)
+    status, lines = check()
+    assert lines[0] == (
+        f'note: {folder}: 4 of 10 images decoded; 0 of 4 images are broken.'
+    )
+    assert check('--all')[1][-2].endswith('; 1 of 10 images is broken.')
+
+
+def test_a_folder_without_a_whole_image_is_a_problem(check, folder):
+    for path in folder.iterdir():
+        path.write_bytes(b'')
+    status, lines = check()
+    assert status == 1
+    assert sum(line.startswith('warning: ') for line in lines) == 10
+    assert lines[-2:] == [
+        f'stop: {folder}: 10 of 10 images decoded, and all of them are '
+        'broken.',
+        '1 problem would end a run; 10 warnings.',
+    ]
+
+
+def test_a_missing_folder_is_a_problem(check, folder):
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    status, lines = check()
+    assert status == 1
+    assert lines[0] == f"stop: Image folder '{folder}' does not exist."
