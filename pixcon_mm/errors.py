@@ -52,6 +52,32 @@ TROUBLES: Troubles = (
         'hook as --cfg-options default_hooks.NAME.type=..., with any new '
         'NAME; custom_hooks can be set in a config file.',
     ),
+    (
+        ValueError,
+        r"cannot find context for '(.+)'",
+        'env_cfg.mp_cfg.mp_start_method={0} is unknown: choose fork, spawn or '
+        'forkserver.',
+    ),
+    # MMEngine's optimiser wrapper
+    (
+        AssertionError,
+        '_accumulative_counts at least greater than or equal to 1',
+        'optim_wrapper.accumulative_counts must be 1 or more: it is the '
+        'number of batches whose gradients make a step.',
+    ),
+    # MMEngine's data preprocessor
+    (
+        AssertionError,
+        r'`(mean|std)` should have 1 or 3 values.+got (\d+)',
+        'model.data_preprocessor.{0} has {1} values: give one per channel, '
+        'which are 3 for colour images.',
+    ),
+    # PyTorch's sampler of batches
+    (
+        ValueError,
+        r'batch_size should be a positive integer value, but got (\S+)',
+        'A loader of the config has {0}: it must be a whole number above 0.',
+    ),
     # MMEngine's data sets, which concatenate their samples into one array
     (
         ValueError,

@@ -474,6 +474,30 @@ def test_messages_of_pytorch(text, words):
             'custom_hooks has type, which is no dict',
         ),
         (
+            ValueError("cannot find context for 'sponn'"),
+            'env_cfg.mp_cfg.mp_start_method=sponn is unknown',
+        ),
+        (
+            AssertionError(
+                '_accumulative_counts at least greater than or equal to 1'
+            ),
+            'optim_wrapper.accumulative_counts must be 1 or more',
+        ),
+        (
+            AssertionError(
+                '`mean` should have 1 or 3 values, to be compatible with RGB '
+                'or gray image, but got 2 values'
+            ),
+            'model.data_preprocessor.mean has 2 values',
+        ),
+        (
+            ValueError(
+                'batch_size should be a positive integer value, but got '
+                'batch_size=0'
+            ),
+            'A loader of the config has batch_size=0',
+        ),
+        (
             ValueError('need at least one array to concatenate'),
             'A data set is empty: check data_root',
         ),
