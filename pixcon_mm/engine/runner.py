@@ -235,11 +235,6 @@ class PixConRunner(Runner):
                 f'process 0 and {sizes[other]:,} for process {other}: all '
                 'machines of a run need the same files.'
             )
-        if loop.max_iters < 1:
-            raise UserError(
-                'The run would have no iteration: set train_cfg.max_epochs or '
-                'max_iters to 1 or more.'
-            )
         # A loop over iterations can repeat a few images without end, but
         # with an empty data set it would search for ever.
         by_epoch = isinstance(loop, EpochBasedTrainLoop)
@@ -249,6 +244,11 @@ class PixConRunner(Runner):
                 f'few for a batch of {batch_size(loader)} in '
                 f'{counted(self.world_size, "process")}: lower '
                 'train_dataloader.batch_size or add images.'
+            )
+        if loop.max_iters < 1:
+            raise UserError(
+                'The run would have no iteration: set train_cfg.max_epochs or '
+                'max_iters to 1 or more.'
             )
         return loop
 

@@ -189,6 +189,16 @@ def test_fewer_images_than_a_batch(cfg):
         runner.build_train_loop(runner._train_loop)
 
 
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_a_run_without_iterations_is_refused(cfg, by_epoch):
+    if by_epoch:
+        cfg.train_cfg.max_epochs = 0
+    else:
+        count_iterations(cfg, 0)
+    with pytest.raises(UserError, match='would have no iteration'):
+        train(cfg)
+
+
 def test_iterations_of_accumulated_batches_are_explained(cfg):
     """The total batch is the recipe's, the number of steps is not."""
     cfg.optim_wrapper.accumulative_counts = 2
