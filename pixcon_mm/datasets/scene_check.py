@@ -1,6 +1,7 @@
 """Check of the unlabelled images that a pre-training would load."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
@@ -10,12 +11,13 @@ from pixcon_mm.datasets.image_header import any_size
 from pixcon_mm.datasets.labels.images import in_threads
 from pixcon_mm.datasets.labels.report import NOTE, STOP, WARNING
 from pixcon_mm.datasets.labels.sources import class_of
-from pixcon_mm.datasets.loading import BrokenImageError
+from pixcon_mm.datasets.loading import BrokenImageError, LoadSceneImage
 from pixcon_mm.datasets.scene_images import SceneImageDataset
 from pixcon_mm.errors import UserError
+from pixcon_mm.files import as_line
 from pixcon_mm.wording import counted, share
 
-SAMPLE = 500  # evenly spaced images that are decoded
+SAMPLE = 500  # most images, evenly spaced, that are decoded by default
 
 
 def find_broken(
@@ -31,8 +33,10 @@ def find_broken(
     try:
         for dataset in _scene_datasets(cfg):
             count = len(dataset)
-            step = 1 if everything else max(1, count // SAMPLE)
-            found += _decode(dataset, range(0, count, step))
+            sample = count if everything else min(count, SAMPLE)
+            found += _decode(
+                dataset, [i * count // sample for i in range(sample)]
+            )
     except UserError as error:
         found.append((STOP, str(error)))
     return found
@@ -44,30 +48,51 @@ def _scene_datasets(cfg: Config) -> Iterator[SceneImageDataset]:
     loader = cfg.get('train_dataloader') or {}
     with DefaultScope.overwrite_default_scope(scope):
         for leaf in leaves(loader.get('dataset') or {}):
-            if class_of(leaf, scope) is SceneImageDataset:
-                # The rest of the pipeline does not refuse images.
-                first = leaf['pipeline'][:1]
+            # The rest of the pipeline does not refuse images.
+            first = [*(leaf.get('pipeline') or ())][:1]
+            if _lists_folders(class_of(leaf, scope)) and _loads_scenes(first):
                 yield DATASETS.build(dict(leaf, pipeline=first))
 
 
-def _decode(
-    dataset: SceneImageDataset, indices: range
-) -> Iterator[tuple[str, str]]:
-    """Decode some images; yield the broken ones, and then counts."""
+def _lists_folders(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, SceneImageDataset)
 
-    def problem(index: int) -> str | None:
+
+def _loads_scenes(pipeline: list) -> bool:
+    """Check if a pipeline begins by decoding as this project does."""
+    kind = [step.get('type') for step in pipeline if isinstance(step, dict)]
+    names = ('LoadSceneImage', 'mmpretrain.LoadSceneImage', LoadSceneImage)
+    return bool(kind) and kind[0] in names
+
+
+def _decode(
+    dataset: SceneImageDataset, indices: list[int]
+) -> Iterator[tuple[str, str]]:
+    """Decode some images; yield the broken ones, and then counts.
+
+    Raises:
+        UserError: If the storage does not answer, after the images that were
+            found to be broken by then.
+    """
+    broken: dict[int, str] = {}
+    failure = None
+
+    def decode(index: int) -> None:
         try:
             dataset.pipeline(dataset.get_data_info(index))
         except BrokenImageError as error:
-            return str(error)
-        return None
+            broken[index] = str(error)
 
-    with any_size():
-        problems = in_threads(problem, indices, 'images')
-    broken = [sentence for sentence in problems if sentence]
-    for sentence in broken:
+    try:
+        with any_size():
+            in_threads(decode, indices, 'images')
+    except UserError as error:
+        failure = error
+    for _, sentence in sorted(broken.items()):
         yield WARNING, f'{sentence}: a run would load another image instead.'
-    folders = ', '.join(map(str, dataset.folders))
+    if failure:
+        raise failure
+    folders = ', '.join(map(as_line, dataset.folders))
     seen = f'{len(indices):,} of {counted(len(dataset), "image")} decoded'
     if len(broken) == len(indices):
         yield STOP, f'{folders}: {seen}, and all of them are broken.'

@@ -32,6 +32,8 @@ def main(argv: list[str] | None = None) -> None:
     cfg = read_config(args.config, args.cfg_options)
     check_names(cfg)
     check_data(cfg, LOADERS)
+    # A finding may have names that the terminal cannot show.
+    sys.stdout.reconfigure(errors='backslashreplace')
     found = find_broken(cfg, everything=args.all)
     found += find_problems(cfg, LOADERS, everything=args.all)
     for level, sentence in found:

@@ -1,12 +1,16 @@
 """Test the check of images without labels, by its tool."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
 
 from pixcon_mm.datasets import scene_check
+from pixcon_mm.errors import UserError
 from pixcon_mm.tools import check_data
 from tests import recipes
+from tests.commands import run
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ def test_decodes_a_sample_or_all(check, folder, monkeypatch):
     monkeypatch.setattr(scene_check, 'SAMPLE', 3)
     status, lines = check()
     assert lines[0] == (
-        f'note: {folder}: 4 of 10 images decoded; 0 of 4 images are broken.'
+        f'note: {folder}: 3 of 10 images decoded; 0 of 3 images are broken.'
     )
     assert check('--all')[1][-2].endswith('; 1 of 10 images is broken.')
 
@@ -79,3 +83,33 @@ def test_a_missing_folder_is_a_problem(check, folder):
     status, lines = check()
     assert status == 1
     assert lines[0] == f"stop: Image folder '{folder}' does not exist."
+
+
+def test_storage_that_fails_hides_no_broken_image(check, folder, monkeypatch):
+    def read(self, path):
+        if path.endswith('9.jpg'):
+            raise UserError('The storage does not answer.')
+        return whole(self, path)
+
+    whole = scene_check.LoadSceneImage.read
+    monkeypatch.setattr(scene_check.LoadSceneImage, 'read', read)
+    status, lines = check()
+    assert status == 1
+    assert lines[0].startswith(f'warning: {folder}/2.jpg: ')
+    assert lines[1] == 'stop: The storage does not answer.'
+
+
+def test_any_name_of_a_folder_can_be_printed(folder, tmp_path_factory):
+    """Also where the terminal has only ASCII."""
+    odd = tmp_path_factory.mktemp('odd') / os.fsdecode(b'f\xffg')
+    folder.rename(odd)
+    for data_root, words in ((odd, '1 of 10 images is'), ('no', 'not exist')):
+        result = run(
+            'tools/check_data.py',
+            recipes.path_of('pretrain/pixcon_r18_demo'),
+            '--cfg-options',
+            f'data_root={data_root}',
+            PYTHONIOENCODING='ascii:strict',
+        )
+        assert words in result.stdout, result
+        assert 'Traceback' not in result.stderr
