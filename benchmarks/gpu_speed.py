@@ -65,7 +65,7 @@ def speed(args: argparse.Namespace, scratch: Path) -> list[Step]:
         data=True,
     )
     sizes = ['--size', '64', '--images', '4']
-    part.add(60, f'data --workers {workers}', *sizes, data=True)
+    part.add(60, f'data --dtype {half} --workers {workers}', *sizes, data=True)
     if args.small:
         return part.steps
     for batch in (64, 128, 512):
@@ -86,7 +86,7 @@ def slow_speed(args: argparse.Namespace, scratch: Path) -> list[Step]:
         return part.steps
     compiled = 'step --batch {} --dtype float16 --compile --no-peers'
     part.add(240, compiled.format(256))
-    part.add(60, 'data --workers 8', data=True)
+    part.add(60, 'data --dtype float16 --workers 8', data=True)
     part.add(240, compiled.format(64))
     return part.steps
 
