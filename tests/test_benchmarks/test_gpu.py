@@ -1,5 +1,6 @@
 """Test the command for the first GPU: failures, results and the report."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -102,6 +103,18 @@ def test_resumes_with_what_is_missing(run, tmp_path):
     (tmp_path / 'b.json').write_text(json.dumps(record))
     with pytest.raises(UserError, match="with machine .*'another'"):
         run(*steps, options=['--resume'])
+
+
+@pytest.mark.parametrize('part', 'bc')
+def test_resuming_keeps_the_figures_in_the_docs(part, tmp_path):
+    """Their steps still have the same names."""
+    images = tmp_path / 'images'
+    images.mkdir()
+    (images / 'a.jpg').touch()
+    args = argparse.Namespace(small=False, data=str(images))
+    names = {step.name for step in module.PARTS[part](args, tmp_path)}
+    steps = steps_of(ROOT / 'docs/h100', part)
+    assert {s['name'] for s in steps if s['status'] == 'ok'} <= names
 
 
 def test_a_part_without_time_says_so(run, monkeypatch, tmp_path):

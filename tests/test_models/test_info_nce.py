@@ -1,6 +1,7 @@
 """Every backend of InfoNCE against cross-entropy over built logits."""
 
 import math
+import shutil
 
 import pytest
 import torch
@@ -160,6 +161,23 @@ def test_auto_falls_back_where_there_is_no_kernel(monkeypatch, capsys):
     )
     shown = capsys.readouterr().out
     assert 'without an attention kernel: no kernel here' in shown
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    shutil.which('g++') is None or ' ' in torch.__file__,
+    reason='torch.compile needs a C++ compiler and, on a CPU, a path without '
+    'spaces to PyTorch',
+)
+def test_compiled_on_the_cpu():
+    rows = [unit(n, dtype=torch.float32) for n in (9, 9, 300)]
+    query = rows[0].requires_grad_()
+    compiled = torch.compile(lambda *args: info_nce(*args).loss)
+    loss = compiled(*rows)
+    (grad,) = torch.autograd.grad(loss.sum(), query)
+    expected = loss_and_grad(*rows, 0.2, 'naive')
+    close = close_to(torch.float32)
+    torch.testing.assert_close((loss.detach(), grad), expected, **close)
 
 
 def test_a_full_device_is_no_missing_kernel(monkeypatch):
