@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -22,10 +23,15 @@ class Measurements:
     """
 
     def __init__(self, args: argparse.Namespace, scratch: Path):
-        self.small, self.scratch = args.small, scratch
-        photographs = args.data or make_photographs(scratch, args)
-        self.source = ['--data', str(photographs)]
+        self.args, self.scratch = args, scratch
         self.steps: list[Step] = []
+
+    @cached_property
+    def photographs(self) -> Path:
+        """Folder of the photographs, which are composed if none are named."""
+        if self.args.data:
+            return Path(self.args.data)
+        return make_photographs(self.scratch, self.args)
 
     def add(self, limit: int, words: str, *small: str, data=False) -> None:
         """Add a call of at most ``limit`` seconds.
@@ -38,8 +44,10 @@ class Measurements:
         """
         path = self.scratch / f'figures_{len(self.steps)}.json'
         command = [sys.executable, 'tools/benchmark.py', *words.split()]
-        command += [*(self.source if data else ()), '--json', str(path)]
-        if self.small:
+        command += ['--json', str(path)]
+        if data:
+            command += ['--data', str(self.photographs)]
+        if self.args.small:
             command += ['--device', 'cpu', '--rounds', '1', '--batch', '2']
             command += ['--queue', '64', *small]
         self.steps.append(

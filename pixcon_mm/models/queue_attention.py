@@ -137,10 +137,15 @@ def linear(rows: Tensor, weight: Tensor) -> Tensor:
     # torch.compile fails to lower the operator.
     compiling = torch.compiler.is_compiling()
     if not compiling and has_onednn_linear(rows.device, rows.dtype):
-        return torch.ops.mkldnn._linear_pointwise(
-            rows, weight, None, 'none', [], ''
-        )
+        return _onednn_linear(rows, weight)
     return F.linear(rows, weight)
+
+
+def _onednn_linear(rows: Tensor, weight: Tensor) -> Tensor:
+    # The operator is private to PyTorch: another version may differ.
+    return torch.ops.mkldnn._linear_pointwise(
+        rows, weight, None, 'none', [], ''
+    )
 
 
 @cache
@@ -150,8 +155,7 @@ def has_onednn_linear(device: torch.device, dtype: torch.dtype) -> bool:
         return False
     rows = torch.ones(8, 8)
     try:
-        # The operator is private to PyTorch: another version may differ.
-        torch.ops.mkldnn._linear_pointwise(rows, rows, None, 'none', [], '')
+        _onednn_linear(rows, rows)
     except (NotImplementedError, AttributeError, RuntimeError):
         return False
     return True

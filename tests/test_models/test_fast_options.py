@@ -1,6 +1,5 @@
 """Twenty steps with the fast options and without give the same model."""
 
-import shutil
 from functools import cache
 
 import pytest
@@ -8,6 +7,7 @@ import torch
 from mmpretrain.registry import MODELS
 
 from benchmarks.release import as_released, sgd_by_parameter
+from tests import needs_compiler
 from tests.test_models import tiny
 
 # Embeddings that are hardly apart yet, through batch norm over six of them,
@@ -122,11 +122,7 @@ def test_an_option_changes_nothing(option, dtype):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    shutil.which('g++') is None or ' ' in torch.__file__,
-    reason='torch.compile needs a C++ compiler and, on a CPU, a path without '
-    'spaces to PyTorch',
-)
+@needs_compiler
 def test_compiling_changes_nothing():
     compiled = train(fast('auto', compile_backbone=True), torch.float32)
     assert_same(compiled, slowly(torch.float32), torch.float32)

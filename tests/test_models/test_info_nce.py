@@ -1,7 +1,6 @@
 """Every backend of InfoNCE against cross-entropy over built logits."""
 
 import math
-import shutil
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from pixcon_mm.errors import UserError
 from pixcon_mm.models import queue_attention as module
 from pixcon_mm.models.info_nce import InfoNCETerms, QueueInfoNCELoss, info_nce
+from tests import needs_compiler
 
 BACKENDS = ('auto', 'fused', 'chunked')
 ANYWHERE = [
@@ -164,11 +164,7 @@ def test_auto_falls_back_where_there_is_no_kernel(monkeypatch, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    shutil.which('g++') is None or ' ' in torch.__file__,
-    reason='torch.compile needs a C++ compiler and, on a CPU, a path without '
-    'spaces to PyTorch',
-)
+@needs_compiler
 def test_compiled_on_the_cpu():
     rows = [unit(n, dtype=torch.float32) for n in (9, 9, 300)]
     query = rows[0].requires_grad_()

@@ -1,7 +1,6 @@
 """Batched operations against torchvision's, image by image."""
 
 import math
-import shutil
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,7 +14,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from pixcon_mm.datasets import SamplePhotometrics
 from pixcon_mm.models import photometrics as ours
-from tests import DEVICES, ROOT
+from tests import DEVICES, ROOT, needs_compiler
 from tests.test_datasets.pictures import picture
 
 FACTORS = torch.tensor([0.0, 0.6, 1.0, 1.3, 1.9])
@@ -199,11 +198,7 @@ def test_without_a_compiler(error, shown, monkeypatch, capsys):
     assert 'More' not in warning
 
 
-@pytest.mark.skipif(
-    shutil.which('g++') is None or ' ' in torch.__file__,
-    reason='torch.compile needs a C++ compiler and, on a CPU, a path without '
-    'spaces to PyTorch',
-)
+@needs_compiler
 def test_one_compilation_is_enough():
     """That of the trial, on zeros."""
     shape = torch.Size([24, 3, 20, 24])
