@@ -230,6 +230,7 @@ def loader_table(parts: Parts) -> str:
         hours = ratios['hours for 800 epochs of COCO']
         rate = settings['batch'] / row['seconds']
         waits = row['data_share']
+        name += ', compiled' if settings['compile'] else ''
         rows.append([name, settings['workers'], rate, waits, hours])
     heading = ['what', 'processes', 'images/s', 'share of time waiting']
     return table_of([*heading, 'hours for 800 epochs of COCO'], rows)

@@ -94,6 +94,8 @@ def slow_speed(args: argparse.Namespace, scratch: Path) -> list[Step]:
         return part.steps
     compiled = 'step --batch {} --dtype float16 --compile --no-peers'
     part.add(240, compiled.format(256))
+    train = 'train --dtype float16 --workers 16 --iters 48 --rounds 1'
+    part.add(180, f'{train} --compile', data=True)
     part.add(60, 'data --dtype float16 --workers 8', data=True)
     part.add(240, compiled.format(64))
     return part.steps

@@ -20,7 +20,7 @@ from benchmarks.step import (
     train_step,
     wrap,
 )
-from pixcon_mm.cli import quiet
+from pixcon_mm.cli import end_process_group, quiet
 
 ALONE = 'one process'
 APART = 'processes side by side, gradients not exchanged'
@@ -78,7 +78,8 @@ def _process(rank: int, world: int, args, results) -> None:
     if rank == 0:
         results.put([row_of(name, taken) for name, taken in times.items()])
     dist.barrier()
-    dist.destroy_process_group()
+    del call, calls
+    end_process_group()
 
 
 def _call(name: str, args: argparse.Namespace) -> Call:

@@ -124,6 +124,22 @@ def test_a_part_without_time_says_so(run, monkeypatch, tmp_path):
     assert 'no time left' in (tmp_path / 'report.md').read_text()
 
 
+def test_a_part_gets_the_time_that_earlier_ones_leave(tmp_path, monkeypatch):
+    limits = []
+
+    def run_step(step, limit, scratch):
+        limits.append(limit)
+        return dict(name=step.name, status='ok', seconds=1)
+
+    monkeypatch.setattr(module, 'run_step', run_step)
+    monkeypatch.setattr(module, 'PATIENCE', 1)
+    parts = {part: lambda *_: [python('long', '', limit=1e6)] for part in 'ab'}
+    monkeypatch.setattr(module, 'PARTS', parts)
+    out = ['--out', str(tmp_path)]
+    main(['gpu', '--small', *out, '--limit', '500', '--part', 'a', 'b'])
+    assert limits == pytest.approx([500, 1000], abs=50)
+
+
 def test_without_a_gpu_it_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(module.torch.cuda, 'is_available', lambda: False)
     with pytest.raises(UserError, match='--small'):

@@ -15,6 +15,7 @@ import torch
 import torch.multiprocessing as mp
 from mmengine.config import Config
 
+from pixcon_mm.cli import end_process_group
 from pixcon_mm.engine import PixConRunner
 from tests import ROOT, toy
 from tests.faults import checkpoints
@@ -96,7 +97,7 @@ def two_processes(rank: int, cases: list[dict], folder: str) -> None:
         train(case, straight, 2)
         saved = f'{straight}/iter_{SAVED}.pth'
         train(case, f'{folder}/{index}-resumed', 2, resume=saved)
-    torch.distributed.destroy_process_group()
+    end_process_group()
 
 
 def compare(cases: list[dict], folder: Path) -> None:
