@@ -18,6 +18,16 @@ MESSAGES: Troubles = (
         'The GPU has too little memory: lower the batch size, train in mixed '
         'precision (--amp), or end other processes on this GPU (nvidia-smi).',
     ),
+    # torch.compile, whose errors begin with the name of the first one
+    (
+        RuntimeError,
+        r'^(?:InvalidCxxCompiler|CppCompileError|CalledProcessError|'
+        r'RuntimeError: Failed to find C compiler)',
+        'torch.compile cannot compile code on this machine. It needs a C++ '
+        "compiler and Python's headers; on Debian and Ubuntu, `sudo apt "
+        'install g++ python3-dev`. Or train without it: '
+        'model.compile_backbone=False.',
+    ),
     # gloo and NCCL, and the store through which their processes meet
     (
         RuntimeError,

@@ -439,6 +439,12 @@ CONNECTION = 'connection to another process of the run is lost'
             'The GPU has too little memory: lower the batch size',
         ),
         ('CUDA error: out of memory\nCUDA kernel', 'nvidia-smi'),
+        (
+            'InvalidCxxCompiler: No working C++ compiler found in '
+            "torch._inductor.config.cpp.cxx: (None, 'g++')",
+            'compile_backbone=False',
+        ),
+        ('CppCompileError: C++ compile error', 'python3-dev'),
     ],
 )
 def test_messages_of_pytorch(text, words):
