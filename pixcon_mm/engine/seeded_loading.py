@@ -8,6 +8,7 @@ the worker has loaded before, so no state of generators has to be saved.
 import random
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -25,7 +26,13 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     MMEngine's would start that epoch again. ``ReproducibleResumeHook`` leaves
     out the batches that the epoch has already seen; here they are counted.
     Takes EpochBasedTrainLoop's arguments.
+
+    Workers that persist load the first batches of the next epoch while the
+    current one ends. Otherwise each epoch would begin with waiting for them.
     """
+
+    _iterator: Iterator | None = None
+    _start = 0
 
     @property
     def done_in_epoch(self) -> int:
@@ -36,10 +43,31 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         """Run the rest of the epoch."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        for index, batch in enumerate(self.dataloader, self.done_in_epoch):
+        first = self.done_in_epoch
+        left = islice(self.batches(), len(self.dataloader) - first)
+        for index, batch in enumerate(left, first):
             self.run_iter(index, batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+
+    def batches(self) -> Iterator:
+        """Return an iterator over what is left of this epoch.
+
+        If the workers persist, it goes on with the later epochs, and serves
+        them too, unless a hook has used the loader in between or has made it
+        start other workers.
+        """
+        loader, keyed = self.dataloader, self.dataloader.batch_sampler
+        if not (loader.persistent_workers and isinstance(keyed, KeyedBatches)):
+            return iter(loader)
+        is_running = self._iterator is not None and (
+            loader._iterator is self._iterator and keyed.starts == self._start
+        )
+        if not is_running:
+            keyed.end = self.max_epochs
+            self._iterator = iter(loader)
+            keyed.end, self._start = None, keyed.starts
+        return self._iterator
 
 
 class KeyedBatches(BatchSampler):
@@ -58,7 +86,9 @@ class KeyedBatches(BatchSampler):
         is_endless (bool): Whether the batches never end.
 
     Attributes:
-        epoch (int): Epoch of the keys.
+        epoch (int): First epoch of an iterator that starts now.
+        end (int, optional): Epoch before which it ends; None for one epoch.
+        starts (int): Number of iterators that have started so far.
         first (int): Number, in an endless stream, of the first batch to load.
         skipped (int): Batches to leave out at the start.
     """
@@ -73,20 +103,33 @@ class KeyedBatches(BatchSampler):
         super().__init__(batches.sampler, batches.batch_size, False)
         self.batches, self.is_endless = batches, is_endless
         self.rank, self.world_size = rank, world_size
-        self.epoch = self.first = self.skipped = 0
+        self.epoch = self.first = self.skipped = self.starts = 0
+        self.end: int | None = None
 
     def skip(self, num_batches: int) -> None:
         """Leave out batches at the start; nothing is loaded for them."""
         self.skipped = num_batches
 
     def __iter__(self) -> Iterator[KeyedBatch]:
+        self.starts += 1
+        first = self.epoch
+        end = first + 1 if self.end is None else self.end
+        for epoch in range(first, end):
+            if epoch > first and hasattr(self.sampler, 'set_epoch'):
+                self.sampler.set_epoch(epoch)
+            for count, batch in enumerate(self._keyed(epoch)):
+                if epoch > first or count >= self.skipped:
+                    yield batch
+
+    def _keyed(self, epoch: int) -> Iterator[KeyedBatch]:
+        """Iterate over all batches of an epoch, or of an endless stream."""
         is_plain = type(self.batches) is BatchSampler
         visits: Counter[int] = Counter()
         for count, batch in enumerate(self.batches):
             number = self.first - self.skipped + count
             keyed = []
             for place, index in enumerate(batch):
-                key = (self.epoch, index, visits[index])
+                key = (epoch, index, visits[index])
                 if self.is_endless:
                     place_of_all = number * self.batch_size + place
                     place_of_all = place_of_all * self.world_size + self.rank
@@ -97,8 +140,7 @@ class KeyedBatches(BatchSampler):
                     )
                 visits[index] += 1
                 keyed.append((index, key))
-            if count >= self.skipped:
-                yield keyed
+            yield keyed
 
     def __len__(self) -> int:
         return len(self.batches)

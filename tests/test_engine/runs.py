@@ -51,7 +51,7 @@ class RandomVectors(Dataset):
     """Vectors from every generator; notes which index is read, in a file."""
 
     def __init__(self, size, notes=None):
-        self.size, self.notes = size, notes
+        self.size, self.notes, self.scale = size, notes, 1
 
     def __len__(self):
         return self.size
@@ -64,7 +64,8 @@ class RandomVectors(Dataset):
         if self.notes:
             with open(self.notes, 'a') as file:
                 file.write(f'{index}\n')
-        return dict(inputs=torch.tensor([*draws(), index / self.size]))
+        number = self.scale * index / self.size
+        return dict(inputs=torch.tensor([*draws(), number]))
 
 
 @MODELS.register_module()
@@ -98,6 +99,16 @@ class Recorder(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=()):
         self.states[runner.iter + 1] = state(runner)
+
+
+class AfterEpoch(Hook):
+    """Calls a function of the runner after each epoch."""
+
+    def __init__(self, call):
+        self.call = call
+
+    def after_train_epoch(self, runner):
+        self.call(runner)
 
 
 class At(Hook):
@@ -148,7 +159,8 @@ def end_workers(runner):
     The garbage collector would wait five seconds for each.
     """
     loop = runner.train_loop
-    vars(loop).pop('dataloader_iterator', None)
+    for name in ('dataloader_iterator', '_iterator'):
+        vars(loop).pop(name, None)
     loop.dataloader._iterator = None
 
 

@@ -1,5 +1,6 @@
 """Samples and steps are seeded by their place, and none comes twice."""
 
+import time
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,7 @@ from pixcon_mm.engine.seeded_loading import KeyedBatches
 from tests import test_transfer
 from tests.test_engine.runs import (
     ITERATIONS,
+    AfterEpoch,
     RandomVectors,
     assert_continues,
     checkpoint,
@@ -112,6 +114,82 @@ def test_workers_continue_an_epoch_in_its_middle(tmp_path):
         path = checkpoint(whole, f'iter_{start}')
         _, seen = resume(by_epoch(f'from-{start}'), path)
         assert_continues(seen, expected, start)
+
+
+def in_epochs(folder, name, workers, size):
+    """Configure a run of four epochs of size / 2 iterations."""
+    cfg = endless(folder, name, workers, batch_sampler=False)
+    loader = cfg.train_dataloader
+    loader.dataset.size, loader.sampler.type = size, 'DefaultSampler'
+    loader.persistent_workers = workers > 0
+    cfg.train_cfg = dict(by_epoch=True, max_epochs=4)
+    return cfg
+
+
+def images_of(cfg, *hooks):
+    _, seen = train(cfg, *hooks)
+    return torch.stack([*seen.images.values()])
+
+
+# Two workers load up to four batches in advance: a part of the next epoch, or
+# more than one epoch.
+@pytest.mark.parametrize('size', [12, 4])
+def test_epochs_are_those_of_a_loader_without_workers(tmp_path, size):
+    alone = images_of(in_epochs(tmp_path, 'alone', 0, size))
+    assert len(alone) == 4 * size / 2
+    assert len(alone[:, :, 0].unique()) == 4 * size
+    orders = alone.view(4, size, 4)[:, :, 3]
+    assert len(orders.unique(dim=0)) > 1
+    cfg = in_epochs(tmp_path, 'workers', 2, size)
+    assert torch.equal(images_of(cfg), alone)
+    # Nothing is loaded for epochs after the last one.
+    read = Path(cfg.train_dataloader.dataset.notes).read_text().split()
+    assert len(read) == 4 * size
+
+
+def test_workers_load_the_next_epoch_in_advance(tmp_path):
+    cfg = in_epochs(tmp_path, 'ahead', 2, 12)
+    notes = Path(cfg.train_dataloader.dataset.notes)
+
+    def read_ahead(runner):
+        expected = min((runner.epoch + 1) * 12 + 8, 48)
+        deadline = time.monotonic() + 60
+        while len(notes.read_text().split()) < expected:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    train(cfg, AfterEpoch(read_ahead))
+
+
+def test_a_hook_can_use_the_loader_between_epochs(tmp_path):
+    counts = []
+    cfg = in_epochs(tmp_path, 'used', 2, 12)
+    hook = AfterEpoch(lambda run: counts.append(len([*run.train_dataloader])))
+    alone = images_of(in_epochs(tmp_path, 'alone', 0, 12))
+    assert torch.equal(images_of(cfg, hook), alone)
+    assert counts == [6] * 4
+
+
+def test_a_hook_can_change_the_data_between_epochs(tmp_path):
+    """As MMEngine's PipelineSwitchHook does."""
+
+    def switch(runner):
+        loader = runner.train_dataloader
+        if runner.epoch == 1:
+            loader.dataset.scale = 2
+            if loader.persistent_workers:
+                loader._DataLoader__initialized = False
+                loader._iterator = None
+
+    both = [
+        images_of(
+            in_epochs(tmp_path, f'{n} workers', n, 12), AfterEpoch(switch)
+        )
+        for n in (0, 2)
+    ]
+    assert torch.equal(*both)
+    ends = both[0].view(4, 12, 4)[:, :, 3].amax(1)
+    assert ends.tolist() == pytest.approx([11 / 12, 11 / 12, 11 / 6, 11 / 6])
 
 
 def test_a_loader_that_runs_already_starts_over(tmp_path):
