@@ -58,12 +58,18 @@ TROUBLES: Troubles = (
         'env_cfg.mp_cfg.mp_start_method={0} is unknown: choose fork, spawn or '
         'forkserver.',
     ),
-    # MMEngine's optimiser wrapper
+    # MMEngine's loops and schedules
     (
         AssertionError,
-        '_accumulative_counts at least greater than or equal to 1',
-        'optim_wrapper.accumulative_counts must be 1 or more: it is the '
-        'number of batches whose gradients make a step.',
+        r'`(max_epochs|max_iters)` should be a integer number, but get (.+?)'
+        r'\.?$',
+        'train_cfg.{0}={1} must be a whole number.',
+    ),
+    (
+        ValueError,
+        'end should be larger than begin, but got begin=(.+), end=(.+)',
+        'A part of param_scheduler begins at {0} and ends at {1}, but must '
+        'end later: check it, and the length of the run in train_cfg.',
     ),
     # MMEngine's data preprocessor
     (
@@ -310,7 +316,17 @@ def _unknown_type(error: BaseException) -> str | None:
     )
     if not (isinstance(error, KeyError) and match):
         return None
-    name, scope, kind = match.groups()
+    return unknown_type(*match.groups())
+
+
+def unknown_type(name: str, scope: str | None, kind: str) -> str:
+    """Say that no class of a name is registered, and suggest others.
+
+    Args:
+        name (str): The type in the config.
+        scope (str, optional): Scope in which it was looked for.
+        kind (str): Name of the registry, such as 'dataset'.
+    """
     known: list[str] = []
     for root in _registries():
         if root.name == kind:

@@ -485,9 +485,15 @@ def test_messages_of_pytorch(text, words):
         ),
         (
             AssertionError(
-                '_accumulative_counts at least greater than or equal to 1'
+                '`max_epochs` should be a integer number, but get 0.5.'
             ),
-            'optim_wrapper.accumulative_counts must be 1 or more',
+            'train_cfg.max_epochs=0.5 must be a whole number',
+        ),
+        (
+            ValueError(
+                'end should be larger than begin, but got begin=4, end=4'
+            ),
+            'A part of param_scheduler begins at 4 and ends at 4, but must',
         ),
         (
             AssertionError(

@@ -13,6 +13,7 @@ from pixcon_mm.datasets.listing import (
 )
 from pixcon_mm.datasets.loading import BrokenImageError
 from pixcon_mm.errors import UserError
+from pixcon_mm.wording import counted
 
 ADVICE = """
 Any folder of images will do, subfolders included; for COCO:
@@ -112,13 +113,23 @@ class SceneImageDataset(BaseDataset):
         """List the images of the list, or else of all folders."""
         if self.ann_file:
             paths = read_list(self.ann_file, self.data_root or '')
-            return [dict(img_path=path) for path in paths]
-        visited: set[str] = set()
-        return [
-            dict(img_path=path)
-            for folder in self.folders
-            for path in list_images(folder, self.extensions, visited, ADVICE)
-        ]
+        else:
+            visited: set[str] = set()
+            paths = [
+                path
+                for folder in self.folders
+                for path in list_images(
+                    folder, self.extensions, visited, ADVICE
+                )
+            ]
+        if isinstance(self._indices, Sequence) and self._indices:
+            highest = max(self._indices, key=abs)
+            if not -len(paths) <= highest < len(paths):
+                raise UserError(
+                    f'SceneImageDataset: indices has {highest}, and there are '
+                    f'only {counted(len(paths), "image")}.'
+                )
+        return [dict(img_path=path) for path in paths]
 
     def broken_paths(self) -> list[str]:
         """Return the paths of the images known to be broken."""

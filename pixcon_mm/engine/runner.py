@@ -263,6 +263,13 @@ class PixConRunner(Runner):
                 'that name is registered.'
                 f'{suggest(name, list(OPTIMIZERS.module_dict))}'
             )
+        steps = optim_wrapper.get('accumulative_counts', 1)
+        if not isinstance(steps, int) or steps < 1:
+            raise UserError(
+                f'optim_wrapper.accumulative_counts={steps} must be a whole '
+                'number above 0: it is the number of batches whose gradients '
+                'make a step.'
+            )
         if optim_wrapper.get('type') == 'AmpOptimWrapper':
             optim_wrapper = fit_precision(dict(optim_wrapper))
         wrapper = super().build_optim_wrapper(optim_wrapper)

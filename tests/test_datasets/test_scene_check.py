@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pixcon_mm.datasets import scene_check
+from pixcon_mm.datasets.labels import images
 from pixcon_mm.errors import UserError
 from pixcon_mm.tools import check_data
 from tests import recipes
@@ -29,9 +30,10 @@ def folder(tmp_path):
 def check(folder, capsys):
     """Run the tool on the folder; returns its status and its output."""
 
-    def _check(*words, config='pretrain/pixcon_r18_demo'):
+    def _check(*words, config='pretrain/pixcon_r18_demo', **changes):
         status = 0
         options = ['--cfg-options', f'data_root={folder}']
+        options += [f'train_dataloader.{k}={v}' for k, v in changes.items()]
         try:
             check_data.main([recipes.path_of(config), *words, *options])
         except SystemExit as end:
@@ -70,7 +72,7 @@ def test_a_folder_without_a_whole_image_is_a_problem(check, folder):
     assert status == 1
     assert sum(line.startswith('warning: ') for line in lines) == 10
     assert lines[-2:] == [
-        f'stop: {folder}: 10 of 10 images decoded, and all of them are '
+        f'stop: {folder}: 10 of 10 images decoded, and all of these are '
         'broken.',
         '1 problem would end a run; 10 warnings.',
     ]
@@ -97,6 +99,64 @@ def test_storage_that_fails_hides_no_broken_image(check, folder, monkeypatch):
     assert status == 1
     assert lines[0].startswith(f'warning: {folder}/2.jpg: ')
     assert lines[1] == 'stop: The storage does not answer.'
+
+
+def test_an_interrupt_hides_no_broken_image(
+    check, folder, monkeypatch, capsys
+):
+    def decode(items, *args):
+        for item in items:
+            yield item
+            if os.path.exists(folder / 'seen'):
+                raise KeyboardInterrupt
+
+    def read(self, path):
+        if path.endswith('2.jpg'):
+            (folder / 'seen').touch()
+        return whole(self, path)
+
+    whole = scene_check.LoadSceneImage.read
+    monkeypatch.setattr(scene_check.LoadSceneImage, 'read', read)
+    monkeypatch.setattr(images, 'with_progress', decode)
+    with pytest.raises(KeyboardInterrupt):
+        check()
+    assert f'warning: {folder}/2.jpg: ' in capsys.readouterr().out
+
+
+def test_a_missing_folder_hides_no_other(tmp_path, folder, capsys):
+    """Of two data sets, the first has no folder."""
+    recipe = recipes.path_of('pretrain/pixcon_r18_demo')
+    config = tmp_path / 'two.py'
+    config.write_text(
+        f'_base_ = {str(recipe)!r}\n'
+        'one = _base_.train_dataloader.dataset\n'
+        'sets = [dict(one, data_root=root) for root in '
+        f'("missing", {str(folder)!r})]\n'
+        "both = dict(_delete_=True, type='ConcatDataset', datasets=sets)\n"
+        'train_dataloader = dict(dataset=both)\n'
+        'del one, sets, both\n'
+    )
+    with pytest.raises(SystemExit):
+        check_data.main([str(config)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith('stop: Image folder ')
+    assert any(line.startswith(f'warning: {folder}/2.jpg: ') for line in lines)
+
+
+def test_finds_the_transform_by_its_class(check, folder):
+    name = 'pixcon_mm.datasets.LoadSceneImage'
+    _, lines = check(**{'dataset.pipeline.0.type': name})
+    assert lines[0].startswith(f'warning: {folder}/2.jpg: ')
+
+
+def test_a_wrong_data_set_is_explained(check):
+    with pytest.raises(UserError, match="a key 'max_refech' .*'max_refetch'"):
+        check(**{'dataset.max_refech': 1})
+    with pytest.raises(UserError, match="mean 'SceneImageDataset'"):
+        check(**{'dataset.type': 'SceneImageDatset'})
+    status, lines = check(**{'dataset.indices': '[0,99]'})
+    assert status == 1
+    assert lines[0].endswith('indices has 99, and there are only 10 images.')
 
 
 def test_any_name_of_a_folder_can_be_printed(folder, tmp_path_factory):

@@ -77,6 +77,14 @@ def test_bfloat16_is_used_where_the_cpu_has_it(cfg, monkeypatch, has_it):
     assert all(p.dtype == torch.float32 for p in runner.model.parameters())
 
 
+@pytest.mark.parametrize('steps', [0, 1.5, '2'])
+def test_a_step_has_a_whole_number_of_batches(cfg, steps):
+    cfg.optim_wrapper.accumulative_counts = steps
+    runner = PixConRunner.from_cfg(cfg)
+    with pytest.raises(UserError, match='must be a whole number above 0'):
+        runner.train()
+
+
 @pytest.mark.parametrize(
     ('batch', 'steps', 'recipe', 'warnings'),
     [(2, 1, 2, 0), (2, 2, 4, 0), (2, 1, 512, 1), (2, 2, 2, 1), (4, 1, 2, 1)],

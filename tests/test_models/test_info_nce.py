@@ -253,6 +253,16 @@ def test_layout_does_not_matter(layout, backend, device, dtype):
         torch.testing.assert_close(our_grad.double(), grad, **close_to(dtype))
 
 
+@pytest.mark.parametrize('backend', ['auto', 'chunked'])
+def test_half_precision_rounds_logits_alone(backend):
+    """Errors of single logits average out, those of whole rows would not."""
+    torch.manual_seed(0)
+    query, queue = (unit(rows).bfloat16() for rows in (64, 16384))
+    log_sum, _ = module.attend(query, queue, 0.2, backend)
+    exact = (query.double() @ queue.double().T / 0.2).logsumexp(1)
+    torch.testing.assert_close(log_sum.double(), exact, rtol=0, atol=5e-5)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize(
     'dtype', [torch.float32, torch.float16, torch.bfloat16]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DATASETS, DefaultScope, Registry
 
 from pixcon_mm.data_paths import is_remote, leaves
 from pixcon_mm.errors import UserError, dicts_in
@@ -98,12 +98,20 @@ def find_sources(
             )
 
 
-def class_of(leaf: dict, scope: str | None) -> Any:
-    """Return the class of a data set, or None if it is not registered."""
-    kind = leaf.get('type')
+def class_of(
+    part: Any, scope: str | None, registry: Registry = DATASETS
+) -> Any:
+    """Return the class of a part of a config, or None without a known one.
+
+    Args:
+        part (dict): A data set, or another part; anything else has no class.
+        scope (str, optional): The config's default scope.
+        registry (Registry): The registry of such parts.
+    """
+    kind = part.get('type') if isinstance(part, dict) else None
     if isinstance(kind, str):
         scoped = kind if '.' in kind or not scope else f'{scope}.{kind}'
-        kind = DATASETS.get(scoped)
+        kind = registry.get(scoped)
     return kind
 
 
