@@ -245,6 +245,7 @@ def training_table(parts: Parts) -> str:
             metrics = (
                 f'{name.split("/")[-1]} {shown(float(value))}'
                 for name, value in figures['metrics'].items()
+                if '_mAP_' not in name  # at one overlap or size
             )
             rows.append(
                 [
