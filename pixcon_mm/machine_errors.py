@@ -18,7 +18,7 @@ MESSAGES: Troubles = (
         'The GPU has too little memory: lower the batch size, train in mixed '
         'precision (--amp), or end other processes on this GPU (nvidia-smi).',
     ),
-    # torch.compile, whose errors begin with the name of the first one
+    # torch.compile, whose errors begin with the name of the original one
     (
         RuntimeError,
         r'^(?:InvalidCxxCompiler|CppCompileError|CalledProcessError|'

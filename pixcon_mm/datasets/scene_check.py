@@ -49,14 +49,13 @@ def find_broken(
 
 def _is_ours(leaf: dict, pipeline: list, scope: str | None) -> bool:
     """Check if a data set lists folders and decodes as this project does."""
+    dataset = class_of(leaf, scope)
+    transform = class_of(pipeline[0], scope, TRANSFORMS) if pipeline else None
     return all(
         isinstance(kind, type) and issubclass(kind, base)
         for kind, base in (
-            (class_of(leaf, scope), SceneImageDataset),
-            (
-                class_of(pipeline[0], scope, TRANSFORMS) if pipeline else None,
-                LoadSceneImage,
-            ),
+            (dataset, SceneImageDataset),
+            (transform, LoadSceneImage),
         )
     )
 

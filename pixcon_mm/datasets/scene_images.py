@@ -122,13 +122,13 @@ class SceneImageDataset(BaseDataset):
                     folder, self.extensions, visited, ADVICE
                 )
             ]
-        if isinstance(self._indices, Sequence) and self._indices:
-            highest = max(self._indices, key=abs)
-            if not -len(paths) <= highest < len(paths):
-                raise UserError(
-                    f'SceneImageDataset: indices has {highest}, and there are '
-                    f'only {counted(len(paths), "image")}.'
-                )
+        if isinstance(self._indices, Sequence):
+            for index in self._indices:
+                if not -len(paths) <= index < len(paths):
+                    raise UserError(
+                        f'SceneImageDataset: indices has {index}, and there '
+                        f'are only {counted(len(paths), "image")}.'
+                    )
         return [dict(img_path=path) for path in paths]
 
     def broken_paths(self) -> list[str]:

@@ -31,6 +31,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     current one ends. Otherwise each epoch would begin with waiting for them.
     """
 
+    # The loader's iterator, and its number among those of KeyedBatches.
     _iterator: Iterator | None = None
     _start = 0
 
