@@ -52,6 +52,9 @@ def gpu(args: argparse.Namespace) -> None:
             '--small is a small trial run on the CPU.'
         )
     args.out.mkdir(parents=True, exist_ok=True)
+    # Each report has the results of all parts. They are checked before the
+    # first step, which may take minutes.
+    read_parts(args.out)
     failed: list[str] = []
     end = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:

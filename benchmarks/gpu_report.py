@@ -22,15 +22,26 @@ GOALS = (
 
 
 def read_parts(folder: Path) -> Parts:
-    """Read the JSON files of the parts that have run so far."""
+    """Read the JSON files of the parts that have run so far.
+
+    Raises:
+        UserError: If one is damaged, or was not written by this command.
+    """
     parts = {}
     for part in 'abc':
         path = folder / f'{part}.json'
         if path.is_file():
             try:
-                parts[part] = json.loads(path.read_text())
+                content = json.loads(path.read_text())
             except ValueError as error:
                 raise UserError(f'{path} is damaged: {error}') from error
+            keys = {'part', 'small', 'machine', 'steps'}
+            if not isinstance(content, dict) or not keys <= {*content}:
+                raise UserError(
+                    f'{path} is not a result of benchmark.py gpu: remove it, '
+                    'or choose another folder.'
+                )
+            parts[part] = content
     return parts
 
 

@@ -140,6 +140,16 @@ def test_a_part_gets_the_time_that_earlier_ones_leave(tmp_path, monkeypatch):
     assert limits == pytest.approx([500, 1000], abs=50)
 
 
+@pytest.mark.parametrize('content', ['{"part":', '[]', '{"machine": 1}'])
+def test_foreign_results_are_refused_before_the_start(
+    run, tmp_path, content, monkeypatch
+):
+    monkeypatch.setattr(module, 'run_step', lambda *_: pytest.fail('started'))
+    (tmp_path / 'c.json').write_text(content)
+    with pytest.raises(UserError, match='c.json is (damaged|not a result)'):
+        run(python('first', ''))
+
+
 def test_without_a_gpu_it_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(module.torch.cuda, 'is_available', lambda: False)
     with pytest.raises(UserError, match='--small'):
