@@ -4,7 +4,6 @@
 # queue, which takes 512 keys a step. Only the statistics of the batch norms
 # differ: they are over 128 images instead of 512. On an H100, a batch takes 84
 # ms and needs 11.5 GB (docs/speed.md), so it should fit a card of 24 GB.
-# model.compile_backbone=True makes steps faster there (docs/speed.md).
 # Expected result: not measured here yet.
 _base_ = './pixcon_r50_coco.py'
 train_dataloader = dict(batch_size=128)
