@@ -54,9 +54,9 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     def batches(self) -> Iterator:
         """Return an iterator over what is left of this epoch.
 
-        If the workers persist, it goes on with the later epochs, and serves
-        them too, unless a hook has used the loader in between or has made it
-        start other workers.
+        If the workers persist, one iterator covers this epoch and all later
+        ones. It is replaced if a hook has used the loader in between, or has
+        made it start other workers.
         """
         loader, keyed = self.dataloader, self.dataloader.batch_sampler
         if not (loader.persistent_workers and isinstance(keyed, KeyedBatches)):

@@ -124,7 +124,7 @@ def test_an_interrupt_hides_no_broken_image(
 
 
 def test_a_missing_folder_hides_no_other(tmp_path, folder, capsys):
-    """Of two data sets, the first has no folder."""
+    """Two data sets are checked, and the first one has no folder."""
     recipe = recipes.path_of('pretrain/pixcon_r18_demo')
     config = tmp_path / 'two.py'
     config.write_text(
